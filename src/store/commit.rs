@@ -478,6 +478,12 @@ impl CommitQueue {
         self.begin_job(DiskJob::Hang(time));
     }
 
+    /// The disk's thread panics.
+    #[cfg(test)]
+    pub(super) fn panic(&mut self, words: &'static str) {
+        self.begin_job(DiskJob::Panic(words));
+    }
+
     /// The next commit tries a disk that failed.
     #[cfg(test)]
     pub(super) fn retry_after_a_pause(&mut self) {

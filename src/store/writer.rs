@@ -544,6 +544,11 @@ impl StoreWriter {
         self.file.hang(time);
     }
 
+    /// The thread that sits in the disk panics.
+    pub(super) fn panic_in_the_disk(&mut self, words: &'static str) {
+        self.file.panic(words);
+    }
+
     pub(super) fn pending(&self) -> usize {
         self.file.pending()
     }

@@ -348,6 +348,7 @@ impl CommitQueue {
     fn take_over(&mut self, database: Database, incident: Option<Incident>) {
         self.disk.replace(database);
         self.is_begun = false;
+        self.outbox.queues().end_rest();
         let lost = self.lost_with_the_file();
         self.outbox.queues().lost_in_file(lost);
         let Some(incident) = incident else {

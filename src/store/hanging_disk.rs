@@ -72,12 +72,6 @@ fn a_panic_in_the_disk_ends_the_writer_with_its_words() {
     let mut writer = StoreWriter::new(opened, FakePolicy::default());
     writer.panic_in_the_disk("no such page");
     let running = std::thread::spawn(move || writer.run(&Heartbeat::default()));
-    let asked = store.accept_durable_async(vec![ask("top", HANG)], None, |_| String::new());
-    assert_eq!(
-        asked.wait().err(),
-        Some(Closed),
-        "and not a disk that hangs"
-    );
     let panic = running.join().expect_err("the writer ends");
     let words = panic.downcast_ref::<String>().expect("words");
     assert_eq!(words, "the store's disk thread: no such page");

@@ -2,8 +2,9 @@
 //!
 //! Nothing is thrown away because of what a broker says for a while:
 //! ```text
-//! result refused --> back to the outbox, pause (1 s, doubling, at most 60 s), one result as a try
-//!    \--refused again--> aside, another one is the try --accepted--> all that are aside come back
+//! result refused --> aside for a moment, while the broker takes others --accepted--> it comes back
+//!    \--some in a row--> back to the outbox, pause (1 s, doubling, at most 60 s), one result as a try
+//!         \--refused again--> aside, another one is the try --accepted--> all that are aside come back
 //!    \--refused again although another was accepted since--> aside alone, the others go on
 //! connection ended --> the next one works as ever: a link is cut now and then
 //!    \--ended again before the same messages are acknowledged--> the next one is careful: each goes alone
@@ -41,6 +42,13 @@ const CUTS_MOST: u32 = 3;
 const ENDS: u32 = 2;
 /// Time of a connection after which the messages that were suspected have all had their turn.
 const CLEARED: Duration = Duration::from_secs(10);
+/// Results refused in a row, after one that was accepted, for which nothing is paused: each may be
+/// refused for what it says.
+const IN_A_ROW: u32 = 4;
+/// Time from the first of them to the last.
+const ROW_TIME: Duration = Duration::from_secs(1);
+/// Results whose refusals are known; beyond, they are learnt anew.
+const REFUSED_KNOWN: usize = 1024;
 /// Refused topics that are named to a person.
 const NAMED: usize = 3;
 
@@ -62,6 +70,11 @@ pub(super) struct Delivery {
     accepted: u64,
     /// Refusals of results that it has not taken since, by key.
     refused: HashMap<u64, Refusals>,
+    /// Refusals since the last result that it took, and the moment of the first.
+    in_a_row: u32,
+    row_since: Instant,
+    /// The reason of the last result that it refused alone.
+    alone: Option<PubAckReason>,
     /// Other topics that it refuses, with its reason.
     refused_topics: BTreeMap<String, PubAckReason>,
     /// Waits until those are told again.
@@ -104,6 +117,9 @@ impl Delivery {
             is_probing: false,
             accepted: 0,
             refused: HashMap::new(),
+            in_a_row: 0,
+            row_since: Instant::now(),
+            alone: None,
             refused_topics: BTreeMap::new(),
             again: Backoff::new(AGAIN_FIRST * 5, AGAIN_MOST),
             again_at: None,
@@ -145,7 +161,12 @@ impl Delivery {
         self.accepted += 1;
         self.refused.remove(&key);
         self.suspects.remove(&AckTarget::Result(key));
+        let was_refusing = std::mem::take(&mut self.in_a_row) > 0;
         if !self.is_probing {
+            if was_refusing {
+                self.outbox.take_back();
+            }
+
             return;
         }
 
@@ -161,13 +182,20 @@ impl Delivery {
 
     /// The broker refused a result: it is kept, and tried again.
     pub(super) fn on_result_refused(&mut self, key: u64, reason: PubAckReason) {
+        if self.refused.len() >= REFUSED_KNOWN {
+            self.refused.clear();
+        }
+
         let refusals = self.refused.entry(key).or_default();
         let is_alone = refusals.times > 0 && self.accepted > refusals.accepted_before;
         refusals.times += 1;
         refusals.accepted_before = self.accepted;
         let is_repeated = refusals.times > 1;
         if is_alone && self.outbox.put_aside(key, true) {
-            tracing::error!("the broker takes other results and refuses one alone: {reason:?}");
+            return self.on_refused_alone(key, reason);
+        }
+
+        if self.is_in_a_row() && self.outbox.put_aside(key, false) {
             return;
         }
 
@@ -177,6 +205,26 @@ impl Delivery {
         }
 
         self.pause(reason);
+    }
+
+    /// The result stands aside, and the others go on.
+    fn on_refused_alone(&mut self, key: u64, reason: PubAckReason) {
+        self.refused.remove(&key);
+        // Health counts those that follow.
+        if self.alone.replace(reason) != Some(reason) {
+            tracing::error!("the broker takes other results and refuses one alone: {reason:?}");
+        }
+    }
+
+    /// True for one of the first refusals after a result that was accepted.
+    fn is_in_a_row(&mut self) -> bool {
+        if self.in_a_row == 0 {
+            self.row_since = Instant::now();
+        }
+
+        self.in_a_row += 1;
+        let is_short = self.in_a_row <= IN_A_ROW && self.row_since.elapsed() < ROW_TIME;
+        is_short && self.accepted > 0 && !self.is_probing
     }
 
     /// Nothing is sent for a while, then one result as a try.
@@ -192,6 +240,8 @@ impl Delivery {
             };
 
             self.causes.set(REFUSED, health, words);
+            // Those that stood aside for a moment are in their places again.
+            self.outbox.take_back();
         }
 
         self.is_probing = true;
@@ -344,14 +394,20 @@ impl Delivery {
 
         let aside = self.outbox.count().aside;
         if aside > 0 && !self.is_probing {
+            let reason = self.alone.map(|reason| format!(" ({reason:?})"));
+            let reason = reason.unwrap_or_default();
             let words = format!(
-                "{aside} results that the broker refuses alone, or that end its connections, are put \
-                 aside and tried again later"
+                "{aside} results that the broker refuses alone{reason}, or that end its connections, \
+                 are put aside and tried again later"
             );
 
             self.causes.set(ASIDE, Health::OffSpec, words);
         } else {
             self.causes.clear(ASIDE);
+        }
+
+        if aside == 0 {
+            self.alone = None;
         }
 
         self.unmute();

@@ -96,6 +96,57 @@ fn one_result_that_is_refused_alone_stands_aside_and_the_others_flow() {
     );
 }
 
+#[test]
+fn results_that_are_refused_together_come_again_in_their_order() {
+    let (mut delivery, outbox, _causes) = delivery(20);
+    let session = session();
+    let keys = std::iter::repeat_with(|| next(&outbox));
+    let sent: Vec<u64> = keys.take(12).collect();
+    delivery.on_result_accepted(1);
+    outbox.accept(1);
+    for key in &sent[1..] {
+        delivery.on_result_refused(*key, PubAckReason::QuotaExceeded);
+    }
+
+    assert_eq!(delivery.window(&session), 0, "a pause");
+    delivery.paused_until = None;
+    assert_eq!(next(&outbox), 2);
+    delivery.on_result_accepted(2);
+    let left: Vec<u64> = std::iter::from_fn(|| outbox.next())
+        .map(|entry| entry.key)
+        .collect();
+
+    assert!(left.iter().copied().eq(3..=20), "{left:?}");
+}
+
+/// Each second one is refused for what it says, whatever else happens.
+#[test]
+fn any_number_of_results_that_are_refused_alone_hold_no_other_up() {
+    let count = 600;
+    let (mut delivery, outbox, causes) = delivery(count);
+    let mut session = session();
+    let mut taken = vec![];
+    while let Some(entry) = outbox.next() {
+        assert_eq!(delivery.window(&session), IN_FLIGHT, "never a pause");
+        if entry.key.is_multiple_of(2) {
+            delivery.on_result_refused(entry.key, PubAckReason::PayloadFormatInvalid);
+        } else {
+            taken.push(entry.key);
+            outbox.accept(entry.key);
+            delivery.on_result_accepted(entry.key);
+        }
+    }
+
+    // The last one waits for another that would be accepted.
+    assert!(taken.iter().copied().eq((1..count).step_by(2)));
+    assert_eq!(outbox.count().aside, count / 2);
+    assert_eq!(outbox.count().waiting, count / 2);
+    delivery.look(&mut session);
+    let told = causes.all().1.concat();
+    let words = "300 results that the broker refuses alone (PayloadFormatInvalid)";
+    assert!(told.contains(words), "{told}");
+}
+
 /// A connection on which so many results are on their way.
 fn connection(delivery: &mut Delivery, outbox: &Outbox, results: u16) -> (Session, Vec<u64>) {
     let mut session = session();

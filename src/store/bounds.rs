@@ -16,9 +16,12 @@ pub(super) const LIVE_MAX_BUSY: usize = 8 * LIVE_MAX;
 /// Results that are read from the file at once.
 pub(super) const PAGE_ROWS: usize = 512;
 
-/// Results that are put aside at once, because the broker refuses them alone or ends the connection
-/// at them; one more is given up.
+/// Results in memory that are put aside, because the broker refuses them alone or ends the connection
+/// at them; for one more, the one whose next try is farthest waits in the file for [`ASIDE_LONGEST`].
 pub(super) const ASIDE_MAX: usize = 64;
+/// Results on that way to the file. While a disk that fails lets it grow so long, one more that is
+/// refused is tried as if the broker refused all of them, and one that is too large is given up.
+pub(super) const LEAVING_MAX: usize = LIVE_MAX;
 /// Time until the first of them is tried again; each later wait is twice as long.
 pub(super) const ASIDE_FIRST: Duration = Duration::from_secs(30);
 /// Longest such wait.

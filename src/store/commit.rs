@@ -348,6 +348,7 @@ impl CommitQueue {
     fn take_over(&mut self, database: Database, incident: Option<Incident>) {
         self.disk.replace(database);
         self.is_begun = false;
+        self.outbox.queues().end_rest();
         let lost = self.lost_with_the_file();
         self.outbox.queues().lost_in_file(lost);
         let Some(incident) = incident else {
@@ -476,6 +477,12 @@ impl CommitQueue {
     #[cfg(test)]
     pub(super) fn hang(&mut self, time: Duration) {
         self.begin_job(DiskJob::Hang(time));
+    }
+
+    /// The disk's thread panics.
+    #[cfg(test)]
+    pub(super) fn panic(&mut self, words: &'static str) {
+        self.begin_job(DiskJob::Panic(words));
     }
 
     /// The next commit tries a disk that failed.

@@ -6,12 +6,15 @@
 //!    \--waits for it, at most as long as its deadlines allow; then the disk is busy
 //! ```
 //! The database goes along with the job and comes back with it, so that one thread at a time has it.
-//! While the disk is busy the store works as with a disk that fails: results leave from memory.
+//! While the disk is busy the store works as with a disk that fails: results leave from memory. A thread
+//! that panicked is not busy: the writer panics with its words, which ends the line.
 
 use super::database::Database;
 use super::row::Write;
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use std::any::Any;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Work that ends in an fsync.
@@ -28,6 +31,9 @@ pub(super) enum DiskJob {
     /// Hangs for so long.
     #[cfg(test)]
     Hang(Duration),
+    /// Panics with those words.
+    #[cfg(test)]
+    Panic(&'static str),
 }
 
 /// Work that is done.
@@ -50,6 +56,8 @@ pub(super) struct Disk {
     began: Instant,
     jobs: Sender<(Database, DiskJob)>,
     returned: Receiver<Returned>,
+    /// `None` once its panic was passed on.
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Disk {
@@ -57,7 +65,7 @@ impl Disk {
     pub(super) fn new(database: Database) -> Self {
         let (jobs, waiting) = bounded(1);
         let (done, returned) = bounded(1);
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("store-disk".to_owned())
             .spawn(move || work(&waiting, &done))
             .expect("a thread more, at the start");
@@ -67,6 +75,7 @@ impl Disk {
             began: Instant::now(),
             jobs,
             returned,
+            thread: Some(thread),
         }
     }
 
@@ -101,20 +110,39 @@ impl Disk {
         self.began = Instant::now();
         self.jobs
             .send((database, job))
-            .expect("the disk's thread ends after its writer");
+            .unwrap_or_else(|_| self.panic());
     }
 
     /// Waits for the job under way, at most `patience`; without one as long as it takes. `None` while
     /// the disk is busy.
+    ///
+    /// # Panics
+    /// When the job panicked: the database is gone with it.
     pub(super) fn finished(&mut self, patience: Option<Duration>) -> Option<JobDone> {
         let returned = match patience {
-            None => self.returned.recv().ok(),
-            Some(patience) => self.returned.recv_timeout(patience).ok(),
+            None => self.returned.recv().map_err(RecvTimeoutError::from),
+            Some(patience) => self.returned.recv_timeout(patience),
         };
 
-        let (database, done) = returned?;
-        self.database = Some(database);
-        Some(done)
+        match returned {
+            Ok((database, done)) => {
+                self.database = Some(database);
+                Some(done)
+            }
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => self.panic(),
+        }
+    }
+
+    /// Passes the panic of the thread on.
+    fn panic(&mut self) -> ! {
+        let ended = self.thread.take().map(JoinHandle::join);
+        let words = match &ended {
+            Some(Err(panic)) => words_of(panic.as_ref()),
+            _ => "it has ended",
+        };
+
+        panic!("the store's disk thread: {words}");
     }
 }
 
@@ -125,6 +153,14 @@ impl Drop for Disk {
             let _ = self.returned.recv();
         }
     }
+}
+
+/// Words of a panic, which are text as a rule.
+fn words_of(panic: &(dyn Any + Send)) -> &str {
+    let owned = panic.downcast_ref::<String>().map(String::as_str);
+    owned
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("a panic without words")
 }
 
 fn work(jobs: &Receiver<(Database, DiskJob)>, done: &Sender<Returned>) {
@@ -153,6 +189,8 @@ impl DiskJob {
             }
             #[cfg(test)]
             DiskJob::Hang(time) => std::thread::sleep(time),
+            #[cfg(test)]
+            DiskJob::Panic(words) => panic!("{words}"),
             DiskJob::Checkpoint => done.outcome = database.checkpoint(),
             DiskJob::Tidy { keep, keep_bytes } => match database.tidy(keep, keep_bytes) {
                 Ok(has_more) => done.has_more = has_more,

@@ -3,6 +3,7 @@
 use super::test_run::{FakePolicy, Run, settings};
 use super::*;
 use crate::base::health::Diagnostics;
+use crate::base::systemd::Heartbeat;
 use crate::data::part::tests::ask;
 use crate::data::verdict::Reason;
 use std::time::{Duration, Instant};
@@ -60,4 +61,19 @@ fn a_commit_that_is_quick_is_waited_for() {
     writer.once_with_nothing();
     asked.wait().expect("open");
     assert_eq!(writer.pending(), 0, "it is on the disk");
+}
+
+#[test]
+fn a_panic_in_the_disk_ends_the_writer_with_its_words() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, opened, _) =
+        Store::open(settings(folder.path()), "01A", Diagnostics::default()).expect("opens");
+
+    let mut writer = StoreWriter::new(opened, FakePolicy::default());
+    writer.panic_in_the_disk("no such page");
+    let running = std::thread::spawn(move || writer.run(&Heartbeat::default()));
+    let panic = running.join().expect_err("the writer ends");
+    let words = panic.downcast_ref::<String>().expect("words");
+    assert_eq!(words, "the store's disk thread: no such page");
+    drop(store);
 }

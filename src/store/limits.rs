@@ -104,6 +104,40 @@ fn more_live_results_than_memory_holds_wait_in_the_file_and_none_is_lost() {
 }
 
 #[test]
+fn more_results_than_there_is_room_for_aside_rest_in_the_file_and_none_is_lost() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = Run::start(settings(folder.path()), "01A");
+    let parts = run.accept(200);
+    parts.iter().for_each(|part| run.pass(part));
+    run.until(|count| count.results == 200);
+    for _ in 0..200 {
+        let entry = run.next().expect("settled");
+        assert!(run.store.outbox().put_aside(entry.key, true));
+    }
+
+    // The others go on.
+    let part = run.accept(1).remove(0);
+    run.pass(&part);
+    let entry = run.next().expect("it is not held up");
+    run.store.acked(entry.key, true);
+    run.until(|count| (count.waiting, count.aside) == (200, 200));
+    assert!(run.store.outbox().next().is_none());
+    run.store.outbox().queues().end_rest();
+    let mut keys = BTreeSet::new();
+    while keys.len() < 136 {
+        let entry = run.next().expect("it comes again");
+        assert!(keys.insert(entry.key), "twice");
+        run.store.acked(entry.key, true);
+    }
+
+    run.until(|count| (count.waiting, count.acked) == (64, 137));
+    run.end();
+    let run = Run::start(settings(folder.path()), "01B");
+    assert_eq!(run.store.count().waiting, 64, "the next run has the others");
+    run.end();
+}
+
+#[test]
 fn old_results_go_when_they_are_too_old_or_too_many() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = Run::start(settings(folder.path()), "01A");

@@ -3,7 +3,10 @@
 //! Live results go first: what is late has time. Both keep their order; a live one whose time is over in
 //! here takes its place among the late ones, behind what the file still holds from before it.
 
-use super::bounds::{ASIDE_DOUBLED, ASIDE_FIRST, ASIDE_LONGEST, ASIDE_MAX, PAGE_ROWS, SLOW_COMMIT};
+mod aside;
+
+use self::aside::{Aside, Resting, aside_for};
+use super::bounds::{PAGE_ROWS, SLOW_COMMIT};
 use super::count::StoreCount;
 use super::rejects::{Reject, Rejects};
 use super::row::StoredResult;
@@ -69,6 +72,9 @@ pub(super) struct Queues {
     in_flight: BTreeMap<u64, OutboxEntry>,
     /// Results that were put aside, so that the others go on.
     aside: BTreeMap<u64, Aside>,
+    /// Results that were aside and made room for others, on their way to the file.
+    leaving: BTreeMap<u64, OutboxEntry>,
+    resting: Resting,
     /// Keys that the broker has answered, which the file does not say yet.
     pub(super) acked: BTreeSet<u64>,
     /// Results that wait in the file and are not in `late`.
@@ -85,20 +91,19 @@ pub(super) struct Queues {
     pub(super) count: StoreCount,
 }
 
-/// A result that was put aside.
-struct Aside {
-    entry: OutboxEntry,
-    /// Moment of its next try; `None`: with the others, once the broker takes those again.
-    again: Option<Instant>,
-}
-
 impl Queues {
     /// Results that the broker does not have yet, handed out or not.
     pub(super) fn waiting(&self) -> u64 {
         // Each result is in exactly one of these places, so that the sum counts none twice.
-        let in_memory = self.live() + self.late.len() + self.in_flight.len() + self.aside.len();
+        let in_memory = self.live() + self.late.len() + self.in_flight.len();
 
-        in_memory as u64 + self.in_file + self.spilling
+        in_memory as u64 + self.in_file + self.spilling + self.aside()
+    }
+
+    /// Results that were put aside, in memory or in the file.
+    fn aside(&self) -> u64 {
+        let in_memory = self.aside.len() + self.leaving.len();
+        in_memory as u64 + self.resting.count
     }
 
     /// Results in memory that the file does not hold as late ones.
@@ -134,6 +139,7 @@ impl Queues {
         if self.in_flight.contains_key(&key)
             || self.late.contains_key(&key)
             || self.aside.contains_key(&key)
+            || self.leaving.contains_key(&key)
             || self.acked.contains(&key)
         {
             return;
@@ -186,12 +192,17 @@ impl Queues {
             return;
         }
 
-        // An entry goes back to where it came from, unless its time ran out meanwhile.
+        // An entry goes back to where it came from, unless its time ran out meanwhile: before those
+        // that were accepted after it.
         match entry.until {
             Some(until) if until <= Instant::now() => {
                 self.overdue.insert(entry.key, entry);
             }
-            Some(_) => self.live.push_front(entry),
+            Some(_) => {
+                let keys = self.live.iter().map(|waiting| waiting.key);
+                let before = keys.take_while(|key| *key < entry.key).count();
+                self.live.insert(before, entry);
+            }
             None => {
                 self.late.insert(entry.key, entry);
             }
@@ -247,7 +258,10 @@ impl Queues {
     /// The page that begins with that key is to be read again.
     fn read_again_from(&mut self, key: u64) {
         let before = key.saturating_sub(1);
-        self.read_to = self.read_to.min(before);
+        if before < self.read_to {
+            self.read_to = before;
+            self.end_rest(); // they are among what is read now
+        }
     }
 
     /// Results that do not reach the broker, to be reported with the next one.
@@ -264,6 +278,7 @@ impl Queues {
     /// Late results that nobody was handed wait in the file alone again, which is read from there; the keys of those
     /// that somebody was, answered or not.
     pub(super) fn forget_late(&mut self) -> Vec<u64> {
+        self.end_rest();
         // What was read from the file is still there: forgetting it costs one more read.
         if let Some(lowest) = lowest_key(&self.late) {
             self.read_again_from(lowest);
@@ -271,16 +286,10 @@ impl Queues {
 
         self.in_file += self.late.len() as u64;
         self.late.clear();
-        let handed_out = self.in_flight.keys().chain(self.aside.keys());
+        let aside = self.aside.keys().chain(self.leaving.keys());
+        let handed_out = self.in_flight.keys().chain(aside);
         handed_out.chain(&self.acked).copied().collect()
     }
-}
-
-/// Time until a result that was put aside so often is tried again: 30 s, twice as long each time, at
-/// most an hour.
-fn aside_for(asides: u32) -> Duration {
-    let doubled = asides.saturating_sub(1).min(ASIDE_DOUBLED);
-    (ASIDE_FIRST * (1 << doubled)).min(ASIDE_LONGEST)
 }
 
 /// The lowest key that waits in there.
@@ -299,6 +308,12 @@ impl Outbox {
     #[cfg(test)]
     pub(crate) fn put(&self, entry: OutboxEntry) {
         self.queues().put_live(entry);
+    }
+
+    /// Takes a result that was handed out, as a store's writer does for the broker.
+    #[cfg(test)]
+    pub(crate) fn accept(&self, key: u64) {
+        self.ack(key, true).expect("handed out");
     }
 
     /// The next result that was not handed out since the last [`Outbox::rewind`], live ones first.
@@ -328,64 +343,6 @@ impl Outbox {
         if let Some(entry) = queues.in_flight.remove(&key) {
             queues.put_back(entry);
         }
-    }
-
-    /// Puts a result aside that was handed out, so that the others go on; it still waits, and is
-    /// handed out by [`Outbox::next_aside`], the later the more often it was put aside. `is_alone` is
-    /// false where it may be no fault of its own: [`Outbox::take_back`] lets it join the others.
-    /// False if there is no room for one more.
-    pub fn put_aside(&self, key: u64, is_alone: bool) -> bool {
-        let mut queues = self.queues();
-        if queues.aside.len() >= ASIDE_MAX {
-            return false;
-        }
-
-        let Some(mut entry) = queues.in_flight.remove(&key) else {
-            return true; // answered meanwhile
-        };
-
-        let mut again = None;
-        if is_alone {
-            entry.asides += 1;
-            again = Some(Instant::now() + aside_for(entry.asides));
-        }
-
-        queues.aside.insert(key, Aside { entry, again });
-        true
-    }
-
-    /// The broker takes results again: those that were put aside with others join them.
-    pub fn take_back(&self) {
-        let mut queues = self.queues();
-        let mut back = vec![];
-        for (key, aside) in &queues.aside {
-            if aside.again.is_none() {
-                back.push(*key);
-            }
-        }
-
-        // The oldest last, so that it stands in front.
-        for key in back.into_iter().rev() {
-            if let Some(aside) = queues.aside.remove(&key) {
-                queues.put_back(aside.entry);
-            }
-        }
-    }
-
-    /// The next result that was put aside and whose time for another try has come; any of them where
-    /// `at_once` says so.
-    pub fn next_aside(&self, at_once: bool) -> Option<OutboxEntry> {
-        let now = Instant::now();
-        let mut queues = self.queues();
-        let due = queues
-            .aside
-            .iter()
-            .find(|(_, aside)| at_once || aside.again.is_none_or(|again| again <= now));
-
-        let key = *due?.0;
-        let entry = queues.aside.remove(&key)?.entry;
-        queues.in_flight.insert(key, entry.clone());
-        Some(entry)
     }
 
     /// Takes what was handed out; nothing when it was taken before.
@@ -453,7 +410,7 @@ impl Outbox {
         let queues = self.queues();
         StoreCount {
             waiting: queues.waiting(),
-            aside: queues.aside.len() as u64,
+            aside: queues.aside(),
             ..queues.count
         }
     }

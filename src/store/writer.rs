@@ -46,6 +46,8 @@ struct Batch {
     late: u64,
     /// Results that go from memory to the file.
     spilled: u64,
+    /// Keys of results that were aside and go from memory to the file.
+    rested: Vec<u64>,
     accepted: Vec<AcceptedReply>,
     done: Vec<Sender<()>>,
     /// True when somebody waits for the commit.
@@ -159,6 +161,7 @@ impl StoreWriter {
 
         self.expire(&mut batch);
         self.spill(&mut batch);
+        self.spill_aside(&mut batch);
         if self.is_time_to_commit(&batch) {
             self.commit(&batch, is_last);
         }
@@ -187,7 +190,7 @@ impl StoreWriter {
     }
 
     fn commit(&mut self, batch: &Batch, is_last: bool) {
-        let entering = batch.late + batch.spilled;
+        let entering = batch.late + batch.spilled + batch.rested.len() as u64;
         let patience = (!is_last).then(|| self.commit_patience());
         let is_written = self.file.commit(entering, patience);
         if is_written {
@@ -419,6 +422,28 @@ impl StoreWriter {
         }
     }
 
+    /// Results that were put aside and made room for others wait in the file, once there is one.
+    fn spill_aside(&mut self, batch: &mut Batch) {
+        if self.file.is_failing() {
+            return;
+        }
+
+        let mut queues = self.outbox.queues();
+        for OutboxEntry {
+            key,
+            row,
+            given_up_before,
+            ..
+        } in queues.take_leaving()
+        {
+            queues.report_again(given_up_before);
+            queues.spilling += 1;
+            batch.is_urgent = true;
+            batch.rested.push(key);
+            self.file.push(Write::Spill { key, row });
+        }
+    }
+
     /// Results for which there is no room. Written once the disk works, so that a later run does not
     /// send them.
     fn give_up(&mut self, entries: Vec<OutboxEntry>) {
@@ -443,7 +468,11 @@ impl StoreWriter {
         let (accepted, open) = self.ledger().counts();
         let mut queues = self.outbox.queues();
         queues.in_file += batch.late + batch.spilled;
-        queues.spilling -= batch.spilled;
+        queues.spilling -= batch.spilled + batch.rested.len() as u64;
+        for key in batch.rested {
+            queues.rest(key);
+        }
+
         queues.count.accepted = accepted;
         queues.count.open = open;
         queues.count.results += batch.live.len() as u64;
@@ -484,7 +513,10 @@ impl StoreWriter {
             return;
         }
 
-        let wanted = self.outbox.queues().wanted_page();
+        let mut queues = self.outbox.queues();
+        queues.look_at_rest(Instant::now());
+        let wanted = queues.wanted_page();
+        drop(queues);
         let Some(after) = wanted else {
             return;
         };
@@ -543,6 +575,11 @@ impl StoreWriter {
     /// The disk is busy for so long.
     pub(super) fn hang(&mut self, time: Duration) {
         self.file.hang(time);
+    }
+
+    /// The thread that sits in the disk panics.
+    pub(super) fn panic_in_the_disk(&mut self, words: &'static str) {
+        self.file.panic(words);
     }
 
     pub(super) fn pending(&self) -> usize {

@@ -1,12 +1,13 @@
 //! The way between the line and its broker when it is bad: far away, cut, or shared by two.
 
 use crate::harness::broker::{Broker, free_port};
+use crate::harness::contrary::ContraryBroker;
 use crate::harness::golden::imported;
 use crate::harness::line::{FREE_RUNNING, LineConfig, all_arrived, summary, write_line};
 use crate::harness::network::{Between, Elsewhere, far_away};
 use crate::harness::plc::Listener;
 use crate::harness::program::{Running, errors};
-use crate::harness::require;
+use crate::harness::{json, require, wait_until};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,38 @@ fn a_broker_that_is_far_away_is_reached() {
     let line = Running::line(folder.path());
     listener.wait_for("result", 5);
     line.summary();
+}
+
+/// A round trip takes 0.8 s, in which 16 results come: one at a time would never catch up.
+#[test]
+fn one_cut_of_a_far_link_leaves_its_window_whole() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = ContraryBroker::start();
+    let way = far_away(broker.port, Duration::from_millis(400));
+    write_line(folder.path(), way, FREE_RUNNING);
+    let line = Running::line(folder.path());
+    let limit = Duration::from_secs(60);
+    wait_until("results", limit, || broker.heard("result").len() > 9);
+    let newest = broker.heard("result").pop().expect("one of them");
+    let newest = json(&newest.payload)["seq"].as_u64().expect("a number");
+    let later = newest + 40;
+    broker.set(|rules| rules.cuts_at = Some(format!("\"seq\":{later},")));
+    let mut before = 0;
+    wait_until("the cut", limit, || {
+        before = broker.heard("result").len();
+        broker.taken("result").len() < before
+    });
+
+    broker.set(|rules| rules.cuts_at = None);
+    wait_until("results again", limit, || {
+        broker.heard("result").len() >= before + 20
+    });
+
+    let again = broker.heard("result").split_off(before);
+    assert_eq!(broker.breaches(), [""; 0]);
+    let took = again[19].at - again[0].at;
+    assert!(took < Duration::from_secs(4), "20 results in {took:?}");
+    all_arrived(&line.summary());
 }
 
 #[test]

@@ -2,11 +2,13 @@
 //!
 //! Nothing is thrown away because of what a broker says for a while:
 //! ```text
-//! result refused --> back to the outbox, pause (1 s, doubling, at most 60 s), one result as a try
-//!    \--refused again--> aside, another one is the try --accepted--> all that are aside come back
+//! result refused --> aside for a moment, while the broker takes others --accepted--> it comes back
+//!    \--some in a row--> back to the outbox, pause (1 s, doubling, at most 60 s), one result as a try
+//!         \--refused again--> aside, another one is the try --accepted--> all that are aside come back
 //!    \--refused again although another was accepted since--> aside alone, the others go on
-//! connection ended by the broker --> the next one carries each message alone until those are through
-//!    \--ended twice by the same message alone--> aside (a result), or left out (any other)
+//! connection ended --> the next one works as ever: a link is cut now and then
+//!    \--ended again before the same messages are acknowledged--> the next one is careful: each goes alone
+//!         \--ended by one alone--> aside (a result), or left out (any other); the rest flows again
 //! ```
 //! What is aside still waits, is counted (`store.aside`), told by health, and tried again later, the
 //! later the more often. Refused messages that are no results are told again after a pause.
@@ -16,7 +18,7 @@ use crate::base::health::{Diagnostics, Health};
 use crate::mqtt::session::{AckTarget, IN_FLIGHT, Session};
 use crate::store::Outbox;
 use rumqttc::v5::mqttbytes::v5::PubAckReason;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,10 +34,21 @@ const AGAIN_FIRST: Duration = Duration::from_secs(1);
 const AGAIN_MOST: Duration = Duration::from_secs(60);
 /// Time for which a topic whose message ended connections is left out.
 const MUTED: Duration = Duration::from_secs(600);
+/// Connections that end before a message is acknowledged until each message goes alone.
+const CUTS_CAREFUL: u32 = 2;
+/// Such connections until a message that was alone at the last of them is put aside.
+const CUTS_MOST: u32 = 3;
 /// Connections that a message ends alone until it is put aside.
 const ENDS: u32 = 2;
 /// Time of a connection after which the messages that were suspected have all had their turn.
 const CLEARED: Duration = Duration::from_secs(10);
+/// Results refused in a row, after one that was accepted, for which nothing is paused: each may be
+/// refused for what it says.
+const IN_A_ROW: u32 = 4;
+/// Time from the first of them to the last.
+const ROW_TIME: Duration = Duration::from_secs(1);
+/// Results whose refusals are known; beyond, they are learnt anew.
+const REFUSED_KNOWN: usize = 1024;
 /// Refused topics that are named to a person.
 const NAMED: usize = 3;
 
@@ -57,14 +70,18 @@ pub(super) struct Delivery {
     accepted: u64,
     /// Refusals of results that it has not taken since, by key.
     refused: HashMap<u64, Refusals>,
+    /// Refusals since the last result that it took, and the moment of the first.
+    in_a_row: u32,
+    row_since: Instant,
+    /// The reason of the last result that it refused alone.
+    alone: Option<PubAckReason>,
     /// Other topics that it refuses, with its reason.
     refused_topics: BTreeMap<String, PubAckReason>,
     /// Waits until those are told again.
     again: Backoff,
     again_at: Option<Instant>,
-    /// Messages that were not acknowledged when the broker ended a connection, and how many of those
-    /// connections had no other such message.
-    suspects: HashMap<AckTarget, u32>,
+    /// Messages that were not acknowledged when a connection ended, and have not been since.
+    suspects: HashMap<AckTarget, Suspicion>,
     /// Topics whose messages end connections, and until when they are left out.
     muted: HashMap<String, Instant>,
 }
@@ -75,6 +92,17 @@ struct Refusals {
     times: u32,
     /// Results that the broker had taken at the last of them.
     accepted_before: u64,
+}
+
+/// Ends of connections before a message was acknowledged.
+#[derive(Debug, Clone, Copy, Default)]
+struct Suspicion {
+    /// Connections that ended.
+    cuts: u32,
+    /// Those of them on which nothing else was unacknowledged.
+    alone: u32,
+    /// True once the message was put aside or left out.
+    is_found: bool,
 }
 
 impl Delivery {
@@ -89,6 +117,9 @@ impl Delivery {
             is_probing: false,
             accepted: 0,
             refused: HashMap::new(),
+            in_a_row: 0,
+            row_since: Instant::now(),
+            alone: None,
             refused_topics: BTreeMap::new(),
             again: Backoff::new(AGAIN_FIRST * 5, AGAIN_MOST),
             again_at: None,
@@ -97,11 +128,17 @@ impl Delivery {
         }
     }
 
-    /// Prepares a new connection: it is a careful one while a message is suspected.
+    /// Prepares a new connection. One cut of the link is an ordinary thing; a second one before the
+    /// same messages were acknowledged makes the connection careful.
     pub(super) fn begin(&mut self, session: &mut Session) {
         self.unmute();
         session.muted = self.muted.keys().cloned().collect();
-        session.is_careful = !self.suspects.is_empty();
+        session.is_careful = self.needs_care();
+    }
+
+    fn needs_care(&self) -> bool {
+        let mut suspicions = self.suspects.values();
+        suspicions.any(|suspicion| !suspicion.is_found && suspicion.cuts >= CUTS_CAREFUL)
     }
 
     /// Results that may be in flight now.
@@ -124,7 +161,12 @@ impl Delivery {
         self.accepted += 1;
         self.refused.remove(&key);
         self.suspects.remove(&AckTarget::Result(key));
+        let was_refusing = std::mem::take(&mut self.in_a_row) > 0;
         if !self.is_probing {
+            if was_refusing {
+                self.outbox.take_back();
+            }
+
             return;
         }
 
@@ -140,13 +182,20 @@ impl Delivery {
 
     /// The broker refused a result: it is kept, and tried again.
     pub(super) fn on_result_refused(&mut self, key: u64, reason: PubAckReason) {
+        if self.refused.len() >= REFUSED_KNOWN {
+            self.refused.clear();
+        }
+
         let refusals = self.refused.entry(key).or_default();
         let is_alone = refusals.times > 0 && self.accepted > refusals.accepted_before;
         refusals.times += 1;
         refusals.accepted_before = self.accepted;
         let is_repeated = refusals.times > 1;
         if is_alone && self.outbox.put_aside(key, true) {
-            tracing::error!("the broker takes other results and refuses one alone: {reason:?}");
+            return self.on_refused_alone(key, reason);
+        }
+
+        if self.is_in_a_row() && self.outbox.put_aside(key, false) {
             return;
         }
 
@@ -156,6 +205,26 @@ impl Delivery {
         }
 
         self.pause(reason);
+    }
+
+    /// The result stands aside, and the others go on.
+    fn on_refused_alone(&mut self, key: u64, reason: PubAckReason) {
+        self.refused.remove(&key);
+        // Health counts those that follow.
+        if self.alone.replace(reason) != Some(reason) {
+            tracing::error!("the broker takes other results and refuses one alone: {reason:?}");
+        }
+    }
+
+    /// True for one of the first refusals after a result that was accepted.
+    fn is_in_a_row(&mut self) -> bool {
+        if self.in_a_row == 0 {
+            self.row_since = Instant::now();
+        }
+
+        self.in_a_row += 1;
+        let is_short = self.in_a_row <= IN_A_ROW && self.row_since.elapsed() < ROW_TIME;
+        is_short && self.accepted > 0 && !self.is_probing
     }
 
     /// Nothing is sent for a while, then one result as a try.
@@ -171,6 +240,8 @@ impl Delivery {
             };
 
             self.causes.set(REFUSED, health, words);
+            // Those that stood aside for a moment are in their places again.
+            self.outbox.take_back();
         }
 
         self.is_probing = true;
@@ -247,31 +318,44 @@ impl Delivery {
         is_due
     }
 
-    /// The broker ended a connection. The messages that it had not acknowledged are suspected; one
-    /// that was alone, and the second time, is put aside.
+    /// A connection ended. The messages that were not acknowledged are suspected; one that was alone,
+    /// and not for the first time, is put aside or left out.
     pub(super) fn on_cut(&mut self, session: &Session) {
         let is_alone = session.unacknowledged() == 1;
-        for target in session.unacknowledged_targets() {
-            let ends = self.suspects.entry(target.clone()).or_default();
-            *ends += u32::from(is_alone);
-            if *ends < ENDS {
-                continue;
+        let mut targets: HashSet<&AckTarget> = session.unacknowledged_targets().collect();
+        // Fences are always on their way, and hold nothing that could end a connection.
+        targets.retain(|target| !is_fence(target));
+        for target in targets {
+            let suspicion = self.suspects.entry(target.clone()).or_default();
+            suspicion.cuts += 1;
+            suspicion.alone += u32::from(is_alone);
+            let is_known = suspicion.cuts >= CUTS_MOST || suspicion.alone >= ENDS;
+            if is_alone && is_known {
+                let cuts = suspicion.cuts;
+                self.stand_aside(target, cuts);
             }
+        }
+    }
 
-            match target {
-                AckTarget::Result(key) => {
-                    tracing::error!("a result ended {ends} connections: it is put aside");
-                    self.outbox.put_aside(*key, true);
-                }
-                // Without fences each trigger would count as old, and a fence holds nothing that could
-                // end a connection.
-                AckTarget::Topic(topic) if topic.ends_with("/fence") => {}
-                AckTarget::Topic(topic) => {
-                    tracing::error!("{topic} ended {ends} connections: it is left out for a while");
-                    self.muted.insert(topic.clone(), Instant::now() + MUTED);
-                }
-                AckTarget::Outcome(_) | AckTarget::Reject => {}
+    /// Takes a message out of the others' way that ended connections.
+    fn stand_aside(&mut self, target: &AckTarget, cuts: u32) {
+        match target {
+            AckTarget::Result(key) => {
+                tracing::error!("a result ended {cuts} connections: it is put aside");
+                self.outbox.put_aside(*key, true);
             }
+            AckTarget::Topic(topic) => {
+                tracing::error!("{topic} ended {cuts} connections: it is left out for a while");
+                self.muted.insert(topic.clone(), Instant::now() + MUTED);
+            }
+            AckTarget::Outcome(_) | AckTarget::Reject => return,
+        }
+
+        // The others were only there when it happened. They flow again, and one more cut is enough for
+        // a second look at them.
+        for (other, suspicion) in &mut self.suspects {
+            suspicion.is_found |= other == target;
+            suspicion.cuts = suspicion.cuts.min(CUTS_CAREFUL - 1);
         }
     }
 
@@ -301,22 +385,29 @@ impl Delivery {
             .connected_at
             .is_some_and(|since| since.elapsed() > CLEARED);
 
-        if session.is_careful && (self.suspects.is_empty() || lasts) {
-            session.is_careful = false;
-            // One that has ended several stays known: it is tried again alone.
-            self.suspects.retain(|_, ends| *ends >= ENDS);
+        if lasts {
+            // One that was found stays known: its next try may end one more.
+            self.suspects.retain(|_, suspicion| suspicion.is_found);
         }
+
+        session.is_careful &= self.needs_care();
 
         let aside = self.outbox.count().aside;
         if aside > 0 && !self.is_probing {
+            let reason = self.alone.map(|reason| format!(" ({reason:?})"));
+            let reason = reason.unwrap_or_default();
             let words = format!(
-                "{aside} results that the broker refuses alone, or that end its connections, are put \
-                 aside and tried again later"
+                "{aside} results that the broker refuses alone{reason}, or that end its connections, \
+                 are put aside and tried again later"
             );
 
             self.causes.set(ASIDE, Health::OffSpec, words);
         } else {
             self.causes.clear(ASIDE);
+        }
+
+        if aside == 0 {
+            self.alone = None;
         }
 
         self.unmute();
@@ -329,6 +420,10 @@ impl Delivery {
         let words = format!("{} ended connections, and is left out", topics.join(", "));
         self.causes.set(MESSAGES, Health::OffSpec, words);
     }
+}
+
+fn is_fence(target: &AckTarget) -> bool {
+    matches!(target, AckTarget::Topic(topic) if topic.ends_with("/fence"))
 }
 
 /// True for the codes of a message that the broker has.

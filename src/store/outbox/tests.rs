@@ -1,5 +1,6 @@
 //! The outbox as its users see it, and against a naive model.
 
+use super::super::bounds::{ASIDE_LONGEST, ASIDE_MAX, LEAVING_MAX};
 use super::*;
 use proptest::prelude::*;
 
@@ -134,11 +135,64 @@ fn a_result_aside_is_tried_later_each_time_and_there_is_room_for_so_many() {
     let waits = [1, 2, 3, 40].map(|asides| aside_for(asides).as_secs());
     assert_eq!(waits, [30, 60, 120, 3600]);
     let outbox = Outbox::default();
+    let most = (ASIDE_MAX + LEAVING_MAX) as u64;
+    for key in 1..=most + 1 {
+        outbox.queues().put_live(waiting(key, true));
+        outbox.next();
+        assert_eq!(outbox.put_aside(key, true), key <= most);
+    }
+}
+
+#[test]
+fn a_result_that_may_be_aside_for_no_fault_of_its_own_does_not_go_to_the_file() {
+    let outbox = Outbox::default();
     for key in 1..=ASIDE_MAX as u64 + 1 {
         outbox.queues().put_live(waiting(key, true));
         outbox.next();
-        assert_eq!(outbox.put_aside(key, true), key <= ASIDE_MAX as u64);
+        assert_eq!(outbox.put_aside(key, false), key <= ASIDE_MAX as u64);
     }
+
+    assert!(outbox.queues().take_leaving().is_empty());
+}
+
+#[test]
+fn what_is_put_aside_beyond_the_room_rests_in_the_file_and_comes_again_once() {
+    let outbox = Outbox::default();
+    let beyond = 10;
+    for key in 1..=ASIDE_MAX as u64 + beyond {
+        outbox.queues().put_live(waiting(key, true));
+        outbox.next();
+        assert!(outbox.put_aside(key, true));
+    }
+
+    let mut queues = outbox.queues();
+    let leaving = queues.take_leaving();
+    assert_eq!(leaving.len() as u64, beyond);
+    // The file is read beyond some of them, and not so far for the others.
+    queues.read_to = leaving[3].key;
+    queues.in_file = 1;
+    for entry in &leaving {
+        queues.rest(entry.key);
+    }
+
+    queues.in_file -= 1;
+    assert_eq!((queues.resting.count, queues.in_file), (4, 6));
+    assert_eq!(queues.waiting(), ASIDE_MAX as u64 + beyond);
+    for entry in &leaving[4..] {
+        queues.put_late(waiting(entry.key, false));
+    }
+
+    assert_eq!((queues.in_file, queues.wanted_page()), (0, None));
+    queues.look_at_rest(Instant::now());
+    assert_eq!(queues.wanted_page(), None, "their time has not come");
+    queues.look_at_rest(Instant::now() + ASIDE_LONGEST);
+    assert_eq!(queues.wanted_page(), Some(leaving[0].key - 1));
+    for entry in &leaving {
+        queues.put_late(waiting(entry.key, false));
+    }
+
+    assert_eq!((queues.in_file, queues.late.len()), (0, 10));
+    assert_eq!(queues.waiting(), ASIDE_MAX as u64 + beyond);
 }
 
 proptest! {

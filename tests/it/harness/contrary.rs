@@ -48,7 +48,7 @@ struct State {
     heard: Vec<Heard>,
     /// Clients that are connected, with the ways to them.
     clients: Vec<(String, TcpStream)>,
-    /// Packets that each was sent and has not acknowledged, in order.
+    /// Packets that the line was sent and has not acknowledged, in order.
     owed: VecDeque<u16>,
     next_packet: u16,
     /// Breaches of MQTT, in words.
@@ -253,7 +253,11 @@ fn connected(stream: &TcpStream, state: &Mutex<State>, name: &str) -> Vec<u8> {
     state.connections.push(name.to_owned());
     let own = stream.try_clone().expect("a handle");
     state.clients.push((name.to_owned(), own));
-    state.owed.clear();
+    // The line's own connection alone is sent anything.
+    if !name.ends_with("-pictures") {
+        state.owed.clear();
+    }
+
     wire::packet(0x20, &[0, 0, 0])
 }
 

@@ -88,8 +88,30 @@ impl<'a> Bits<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
+
+    /// Bytes of bits in words: `0` and `1` as they are, a number behind `#` as an Exp-Golomb code. A stop
+    /// bit ends them.
+    pub fn written(words: &str) -> Vec<u8> {
+        let mut bits = String::new();
+        for word in words.split_whitespace() {
+            match word.strip_prefix('#') {
+                Some(number) => {
+                    let code = number.parse::<u32>().expect("a number") + 1;
+                    bits += &"0".repeat(code.ilog2() as usize);
+                    bits += &format!("{code:b}");
+                }
+                None => bits += word,
+            }
+        }
+
+        bits += "1";
+        let count = bits.len().div_ceil(8);
+        let bits = format!("{bits:0<width$}", width = count * 8);
+        let byte = |at: usize| u8::from_str_radix(&bits[8 * at..8 * at + 8], 2).expect("bits");
+        (0..count).map(byte).collect()
+    }
 
     #[test]
     fn the_3_after_two_zeros_is_taken_out() {

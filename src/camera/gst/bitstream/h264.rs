@@ -2,6 +2,7 @@
 
 use super::bits::{Bits, unescaped};
 use super::layout::SliceLayout;
+use super::marking::{Order, PictureFields, SequenceFields, resets_numbers};
 use super::sei::sei_payload;
 use super::unit::{AccessUnit, Entry};
 use std::collections::HashMap;
@@ -22,17 +23,21 @@ const HIGH_PROFILES: [u32; 13] = [100, 110, 122, 244, 44, 83, 86, 118, 128, 138,
 /// Baseline: its slices may come in any order, unless the SPS says that they are of Main as well.
 const BASELINE: u32 = 66;
 
+/// Bytes of a slice that hold its header up to the marking of references, weights among it.
+const HEADER_MAX: usize = 512;
+
 /// The fields of a sequence parameter set that slice headers depend on.
 #[derive(Debug, Clone)]
 struct Sps {
     frame_num_bits: u32,
     /// True if the encoder may leave numbers out: temporal layers that were dropped.
     gaps_allowed: bool,
-    /// False for streams with fields.
-    frames_only: bool,
+    /// Width and height, in macroblocks.
+    size: [u32; 2],
     has_colour_planes: bool,
     /// True if slices may come in any order.
     any_order: bool,
+    fields: SequenceFields,
 }
 
 /// The fields of a picture parameter set that slice headers depend on.
@@ -42,6 +47,8 @@ struct Pps {
     /// False for CAVLC, whose damage may decode to other valid values.
     has_cabac: bool,
     slice_groups: u32,
+    /// `None` for a set that ends early, or that has slice groups.
+    fields: Option<PictureFields>,
 }
 
 /// The beginning of a slice's header.
@@ -58,6 +65,10 @@ struct Slice {
     gaps_allowed: bool,
     /// `MaxFrameNum`.
     numbers: u32,
+    /// True if the numbers start anew behind it.
+    resets_numbers: bool,
+    /// Width and height of its picture, in macroblocks.
+    size: [u32; 2],
 }
 
 /// The state of one H.264 stream.
@@ -148,6 +159,7 @@ impl H264 {
         }
 
         let begins: Vec<u32> = slices.iter().map(|slice| slice.first_block).collect();
+        self.layout.of_size(slices[0].size);
         let missing = self.layout.missing(&begins, slices[0].is_idr)?;
         Some(format!("the slice from macroblock {missing} on is missing"))
     }
@@ -167,14 +179,15 @@ impl H264 {
             ));
         }
 
+        // A picture that resets the numbers counts as 0 from then on.
         if unit.is_reference {
-            self.last_reference = Some(now);
+            self.last_reference = Some(if first.resets_numbers { 0 } else { now });
         }
     }
 
     /// The header of a slice. `None` for one that cannot be read.
     fn slice(&self, nal: &[u8]) -> Option<Slice> {
-        let payload = unescaped(nal.get(1..64.min(nal.len()))?);
+        let payload = unescaped(nal.get(1..HEADER_MAX.min(nal.len()))?);
         let mut bits = Bits::new(&payload);
         let first_block = bits.golomb()?;
         let kind = bits.golomb()? % 5;
@@ -187,16 +200,26 @@ impl H264 {
         }
 
         let frame_num = bits.number(sps.frame_num_bits)?;
-        let is_frame = sps.frames_only;
+        let is_idr = nal[0] & 31 == IDR_SLICE;
+        let is_reference = nal[0] & 0x60 != 0;
+        // The rest is of no use where it cannot be read: then the numbers go on.
+        let mut resets = None;
+        if let Some(fields) = pps.fields.filter(|_| is_reference && !is_idr) {
+            resets = resets_numbers(&mut bits, kind, sps.fields, fields);
+        }
+
+        let is_frame = sps.fields.frames_only;
         Some(Slice {
             first_block,
             kind,
             frame_num,
-            is_idr: nal[0] & 31 == IDR_SLICE,
-            is_reference: nal[0] & 0x60 != 0,
+            is_idr,
+            is_reference,
             is_ordered: is_frame && pps.slice_groups == 0 && !sps.any_order,
             gaps_allowed: sps.gaps_allowed,
             numbers: 1 << sps.frame_num_bits,
+            resets_numbers: resets == Some(true),
+            size: sps.size,
         })
     }
 }
@@ -244,13 +267,16 @@ fn sps(payload: &[u8]) -> Option<(u32, Sps)> {
     let constraints = bits.number(8)?;
     bits.skip(8)?;
     let id = bits.golomb()?;
-    let has_colour_planes = HIGH_PROFILES.contains(&profile) && high_fields(&mut bits)?;
+    let mut chroma = Chroma::COMMON;
+    if HIGH_PROFILES.contains(&profile) {
+        chroma = high_fields(&mut bits)?;
+    }
+
     let frame_num_bits = bits.golomb()? + 4;
-    skip_order_counts(&mut bits)?;
+    let order = order(&mut bits)?;
     bits.golomb()?; // max_num_ref_frames
     let gaps_allowed = bits.flag()?;
-    bits.golomb()?; // pic_width_in_mbs_minus1
-    bits.golomb()?; // pic_height_in_map_units_minus1
+    let size = [bits.golomb()?, bits.golomb()?];
     let frames_only = bits.flag()?;
 
     // The standard ends at 16 bits; a longer number comes from a damaged set.
@@ -262,18 +288,39 @@ fn sps(payload: &[u8]) -> Option<(u32, Sps)> {
     let sps = Sps {
         frame_num_bits,
         gaps_allowed,
-        frames_only,
-        has_colour_planes,
+        size,
+        has_colour_planes: chroma.has_planes,
         any_order: profile == BASELINE && !is_main_too,
+        fields: SequenceFields {
+            order,
+            frames_only,
+            has_chroma: chroma.is_coded,
+        },
     };
 
     Some((id, sps))
 }
 
-/// Reads over the fields of the high profiles; true if the three colours are coded apart.
-fn high_fields(bits: &mut Bits) -> Option<bool> {
+/// The coding of colours.
+struct Chroma {
+    /// True if the three colours are coded apart.
+    has_planes: bool,
+    /// True if colour is coded with brightness.
+    is_coded: bool,
+}
+
+impl Chroma {
+    /// The coding of all profiles but the high ones: 4:2:0.
+    const COMMON: Chroma = Chroma {
+        has_planes: false,
+        is_coded: true,
+    };
+}
+
+/// Reads the fields of the high profiles.
+fn high_fields(bits: &mut Bits) -> Option<Chroma> {
     let chroma_format = bits.golomb()?;
-    let has_colour_planes = chroma_format == 3 && bits.flag()?;
+    let has_planes = chroma_format == 3 && bits.flag()?;
     bits.golomb()?; // bit_depth_luma_minus8
     bits.golomb()?; // bit_depth_chroma_minus8
     bits.skip(1)?; // qpprime_y_zero_transform_bypass_flag
@@ -288,7 +335,10 @@ fn high_fields(bits: &mut Bits) -> Option<bool> {
         }
     }
 
-    Some(has_colour_planes)
+    Some(Chroma {
+        has_planes,
+        is_coded: chroma_format != 0 && !has_planes,
+    })
 }
 
 /// Reads over a scaling list (7.3.2.1.1.1): it ends early where the next scale becomes 0.
@@ -306,38 +356,49 @@ fn skip_scaling_list(bits: &mut Bits, size: usize) -> Option<()> {
     Some(())
 }
 
-/// Reads over the fields of the picture order count.
-fn skip_order_counts(bits: &mut Bits) -> Option<()> {
+/// Reads the fields of the picture order count.
+fn order(bits: &mut Bits) -> Option<Order> {
     match bits.golomb()? {
         0 => {
-            bits.golomb()?; // log2_max_pic_order_cnt_lsb_minus4
+            let count = bits.golomb()?.checked_add(4)?;
+            Some(Order::Bits(count))
         }
         1 => {
-            bits.skip(1)?; // delta_pic_order_always_zero_flag
-            bits.signed()?;
-            bits.signed()?;
+            let is_always_zero = bits.flag()?;
+            bits.signed()?; // offset_for_non_ref_pic
+            bits.signed()?; // offset_for_top_to_bottom_field
             for _ in 0..bits.golomb()? {
                 bits.signed()?;
             }
-        }
-        _ => {}
-    }
 
-    Some(())
+            Some(if is_always_zero {
+                Order::None
+            } else {
+                Order::Differences
+            })
+        }
+        _ => Some(Order::None),
+    }
 }
 
-/// A picture parameter set and its number (7.3.2.2), up to the slice groups.
+/// A picture parameter set and its number (7.3.2.2).
 fn pps(payload: &[u8]) -> Option<(u32, Pps)> {
     let mut bits = Bits::new(payload);
     let id = bits.golomb()?;
     let sps = bits.golomb()?;
     let has_cabac = bits.flag()?;
-    bits.skip(1)?; // bottom_field_pic_order_in_frame_present_flag
+    let has_bottom_order = bits.flag()?;
     let slice_groups = bits.golomb()?;
+    let mut fields = None;
+    if slice_groups == 0 {
+        fields = PictureFields::read(&mut bits, has_bottom_order);
+    }
+
     let pps = Pps {
         sps,
         has_cabac,
         slice_groups,
+        fields,
     };
 
     Some((id, pps))
@@ -350,5 +411,83 @@ fn recovery_point(payload: &[u8]) -> Option<Entry> {
     match Bits::new(after).golomb()? {
         0 => Some(Entry::Open),
         count => Some(Entry::Gradual(count)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::camera::gst::bitstream::bits::tests::written;
+
+    fn nal(header: u8, words: &str) -> Vec<u8> {
+        let mut nal = vec![header];
+        nal.extend(written(words));
+        nal
+    }
+
+    /// A stream of profile Main with numbers of 4 bits, orders of 4 bits, and weights of P slices.
+    fn stream(width: u32) -> H264 {
+        let mut checker = H264::default();
+        let sps = format!("01001101 00000000 00011110 #0 #0 #0 #0 #2 0 #{width} #14 1");
+        checker.parameter_set(&nal(0x67, &sps));
+        checker.parameter_set(&nal(0x68, "#0 #0 1 0 #0 #1 #0 1 00 #0 #0 #0 0 0 0"));
+        checker
+    }
+
+    /// A P slice from a block on, with the end of its header from the number of references on.
+    fn slice(block: u32, number: u32, rest: &str) -> Vec<u8> {
+        let words = format!("#{block} #0 #0 {number:04b} 0110 {rest}");
+        nal(0x41, &words)
+    }
+
+    /// No number of references, the usual order, weights of two references, no marking.
+    const PLAIN: &str = "0 0 #0 #0 1 #3 #4 1 #1 #2 #3 #4 0 0 0";
+
+    fn idr(checker: &mut H264, blocks: &[u32]) -> AccessUnit {
+        let slice = |block: &u32| nal(0x65, &format!("#{block} #2 #0 0000 #0 0000 0 0"));
+        let slices: Vec<Vec<u8>> = blocks.iter().map(slice).collect();
+        let nals: Vec<&[u8]> = slices.iter().map(Vec::as_slice).collect();
+        checker.check(&nals)
+    }
+
+    #[test]
+    fn an_operation_5_starts_the_numbers_anew() {
+        // Three references, two of them in another order; operations 1, 3, 4 and 5.
+        let long = "1 #2 1 #0 #3 #2 #1 #3 #0 #0 0 0 1 #1 #2 0 0 0";
+        let reset = format!("{long} 1 #1 #0 #3 #1 #1 #4 #2 #5 #0");
+        let other = format!("{long} 1 #1 #0 #3 #1 #1 #4 #2 #0");
+        for (words, is_lost) in [(reset, false), (other, true)] {
+            let mut checker = stream(19);
+            let mut check = |nal: Vec<u8>| checker.check(&[&nal]).lost_before.is_some();
+            assert!(!check(slice(0, 3, PLAIN)));
+            assert!(!check(slice(0, 4, PLAIN)));
+            assert!(!check(slice(0, 5, &words)));
+            assert_eq!(check(slice(0, 1, PLAIN)), is_lost, "{words}");
+            assert!(!check(slice(0, 2, PLAIN)));
+            assert!(check(slice(0, 6, PLAIN)), "numbers that are left out");
+        }
+    }
+
+    #[test]
+    fn numbers_go_on_where_a_header_ends_early() {
+        let mut checker = stream(19);
+        checker.check(&[&slice(0, 5, "1")]);
+        let unit = checker.check(&[&slice(0, 6, PLAIN)]);
+        assert_eq!((unit.damage, unit.lost_before), (None, None));
+    }
+
+    #[test]
+    fn fewer_slices_are_damage_unless_the_picture_has_another_size() {
+        let mut checker = stream(19);
+        for _ in 0..5 {
+            assert_eq!(idr(&mut checker, &[0, 20, 40]).damage, None);
+        }
+
+        let unit = idr(&mut checker, &[0, 20]);
+        let words = "the slice from macroblock 40 on is missing";
+        assert_eq!(unit.damage.as_deref(), Some(words));
+        let sps = "01001101 00000000 00011110 #0 #0 #0 #0 #2 0 #9 #14 1";
+        checker.parameter_set(&nal(0x67, sps));
+        assert_eq!(idr(&mut checker, &[0]).damage, None);
     }
 }

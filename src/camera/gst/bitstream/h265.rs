@@ -5,7 +5,7 @@ use super::bits::{Bits, unescaped};
 use super::layout::SliceLayout;
 use super::sei::sei_payload;
 use super::unit::{AccessUnit, Entry};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Types of NAL units (table 7-1).
 const RASL: [u8; 2] = [8, 9];
@@ -25,6 +25,8 @@ const RECOVERY_POINT: u32 = 6;
 struct Sps {
     /// Bits of a slice's address: enough for the last coding tree block.
     address_bits: u32,
+    /// Width and height, in pixels.
+    size: [u32; 2],
 }
 
 /// The fields of a picture parameter set that slice headers depend on.
@@ -33,6 +35,9 @@ struct Pps {
     sps: u32,
     has_dependent_slices: bool,
     extra_bits: u32,
+    /// True if pictures are cut into tiles: then addresses, which count by rows of the picture, may go
+    /// back from slice to slice.
+    has_tiles: bool,
 }
 
 /// The beginning of a slice segment's header.
@@ -41,6 +46,10 @@ struct Slice {
     is_first: bool,
     address: u32,
     nal_type: u8,
+    /// False where slices stand in the order of tiles.
+    is_ordered: bool,
+    /// Width and height of its picture, in pixels.
+    size: [u32; 2],
     /// 0 to 2 (table 7-7): B, P, I. `None` for a dependent segment, which has the one before.
     kind: Option<u32>,
 }
@@ -117,6 +126,7 @@ impl H265 {
         let fault = fault_of(slices, unread).or_else(|| {
             let begins: Vec<u32> = slices.iter().map(|slice| slice.address).collect();
             let is_key = unit.entry == Entry::Closed;
+            self.layout.of_size(first.size);
             let missing = self.layout.missing(&begins, is_key)?;
             Some(format!("the slice from block {missing} on is missing"))
         });
@@ -158,6 +168,8 @@ impl H265 {
             is_first,
             address,
             nal_type,
+            is_ordered: !pps.has_tiles,
+            size: sps.size,
             kind,
         })
     }
@@ -188,14 +200,19 @@ fn fault_of(slices: &[Slice], unread: usize) -> Option<String> {
     }
 
     for pair in slices.windows(2) {
-        if pair[1].address <= pair[0].address {
+        if pair[1].address <= pair[0].address && first.is_ordered {
             let before = pair[0].address;
             let block = pair[1].address;
             return Some(format!("a slice at block {block} after one at {before}"));
         }
     }
 
-    None
+    // Whatever the order, no block has two slices.
+    let mut addresses = HashSet::new();
+    let again = slices
+        .iter()
+        .find(|slice| !addresses.insert(slice.address))?;
+    Some(format!("two slices at block {}", again.address))
 }
 
 /// A sequence parameter set and its number (7.3.2.2.1), up to the size of blocks.
@@ -241,7 +258,12 @@ fn sps(payload: &[u8]) -> Option<(u32, Sps)> {
     let block = 1 << size_bits;
     let blocks = width.div_ceil(block).checked_mul(height.div_ceil(block))?;
     let address_bits = blocks.max(1).next_power_of_two().trailing_zeros();
-    Some((id, Sps { address_bits }))
+    let sps = Sps {
+        address_bits,
+        size: [width, height],
+    };
+
+    Some((id, sps))
 }
 
 /// Reads over `profile_tier_level` (7.3.3).
@@ -269,7 +291,7 @@ fn skip_profile(bits: &mut Bits, layers: u32) -> Option<()> {
     Some(())
 }
 
-/// A picture parameter set and its number (7.3.2.3.1), up to the extra bits.
+/// A picture parameter set and its number (7.3.2.3.1), up to the tiles.
 fn pps(payload: &[u8]) -> Option<(u32, Pps)> {
     let mut bits = Bits::new(payload);
     let id = bits.golomb()?;
@@ -281,9 +303,27 @@ fn pps(payload: &[u8]) -> Option<(u32, Pps)> {
         sps,
         has_dependent_slices,
         extra_bits,
+        has_tiles: tiles_flag(&mut bits).unwrap_or(false),
     };
 
     Some((id, pps))
+}
+
+/// Reads on from the extra bits to `tiles_enabled_flag`.
+fn tiles_flag(bits: &mut Bits) -> Option<bool> {
+    bits.skip(2)?; // sign_data_hiding_enabled_flag, cabac_init_present_flag
+    bits.golomb()?; // num_ref_idx_l0_default_active_minus1
+    bits.golomb()?; // num_ref_idx_l1_default_active_minus1
+    bits.signed()?; // init_qp_minus26
+    bits.skip(2)?; // constrained_intra_pred_flag, transform_skip_enabled_flag
+    if bits.flag()? {
+        bits.golomb()?; // diff_cu_qp_delta_depth
+    }
+
+    bits.signed()?; // pps_cb_qp_offset
+    bits.signed()?; // pps_cr_qp_offset
+    bits.skip(4)?; // chroma offsets of slices, two flags of weights, lossless blocks
+    bits.flag()
 }
 
 /// The entry that an SEI unit announces. `None` for one without a recovery point.
@@ -296,5 +336,59 @@ fn recovery_point(nal: &[u8]) -> Option<Entry> {
     match u32::try_from(count) {
         Ok(0) | Err(_) => Some(Entry::Open),
         Ok(count) => Some(Entry::Gradual(count)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::camera::gst::bitstream::bits::tests::written;
+
+    fn nal(kind: u8, words: &str) -> Vec<u8> {
+        let mut nal = vec![kind << 1, 1];
+        nal.extend(written(words));
+        nal
+    }
+
+    /// Pictures of 640 x 480 in blocks of 64: 10 in a row, 80 of all.
+    fn stream(has_tiles: bool) -> H265 {
+        let mut checker = H265::default();
+        let profile = "1".repeat(96);
+        let sps = format!("0000 000 1 {profile} #0 #1 #640 #480 0 #0 #0 #4 1 #0 #0 #0 #0 #3");
+        checker.parameter_set(&nal(SPS, &sps));
+        let tiles = u8::from(has_tiles);
+        let pps = format!("#0 #0 0 0 000 0 0 #0 #0 #0 0 0 1 #1 #0 #0 0 0 0 0 {tiles} 0");
+        checker.parameter_set(&nal(PPS, &pps));
+        checker
+    }
+
+    fn damage(checker: &mut H265, addresses: &[u32]) -> Option<String> {
+        let slice = |address: &u32| match address {
+            0 => nal(1, "1 #0 #1"),
+            _ => nal(1, &format!("0 #0 {address:07b} #1")),
+        };
+
+        let slices: Vec<Vec<u8>> = addresses.iter().map(slice).collect();
+        let nals: Vec<&[u8]> = slices.iter().map(Vec::as_slice).collect();
+        checker.check(&nals).damage
+    }
+
+    #[test]
+    fn slices_of_tiles_may_go_back() {
+        // Two tiles side by side, two slices in each.
+        let tiled = [0, 40, 5, 45];
+        let mut checker = stream(true);
+        for _ in 0..5 {
+            assert_eq!(damage(&mut checker, &tiled), None);
+        }
+
+        let missing = damage(&mut checker, &[0, 40, 45]);
+        let words = "the slice from block 5 on is missing";
+        assert_eq!(missing.as_deref(), Some(words));
+        let twice = damage(&mut checker, &[0, 40, 5, 40]);
+        assert_eq!(twice.as_deref(), Some("two slices at block 40"));
+        let words = "a slice at block 5 after one at 40";
+        let other = damage(&mut stream(false), &tiled);
+        assert_eq!(other.as_deref(), Some(words));
     }
 }

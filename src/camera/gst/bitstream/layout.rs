@@ -19,9 +19,21 @@ pub struct SliceLayout {
     lacking: usize,
     /// True once the layout changed: then it is no evidence until the next key frame.
     is_free: bool,
+    /// Size of the pictures.
+    size: [u32; 2],
 }
 
 impl SliceLayout {
+    /// Takes the size of the next picture. Another one starts anew, since addresses mean other places.
+    pub fn of_size(&mut self, size: [u32; 2]) {
+        if size != self.size {
+            *self = SliceLayout {
+                size,
+                ..SliceLayout::default()
+            };
+        }
+    }
+
     /// Takes the layout of a picture whose headers are right. Returns the address of a slice that is
     /// missing, measured by what the pictures before had.
     pub fn missing(&mut self, begins: &[u32], is_key: bool) -> Option<u32> {

@@ -12,6 +12,7 @@ mod bits;
 mod h264;
 mod h265;
 mod layout;
+mod marking;
 mod sei;
 mod unit;
 

@@ -97,39 +97,158 @@ fn one_result_that_is_refused_alone_stands_aside_and_the_others_flow() {
 }
 
 #[test]
-fn a_result_that_ends_two_connections_stands_aside() {
-    let (mut delivery, outbox, _causes) = delivery(3);
-    let mut first = session();
-    delivery.begin(&mut first);
-    assert_eq!(delivery.window(&first), IN_FLIGHT);
-    for packet in 1..=3 {
-        let key = next(&outbox);
-        first.in_flight.insert(packet, AckTarget::Result(key));
+fn results_that_are_refused_together_come_again_in_their_order() {
+    let (mut delivery, outbox, _causes) = delivery(20);
+    let session = session();
+    let keys = std::iter::repeat_with(|| next(&outbox));
+    let sent: Vec<u64> = keys.take(12).collect();
+    delivery.on_result_accepted(1);
+    outbox.accept(1);
+    for key in &sent[1..] {
+        delivery.on_result_refused(*key, PubAckReason::QuotaExceeded);
     }
 
-    delivery.on_cut(&first);
+    assert_eq!(delivery.window(&session), 0, "a pause");
+    delivery.paused_until = None;
+    assert_eq!(next(&outbox), 2);
+    delivery.on_result_accepted(2);
+    let left: Vec<u64> = std::iter::from_fn(|| outbox.next())
+        .map(|entry| entry.key)
+        .collect();
+
+    assert!(left.iter().copied().eq(3..=20), "{left:?}");
+}
+
+/// Each second one is refused for what it says, whatever else happens.
+#[test]
+fn any_number_of_results_that_are_refused_alone_hold_no_other_up() {
+    let count = 600;
+    let (mut delivery, outbox, causes) = delivery(count);
+    let mut session = session();
+    let mut taken = vec![];
+    while let Some(entry) = outbox.next() {
+        assert_eq!(delivery.window(&session), IN_FLIGHT, "never a pause");
+        if entry.key.is_multiple_of(2) {
+            delivery.on_result_refused(entry.key, PubAckReason::PayloadFormatInvalid);
+        } else {
+            taken.push(entry.key);
+            outbox.accept(entry.key);
+            delivery.on_result_accepted(entry.key);
+        }
+    }
+
+    // The last one waits for another that would be accepted.
+    assert!(taken.iter().copied().eq((1..count).step_by(2)));
+    assert_eq!(outbox.count().aside, count / 2);
+    assert_eq!(outbox.count().waiting, count / 2);
+    delivery.look(&mut session);
+    let told = causes.all().1.concat();
+    let words = "300 results that the broker refuses alone (PayloadFormatInvalid)";
+    assert!(told.contains(words), "{told}");
+}
+
+/// A connection on which so many results are on their way.
+fn connection(delivery: &mut Delivery, outbox: &Outbox, results: u16) -> (Session, Vec<u64>) {
+    let mut session = session();
+    delivery.begin(&mut session);
+    let mut keys = vec![];
+    for packet in 1..=results {
+        let key = next(outbox);
+        session.in_flight.insert(packet, AckTarget::Result(key));
+        keys.push(key);
+    }
+
+    (session, keys)
+}
+
+fn cut(delivery: &mut Delivery, outbox: &Outbox, session: &Session) {
+    delivery.on_cut(session);
     outbox.rewind();
-    assert_eq!(outbox.count().aside, 0, "it may be any of the three");
-    // Alone, and twice: a link that is cut does that to no result as a rule.
+}
+
+fn accept(delivery: &mut Delivery, outbox: &Outbox, session: &mut Session, key: u64) {
+    session
+        .in_flight
+        .retain(|_, target| *target != AckTarget::Result(key));
+
+    delivery.on_message(&AckTarget::Result(key), PubAckReason::Success);
+    delivery.on_result_accepted(key);
+    outbox.accept(key);
+}
+
+#[test]
+fn a_result_that_ends_its_connections_stands_aside_and_the_others_flow_at_once() {
+    let (mut delivery, outbox, _causes) = delivery(3);
+    // Three are on their way, and twice it may be any of them.
+    for _ in 0..2 {
+        let (session, _) = connection(&mut delivery, &outbox, 3);
+        assert_eq!(delivery.window(&session), IN_FLIGHT);
+        cut(&mut delivery, &outbox, &session);
+        assert_eq!(outbox.count().aside, 0);
+    }
+
+    let (session, keys) = connection(&mut delivery, &outbox, 1);
+    assert_eq!(delivery.window(&session), 1, "each goes alone");
+    assert_eq!(keys, [1]);
+    cut(&mut delivery, &outbox, &session);
+    assert_eq!((outbox.count().aside, outbox.count().waiting), (1, 3));
+    let (mut session, keys) = connection(&mut delivery, &outbox, 2);
+    assert_eq!(delivery.window(&session), IN_FLIGHT, "the others are free");
+    assert_eq!(keys, [2, 3]);
+    accept(&mut delivery, &outbox, &mut session, 2);
+    // The third ends them too: it is known from before, and found with the next.
+    cut(&mut delivery, &outbox, &session);
+    let (session, keys) = connection(&mut delivery, &outbox, 1);
+    assert_eq!((delivery.window(&session), keys), (1, vec![3]));
+    cut(&mut delivery, &outbox, &session);
+    assert_eq!((outbox.count().aside, outbox.count().waiting), (2, 2));
+    let (session, _) = connection(&mut delivery, &outbox, 0);
+    assert_eq!(delivery.window(&session), IN_FLIGHT);
+}
+
+#[test]
+fn a_result_that_is_alone_on_two_connections_that_end_stands_aside() {
+    let (mut delivery, outbox, _causes) = delivery(1);
     for _ in 0..2 {
         assert_eq!(outbox.count().aside, 0);
-        let mut second = session();
-        delivery.begin(&mut second);
-        assert_eq!(delivery.window(&second), 1, "each goes alone");
-        let key = next(&outbox);
-        second.in_flight.insert(1, AckTarget::Result(key));
-        delivery.on_cut(&second);
-        outbox.rewind();
+        let (session, _) = connection(&mut delivery, &outbox, 1);
+        cut(&mut delivery, &outbox, &session);
     }
 
-    assert_eq!((outbox.count().aside, outbox.count().waiting), (1, 3));
-    let mut third = session();
-    delivery.begin(&mut third);
-    for key in [2, 3] {
-        assert_eq!(next(&outbox), key);
-        delivery.on_message(&AckTarget::Result(key), PubAckReason::Success);
-        delivery.on_result_accepted(key);
+    assert_eq!(outbox.count().aside, 1);
+}
+
+#[test]
+fn cuts_of_a_link_leave_the_window_whole_as_long_as_results_get_through() {
+    let (mut delivery, outbox, _causes) = delivery(60);
+    let mut session = connection(&mut delivery, &outbox, 10).0;
+    for packet in 1..=5 {
+        let fence = AckTarget::Topic("plant/box/fence".to_owned());
+        session.in_flight.insert(100 + packet, fence);
+        cut(&mut delivery, &outbox, &session);
+        let (again, keys) = connection(&mut delivery, &outbox, 10);
+        assert_eq!(delivery.window(&again), IN_FLIGHT);
+        session = again;
+        // Those come again and get through; the ones behind them are on their way at the next cut.
+        for key in keys {
+            accept(&mut delivery, &outbox, &mut session, key);
+        }
+
+        for packet in 1..=5 {
+            let key = next(&outbox);
+            session.in_flight.insert(packet, AckTarget::Result(key));
+        }
     }
+
+    // A connection that lasts clears the others too.
+    cut(&mut delivery, &outbox, &session);
+    let (mut session, _) = connection(&mut delivery, &outbox, 5);
+    session.connected_at = Instant::now().checked_sub(CLEARED * 2);
+    delivery.look(&mut session);
+    cut(&mut delivery, &outbox, &session);
+    let (session, _) = connection(&mut delivery, &outbox, 5);
+    assert_eq!(delivery.window(&session), IN_FLIGHT);
+    assert_eq!(outbox.count().aside, 0);
 }
 
 #[test]

@@ -168,6 +168,8 @@ pub(super) struct Session {
     /// True while each message goes alone: one of them ended the connection before, and it is to be
     /// found out which.
     pub(super) is_careful: bool,
+    /// A result on its way that was put aside before: if the connection ends, it is why.
+    pub(super) trial: Option<u64>,
     /// Topics whose messages ended connections, and are left out.
     pub(super) muted: Vec<String>,
     /// Acknowledgements of commands that the client has not written yet.
@@ -212,6 +214,7 @@ impl Session {
             best_effort: 0,
             held: VecDeque::new(),
             is_careful: false,
+            trial: None,
             muted: vec![],
             acks: 0,
             owed: OwedAcks::default(),

@@ -81,7 +81,7 @@ pub use count::StoreCount;
 pub use error::DatabaseError;
 pub use handle::Store;
 pub use op::{Closed, Pending};
-pub use outbox::{Outbox, OutboxEntry};
+pub use outbox::{LinkLoad, Outbox, OutboxEntry};
 pub use policy::{KeyValue, ResultPolicy};
 pub use recovery::{MOVED_ASIDE, OpenStore};
 pub use rejects::Reject;

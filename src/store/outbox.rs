@@ -5,6 +5,8 @@
 
 mod aside;
 
+pub use self::aside::LinkLoad;
+
 use self::aside::{Aside, Resting, aside_for};
 use super::bounds::{PAGE_ROWS, SLOW_COMMIT};
 use super::count::StoreCount;

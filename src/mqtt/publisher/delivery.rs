@@ -186,6 +186,11 @@ impl Delivery {
             self.refused.clear();
         }
 
+        // One that was aside is tried for its own sake, and says nothing of the others.
+        if self.outbox.was_aside(key) && self.outbox.put_aside(key, true) {
+            return self.on_refused_alone(key, reason);
+        }
+
         let refusals = self.refused.entry(key).or_default();
         let is_alone = refusals.times > 0 && self.accepted > refusals.accepted_before;
         refusals.times += 1;
@@ -319,8 +324,17 @@ impl Delivery {
     }
 
     /// A connection ended. The messages that were not acknowledged are suspected; one that was alone,
-    /// and not for the first time, is put aside or left out.
+    /// and not for the first time, is put aside or left out. One that was aside before is why, whatever
+    /// else was on its way.
     pub(super) fn on_cut(&mut self, session: &Session) {
+        if let Some(key) = session.trial {
+            let result = AckTarget::Result(key);
+            let suspicion = self.suspects.entry(result.clone()).or_default();
+            suspicion.cuts += 1;
+            let cuts = suspicion.cuts;
+            return self.stand_aside(&result, cuts);
+        }
+
         let is_alone = session.unacknowledged() == 1;
         let mut targets: HashSet<&AckTarget> = session.unacknowledged_targets().collect();
         // Fences are always on their way, and hold nothing that could end a connection.

@@ -500,6 +500,10 @@ impl Publisher {
             return;
         };
 
+        if session.trial.map(AckTarget::Result).as_ref() == Some(&target) {
+            session.trial = None;
+        }
+
         let is_accepted = is_accepted(ack.reason);
         self.delivery.on_message(&target, ack.reason);
         match target {

@@ -2,8 +2,21 @@
 //! ever more rarely, and those for which memory has no room rest in the file.
 
 use super::{Outbox, OutboxEntry, Queues};
-use crate::store::bounds::{ASIDE_DOUBLED, ASIDE_FIRST, ASIDE_LONGEST, ASIDE_MAX, LEAVING_MAX};
+use crate::store::bounds::{
+    ASIDE_DOUBLED, ASIDE_FIRST, ASIDE_LONGEST, ASIDE_MAX, ASIDE_PATIENCE, LEAVING_MAX,
+};
 use std::time::{Duration, Instant};
+
+/// Load of the link on which a result that was put aside would be tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkLoad {
+    /// Other messages are on their way: only what has waited for a quiet moment long enough is tried.
+    Busy,
+    /// Nothing is on its way.
+    Quiet,
+    /// The run ends: each of them is tried once more.
+    Ending,
+}
 
 /// A result that was put aside.
 pub(super) struct Aside {
@@ -131,20 +144,34 @@ impl Outbox {
         }
     }
 
-    /// The next result that was put aside and whose time for another try has come; any of them where
-    /// `at_once` says so.
-    pub fn next_aside(&self, at_once: bool) -> Option<OutboxEntry> {
+    /// The next result that was put aside and may be tried now.
+    pub fn next_aside(&self, link: LinkLoad) -> Option<OutboxEntry> {
         let now = Instant::now();
         let mut queues = self.queues();
-        let due = queues
-            .aside
-            .iter()
-            .find(|(_, aside)| at_once || aside.again.is_none_or(|again| again <= now));
-
-        let key = *due?.0;
+        let mut all = queues.aside.iter();
+        let key = *all.find(|(_, aside)| aside.is_due(link, now))?.0;
         let entry = queues.aside.remove(&key)?.entry;
         queues.in_flight.insert(key, entry.clone());
         Some(entry)
+    }
+
+    /// True for a result on its way that was put aside before.
+    pub fn was_aside(&self, key: u64) -> bool {
+        let queues = self.queues();
+        let entry = queues.in_flight.get(&key);
+        entry.is_some_and(|entry| entry.asides > 0)
+    }
+}
+
+impl Aside {
+    fn is_due(&self, link: LinkLoad, now: Instant) -> bool {
+        match link {
+            LinkLoad::Busy => self
+                .again
+                .is_some_and(|again| again + ASIDE_PATIENCE <= now),
+            LinkLoad::Quiet => self.again.is_none_or(|again| again <= now),
+            LinkLoad::Ending => true,
+        }
     }
 }
 

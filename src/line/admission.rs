@@ -1,6 +1,5 @@
 //! A camera's way into the line: its frames become parts as its trigger says, and join the queue.
 
-use crate::base::clock::Moment;
 use crate::base::health::{Diagnostics, Health};
 use crate::camera::{CameraState, CameraStatus, Sink};
 use crate::data::counters::{Outcome, Tally, Ticket};
@@ -172,10 +171,7 @@ impl Admission {
         let is_paused = self.parts.control.is_paused();
         match &mut *trigger {
             // A command that came before the pause still needs its frame.
-            TriggerState::Command(ring) => {
-                ring.follow_clock(Moment::now());
-                self.queue_matches(ring.put(frame, ticket, now));
-            }
+            TriggerState::Command(ring) => self.queue_matches(ring.put(frame, ticket, now)),
             // Every other trigger makes parts of its own accord, and a paused line makes none.
             _ if is_paused => ticket.settle(Outcome::Skipped),
             TriggerState::Continuous => self.offer(frame, ticket),
@@ -276,7 +272,6 @@ impl Admission {
             .for_each(|part| part.times.reach(PartStage::Asked));
 
         if let TriggerState::Command(ring) = &mut *self.trigger() {
-            ring.follow_clock(Moment::now());
             self.queue_matches(ring.ask(parts, at, Instant::now()));
         }
     }

@@ -5,14 +5,10 @@
 //! gets the next frame, or none and the name of the part that has it. [`RingSettings::shares_frames`]
 //! switches that off.
 //!
-//! Where the system's clock is set, the kept frames' times move along. A trigger that came before and
-//! still waits, or a frame that came as it was set, has a time by either clock, and serves nothing.
-//!
 //! Frames beyond the bound in bytes are let go, the oldest first (`skipped`). Parts are served in the
 //! order of their triggers: one that must wait for a frame keeps the later ones waiting, as their
 //! results would have to.
 
-use crate::base::clock::Moment;
 use crate::data::counters::{Outcome, Ticket};
 use crate::data::frame::Frame;
 use crate::data::part::Part;
@@ -24,10 +20,6 @@ use std::time::{Duration, Instant};
 
 /// Step back between two frames from which on the clock was set back. Frames are out of order by less.
 const CLOCK_BACK: SignedDuration = SignedDuration::from_secs(1);
-
-/// Difference of the two clocks' ways from which on the system's was set. Less is what NTP slews, and
-/// the readings' own.
-const CLOCK_SET: SignedDuration = SignedDuration::from_millis(20);
 
 /// Number of the newest gaps between frames, of which the middle one counts.
 const GAPS: usize = 5;
@@ -51,10 +43,6 @@ pub struct Ring {
     /// Size of the kept pictures.
     bytes: usize,
     asked: VecDeque<AskedParts>,
-    /// The last look at the clocks. `None` before the first.
-    looked: Option<Moment>,
-    /// Time at which it was seen that the clock was set. `None` if it never was.
-    set_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -111,8 +99,6 @@ pub struct MissedParts {
     pub parts: Vec<Part>,
     /// The frame nearest to their time, free or not. `None` if there is no frame at all.
     pub nearest: Option<NearestFrame>,
-    /// True if the clock was set while they waited.
-    pub clock_was_set: bool,
 }
 
 /// A frame that did not become a part's.
@@ -127,11 +113,6 @@ pub struct NearestFrame {
 impl MissedParts {
     /// The reason in words for a person.
     pub fn words(&self) -> String {
-        if self.clock_was_set {
-            return "the clock of this machine was set between its trigger and its frame"
-                .to_owned();
-        }
-
         let Some(nearest) = &self.nearest else {
             return "no frame was captured near its time".to_owned();
         };
@@ -177,39 +158,11 @@ impl Ring {
             frames: VecDeque::new(),
             bytes: 0,
             asked: VecDeque::new(),
-            looked: None,
-            set_at: None,
-        }
-    }
-
-    /// Looks at the clocks. Where the system's was set since the last look, the times of the kept
-    /// frames move along.
-    pub fn follow_clock(&mut self, moment: Moment) {
-        let Some(last) = self.looked.replace(moment) else {
-            return;
-        };
-
-        let step = moment.step_since(last);
-        if step.abs() < CLOCK_SET {
-            return;
-        }
-
-        self.set_at = Some(moment.now);
-        for kept in &mut self.frames {
-            kept.frame.captured_at = moved(kept.frame.captured_at, step);
-            if let Some(served) = &mut kept.serves {
-                served.at = moved(served.at, step);
-            }
         }
     }
 
     /// Keeps the newest frame.
     pub fn put(&mut self, frame: Frame, ticket: Ticket, now: Instant) -> RingMatches {
-        if self.is_before_step(frame.arrived) {
-            ticket.settle(Outcome::Skipped);
-            return self.serve(now);
-        }
-
         if let Some(newest) = self.newest()
             && newest.captured_at.duration_since(frame.captured_at) > CLOCK_BACK
         {
@@ -253,9 +206,7 @@ impl Ring {
         while let Some(asked) = self.asked.front() {
             // A trigger is over when the deadlines of all its parts have passed.
             let is_over = asked.parts.iter().all(|part| part.due() <= now);
-            let came = asked.parts.first().map(|part| part.request.since);
-            let clock_was_set = came.is_some_and(|came| self.is_before_step(came));
-            if !is_over && !clock_was_set && !self.is_decided(asked.at) {
+            if !is_over && !self.is_decided(asked.at) {
                 break;
             }
 
@@ -267,12 +218,9 @@ impl Ring {
                 continue; // its result has left
             }
 
-            match self.nearest_free(at).filter(|_| !clock_was_set) {
+            match self.nearest_free(at) {
                 Some(index) => matches.add(&mut self.frames[index], parts, at),
-                None => matches.missed.push(MissedParts {
-                    clock_was_set,
-                    ..self.missed(parts, at)
-                }),
+                None => matches.missed.push(self.missed(parts, at)),
             }
         }
 
@@ -400,16 +348,7 @@ impl Ring {
                 },
             });
 
-        MissedParts {
-            parts,
-            nearest,
-            clock_was_set: false,
-        }
-    }
-
-    /// True for a moment before the clock was seen to be set.
-    fn is_before_step(&self, moment: Instant) -> bool {
-        self.set_at.is_some_and(|set_at| moment <= set_at)
+        MissedParts { parts, nearest }
     }
 
     fn settle_all(&mut self, outcome: Outcome) {
@@ -419,11 +358,6 @@ impl Ring {
 
         self.bytes = 0;
     }
-}
-
-/// A time by the clock that was set by so much.
-fn moved(at: Timestamp, step: SignedDuration) -> Timestamp {
-    at.checked_add(step).unwrap_or(at)
 }
 
 impl RingMatches {

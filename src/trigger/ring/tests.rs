@@ -56,39 +56,6 @@ impl TestLine {
         chosen(self.ring.ask(part(seq), at(ms), self.now))
     }
 
-    fn pass(&mut self, ms: u64) {
-        self.now += Duration::from_millis(ms);
-    }
-
-    /// Looks at the clocks; the system's shows this time.
-    fn look(&mut self, ms: i64) {
-        let moment = Moment {
-            at: at(ms),
-            now: self.now,
-        };
-
-        self.ring.follow_clock(moment);
-    }
-
-    /// As [`TestLine::put`], of a frame that arrives now.
-    fn put_arrived(&mut self, ms: i64) -> Vec<(u64, i64)> {
-        let frame = Frame {
-            captured_at: at(ms),
-            arrived: self.now,
-            ..frame("top")
-        };
-
-        let found = self.ring.put(frame, self.tally.captured(), self.now);
-        chosen(found)
-    }
-
-    /// As [`TestLine::ask`], of a trigger that comes now.
-    fn ask_came(&mut self, seq: u64, ms: i64) -> Vec<(u64, i64)> {
-        let mut parts = part(seq);
-        parts[0].request.since = self.now;
-        chosen(self.ring.ask(parts, at(ms), self.now))
-    }
-
     fn count(self) -> TallyCount {
         drop(self.ring);
         self.tally.count()
@@ -277,50 +244,6 @@ fn a_clock_that_was_set_back_leaves_no_frame_of_a_time_to_come() {
     assert!(line.ask(1, 5010).is_empty()); // that time is still to come
     assert_eq!(line.put(5040), [(1, 5040)]);
     assert_eq!(line.count().skipped, 2);
-}
-
-#[test]
-fn frames_before_a_step_of_the_clock_keep_their_distance() {
-    let mut line = TestLine::new(1000, 50);
-    line.look(5000);
-    line.put(5000);
-    line.put(5030);
-    // Set back by 0.7 s: a part of 5010 by the new clock is not that of the frames before.
-    line.pass(60);
-    line.look(4360);
-    line.pass(1);
-    assert!(line.put_arrived(4361).is_empty());
-    assert!(line.ask_came(1, 5010).is_empty());
-    assert_eq!(line.put_arrived(5011), [(1, 5011)]);
-}
-
-#[test]
-fn a_trigger_after_a_step_finds_a_frame_before_it() {
-    let mut line = TestLine::new(1000, 50);
-    line.look(5000);
-    line.put(5000);
-    line.pass(30);
-    line.put(5030);
-    line.pass(30);
-    line.look(8060);
-    line.pass(1);
-    assert_eq!(line.ask_came(1, 8004), [(1, 8000)]);
-}
-
-#[test]
-fn what_the_clock_was_set_under_serves_nothing() {
-    let mut line = TestLine::new(1000, 50);
-    line.look(5000);
-    line.put(5000);
-    line.ask(1, 5040);
-    line.pass(1000);
-    line.look(6000 - 700);
-    // The frame's time, 1970 by the test's clock, is by the clock of before.
-    let found = line.ring.put(frame("top"), line.tally.captured(), line.now);
-    assert!(found.waiting.is_empty());
-    let told = found.missed[0].words();
-    assert!(told.contains("was set"), "{told}");
-    assert_eq!(line.count().skipped, 1);
 }
 
 #[test]

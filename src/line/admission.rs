@@ -16,7 +16,9 @@ use crate::line::shared::{CameraStates, NewestFrames, Shared};
 use crate::line::views::ViewJoiner;
 use crate::protocol::event::Event;
 use crate::store::Store;
-use crate::trigger::{Odometer, Presence, Ring, RingMatches, Stretches, Trigger};
+use crate::trigger::{
+    ClockLook, Odometer, OwnClock, Presence, Ring, RingMatches, Stretches, Trigger,
+};
 use jiff::Timestamp;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -89,6 +91,7 @@ pub struct Admission {
     newest: Mutex<Option<Arc<Picture>>>,
     /// Times of all cameras' newest frames.
     newest_frames: NewestFrames,
+    own_clock: Arc<OwnClock>,
 }
 
 /// The trigger's memory of earlier frames.
@@ -146,6 +149,7 @@ impl Admission {
             trigger: Mutex::new(TriggerState::new(trigger)),
             newest: Mutex::default(),
             newest_frames: shared.newest_frames.clone(),
+            own_clock: shared.own_clock.clone(),
             parts,
         }
     }
@@ -171,7 +175,10 @@ impl Admission {
         let is_paused = self.parts.control.is_paused();
         match &mut *trigger {
             // A command that came before the pause still needs its frame.
-            TriggerState::Command(ring) => self.queue_matches(ring.put(frame, ticket, now)),
+            TriggerState::Command(ring) => {
+                let look = self.own_clock.look();
+                self.queue_matches(ring.put(frame, ticket, &look), &look);
+            }
             // Every other trigger makes parts of its own accord, and a paused line makes none.
             _ if is_paused => ticket.settle(Outcome::Skipped),
             TriggerState::Continuous => self.offer(frame, ticket),
@@ -265,21 +272,27 @@ impl Admission {
         });
     }
 
-    /// Takes the parts of a command's trigger. A camera with another trigger ignores them.
-    pub fn on_trigger(&self, parts: Vec<Part>, at: Timestamp) {
+    /// Takes the parts of a command's trigger, which were there `at` that moment. A camera with another
+    /// trigger ignores them.
+    pub fn on_trigger(&self, parts: Vec<Part>, at: Instant) {
         parts
             .iter()
             .for_each(|part| part.times.reach(PartStage::Asked));
 
         if let TriggerState::Command(ring) = &mut *self.trigger() {
-            self.queue_matches(ring.ask(parts, at, Instant::now()));
+            let look = self.own_clock.look();
+            self.queue_matches(ring.ask(parts, at, &look), &look);
         }
     }
 
     /// Queues the frames that were found for parts; parts without a frame are undecided.
-    fn queue_matches(&self, found: RingMatches) {
-        for frame in found.waiting {
-            self.queue(frame);
+    fn queue_matches(&self, found: RingMatches, look: &ClockLook) {
+        for mut queued in found.waiting {
+            // A frame that came before our clock was set tells its time by the clock as it is now, as
+            // its trigger does.
+            let frame = &mut queued.frame;
+            frame.captured_at = look.reading.restamped(frame.captured_at, frame.captured);
+            self.queue(queued);
         }
 
         // A part whose time has left the ring's window gets no frame any more. Its result is made
@@ -416,7 +429,6 @@ mod tests {
     use crate::protocol::birth::Identity;
     use crate::store::{StoreSettings, Sync};
     use crate::trigger::RingSettings;
-    use jiff::SignedDuration;
     use std::collections::BTreeMap;
     use std::time::Duration;
 
@@ -468,11 +480,11 @@ mod tests {
 
         let (_frames, mut queue) = frame_queue(&[Overflow::Refuse { capacity: 1 }]);
         let admission = Admission::new(&shared, parts, &ring, queue.remove(0));
-        let at = |seconds| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds);
+        let start = Instant::now();
         let part = Part::new(1, "01A".into(), 1, ask("station", Duration::from_secs(60)));
-        admission.on_trigger(vec![part.clone()], at(1));
+        admission.on_trigger(vec![part.clone()], start);
         admission.on_frame(Frame {
-            captured_at: at(2),
+            captured: start + Duration::from_secs(1),
             ..frame("top")
         });
 

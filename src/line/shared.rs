@@ -15,6 +15,7 @@ use crate::protocol::event::ListenerState;
 use crate::protocol::metrics::{CameraMetrics, Metrics};
 use crate::recipe::active::RecipePolicy;
 use crate::store::{Outbox, Store};
+use crate::trigger::OwnClock;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -54,6 +55,8 @@ pub struct Shared {
     pub camera_states: CameraStates,
     /// Times of the cameras' newest frames.
     pub newest_frames: NewestFrames,
+    /// This machine's clock, watched for steps.
+    pub own_clock: Arc<OwnClock>,
     /// The publisher as a listener of events: how many heat maps found no room.
     pub publisher: Arc<ListenerState>,
 }
@@ -81,6 +84,7 @@ impl Shared {
             tallies: Arc::new(tallies.collect()),
             camera_states: CameraStates::default(),
             newest_frames: NewestFrames::default(),
+            own_clock: Arc::default(),
             publisher: Arc::default(),
         }
     }

@@ -9,7 +9,7 @@ use crate::data::picture::Picture;
 use crate::data::queued_frame::QueuedFrame;
 use crate::data::report::Report;
 use crate::data::verdict::Reason;
-use crate::line::control::LineControl;
+use crate::line::control::{LineControl, WEB_OF};
 use crate::line::events::Events;
 use crate::line::queue::FrameSender;
 use crate::line::shared::{CameraStates, NewestFrames, Shared};
@@ -17,7 +17,7 @@ use crate::line::views::ViewJoiner;
 use crate::protocol::event::Event;
 use crate::store::Store;
 use crate::trigger::{
-    ClockLook, Odometer, OwnClock, Presence, Ring, RingMatches, Stretches, Trigger,
+    ClockLook, Odometer, OwnClock, Presence, Ring, RingMatches, Stretch, Stretches, Trigger,
 };
 use jiff::Timestamp;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -92,6 +92,7 @@ pub struct Admission {
     /// Times of all cameras' newest frames.
     newest_frames: NewestFrames,
     own_clock: Arc<OwnClock>,
+    diagnostics: Diagnostics,
 }
 
 /// The trigger's memory of earlier frames.
@@ -150,6 +151,7 @@ impl Admission {
             newest: Mutex::default(),
             newest_frames: shared.newest_frames.clone(),
             own_clock: shared.own_clock.clone(),
+            diagnostics: shared.diagnostics.clone(),
             parts,
         }
     }
@@ -179,6 +181,14 @@ impl Admission {
                 let look = self.own_clock.look();
                 self.queue_matches(ring.put(frame, ticket, &look), &look);
             }
+            // The web moves on in a pause, and is not meant to be seen.
+            TriggerState::Distance {
+                stretches,
+                odometer,
+            } if is_paused => {
+                odometer.pass(frame.captured, *stretches);
+                ticket.settle(Outcome::Skipped);
+            }
             // Every other trigger makes parts of its own accord, and a paused line makes none.
             _ if is_paused => ticket.settle(Outcome::Skipped),
             TriggerState::Continuous => self.offer(frame, ticket),
@@ -192,8 +202,9 @@ impl Admission {
                 stretches,
                 odometer,
             } => {
-                let position = odometer.next(frame.captured_at, *stretches);
-                self.admit_if(position.is_some(), frame, ticket, position);
+                let stretch = odometer.next(frame.captured, *stretches);
+                let total = odometer.unseen_mm(*stretches);
+                self.admit_stretch(stretch, total, frame, ticket);
             }
             TriggerState::Presence { presence, is_told } => {
                 match presence.on_frame(frame, ticket, now) {
@@ -210,6 +221,38 @@ impl Admission {
                 }
             }
         }
+    }
+
+    /// Admits the frame of a web's next stretch; `total` is the length so far that no frame showed.
+    fn admit_stretch(&self, stretch: Option<Stretch>, total: f64, frame: Frame, ticket: Ticket) {
+        if let Some(stretch) = stretch.filter(|stretch| stretch.unseen_mm > 0.0) {
+            self.tell_unseen(stretch, total);
+        }
+
+        let position = stretch.map(|stretch| stretch.position_mm);
+        self.admit_if(position.is_some(), frame, ticket, position);
+    }
+
+    /// Tells that a piece of web went by unseen; `total` is the length of all of them in millimetres.
+    fn tell_unseen(&self, stretch: Stretch, total: f64) {
+        self.tally.set_unseen_mm(total.round() as u64);
+        let camera = &self.camera;
+        let source = format!("{WEB_OF}{camera}");
+        let Stretch {
+            position_mm,
+            unseen_mm,
+        } = stretch;
+
+        let words = format!(
+            "{total:.0} mm went by that no frame shows, the last {unseen_mm:.0} mm before position {position_mm:.0} mm; \
+             see the camera's rate and stretch_mm; `reset` confirms it"
+        );
+
+        if !self.diagnostics.any(|known| known == source) {
+            tracing::error!("camera {camera}: {words}");
+        }
+
+        self.diagnostics.set(source, Health::OffSpec, words);
     }
 
     /// Keeps the newest picture for snapshots, and its time for triggers without a frame.

@@ -195,6 +195,7 @@ impl LineView {
             let camera = CameraMetrics {
                 frames: tally.count(),
                 clock_offset_ms: clock_offset.map(whole_ms),
+                unseen_mm: tally.unseen_mm(),
             };
 
             cameras.insert(name.clone(), camera);

@@ -12,7 +12,7 @@ use crate::data::verdict::Reason;
 use crate::line::control::{LineControl, WEB_OF};
 use crate::line::events::Events;
 use crate::line::queue::FrameSender;
-use crate::line::shared::{CameraStates, NewestFrames, Shared};
+use crate::line::shared::{AREA_OF, CameraStates, NewestFrames, Shared};
 use crate::line::views::ViewJoiner;
 use crate::protocol::event::Event;
 use crate::store::Store;
@@ -207,20 +207,32 @@ impl Admission {
                 self.admit_stretch(stretch, total, frame, ticket);
             }
             TriggerState::Presence { presence, is_told } => {
-                match presence.on_frame(frame, ticket, now) {
-                    Ok(None) => {}
-                    Ok(Some(held)) => self.admit(held.frame, held.ticket, None),
-                    // An area beyond the camera's pictures lets no part come; that is logged once,
-                    // not with each frame.
-                    Err(why) if !*is_told => {
-                        *is_told = true;
-                        let camera = &self.camera;
-                        tracing::error!("camera {camera}: {why}; no part will come. Correct it");
-                    }
-                    Err(_) => {}
+                let found = presence.on_frame(frame, ticket, now);
+                self.tell_area(found.as_ref().err(), is_told);
+                if let Ok(Some(held)) = found {
+                    self.admit(held.frame, held.ticket, None);
                 }
             }
         }
+    }
+
+    /// Tells when an area is beyond the camera's pictures, so that no part comes, and when it no longer
+    /// is: not with each frame.
+    fn tell_area(&self, problem: Option<&String>, is_told: &mut bool) {
+        if problem.is_some() == *is_told {
+            return;
+        }
+
+        *is_told = problem.is_some();
+        let camera = &self.camera;
+        let source = format!("{AREA_OF}{camera}");
+        let Some(why) = problem else {
+            return self.diagnostics.clear(&source);
+        };
+
+        tracing::error!("camera {camera}: {why}; no part will come. Correct it");
+        let words = format!("{why}, and no part comes");
+        self.diagnostics.set(source, Health::Failure, words);
     }
 
     /// Admits the frame of a web's next stretch; `total` is the length so far that no frame showed.

@@ -24,6 +24,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub const ENGINE: &str = "engine";
 /// Beginning of the diagnostics sources of cameras whose pictures are bad.
 pub const PICTURES_OF: &str = "pictures of ";
+/// Beginning of the diagnostics sources of areas that are beyond their cameras' pictures.
+pub const AREA_OF: &str = "presence of ";
 /// Cause of a health that a hanging commit gives.
 const HANGING_COMMIT: &str =
     "store: the disk has not taken a commit for more than a second; results leave from memory";
@@ -255,7 +257,10 @@ impl LineView {
 
 /// True for a fault under which a part that came now would not be judged, or not be heard of.
 fn keeps_from_judging(source: &str) -> bool {
-    source == ENGINE || source == COMMANDS || source.starts_with(PICTURES_OF)
+    let of_camera = [PICTURES_OF, AREA_OF];
+    source == ENGINE
+        || source == COMMANDS
+        || of_camera.iter().any(|begin| source.starts_with(begin))
 }
 
 fn is_dead(state: CameraState) -> bool {

@@ -75,6 +75,27 @@ fn a_camera_whose_pictures_are_bad_is_not_ready() {
 }
 
 #[test]
+fn an_area_beyond_the_pictures_is_told_and_the_line_is_not_ready() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = Broker::anywhere();
+    let plc = Listener::station(broker.port);
+    let area = "trigger = \"presence\"\npresence = { area = [0, 100, 160, 40] }";
+    write_line(
+        folder.path(),
+        broker.port,
+        &format!("{FREE_RUNNING}\n{area}"),
+    );
+
+    let line = Running::line(folder.path());
+    let state = plc.until("box/state", "health", "FAILURE");
+    assert_eq!(state["ready"], false, "{state}");
+    let causes = state["causes"].to_string();
+    let words = "presence of top: presence.area 0,100,160,40 (x,y,width,height) is beyond";
+    assert!(causes.contains(words), "{causes}");
+    line.summary();
+}
+
+#[test]
 fn what_the_broker_keeps_of_a_camera_that_is_gone_is_cleared() {
     let (folder, _model) = imported("dinov2-tiny");
     let broker = ContraryBroker::start();

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Diagnostics source of a region without a threshold.
-const THRESHOLD: &str = "threshold";
+pub const THRESHOLD: &str = "threshold";
 /// Diagnostics source of a pause.
 const PAUSED: &str = "paused";
 /// Diagnostics source of a challenge that is under way.

@@ -6,11 +6,11 @@ use crate::camera::{CameraState, CameraStatus};
 use crate::control::messages::{LineCamera, LineStatus};
 use crate::data::counters::Tally;
 use crate::data::result::whole_ms;
-use crate::line::control::LineControl;
+use crate::line::control::{LineControl, THRESHOLD};
 use crate::line::opening::Opening;
 use crate::line::views::ViewJoiner;
 use crate::protocol::birth::Identity;
-use crate::protocol::condition::COMMANDS;
+use crate::protocol::condition::{COMMANDS, FENCES, RESULTS};
 use crate::protocol::event::ListenerState;
 use crate::protocol::metrics::{CameraMetrics, Metrics};
 use crate::recipe::active::RecipePolicy;
@@ -255,11 +255,11 @@ impl LineView {
     }
 }
 
-/// True for a fault under which a part that came now would not be judged, or not be heard of.
+/// True for a fault under which a part that came now would not be judged, or not be heard of. Others
+/// say that a verdict may be wrong (a missed challenge), or that things were lost before.
 fn keeps_from_judging(source: &str) -> bool {
     let of_camera = [PICTURES_OF, AREA_OF];
-    source == ENGINE
-        || source == COMMANDS
+    [ENGINE, THRESHOLD, COMMANDS, FENCES, RESULTS].contains(&source)
         || of_camera.iter().any(|begin| source.starts_with(begin))
 }
 

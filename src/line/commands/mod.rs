@@ -34,8 +34,8 @@ use crate::protocol::event::{CommandOutcome, Event};
 use crate::protocol::request::{Request, RequestSource};
 use crate::recipe::spec::RecipeSpec;
 use crate::store::{Pending, Store};
+use crate::trigger::OwnClock;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
-use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -52,6 +52,8 @@ pub struct CommandHandler {
     store: Store,
     /// Pause, thresholds and challenges of the line.
     control: LineControl,
+    /// This machine's clock, watched for steps.
+    own_clock: Arc<OwnClock>,
     /// Faults of the moment: an id that stands for two commands goes there.
     diagnostics: Diagnostics,
     /// All cameras by name.
@@ -84,8 +86,8 @@ enum PendingAnswer {
         accepting: Pending<(Vec<Part>, String)>,
         /// Indices of the camera groups that see the parts.
         groups: Vec<usize>,
-        /// Time of the parts. `None` if the command waited elsewhere and carried no `at`.
-        at: Option<Timestamp>,
+        /// Moment of the parts. Else the cause why it is not known, in words.
+        at: Result<Instant, String>,
     },
 }
 
@@ -118,6 +120,7 @@ impl CommandHandler {
             snapshots: ends.snapshots,
             store: shared.store.clone(),
             control: shared.control.clone(),
+            own_clock: shared.own_clock.clone(),
             diagnostics: shared.diagnostics.clone(),
             admissions,
             groups,
@@ -135,6 +138,8 @@ impl CommandHandler {
         while !stop.is_stopped() {
             pulse.beat();
             self.look_at_challenges();
+            // Regular looks tell a step's moment, also while no frame and no trigger comes.
+            self.own_clock.look();
             match self.requests.recv_timeout(HEARTBEAT) {
                 Ok(first) => self.serve(first),
                 Err(RecvTimeoutError::Timeout) => {}

@@ -16,14 +16,13 @@
 use crate::base::backoff::Backoff;
 use crate::base::health::{Diagnostics, Health};
 use crate::mqtt::session::{AckTarget, IN_FLIGHT, Session};
+use crate::protocol::condition::RESULTS;
 use crate::store::Outbox;
 use rumqttc::v5::mqttbytes::v5::PubAckReason;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Diagnostics source of results that the broker refuses.
-const REFUSED: &str = "results";
 /// Diagnostics source of results that were put aside.
 const ASIDE: &str = "results aside";
 /// Diagnostics source of other messages that the broker refuses.
@@ -177,7 +176,7 @@ impl Delivery {
         self.paused_until = None;
         self.backoff.reset();
         self.outbox.take_back();
-        self.causes.clear(REFUSED);
+        self.causes.clear(RESULTS);
     }
 
     /// The broker refused a result: it is kept, and tried again.
@@ -244,7 +243,7 @@ impl Delivery {
                 _ => Health::OffSpec,
             };
 
-            self.causes.set(REFUSED, health, words);
+            self.causes.set(RESULTS, health, words);
             // Those that stood aside for a moment are in their places again.
             self.outbox.take_back();
         }

@@ -52,6 +52,10 @@ const NO_QOS_1: &str = "it takes no messages at QoS 1, and without their acknowl
                         allow QoS 1 (mosquitto: max_qos), or take another broker";
 /// Reason of a connection that the broker closed.
 const NO_WORD: &str = "it ends the connection without a word";
+/// Code of an acknowledgement that the client does not know: the message is too large.
+const PACKET_TOO_LARGE: u8 = 0x95;
+/// Reason of an answer that cannot be read.
+const NO_MQTT_5: &str = "its answer is no MQTT 5";
 /// Advice for a broker that does not answer in MQTT 5.
 const MQTT_5: &str = "winspect needs MQTT 5, and a broker of 3.1.1 alone cannot serve it; update the broker, or allow 5 there";
 /// Bytes of a command that is answered at all; the broker keeps larger ones.
@@ -143,6 +147,14 @@ pub(super) enum AckTarget {
     Topic(String),
 }
 
+/// A message at QoS 1 without its acknowledgement.
+#[derive(Debug, Clone)]
+pub(super) struct Unacknowledged {
+    pub(super) target: AckTarget,
+    /// Bytes of its payload.
+    pub(super) bytes: usize,
+}
+
 /// One connection.
 pub(super) struct Session {
     /// Number of the connection in this run.
@@ -158,9 +170,9 @@ pub(super) struct Session {
     /// True once a packet was larger, and that was logged.
     is_large_logged: bool,
     /// Messages at QoS 1 that the client has and has not written yet, in order.
-    pub(super) requested: VecDeque<AckTarget>,
+    pub(super) requested: VecDeque<Unacknowledged>,
     /// Messages at QoS 1 without PUBACK, by packet id.
-    pub(super) in_flight: HashMap<u16, AckTarget>,
+    pub(super) in_flight: HashMap<u16, Unacknowledged>,
     /// Messages at QoS 0 that the client has not written yet.
     pub(super) best_effort: usize,
     /// Messages at QoS 1 that wait for the acknowledgement of the one before, while each goes alone.
@@ -242,8 +254,8 @@ impl Session {
         self.in_flight.len() + self.requested.len()
     }
 
-    /// The targets of those messages.
-    pub(super) fn unacknowledged_targets(&self) -> impl Iterator<Item = &AckTarget> {
+    /// Those messages.
+    pub(super) fn unacknowledged_messages(&self) -> impl Iterator<Item = &Unacknowledged> {
         self.in_flight.values().chain(&self.requested)
     }
 
@@ -301,9 +313,10 @@ impl Session {
     fn hand_over(&mut self, message: MqttMessage, target: AckTarget) -> bool {
         // Targets stand in the order of the requests: packet ids are given by the client when it
         // writes.
+        let bytes = message.payload.len();
         let is_sent = self.send(message, QoS::AtLeastOnce);
         if is_sent {
-            self.requested.push_back(target);
+            self.requested.push_back(Unacknowledged { target, bytes });
         }
 
         is_sent
@@ -436,19 +449,29 @@ pub(super) fn reason(error: &ConnectionError, host: &str) -> String {
             NO_QOS_1.to_owned()
         }
         ConnectionError::ConnectionRefused(code) => refusal(*code),
-        // A broker of MQTT 3.1.1 answers in its own words, which are no packet of MQTT 5.
-        ConnectionError::MqttState(StateError::Deserialization(error)) => {
-            format!("its answer is no MQTT 5 ({error}); {MQTT_5}")
-        }
+        ConnectionError::MqttState(StateError::Deserialization(error)) => unreadable(error),
         ConnectionError::MqttState(StateError::ConnectionAborted) => NO_WORD.to_owned(),
         other => other.to_string(),
+    }
+}
+
+/// Reason of an answer that the client cannot read.
+fn unreadable(error: &MqttError) -> String {
+    match error {
+        // The client calls a code that it does not know one of a connection.
+        MqttError::InvalidConnectReturnCode(PACKET_TOO_LARGE)
+        | MqttError::InvalidReason(PACKET_TOO_LARGE) => format!(
+            "it answers that a message is too large (code {PACKET_TOO_LARGE}); raise its limit \
+             (mosquitto: message_size_limit)"
+        ),
+        other => format!("{NO_MQTT_5} ({other})"),
     }
 }
 
 /// The reason of a connection that ended before the broker took it. One of MQTT 3.1.1 answers in its
 /// own form, which is no packet of MQTT 5, and closes.
 pub(super) fn before_connack(reason: String) -> String {
-    if reason == NO_WORD {
+    if reason == NO_WORD || reason.starts_with(NO_MQTT_5) {
         format!("{reason}; {MQTT_5}")
     } else {
         reason

@@ -3,8 +3,8 @@
 
 use crate::harness::contrary::{ContraryBroker, Heard};
 use crate::harness::golden::imported;
-use crate::harness::line::{FREE_RUNNING, LineConfig, TRIGGERED, all_arrived, write_line};
-use crate::harness::program::Running;
+use crate::harness::line::{FREE_RUNNING, LineConfig, TRIGGERED, all_arrived, summary, write_line};
+use crate::harness::program::{Running, errors};
 use crate::harness::{json, wait_until};
 use serde_json::Value;
 use std::time::Duration;
@@ -99,6 +99,44 @@ fn a_result_that_ends_the_connection_stands_aside_and_the_rest_flows() {
     });
 
     all_arrived(&line.summary());
+}
+
+/// The code of mosquitto 2.0 for a message above its `message_size_limit`, which MQTT 5 does not have
+/// for an acknowledgement.
+#[test]
+fn a_result_that_is_larger_than_the_broker_takes_stands_aside_and_the_rest_flows() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = ContraryBroker::start();
+    write_line(folder.path(), broker.port, TRIGGERED);
+    let line = Running::line(folder.path());
+    broker.wait_for("status", |status| status.payload.contains("\"online\""));
+    broker.send(&[("cmd/trigger", r#"{"id":"a","part_id":"a"}"#)]);
+    // One with a long name has more than this, and one with a short name less.
+    let first = broker.wait_for("result", |_| true);
+    broker.set(|rules| rules.payload_max = Some(("/result", first.payload.len() + 80)));
+    let large = format!(r#"{{"id":"b","part_id":"{}"}}"#, "x".repeat(128));
+    broker.send(&[("cmd/trigger", &large)]);
+    let told = broker.wait_for("state", |state| state.payload.contains("put aside"));
+    for words in ["OFF_SPEC", " bytes, ", "too large", "message_size_limit"] {
+        assert!(told.payload.contains(words), "{}", told.payload);
+    }
+
+    broker.send(&[("cmd/trigger", r#"{"id":"c","part_id":"c"}"#)]);
+    wait_until("the others", Duration::from_secs(30), || {
+        taken(&broker) == [1, 3]
+    });
+
+    let connections = broker.connections();
+    assert!(connections.len() <= 5, "{connections:?}");
+    broker.set(|rules| rules.payload_max = None);
+    wait_until("all of them", Duration::from_secs(50), || {
+        taken(&broker) == [1, 2, 3]
+    });
+
+    let output = line.stop();
+    let errors = errors(&output);
+    assert!(!errors.contains("3.1.1"), "{errors}");
+    all_arrived(&summary(&output));
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::base::health::{Diagnostics, Health};
 use crate::mqtt::session::{AckTarget, IN_FLIGHT, Session};
 use crate::store::Outbox;
 use rumqttc::v5::mqttbytes::v5::PubAckReason;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -75,6 +75,8 @@ pub(super) struct Delivery {
     row_since: Instant,
     /// The reason of the last result that it refused alone.
     alone: Option<PubAckReason>,
+    /// The last result that ended connections: its size, and how.
+    ended: Option<String>,
     /// Other topics that it refuses, with its reason.
     refused_topics: BTreeMap<String, PubAckReason>,
     /// Waits until those are told again.
@@ -120,6 +122,7 @@ impl Delivery {
             in_a_row: 0,
             row_since: Instant::now(),
             alone: None,
+            ended: None,
             refused_topics: BTreeMap::new(),
             again: Backoff::new(AGAIN_FIRST * 5, AGAIN_MOST),
             again_at: None,
@@ -320,32 +323,38 @@ impl Delivery {
 
     /// A connection ended. The messages that were not acknowledged are suspected; one that was alone,
     /// and not for the first time, is put aside or left out.
-    pub(super) fn on_cut(&mut self, session: &Session) {
+    pub(super) fn on_cut(&mut self, session: &Session, reason: &str) {
         let is_alone = session.unacknowledged() == 1;
-        let mut targets: HashSet<&AckTarget> = session.unacknowledged_targets().collect();
+        let mut messages: HashMap<&AckTarget, usize> = HashMap::new();
+        for message in session.unacknowledged_messages() {
+            messages.insert(&message.target, message.bytes);
+        }
+
         // Fences are always on their way, and hold nothing that could end a connection.
-        targets.retain(|target| !is_fence(target));
-        for target in targets {
+        messages.retain(|target, _| !is_fence(target));
+        for (target, bytes) in messages {
             let suspicion = self.suspects.entry(target.clone()).or_default();
             suspicion.cuts += 1;
             suspicion.alone += u32::from(is_alone);
             let is_known = suspicion.cuts >= CUTS_MOST || suspicion.alone >= ENDS;
             if is_alone && is_known {
-                let cuts = suspicion.cuts;
-                self.stand_aside(target, cuts);
+                let how = format!("{bytes} bytes, {} connections: {reason}", suspicion.cuts);
+                self.stand_aside(target, how);
             }
         }
     }
 
-    /// Takes a message out of the others' way that ended connections.
-    fn stand_aside(&mut self, target: &AckTarget, cuts: u32) {
+    /// Takes a message out of the others' way that ended connections. `how` is its size, and their
+    /// end.
+    fn stand_aside(&mut self, target: &AckTarget, how: String) {
         match target {
             AckTarget::Result(key) => {
-                tracing::error!("a result ended {cuts} connections: it is put aside");
+                tracing::error!("a result ends connections ({how}): it is put aside");
                 self.outbox.put_aside(*key, true);
+                self.ended = Some(how);
             }
             AckTarget::Topic(topic) => {
-                tracing::error!("{topic} ended {cuts} connections: it is left out for a while");
+                tracing::error!("{topic} ends connections ({how}): it is left out for a while");
                 self.muted.insert(topic.clone(), Instant::now() + MUTED);
             }
             AckTarget::Outcome(_) | AckTarget::Reject => return,
@@ -396,9 +405,11 @@ impl Delivery {
         if aside > 0 && !self.is_probing {
             let reason = self.alone.map(|reason| format!(" ({reason:?})"));
             let reason = reason.unwrap_or_default();
+            let ended = self.ended.as_ref().map(|how| format!(" ({how})"));
+            let ended = ended.unwrap_or_default();
             let words = format!(
-                "{aside} results that the broker refuses alone{reason}, or that end its connections, \
-                 are put aside and tried again later"
+                "{aside} results that the broker refuses alone{reason}, or that end its \
+                 connections{ended}, are put aside and tried again later"
             );
 
             self.causes.set(ASIDE, Health::OffSpec, words);
@@ -408,6 +419,7 @@ impl Delivery {
 
         if aside == 0 {
             self.alone = None;
+            self.ended = None;
         }
 
         self.unmute();

@@ -235,8 +235,10 @@ impl Publisher {
             let mut session = Session::new(self.sessions, client);
             self.delivery.begin(&mut session);
             let end = self.run_session(&mut session, &mut events).await;
-            if end.as_ref().is_some_and(|lost| lost.is_cut) && session.is_connected() {
-                self.delivery.on_cut(&session);
+            if let Some(lost) = end.as_ref().filter(|lost| lost.is_cut)
+                && session.is_connected()
+            {
+                self.delivery.on_cut(&session, &lost.reason);
             }
 
             // Everything that was handed out and not acknowledged is handed out again, also when
@@ -460,8 +462,8 @@ impl Publisher {
             // The client writes in the order of the requests, so that the first one that waits is
             // the one that got this packet id.
             rumqttc::v5::Event::Outgoing(Outgoing::Publish(id)) => {
-                if let Some(target) = session.requested.pop_front() {
-                    session.in_flight.insert(id, target);
+                if let Some(message) = session.requested.pop_front() {
+                    session.in_flight.insert(id, message);
                 }
             }
             rumqttc::v5::Event::Outgoing(_) => {}
@@ -496,13 +498,13 @@ impl Publisher {
 
     fn on_acked(&mut self, session: &mut Session, ack: &PubAck) {
         session.last_ack = Instant::now();
-        let Some(target) = session.in_flight.remove(&ack.pkid) else {
+        let Some(message) = session.in_flight.remove(&ack.pkid) else {
             return;
         };
 
         let is_accepted = is_accepted(ack.reason);
-        self.delivery.on_message(&target, ack.reason);
-        match target {
+        self.delivery.on_message(&message.target, ack.reason);
+        match message.target {
             AckTarget::Result(key) if is_accepted => {
                 self.wiring.store.acked(key, true);
                 self.delivery.on_result_accepted(key);

@@ -34,6 +34,9 @@ pub struct Heard {
 pub struct Rules {
     /// Reason code for messages whose topic ends like that; 0 takes them.
     pub refuses: Vec<(&'static str, u8)>,
+    /// Bytes of a payload beyond which a message to a topic that ends like that is refused as mosquitto
+    /// does it: by a code that MQTT 5 does not have for an acknowledgement.
+    pub payload_max: Option<(&'static str, usize)>,
     /// Reason code for each subscription.
     pub subscriptions: Option<u8>,
     /// The connection ends at a message that holds this text.
@@ -274,7 +277,16 @@ fn published(
     let is_cut = cuts.as_ref().is_some_and(|words| payload.contains(words));
     let mut refusals = state.rules.refuses.iter();
     let refusal = refusals.find(|(end, _)| message.topic.ends_with(end));
-    let code = refusal.map_or(0, |(_, code)| *code);
+    let limit = state.rules.payload_max;
+    let is_large = limit
+        .is_some_and(|(end, most)| message.topic.ends_with(end) && message.payload.len() > most);
+
+    let code = match refusal {
+        Some((_, code)) => *code,
+        None if is_large => 0x95,
+        None => 0,
+    };
+
     let topic = &message.topic;
     state.heard.push(Heard {
         client: name.to_owned(),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::data::result::tests::row;
+use crate::mqtt::session::Unacknowledged;
 use crate::store::{Outbox, OutboxEntry};
 use rumqttc::v5::{AsyncClient, MqttOptions};
 
@@ -31,6 +32,10 @@ fn session() -> Session {
     let mut session = Session::new(1, client);
     session.connected_at = Some(Instant::now());
     session
+}
+
+fn on_its_way(target: AckTarget) -> Unacknowledged {
+    Unacknowledged { target, bytes: 883 }
 }
 
 fn next(outbox: &Outbox) -> u64 {
@@ -154,7 +159,9 @@ fn connection(delivery: &mut Delivery, outbox: &Outbox, results: u16) -> (Sessio
     let mut keys = vec![];
     for packet in 1..=results {
         let key = next(outbox);
-        session.in_flight.insert(packet, AckTarget::Result(key));
+        session
+            .in_flight
+            .insert(packet, on_its_way(AckTarget::Result(key)));
         keys.push(key);
     }
 
@@ -162,14 +169,14 @@ fn connection(delivery: &mut Delivery, outbox: &Outbox, results: u16) -> (Sessio
 }
 
 fn cut(delivery: &mut Delivery, outbox: &Outbox, session: &Session) {
-    delivery.on_cut(session);
+    delivery.on_cut(session, "without a word");
     outbox.rewind();
 }
 
 fn accept(delivery: &mut Delivery, outbox: &Outbox, session: &mut Session, key: u64) {
     session
         .in_flight
-        .retain(|_, target| *target != AckTarget::Result(key));
+        .retain(|_, message| message.target != AckTarget::Result(key));
 
     delivery.on_message(&AckTarget::Result(key), PubAckReason::Success);
     delivery.on_result_accepted(key);
@@ -224,7 +231,7 @@ fn cuts_of_a_link_leave_the_window_whole_as_long_as_results_get_through() {
     let mut session = connection(&mut delivery, &outbox, 10).0;
     for packet in 1..=5 {
         let fence = AckTarget::Topic("plant/box/fence".to_owned());
-        session.in_flight.insert(100 + packet, fence);
+        session.in_flight.insert(100 + packet, on_its_way(fence));
         cut(&mut delivery, &outbox, &session);
         let (again, keys) = connection(&mut delivery, &outbox, 10);
         assert_eq!(delivery.window(&again), IN_FLIGHT);
@@ -236,7 +243,9 @@ fn cuts_of_a_link_leave_the_window_whole_as_long_as_results_get_through() {
 
         for packet in 1..=5 {
             let key = next(&outbox);
-            session.in_flight.insert(packet, AckTarget::Result(key));
+            session
+                .in_flight
+                .insert(packet, on_its_way(AckTarget::Result(key)));
         }
     }
 
@@ -258,8 +267,8 @@ fn a_message_that_ends_two_connections_is_left_out_and_told() {
     for _ in 0..2 {
         let mut session = session();
         delivery.begin(&mut session);
-        session.in_flight.insert(1, birth.clone());
-        delivery.on_cut(&session);
+        session.in_flight.insert(1, on_its_way(birth.clone()));
+        delivery.on_cut(&session, "without a word");
     }
 
     let mut session = session();

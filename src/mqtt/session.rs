@@ -6,6 +6,7 @@ use super::owed_acks::OwedAcks;
 use super::{MqttSettings, tls};
 use crate::base::health::LineCondition;
 use crate::protocol::request::{Reply, Request};
+use crate::store::Reject;
 use rumqttc::v5::mqttbytes::v5::{
     ConnectReturnCode, DisconnectReasonCode, Publish, PublishProperties,
 };
@@ -141,8 +142,8 @@ pub(super) enum AckTarget {
     Result(u64),
     /// The outcome of that number need not be told again.
     Outcome(u64),
-    /// The gate was told of a rejected part.
-    Reject,
+    /// The gate was told of the rejected part of that number on this connection.
+    Reject(u64),
     /// The broker takes messages of that topic.
     Topic(String),
 }
@@ -196,6 +197,10 @@ pub(super) struct Session {
     pub(super) next_request: u64,
     /// Refused commands that wait for room to be told.
     pub(super) refused: VecDeque<Refused>,
+    /// Rejected parts whose messages the broker has not acknowledged, by number.
+    pub(super) rejects: HashMap<u64, Reject>,
+    /// Number of the next one.
+    next_reject: u64,
     /// Number of the last outcome that was told on this connection.
     pub(super) last_outcome: u64,
     /// True once the broker passed on more commands than it may, by far: some are not kept here,
@@ -232,6 +237,8 @@ impl Session {
             unanswered: HashMap::new(),
             next_request: 0,
             refused: VecDeque::new(),
+            rejects: HashMap::new(),
+            next_reject: 0,
             last_outcome: 0,
             is_overrun: false,
             last_ack: Instant::now(),
@@ -288,7 +295,7 @@ impl Session {
     /// Publishes at QoS 1. False if the client is full, which its size does not let happen. A
     /// message that is too large for the broker is left out.
     pub(super) fn publish(&mut self, message: MqttMessage, target: AckTarget) -> bool {
-        if !self.fits(&message) || self.muted.contains(&message.topic) {
+        if !self.fits(&message) || self.is_muted(&message) {
             return true;
         }
 
@@ -299,6 +306,27 @@ impl Session {
         }
 
         self.hand_over(message, target)
+    }
+
+    /// Tells the gate of a rejected part. Gives the part back where the message is not sent.
+    pub(super) fn publish_reject(
+        &mut self,
+        message: MqttMessage,
+        reject: Reject,
+    ) -> Result<(), Reject> {
+        let target = AckTarget::Reject(self.next_reject);
+        let may_go = self.is_prompt() && self.fits(&message) && !self.is_muted(&message);
+        if !may_go || !self.publish(message, target) {
+            return Err(reject);
+        }
+
+        self.rejects.insert(self.next_reject, reject);
+        self.next_reject += 1;
+        Ok(())
+    }
+
+    fn is_muted(&self, message: &MqttMessage) -> bool {
+        self.muted.contains(&message.topic)
     }
 
     /// Sends what was held back, as far as the acknowledgements allow.

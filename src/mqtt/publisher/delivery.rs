@@ -260,7 +260,7 @@ impl Delivery {
         let topic = match target {
             AckTarget::Topic(topic) => topic.as_str(),
             AckTarget::Outcome(_) => "ack",
-            AckTarget::Reject => "reject",
+            AckTarget::Reject(_) => "reject",
             AckTarget::Result(_) => return, // told apart
         };
 
@@ -357,7 +357,7 @@ impl Delivery {
                 tracing::error!("{topic} ends connections ({how}): it is left out for a while");
                 self.muted.insert(topic.clone(), Instant::now() + MUTED);
             }
-            AckTarget::Outcome(_) | AckTarget::Reject => return,
+            AckTarget::Outcome(_) | AckTarget::Reject(_) => return,
         }
 
         // The others were only there when it happened. They flow again, and one more cut is enough for

@@ -244,6 +244,7 @@ impl Publisher {
             // Everything that was handed out and not acknowledged is handed out again, also when
             // the run ends: it then counts as waiting.
             self.wiring.store.outbox().rewind();
+            self.take_rejects_back(&mut session);
             let waiting = self.wiring.store.count().waiting;
             if waiting > 0 && (end.is_none() || self.is_over()) {
                 tracing::warn!("{waiting} results wait in the store for the next run");
@@ -514,7 +515,8 @@ impl Publisher {
                 self.delivery.on_result_refused(key, ack.reason);
             }
             AckTarget::Outcome(number) if is_accepted => self.on_outcome_acked(number),
-            AckTarget::Outcome(_) | AckTarget::Reject | AckTarget::Topic(_) => {}
+            AckTarget::Reject(number) => self.on_reject_acked(session, number, is_accepted),
+            AckTarget::Outcome(_) | AckTarget::Topic(_) => {}
         }
 
         session.send_held();

@@ -3,6 +3,7 @@
 
 use super::link_age::LinkAge;
 use super::owed_acks::OwedAcks;
+use super::publisher::Answered;
 use super::{MqttSettings, tls};
 use crate::base::health::LineCondition;
 use crate::protocol::request::{Reply, Request};
@@ -46,6 +47,9 @@ const ROOM_LEFT: usize = 128;
 pub(super) const SILENCE: Duration = Duration::from_secs(10);
 /// Age of the last PUBACK beyond which the arrival of a message cannot be foretold.
 const PROMPT: Duration = Duration::from_secs(1);
+/// Time from a refusal to the end of a connection within which it is the refused message that ended it:
+/// some brokers refuse a message, and close then.
+const REFUSED_LATELY: Duration = Duration::from_millis(200);
 /// Interval of MQTT's own pings.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// Reason of a broker that knows QoS 0 alone.
@@ -144,6 +148,8 @@ pub(super) enum AckTarget {
     Outcome(u64),
     /// The gate was told of the rejected part of that number on this connection.
     Reject(u64),
+    /// The sender of a command has its answer on the topic that it named.
+    Response(String),
     /// The broker takes messages of that topic.
     Topic(String),
 }
@@ -174,6 +180,8 @@ pub(super) struct Session {
     pub(super) requested: VecDeque<Unacknowledged>,
     /// Messages at QoS 1 without PUBACK, by packet id.
     pub(super) in_flight: HashMap<u16, Unacknowledged>,
+    /// The last message that the broker refused, and when.
+    pub(super) refused_last: Option<(Instant, Unacknowledged)>,
     /// Messages at QoS 0 that the client has not written yet.
     pub(super) best_effort: usize,
     /// Messages at QoS 1 that wait for the acknowledgement of the one before, while each goes alone.
@@ -183,6 +191,8 @@ pub(super) struct Session {
     pub(super) is_careful: bool,
     /// Topics whose messages ended connections, and are left out.
     pub(super) muted: Vec<String>,
+    /// Commands whose response topics get an answer.
+    pub(super) answered: Answered,
     /// Acknowledgements of commands that the client has not written yet.
     pub(super) acks: usize,
     /// Acknowledgements of commands that the broker is owed, in the order of the commands.
@@ -226,10 +236,12 @@ impl Session {
             is_large_logged: false,
             requested: VecDeque::new(),
             in_flight: HashMap::new(),
+            refused_last: None,
             best_effort: 0,
             held: VecDeque::new(),
             is_careful: false,
             muted: vec![],
+            answered: Answered::All,
             acks: 0,
             owed: OwedAcks::default(),
             answers: VecDeque::new(),
@@ -261,6 +273,21 @@ impl Session {
         self.in_flight.len() + self.requested.len()
     }
 
+    /// The message that was refused last, if that was just now.
+    pub(super) fn refused_lately(&self) -> Option<&Unacknowledged> {
+        let (at, message) = self.refused_last.as_ref()?;
+        (at.elapsed() < REFUSED_LATELY).then_some(message)
+    }
+
+    /// True if a command that comes now gets its answer on the topic that it names.
+    pub(super) fn answers_topics(&self) -> bool {
+        match self.answered {
+            Answered::All => true,
+            Answered::New => self.link_age.has_come_back(),
+            Answered::After(until) => Instant::now() > until,
+        }
+    }
+
     /// Those messages.
     pub(super) fn unacknowledged_messages(&self) -> impl Iterator<Item = &Unacknowledged> {
         self.in_flight.values().chain(&self.requested)
@@ -290,6 +317,12 @@ impl Session {
     pub(super) fn tell(&mut self, message: MqttMessage) -> bool {
         let topic = message.topic.clone();
         self.publish(message, AckTarget::Topic(topic))
+    }
+
+    /// Publishes an answer to the topic that the sender of its command named.
+    pub(super) fn respond(&mut self, message: MqttMessage) -> bool {
+        let topic = message.topic.clone();
+        self.publish(message, AckTarget::Response(topic))
     }
 
     /// Publishes at QoS 1. False if the client is full, which its size does not let happen. A

@@ -7,6 +7,7 @@ use crate::harness::line::{FREE_RUNNING, LineConfig, TRIGGERED, all_arrived, sum
 use crate::harness::program::{Running, errors};
 use crate::harness::{json, wait_until};
 use serde_json::Value;
+use std::path::Path;
 use std::time::Duration;
 
 /// Numbers of results that the broker took, in their order.
@@ -156,6 +157,90 @@ fn a_birth_that_ends_the_connection_does_not_keep_results() {
         "{causes}"
     );
     all_arrived(&line.summary());
+}
+
+/// A line at this broker, whose parts come by commands, once it is connected.
+fn connected(folder: &Path, broker: &ContraryBroker) -> Running {
+    LineConfig::new(broker.port, TRIGGERED)
+        .mqtt("heatmaps = \"none\"")
+        .write(folder);
+
+    let line = Running::line(folder);
+    broker.wait_for("status", |status| status.payload.contains("\"online\""));
+    line
+}
+
+/// Asserts that health has told nothing of the kind.
+fn assert_untold(broker: &ContraryBroker, words: &str) {
+    for state in broker.heard("state") {
+        assert!(!state.payload.contains(words), "{}", state.payload);
+    }
+}
+
+#[test]
+fn a_refused_response_topic_is_no_fault_of_the_station() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = ContraryBroker::start();
+    broker.set(|rules| rules.refuses = vec![("elsewhere/x", 0x87)]);
+    let line = connected(folder.path(), &broker);
+    for id in ["a", "b"] {
+        let command = format!(r#"{{"id":"{id}"}}"#);
+        broker.ask("cmd/resume", &command, "elsewhere/x");
+        broker.wait_for("ack/resume", |ack| {
+            ack.payload.contains(&format!("\"{id}\""))
+        });
+    }
+
+    // What is said afterwards would tell of it.
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(broker.heard("elsewhere/x").len(), 2);
+    assert_untold(&broker, "the broker refuses");
+    let output = line.stop();
+    let errors = errors(&output);
+    let words = "the broker refuses 1 answers to response topics";
+    assert_eq!(errors.matches(words).count(), 1, "{errors}");
+    assert!(!errors.contains("access rules"), "{errors}");
+}
+
+#[test]
+fn response_topics_that_end_connections_are_left_out_and_nothing_else_is() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = ContraryBroker::start();
+    broker.set(|rules| {
+        rules.refuses = vec![("elsewhere/x", 0x87)];
+        rules.closes_after_refusal = true;
+    });
+
+    let line = connected(folder.path(), &broker);
+    for number in 1..=4 {
+        let command = format!(r#"{{"id":"{number}"}}"#);
+        broker.ask("cmd/resume", &command, "elsewhere/x");
+        if number <= 2 {
+            wait_until("a new connection", Duration::from_secs(20), || {
+                broker.taken("availability").len() > number
+            });
+        } else {
+            let id = format!("\"{number}\"");
+            broker.wait_for("ack/resume", |ack| {
+                ack.payload.contains(&id) && ack.is_taken
+            });
+        }
+    }
+
+    assert_eq!(
+        broker.heard("elsewhere/x").len(),
+        2,
+        "the others are left out"
+    );
+    assert_eq!(broker.connections().len(), 3);
+    broker.send(&[("cmd/trigger", r#"{"id":"part"}"#)]);
+    wait_until("a result", Duration::from_secs(20), || {
+        taken(&broker) == [1]
+    });
+    assert_untold(&broker, "left out");
+    let errors = errors(&line.stop());
+    let words = "answers to response topics of commands end connections";
+    assert_eq!(errors.matches(words).count(), 1, "{errors}");
 }
 
 #[test]

@@ -13,6 +13,7 @@
 //! What is aside still waits, is counted (`store.aside`), told by health, and tried again later, the
 //! later the more often. Refused messages that are no results are told again after a pause.
 
+use super::responses::Responses;
 use crate::base::backoff::Backoff;
 use crate::base::health::{Diagnostics, Health};
 use crate::mqtt::session::{AckTarget, IN_FLIGHT, Session};
@@ -86,6 +87,8 @@ pub(super) struct Delivery {
     suspects: HashMap<AckTarget, Suspicion>,
     /// Topics whose messages end connections, and until when they are left out.
     muted: HashMap<String, Instant>,
+    /// Answers to topics that others chose.
+    responses: Responses,
 }
 
 /// Refusals of one result.
@@ -128,6 +131,7 @@ impl Delivery {
             again_at: None,
             suspects: HashMap::new(),
             muted: HashMap::new(),
+            responses: Responses::default(),
         }
     }
 
@@ -137,6 +141,7 @@ impl Delivery {
         self.unmute();
         session.muted = self.muted.keys().cloned().collect();
         session.is_careful = self.needs_care();
+        session.answered = self.responses.begin();
     }
 
     fn needs_care(&self) -> bool {
@@ -256,15 +261,22 @@ impl Delivery {
 
     /// The broker took or refused a message that is no result.
     pub(super) fn on_message(&mut self, target: &AckTarget, reason: PubAckReason) {
-        self.suspects.remove(target);
+        let is_accepted = is_accepted(reason);
+        // One that was refused may have ended the connection all the same.
+        if is_accepted {
+            self.suspects.remove(target);
+        }
+
         let topic = match target {
+            AckTarget::Response(_) if is_accepted => return self.responses.on_accepted(),
+            AckTarget::Response(topic) => return self.responses.on_refused(topic, reason),
             AckTarget::Topic(topic) => topic.as_str(),
             AckTarget::Outcome(_) => "ack",
             AckTarget::Reject(_) => "reject",
             AckTarget::Result(_) => return, // told apart
         };
 
-        if is_accepted(reason) {
+        if is_accepted {
             if self.refused_topics.remove(topic).is_some() {
                 self.tell_topics();
             }
@@ -322,12 +334,25 @@ impl Delivery {
     }
 
     /// A connection ended. The messages that were not acknowledged are suspected; one that was alone,
-    /// and not for the first time, is put aside or left out.
+    /// and not for the first time, is put aside or left out. A message that was refused just before is
+    /// suspected alone: the broker closed because of it. Answers to topics that others chose are
+    /// suspected before all else.
     pub(super) fn on_cut(&mut self, session: &Session, reason: &str) {
-        let is_alone = session.unacknowledged() == 1;
         let mut messages: HashMap<&AckTarget, usize> = HashMap::new();
         for message in session.unacknowledged_messages() {
             messages.insert(&message.target, message.bytes);
+        }
+
+        let mut is_alone = session.unacknowledged() == 1;
+        let refused = session.refused_lately();
+        if let Some(refused) = refused {
+            is_alone = true;
+            messages.clear();
+            messages.insert(&refused.target, refused.bytes);
+        }
+
+        if messages.keys().any(|target| is_response(target)) {
+            return self.responses.on_cut(refused.is_some(), reason);
         }
 
         // Fences are always on their way, and hold nothing that could end a connection.
@@ -357,7 +382,7 @@ impl Delivery {
                 tracing::error!("{topic} ends connections ({how}): it is left out for a while");
                 self.muted.insert(topic.clone(), Instant::now() + MUTED);
             }
-            AckTarget::Outcome(_) | AckTarget::Reject(_) => return,
+            AckTarget::Outcome(_) | AckTarget::Reject(_) | AckTarget::Response(_) => return,
         }
 
         // The others were only there when it happened. They flow again, and one more cut is enough for
@@ -432,6 +457,10 @@ impl Delivery {
         let words = format!("{} ended connections, and is left out", topics.join(", "));
         self.causes.set(MESSAGES, Health::OffSpec, words);
     }
+}
+
+fn is_response(target: &AckTarget) -> bool {
+    matches!(target, AckTarget::Response(_))
 }
 
 fn is_fence(target: &AckTarget) -> bool {

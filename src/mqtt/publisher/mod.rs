@@ -21,9 +21,11 @@ mod incoming;
 mod lost;
 mod outgoing;
 mod presence;
+mod responses;
 mod retained;
 mod retained_topics;
 
+pub(super) use self::responses::Answered;
 pub use self::retained_topics::RETAINED_TOPICS;
 
 use self::delivery::{Delivery, is_accepted};
@@ -504,6 +506,10 @@ impl Publisher {
         };
 
         let is_accepted = is_accepted(ack.reason);
+        if !is_accepted {
+            session.refused_last = Some((Instant::now(), message.clone()));
+        }
+
         self.delivery.on_message(&message.target, ack.reason);
         match message.target {
             AckTarget::Result(key) if is_accepted => {
@@ -516,7 +522,7 @@ impl Publisher {
             }
             AckTarget::Outcome(number) if is_accepted => self.on_outcome_acked(number),
             AckTarget::Reject(number) => self.on_reject_acked(session, number, is_accepted),
-            AckTarget::Outcome(_) | AckTarget::Topic(_) => {}
+            AckTarget::Outcome(_) | AckTarget::Response(_) | AckTarget::Topic(_) => {}
         }
 
         session.send_held();

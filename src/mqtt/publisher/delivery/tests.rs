@@ -295,3 +295,38 @@ fn a_refused_message_is_told_by_health_until_it_is_taken() {
     assert!(causes.all().1.is_empty());
     assert!(!delivery.tells_again());
 }
+
+#[test]
+fn a_message_that_is_refused_just_before_a_cut_is_suspected_and_not_the_next_one() {
+    let (mut delivery, outbox, _causes) = delivery(1);
+    let birth = AckTarget::Topic("plant/box/birth".to_owned());
+    for _ in 0..2 {
+        let (mut session, _keys) = connection(&mut delivery, &outbox, 1);
+        delivery.on_message(&birth, PubAckReason::NotAuthorized);
+        session.refused_last = Some((Instant::now(), on_its_way(birth.clone())));
+        cut(&mut delivery, &outbox, &session);
+    }
+
+    assert_eq!(outbox.count().aside, 0);
+    let mut session = session();
+    delivery.begin(&mut session);
+    assert_eq!(session.muted, ["plant/box/birth"]);
+}
+
+#[test]
+fn a_cut_with_a_response_on_its_way_suspects_nothing_else() {
+    let (mut delivery, outbox, causes) = delivery(3);
+    let response = AckTarget::Response("elsewhere".to_owned());
+    for _ in 0..4 {
+        let (mut session, _keys) = connection(&mut delivery, &outbox, 1);
+        session.in_flight.insert(100, on_its_way(response.clone()));
+        delivery.on_message(&response, PubAckReason::NotAuthorized);
+        cut(&mut delivery, &outbox, &session);
+    }
+
+    let mut session = session();
+    delivery.begin(&mut session);
+    assert!(!session.is_careful && session.muted.is_empty());
+    assert_eq!(outbox.count().aside, 0);
+    assert!(causes.all().1.is_empty(), "{:?}", causes.all());
+}

@@ -6,8 +6,9 @@
 //! know whether a broker takes a message is to send it.
 
 use super::MqttSettings;
-use super::session::{REQUESTS, RESULT_MAX, SILENCE, options, reason};
+use super::session::{REQUESTS, RESULT_MAX, SILENCE, before_connack, options, reason};
 use crate::data::result::SCHEMA;
+use crate::protocol::fit::MESSAGE_MAX;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
@@ -79,8 +80,12 @@ struct Probe<'a> {
     in_flight: HashMap<u16, String>,
     /// Topics that it refuses, with its reason.
     refused: Vec<String>,
+    /// True once the broker took the connection.
+    is_connected: bool,
     /// True once the subscriptions were answered.
     is_subscribed: bool,
+    /// True once a message of a result's size was sent.
+    is_large_tried: bool,
 }
 
 /// Finds out whether the broker would take this line's messages and pass on its commands: connects
@@ -103,7 +108,9 @@ pub fn probe(settings: &MqttSettings, topics: &ProbeTopics) -> Result<String, St
         requested: VecDeque::new(),
         in_flight: HashMap::new(),
         refused: vec![],
+        is_connected: false,
         is_subscribed: false,
+        is_large_tried: false,
     };
 
     runtime.block_on(async {
@@ -122,6 +129,7 @@ impl Probe<'_> {
 
             match event {
                 Event::Incoming(Packet::ConnAck(ack)) => {
+                    self.is_connected = true;
                     suits(ack.properties.as_ref())?;
                     self.begin()?;
                 }
@@ -137,7 +145,11 @@ impl Probe<'_> {
 
             let is_answered = self.requested.is_empty() && self.in_flight.is_empty();
             if self.is_subscribed && is_answered {
-                return self.outcome();
+                if self.is_large_tried || !self.refused.is_empty() {
+                    return self.outcome();
+                }
+
+                self.begin_large()?;
             }
         }
     }
@@ -156,15 +168,28 @@ impl Probe<'_> {
         let own = ["check".to_owned(), "fence".to_owned()];
         for name in own.iter().chain(&self.topics.written) {
             let topic = format!("{station}/{name}");
-            let trial = format!("{{\"schema\":{SCHEMA},\"check\":true}}");
-            self.client
-                .try_publish(topic.clone(), QoS::AtLeastOnce, false, trial)
-                .map_err(|error| error.to_string())?;
-
+            self.publish(&topic, trial())?;
             self.requested.push_back(topic);
         }
 
         Ok(())
+    }
+
+    /// Sends a message that is as large as a result may be, alone: a broker may have a limit that it does
+    /// not tell, and end the connection at it.
+    fn begin_large(&mut self) -> Result<(), String> {
+        self.is_large_tried = true;
+        let topic = format!("{}/check", self.topics.station);
+        self.publish(&topic, format!("{:MESSAGE_MAX$}", trial()))?;
+        let words = format!("{topic} of {MESSAGE_MAX} bytes, as large as a result may be");
+        self.requested.push_back(words);
+        Ok(())
+    }
+
+    fn publish(&self, topic: &str, payload: String) -> Result<(), String> {
+        self.client
+            .try_publish(topic, QoS::AtLeastOnce, false, payload)
+            .map_err(|error| error.to_string())
     }
 
     fn on_acked(&mut self, packet: u16, reason: PubAckReason) {
@@ -191,6 +216,10 @@ impl Probe<'_> {
 
     /// The reason of an ended connection, with the message that may have ended it.
     fn with_suspects(&self, why: String) -> String {
+        if !self.is_connected {
+            return before_connack(why);
+        }
+
         let oldest = self.in_flight.iter().min_by_key(|(packet, _)| **packet);
         match oldest {
             Some((_, topic)) => format!("{why}, after a message to {topic}"),
@@ -224,6 +253,11 @@ impl Probe<'_> {
             "{link} and takes messages to {station}/#, and passes on commands{beside}"
         ))
     }
+}
+
+/// Content of a trial.
+fn trial() -> String {
+    format!("{{\"schema\":{SCHEMA},\"check\":true}}")
 }
 
 /// Checks that the broker keeps retained messages, acknowledges, and takes packets of our size.

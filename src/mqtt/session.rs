@@ -3,9 +3,11 @@
 
 use super::link_age::LinkAge;
 use super::owed_acks::OwedAcks;
+use super::publisher::Answered;
 use super::{MqttSettings, tls};
 use crate::base::health::LineCondition;
 use crate::protocol::request::{Reply, Request};
+use crate::store::Reject;
 use rumqttc::v5::mqttbytes::v5::{
     ConnectReturnCode, DisconnectReasonCode, Publish, PublishProperties,
 };
@@ -45,6 +47,9 @@ const ROOM_LEFT: usize = 128;
 pub(super) const SILENCE: Duration = Duration::from_secs(10);
 /// Age of the last PUBACK beyond which the arrival of a message cannot be foretold.
 const PROMPT: Duration = Duration::from_secs(1);
+/// Time from a refusal to the end of a connection within which it is the refused message that ended it:
+/// some brokers refuse a message, and close then.
+const REFUSED_LATELY: Duration = Duration::from_millis(200);
 /// Interval of MQTT's own pings.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// Reason of a broker that knows QoS 0 alone.
@@ -52,6 +57,10 @@ const NO_QOS_1: &str = "it takes no messages at QoS 1, and without their acknowl
                         allow QoS 1 (mosquitto: max_qos), or take another broker";
 /// Reason of a connection that the broker closed.
 const NO_WORD: &str = "it ends the connection without a word";
+/// Code of an acknowledgement that the client does not know: the message is too large.
+const PACKET_TOO_LARGE: u8 = 0x95;
+/// Reason of an answer that cannot be read.
+const NO_MQTT_5: &str = "its answer is no MQTT 5";
 /// Advice for a broker that does not answer in MQTT 5.
 const MQTT_5: &str = "winspect needs MQTT 5, and a broker of 3.1.1 alone cannot serve it; update the broker, or allow 5 there";
 /// Bytes of a command that is answered at all; the broker keeps larger ones.
@@ -137,10 +146,20 @@ pub(super) enum AckTarget {
     Result(u64),
     /// The outcome of that number need not be told again.
     Outcome(u64),
-    /// The gate was told of a rejected part.
-    Reject,
+    /// The gate was told of the rejected part of that number on this connection.
+    Reject(u64),
+    /// The sender of a command has its answer on the topic that it named.
+    Response(String),
     /// The broker takes messages of that topic.
     Topic(String),
+}
+
+/// A message at QoS 1 without its acknowledgement.
+#[derive(Debug, Clone)]
+pub(super) struct Unacknowledged {
+    pub(super) target: AckTarget,
+    /// Bytes of its payload.
+    pub(super) bytes: usize,
 }
 
 /// One connection.
@@ -158,9 +177,11 @@ pub(super) struct Session {
     /// True once a packet was larger, and that was logged.
     is_large_logged: bool,
     /// Messages at QoS 1 that the client has and has not written yet, in order.
-    pub(super) requested: VecDeque<AckTarget>,
+    pub(super) requested: VecDeque<Unacknowledged>,
     /// Messages at QoS 1 without PUBACK, by packet id.
-    pub(super) in_flight: HashMap<u16, AckTarget>,
+    pub(super) in_flight: HashMap<u16, Unacknowledged>,
+    /// The last message that the broker refused, and when.
+    pub(super) refused_last: Option<(Instant, Unacknowledged)>,
     /// Messages at QoS 0 that the client has not written yet.
     pub(super) best_effort: usize,
     /// Messages at QoS 1 that wait for the acknowledgement of the one before, while each goes alone.
@@ -172,6 +193,8 @@ pub(super) struct Session {
     pub(super) trial: Option<u64>,
     /// Topics whose messages ended connections, and are left out.
     pub(super) muted: Vec<String>,
+    /// Commands whose response topics get an answer.
+    pub(super) answered: Answered,
     /// Acknowledgements of commands that the client has not written yet.
     pub(super) acks: usize,
     /// Acknowledgements of commands that the broker is owed, in the order of the commands.
@@ -186,6 +209,10 @@ pub(super) struct Session {
     pub(super) next_request: u64,
     /// Refused commands that wait for room to be told.
     pub(super) refused: VecDeque<Refused>,
+    /// Rejected parts whose messages the broker has not acknowledged, by number.
+    pub(super) rejects: HashMap<u64, Reject>,
+    /// Number of the next one.
+    next_reject: u64,
     /// Number of the last outcome that was told on this connection.
     pub(super) last_outcome: u64,
     /// True once the broker passed on more commands than it may, by far: some are not kept here,
@@ -211,11 +238,13 @@ impl Session {
             is_large_logged: false,
             requested: VecDeque::new(),
             in_flight: HashMap::new(),
+            refused_last: None,
             best_effort: 0,
             held: VecDeque::new(),
             is_careful: false,
             trial: None,
             muted: vec![],
+            answered: Answered::All,
             acks: 0,
             owed: OwedAcks::default(),
             answers: VecDeque::new(),
@@ -223,6 +252,8 @@ impl Session {
             unanswered: HashMap::new(),
             next_request: 0,
             refused: VecDeque::new(),
+            rejects: HashMap::new(),
+            next_reject: 0,
             last_outcome: 0,
             is_overrun: false,
             last_ack: Instant::now(),
@@ -245,8 +276,23 @@ impl Session {
         self.in_flight.len() + self.requested.len()
     }
 
-    /// The targets of those messages.
-    pub(super) fn unacknowledged_targets(&self) -> impl Iterator<Item = &AckTarget> {
+    /// The message that was refused last, if that was just now.
+    pub(super) fn refused_lately(&self) -> Option<&Unacknowledged> {
+        let (at, message) = self.refused_last.as_ref()?;
+        (at.elapsed() < REFUSED_LATELY).then_some(message)
+    }
+
+    /// True if a command that comes now gets its answer on the topic that it names.
+    pub(super) fn answers_topics(&self) -> bool {
+        match self.answered {
+            Answered::All => true,
+            Answered::New => self.link_age.has_come_back(),
+            Answered::After(until) => Instant::now() > until,
+        }
+    }
+
+    /// Those messages.
+    pub(super) fn unacknowledged_messages(&self) -> impl Iterator<Item = &Unacknowledged> {
         self.in_flight.values().chain(&self.requested)
     }
 
@@ -276,10 +322,16 @@ impl Session {
         self.publish(message, AckTarget::Topic(topic))
     }
 
+    /// Publishes an answer to the topic that the sender of its command named.
+    pub(super) fn respond(&mut self, message: MqttMessage) -> bool {
+        let topic = message.topic.clone();
+        self.publish(message, AckTarget::Response(topic))
+    }
+
     /// Publishes at QoS 1. False if the client is full, which its size does not let happen. A
     /// message that is too large for the broker is left out.
     pub(super) fn publish(&mut self, message: MqttMessage, target: AckTarget) -> bool {
-        if !self.fits(&message) || self.muted.contains(&message.topic) {
+        if !self.fits(&message) || self.is_muted(&message) {
             return true;
         }
 
@@ -290,6 +342,27 @@ impl Session {
         }
 
         self.hand_over(message, target)
+    }
+
+    /// Tells the gate of a rejected part. Gives the part back where the message is not sent.
+    pub(super) fn publish_reject(
+        &mut self,
+        message: MqttMessage,
+        reject: Reject,
+    ) -> Result<(), Reject> {
+        let target = AckTarget::Reject(self.next_reject);
+        let may_go = self.is_prompt() && self.fits(&message) && !self.is_muted(&message);
+        if !may_go || !self.publish(message, target) {
+            return Err(reject);
+        }
+
+        self.rejects.insert(self.next_reject, reject);
+        self.next_reject += 1;
+        Ok(())
+    }
+
+    fn is_muted(&self, message: &MqttMessage) -> bool {
+        self.muted.contains(&message.topic)
     }
 
     /// Sends what was held back, as far as the acknowledgements allow.
@@ -304,9 +377,10 @@ impl Session {
     fn hand_over(&mut self, message: MqttMessage, target: AckTarget) -> bool {
         // Targets stand in the order of the requests: packet ids are given by the client when it
         // writes.
+        let bytes = message.payload.len();
         let is_sent = self.send(message, QoS::AtLeastOnce);
         if is_sent {
-            self.requested.push_back(target);
+            self.requested.push_back(Unacknowledged { target, bytes });
         }
 
         is_sent
@@ -439,19 +513,29 @@ pub(super) fn reason(error: &ConnectionError, host: &str) -> String {
             NO_QOS_1.to_owned()
         }
         ConnectionError::ConnectionRefused(code) => refusal(*code),
-        // A broker of MQTT 3.1.1 answers in its own words, which are no packet of MQTT 5.
-        ConnectionError::MqttState(StateError::Deserialization(error)) => {
-            format!("its answer is no MQTT 5 ({error}); {MQTT_5}")
-        }
+        ConnectionError::MqttState(StateError::Deserialization(error)) => unreadable(error),
         ConnectionError::MqttState(StateError::ConnectionAborted) => NO_WORD.to_owned(),
         other => other.to_string(),
+    }
+}
+
+/// Reason of an answer that the client cannot read.
+fn unreadable(error: &MqttError) -> String {
+    match error {
+        // The client calls a code that it does not know one of a connection.
+        MqttError::InvalidConnectReturnCode(PACKET_TOO_LARGE)
+        | MqttError::InvalidReason(PACKET_TOO_LARGE) => format!(
+            "it answers that a message is too large (code {PACKET_TOO_LARGE}); raise its limit \
+             (mosquitto: message_size_limit)"
+        ),
+        other => format!("{NO_MQTT_5} ({other})"),
     }
 }
 
 /// The reason of a connection that ended before the broker took it. One of MQTT 3.1.1 answers in its
 /// own form, which is no packet of MQTT 5, and closes.
 pub(super) fn before_connack(reason: String) -> String {
-    if reason == NO_WORD {
+    if reason == NO_WORD || reason.starts_with(NO_MQTT_5) {
         format!("{reason}; {MQTT_5}")
     } else {
         reason

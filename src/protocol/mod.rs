@@ -9,7 +9,7 @@ pub mod command;
 pub mod condition;
 mod encoding;
 pub mod event;
-mod fit;
+pub(crate) mod fit;
 pub mod metrics;
 mod question;
 pub mod reject;

@@ -385,7 +385,20 @@ impl Outbox {
         rejects.forget(count)
     }
 
-    /// Counts a rejected part whose message was sent.
+    /// Takes a rejected part back whose message may not have arrived.
+    pub fn give_back_reject(&self, reject: Reject) {
+        self.queues().put_reject(reject);
+    }
+
+    /// Counts the rejected parts that have gone by for good.
+    pub fn miss_rejects(&self) {
+        let now = Instant::now();
+        let mut queues = self.queues();
+        let Queues { rejects, count, .. } = &mut *queues;
+        rejects.miss_gone(now, count);
+    }
+
+    /// Counts a rejected part whose message the broker took.
     pub fn reject_told(&self) {
         self.queues().count.rejects_told += 1;
     }

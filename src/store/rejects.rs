@@ -53,6 +53,15 @@ impl Rejects {
         self.missed.push_back(reject.body);
     }
 
+    /// Counts the parts that have gone by for good.
+    pub(super) fn miss_gone(&mut self, now: Instant, count: &mut StoreCount) {
+        let is_gone = |reject: &Reject| now > reject.at + reject.late_after;
+        let gone = self.waiting.extract_if(.., |_, reject| is_gone(reject));
+        for (_, reject) in gone.collect::<Vec<_>>() {
+            self.miss(reject, count);
+        }
+    }
+
     /// The message of a part that went by untold, once.
     pub(super) fn next_missed(&mut self) -> Option<Vec<u8>> {
         self.missed.pop_front()

@@ -128,6 +128,19 @@ fn a_rule_that_forbids_results_is_found_before_the_line_runs() {
 }
 
 #[test]
+fn a_limit_below_a_results_size_is_found_before_the_line_runs() {
+    let (code, said) = checked_at(|rules| rules.payload_max = Some(("/check", 1400)));
+    assert_eq!(code, Some(69), "{said}");
+    let words = [
+        "a message is too large",
+        "message_size_limit",
+        "after a message to plant/box/check of 1500 bytes",
+    ];
+
+    assert_said(&said, &words);
+}
+
+#[test]
 fn a_rule_that_forbids_answers_is_found_before_the_line_runs() {
     let (code, said) = checked_at(|rules| rules.refuses = vec![("ack/trigger", 0x87)]);
     assert_eq!(code, Some(69), "{said}");

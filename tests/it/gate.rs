@@ -1,8 +1,10 @@
 //! The reject gate: which parts it is told of, when, and at which count of the belt.
 
+use crate::harness::contrary::{ContraryBroker, Heard, Rules};
 use crate::harness::golden::imported;
 use crate::harness::line::{FREE_RUNNING, LineConfig, TRIGGERED, assert_refused};
 use crate::harness::plc::Listener;
+use crate::harness::program::Running;
 use crate::harness::station::Station;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -78,6 +80,64 @@ fn a_rejected_part_is_told_at_the_gate() {
     let summary = line.summary();
     assert_eq!(summary["rejects_told"], 1, "{summary}");
     assert_eq!(summary["rejects_missed"], 1, "{summary}");
+}
+
+/// Asks for a part that is rejected and told in time, of a line at a contrary broker, which does `rule`
+/// until it has heard a message to the gate. Gives the summary and the broker.
+fn rejected_at(late_ms: u32, rule: impl FnOnce(&mut Rules), last: &str) -> (Value, ContraryBroker) {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = ContraryBroker::start();
+    broker.set(rule);
+    let gate = format!("2000\nreject_after_ms = 2500\nreject_late_ms = {late_ms}");
+    LineConfig::new(broker.port, &TRIGGERED.replace("5000", &gate))
+        .recipe("threshold = 0.000001")
+        .mqtt("timed_reject = true")
+        .write(folder.path());
+
+    let line = Running::line(folder.path());
+    broker.wait_for("status", |status| status.payload.contains("\"online\""));
+    broker.send(&[("cmd/trigger", r#"{"id":"bad","part_id":"bad"}"#)]);
+    broker.wait_for("reject", |_| true);
+    broker.set(|rules| *rules = Rules::default());
+    let told = broker.wait_for(last, |heard| heard.topic == last && heard.is_taken);
+    assert!(
+        told.payload.contains("\"part_id\":\"bad\""),
+        "{}",
+        told.payload
+    );
+    (line.summary(), broker)
+}
+
+fn assert_rejects(summary: &Value, told: u32, missed: u32) {
+    assert_eq!(summary["rejects_told"], told, "{summary}");
+    assert_eq!(summary["rejects_missed"], missed, "{summary}");
+}
+
+#[test]
+fn a_reject_that_the_broker_refuses_is_a_missed_one() {
+    let refuses = |rules: &mut Rules| rules.refuses = vec![("box/reject", 0x87)];
+    let (summary, broker) = rejected_at(1000, refuses, "reject/missed");
+    assert_rejects(&summary, 0, 1);
+    let states = broker.heard("state");
+    let is_told = |state: &Heard| state.payload.contains("went by and no message said so");
+    assert!(states.iter().any(is_told));
+}
+
+fn cuts_at_the_gate(rules: &mut Rules) {
+    rules.cuts_at = Some("\"at\":".to_owned());
+}
+
+#[test]
+fn a_reject_that_a_cut_link_may_have_lost_is_told_again_while_it_is_in_time() {
+    let (summary, _broker) = rejected_at(5000, cuts_at_the_gate, "reject");
+    assert_rejects(&summary, 1, 0);
+}
+
+#[test]
+fn a_reject_that_a_cut_link_may_have_lost_is_a_missed_one_when_it_is_not_in_time() {
+    let (summary, broker) = rejected_at(50, cuts_at_the_gate, "reject/missed");
+    assert_rejects(&summary, 0, 1);
+    assert_eq!(broker.heard("reject").len(), 1);
 }
 
 /// A belt whose gate is so many millimetres behind the camera.

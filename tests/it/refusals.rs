@@ -3,10 +3,11 @@
 
 use crate::harness::contrary::{ContraryBroker, Heard};
 use crate::harness::golden::imported;
-use crate::harness::line::{FREE_RUNNING, LineConfig, TRIGGERED, all_arrived, write_line};
-use crate::harness::program::Running;
+use crate::harness::line::{FREE_RUNNING, LineConfig, TRIGGERED, all_arrived, summary, write_line};
+use crate::harness::program::{Running, errors};
 use crate::harness::{json, wait_until};
 use serde_json::Value;
+use std::path::Path;
 use std::time::Duration;
 
 /// Numbers of results that the broker took, in their order.
@@ -101,6 +102,44 @@ fn a_result_that_ends_the_connection_stands_aside_and_the_rest_flows() {
     all_arrived(&line.summary());
 }
 
+/// The code of mosquitto 2.0 for a message above its `message_size_limit`, which MQTT 5 does not have
+/// for an acknowledgement.
+#[test]
+fn a_result_that_is_larger_than_the_broker_takes_stands_aside_and_the_rest_flows() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = ContraryBroker::start();
+    write_line(folder.path(), broker.port, TRIGGERED);
+    let line = Running::line(folder.path());
+    broker.wait_for("status", |status| status.payload.contains("\"online\""));
+    broker.send(&[("cmd/trigger", r#"{"id":"a","part_id":"a"}"#)]);
+    // One with a long name has more than this, and one with a short name less.
+    let first = broker.wait_for("result", |_| true);
+    broker.set(|rules| rules.payload_max = Some(("/result", first.payload.len() + 80)));
+    let large = format!(r#"{{"id":"b","part_id":"{}"}}"#, "x".repeat(128));
+    broker.send(&[("cmd/trigger", &large)]);
+    let told = broker.wait_for("state", |state| state.payload.contains("put aside"));
+    for words in ["OFF_SPEC", " bytes, ", "too large", "message_size_limit"] {
+        assert!(told.payload.contains(words), "{}", told.payload);
+    }
+
+    broker.send(&[("cmd/trigger", r#"{"id":"c","part_id":"c"}"#)]);
+    wait_until("the others", Duration::from_secs(30), || {
+        taken(&broker) == [1, 3]
+    });
+
+    let connections = broker.connections();
+    assert!(connections.len() <= 5, "{connections:?}");
+    broker.set(|rules| rules.payload_max = None);
+    wait_until("all of them", Duration::from_secs(50), || {
+        taken(&broker) == [1, 2, 3]
+    });
+
+    let output = line.stop();
+    let errors = errors(&output);
+    assert!(!errors.contains("3.1.1"), "{errors}");
+    all_arrived(&summary(&output));
+}
+
 #[test]
 fn a_birth_that_ends_the_connection_does_not_keep_results() {
     let (folder, _model) = imported("dinov2-tiny");
@@ -118,6 +157,90 @@ fn a_birth_that_ends_the_connection_does_not_keep_results() {
         "{causes}"
     );
     all_arrived(&line.summary());
+}
+
+/// A line at this broker, whose parts come by commands, once it is connected.
+fn connected(folder: &Path, broker: &ContraryBroker) -> Running {
+    LineConfig::new(broker.port, TRIGGERED)
+        .mqtt("heatmaps = \"none\"")
+        .write(folder);
+
+    let line = Running::line(folder);
+    broker.wait_for("status", |status| status.payload.contains("\"online\""));
+    line
+}
+
+/// Asserts that health has told nothing of the kind.
+fn assert_untold(broker: &ContraryBroker, words: &str) {
+    for state in broker.heard("state") {
+        assert!(!state.payload.contains(words), "{}", state.payload);
+    }
+}
+
+#[test]
+fn a_refused_response_topic_is_no_fault_of_the_station() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = ContraryBroker::start();
+    broker.set(|rules| rules.refuses = vec![("elsewhere/x", 0x87)]);
+    let line = connected(folder.path(), &broker);
+    for id in ["a", "b"] {
+        let command = format!(r#"{{"id":"{id}"}}"#);
+        broker.ask("cmd/resume", &command, "elsewhere/x");
+        broker.wait_for("ack/resume", |ack| {
+            ack.payload.contains(&format!("\"{id}\""))
+        });
+    }
+
+    // What is said afterwards would tell of it.
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(broker.heard("elsewhere/x").len(), 2);
+    assert_untold(&broker, "the broker refuses");
+    let output = line.stop();
+    let errors = errors(&output);
+    let words = "the broker refuses 1 answers to response topics";
+    assert_eq!(errors.matches(words).count(), 1, "{errors}");
+    assert!(!errors.contains("access rules"), "{errors}");
+}
+
+#[test]
+fn response_topics_that_end_connections_are_left_out_and_nothing_else_is() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = ContraryBroker::start();
+    broker.set(|rules| {
+        rules.refuses = vec![("elsewhere/x", 0x87)];
+        rules.closes_after_refusal = true;
+    });
+
+    let line = connected(folder.path(), &broker);
+    for number in 1..=4 {
+        let command = format!(r#"{{"id":"{number}"}}"#);
+        broker.ask("cmd/resume", &command, "elsewhere/x");
+        if number <= 2 {
+            wait_until("a new connection", Duration::from_secs(20), || {
+                broker.taken("availability").len() > number
+            });
+        } else {
+            let id = format!("\"{number}\"");
+            broker.wait_for("ack/resume", |ack| {
+                ack.payload.contains(&id) && ack.is_taken
+            });
+        }
+    }
+
+    assert_eq!(
+        broker.heard("elsewhere/x").len(),
+        2,
+        "the others are left out"
+    );
+    assert_eq!(broker.connections().len(), 3);
+    broker.send(&[("cmd/trigger", r#"{"id":"part"}"#)]);
+    wait_until("a result", Duration::from_secs(20), || {
+        taken(&broker) == [1]
+    });
+    assert_untold(&broker, "left out");
+    let errors = errors(&line.stop());
+    let words = "answers to response topics of commands end connections";
+    assert_eq!(errors.matches(words).count(), 1, "{errors}");
 }
 
 #[test]

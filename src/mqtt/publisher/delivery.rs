@@ -13,13 +13,14 @@
 //! What is aside still waits, is counted (`store.aside`), told by health, and tried again later, the
 //! later the more often. Refused messages that are no results are told again after a pause.
 
+use super::responses::Responses;
 use crate::base::backoff::Backoff;
 use crate::base::health::{Diagnostics, Health};
 use crate::mqtt::session::{AckTarget, IN_FLIGHT, Session};
 use crate::protocol::condition::RESULTS;
 use crate::store::Outbox;
 use rumqttc::v5::mqttbytes::v5::PubAckReason;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -74,6 +75,8 @@ pub(super) struct Delivery {
     row_since: Instant,
     /// The reason of the last result that it refused alone.
     alone: Option<PubAckReason>,
+    /// The last result that ended connections: its size, and how.
+    ended: Option<String>,
     /// Other topics that it refuses, with its reason.
     refused_topics: BTreeMap<String, PubAckReason>,
     /// Waits until those are told again.
@@ -83,6 +86,8 @@ pub(super) struct Delivery {
     suspects: HashMap<AckTarget, Suspicion>,
     /// Topics whose messages end connections, and until when they are left out.
     muted: HashMap<String, Instant>,
+    /// Answers to topics that others chose.
+    responses: Responses,
 }
 
 /// Refusals of one result.
@@ -119,11 +124,13 @@ impl Delivery {
             in_a_row: 0,
             row_since: Instant::now(),
             alone: None,
+            ended: None,
             refused_topics: BTreeMap::new(),
             again: Backoff::new(AGAIN_FIRST * 5, AGAIN_MOST),
             again_at: None,
             suspects: HashMap::new(),
             muted: HashMap::new(),
+            responses: Responses::default(),
         }
     }
 
@@ -133,6 +140,7 @@ impl Delivery {
         self.unmute();
         session.muted = self.muted.keys().cloned().collect();
         session.is_careful = self.needs_care();
+        session.answered = self.responses.begin();
     }
 
     fn needs_care(&self) -> bool {
@@ -257,15 +265,22 @@ impl Delivery {
 
     /// The broker took or refused a message that is no result.
     pub(super) fn on_message(&mut self, target: &AckTarget, reason: PubAckReason) {
-        self.suspects.remove(target);
+        let is_accepted = is_accepted(reason);
+        // One that was refused may have ended the connection all the same.
+        if is_accepted {
+            self.suspects.remove(target);
+        }
+
         let topic = match target {
+            AckTarget::Response(_) if is_accepted => return self.responses.on_accepted(),
+            AckTarget::Response(topic) => return self.responses.on_refused(topic, reason),
             AckTarget::Topic(topic) => topic.as_str(),
             AckTarget::Outcome(_) => "ack",
-            AckTarget::Reject => "reject",
+            AckTarget::Reject(_) => "reject",
             AckTarget::Result(_) => return, // told apart
         };
 
-        if is_accepted(reason) {
+        if is_accepted {
             if self.refused_topics.remove(topic).is_some() {
                 self.tell_topics();
             }
@@ -323,45 +338,67 @@ impl Delivery {
     }
 
     /// A connection ended. The messages that were not acknowledged are suspected; one that was alone,
-    /// and not for the first time, is put aside or left out. One that was aside before is why, whatever
-    /// else was on its way.
-    pub(super) fn on_cut(&mut self, session: &Session) {
-        if let Some(key) = session.trial {
-            let result = AckTarget::Result(key);
-            let suspicion = self.suspects.entry(result.clone()).or_default();
-            suspicion.cuts += 1;
-            let cuts = suspicion.cuts;
-            return self.stand_aside(&result, cuts);
+    /// and not for the first time, is put aside or left out. A message that was refused just before is
+    /// suspected alone: the broker closed because of it. Else one that was aside before is why, whatever
+    /// was on its way with it, and answers to topics that others chose are suspected before all else.
+    pub(super) fn on_cut(&mut self, session: &Session, reason: &str) {
+        let mut messages: HashMap<&AckTarget, usize> = HashMap::new();
+        for message in session.unacknowledged_messages() {
+            messages.insert(&message.target, message.bytes);
         }
 
-        let is_alone = session.unacknowledged() == 1;
-        let mut targets: HashSet<&AckTarget> = session.unacknowledged_targets().collect();
+        let mut is_alone = session.unacknowledged() == 1;
+        let refused = session.refused_lately();
+        if let Some(refused) = refused {
+            is_alone = true;
+            messages.clear();
+            messages.insert(&refused.target, refused.bytes);
+        } else if let Some(key) = session.trial {
+            return self.on_trial_cut(key, &messages, reason);
+        }
+
+        if messages.keys().any(|target| is_response(target)) {
+            return self.responses.on_cut(refused.is_some(), reason);
+        }
+
         // Fences are always on their way, and hold nothing that could end a connection.
-        targets.retain(|target| !is_fence(target));
-        for target in targets {
+        messages.retain(|target, _| !is_fence(target));
+        for (target, bytes) in messages {
             let suspicion = self.suspects.entry(target.clone()).or_default();
             suspicion.cuts += 1;
             suspicion.alone += u32::from(is_alone);
             let is_known = suspicion.cuts >= CUTS_MOST || suspicion.alone >= ENDS;
             if is_alone && is_known {
-                let cuts = suspicion.cuts;
-                self.stand_aside(target, cuts);
+                let how = format!("{bytes} bytes, {} connections: {reason}", suspicion.cuts);
+                self.stand_aside(target, how);
             }
         }
     }
 
-    /// Takes a message out of the others' way that ended connections.
-    fn stand_aside(&mut self, target: &AckTarget, cuts: u32) {
+    /// A connection ended while a result that was aside before was on its way again.
+    fn on_trial_cut(&mut self, key: u64, messages: &HashMap<&AckTarget, usize>, reason: &str) {
+        let result = AckTarget::Result(key);
+        let bytes = messages.get(&result).copied().unwrap_or_default();
+        let suspicion = self.suspects.entry(result.clone()).or_default();
+        suspicion.cuts += 1;
+        let how = format!("{bytes} bytes, {} connections: {reason}", suspicion.cuts);
+        self.stand_aside(&result, how);
+    }
+
+    /// Takes a message out of the others' way that ended connections. `how` is its size, and their
+    /// end.
+    fn stand_aside(&mut self, target: &AckTarget, how: String) {
         match target {
             AckTarget::Result(key) => {
-                tracing::error!("a result ended {cuts} connections: it is put aside");
+                tracing::error!("a result ends connections ({how}): it is put aside");
                 self.outbox.put_aside(*key, true);
+                self.ended = Some(how);
             }
             AckTarget::Topic(topic) => {
-                tracing::error!("{topic} ended {cuts} connections: it is left out for a while");
+                tracing::error!("{topic} ends connections ({how}): it is left out for a while");
                 self.muted.insert(topic.clone(), Instant::now() + MUTED);
             }
-            AckTarget::Outcome(_) | AckTarget::Reject => return,
+            AckTarget::Outcome(_) | AckTarget::Reject(_) | AckTarget::Response(_) => return,
         }
 
         // The others were only there when it happened. They flow again, and one more cut is enough for
@@ -409,9 +446,11 @@ impl Delivery {
         if aside > 0 && !self.is_probing {
             let reason = self.alone.map(|reason| format!(" ({reason:?})"));
             let reason = reason.unwrap_or_default();
+            let ended = self.ended.as_ref().map(|how| format!(" ({how})"));
+            let ended = ended.unwrap_or_default();
             let words = format!(
-                "{aside} results that the broker refuses alone{reason}, or that end its connections, \
-                 are put aside and tried again later"
+                "{aside} results that the broker refuses alone{reason}, or that end its \
+                 connections{ended}, are put aside and tried again later"
             );
 
             self.causes.set(ASIDE, Health::OffSpec, words);
@@ -421,6 +460,7 @@ impl Delivery {
 
         if aside == 0 {
             self.alone = None;
+            self.ended = None;
         }
 
         self.unmute();
@@ -433,6 +473,10 @@ impl Delivery {
         let words = format!("{} ended connections, and is left out", topics.join(", "));
         self.causes.set(MESSAGES, Health::OffSpec, words);
     }
+}
+
+fn is_response(target: &AckTarget) -> bool {
+    matches!(target, AckTarget::Response(_))
 }
 
 fn is_fence(target: &AckTarget) -> bool {

@@ -2,7 +2,7 @@
 
 use super::{MISSED_EVERY, Publisher};
 use crate::base::health::Health;
-use crate::mqtt::session::{AckTarget, MqttMessage, Session};
+use crate::mqtt::session::{MqttMessage, Session};
 use crate::protocol::condition::GATE;
 use std::time::Instant;
 
@@ -17,18 +17,29 @@ impl Publisher {
             let message =
                 MqttMessage::new(self.topic("reject"), reject.body.clone()).expires_after(1);
 
-            let is_sent = session.is_prompt()
-                && session.fits(&message)
-                && session.publish(message, AckTarget::Reject);
-
-            if is_sent {
-                outbox.reject_told();
-            } else {
+            if let Err(reject) = session.publish_reject(message, reject) {
                 outbox.reject_missed(reject);
             }
         }
 
         self.publish_missed(session);
+    }
+
+    /// The broker took the message of that number, or refused it: the gate hears nothing then.
+    pub(super) fn on_reject_acked(&self, session: &mut Session, number: u64, is_accepted: bool) {
+        let outbox = self.wiring.store.outbox();
+        match session.rejects.remove(&number) {
+            Some(reject) if !is_accepted => outbox.reject_missed(reject),
+            _ => outbox.reject_told(),
+        }
+    }
+
+    /// Takes those back that the broker had not acknowledged when the connection ended: each is told
+    /// again while it is in time, and as missed then.
+    pub(super) fn take_rejects_back(&self, session: &mut Session) {
+        for (_, reject) in session.rejects.drain() {
+            self.wiring.store.outbox().give_back_reject(reject);
+        }
     }
 
     /// Tells of parts that went by untold, as there is room: for the record, and for whoever takes
@@ -49,9 +60,8 @@ impl Publisher {
     /// is told of that, in the log and by health.
     pub(super) fn look_at_rejects(&mut self, is_connected: bool) {
         let outbox = self.wiring.store.outbox();
-        // Without a connection each reject that is due now has gone by when the link is back.
-        while !is_connected && let Some(reject) = outbox.next_reject() {
-            outbox.reject_missed(reject);
+        if !is_connected {
+            outbox.miss_rejects();
         }
 
         // A line that rejects many parts while the broker is away would fill the log; one line a

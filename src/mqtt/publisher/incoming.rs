@@ -133,7 +133,8 @@ impl Publisher {
         // The packet stays here until its answer: it names the response topic, and the
         // acknowledgement needs its id.
         // The command is parsed: its content would only take memory until the answer.
-        session.unanswered.insert(number, without_content(publish));
+        let kept = without_content(publish, session.answers_topics());
+        session.unanswered.insert(number, kept);
         session.next_request += 1;
     }
 
@@ -239,7 +240,7 @@ impl Publisher {
         // Both answers are handed over before the acknowledgement. The client keeps their order,
         // and so does the broker.
         let response = response_to(publish, answer, &self.topics);
-        let is_told = response.is_none_or(|told| session.tell(told));
+        let is_told = response.is_none_or(|told| session.respond(told));
         let ack = MqttMessage::new(self.topic(&format!("ack/{name}")), answer);
         if session.tell(ack) && is_told {
             session.acknowledge(publish);
@@ -352,7 +353,7 @@ fn refuse(session: &mut Session, name: &str, publish: Publish, refusal: Refusal)
     let name = if is_known { name } else { "unknown" };
     let answer = Answer::rejected(refusal.id.as_deref(), refusal.reason);
     session.refused.push_back(Refused {
-        publish: without_content(publish),
+        publish: without_content(publish, session.answers_topics()),
         name: name.to_owned(),
         answer: answer.encode(),
     });
@@ -374,15 +375,15 @@ fn response_to(publish: &Publish, answer: &str, topics: &str) -> Option<MqttMess
 }
 
 /// The parts of a command's packet that an answer and an acknowledgement need. The packet itself,
-/// which may be large, is not kept with them.
-fn without_content(publish: Publish) -> Publish {
+/// which may be large, is not kept with them, nor is the response topic where it gets no answer.
+fn without_content(publish: Publish, answers_topic: bool) -> Publish {
     // The data is copied out: a slice of the packet would keep the whole packet in memory.
     // Copies of their own: the packet's buffer, with all its properties, is let go. What is too
     // large to be kept is refused, and the refusal goes to `ack/<name>` alone.
     let properties = publish.properties.map(|properties| PublishProperties {
         response_topic: properties
             .response_topic
-            .filter(|topic| topic.len() <= RESPONSE_MAX),
+            .filter(|topic| answers_topic && topic.len() <= RESPONSE_MAX),
         correlation_data: properties
             .correlation_data
             .filter(|data| data.len() <= RESPONSE_MAX)

@@ -69,7 +69,10 @@ fn is_cut(error: &ConnectionError) -> bool {
                 | DisconnectReasonCode::UseAnotherServer
                 | DisconnectReasonCode::ServerMoved
         ),
-        ConnectionError::MqttState(StateError::ConnectionAborted) => true,
+        // The client knows no word of the answer to a message: it ends the connection for the broker.
+        ConnectionError::MqttState(
+            StateError::ConnectionAborted | StateError::Deserialization(_),
+        ) => true,
         other => io_error(other).is_some(),
     }
 }
@@ -77,6 +80,7 @@ fn is_cut(error: &ConnectionError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mqtt::session::before_connack;
     use rumqttc::v5::mqttbytes::Error as MqttError;
     use std::io::{Error, ErrorKind};
 
@@ -90,10 +94,29 @@ mod tests {
             let words = reason(&error, "localhost");
             assert!(!words.contains("MQTT 5"), "{words}");
         }
+    }
 
-        let packet = StateError::Deserialization(MqttError::IncorrectPacketFormat);
-        let error = ConnectionError::MqttState(packet);
-        assert!(!is_cut(&error));
-        assert!(reason(&error, "localhost").contains("MQTT 5"));
+    fn unreadable(error: MqttError) -> ConnectionError {
+        ConnectionError::MqttState(StateError::Deserialization(error))
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_is_a_cut_and_blames_3_1_1_before_connack_alone() {
+        let error = unreadable(MqttError::IncorrectPacketFormat);
+        assert!(is_cut(&error));
+        let words = reason(&error, "localhost");
+        assert!(!words.contains("3.1.1"), "{words}");
+        let words = before_connack(words);
+        assert!(words.contains("a broker of 3.1.1 alone"), "{words}");
+    }
+
+    #[test]
+    fn an_answer_that_a_message_is_too_large_names_the_limit() {
+        let error = unreadable(MqttError::InvalidConnectReturnCode(0x95));
+        assert!(is_cut(&error));
+        let words = reason(&error, "localhost");
+        assert!(words.contains("too large"), "{words}");
+        assert!(words.contains("message_size_limit"), "{words}");
+        assert!(!words.contains("3.1.1"), "{words}");
     }
 }

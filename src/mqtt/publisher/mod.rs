@@ -21,9 +21,11 @@ mod incoming;
 mod lost;
 mod outgoing;
 mod presence;
+mod responses;
 mod retained;
 mod retained_topics;
 
+pub(super) use self::responses::Answered;
 pub use self::retained_topics::RETAINED_TOPICS;
 
 use self::delivery::{Delivery, is_accepted};
@@ -235,13 +237,16 @@ impl Publisher {
             let mut session = Session::new(self.sessions, client);
             self.delivery.begin(&mut session);
             let end = self.run_session(&mut session, &mut events).await;
-            if end.as_ref().is_some_and(|lost| lost.is_cut) && session.is_connected() {
-                self.delivery.on_cut(&session);
+            if let Some(lost) = end.as_ref().filter(|lost| lost.is_cut)
+                && session.is_connected()
+            {
+                self.delivery.on_cut(&session, &lost.reason);
             }
 
             // Everything that was handed out and not acknowledged is handed out again, also when
             // the run ends: it then counts as waiting.
             self.wiring.store.outbox().rewind();
+            self.take_rejects_back(&mut session);
             let waiting = self.wiring.store.count().waiting;
             if waiting > 0 && (end.is_none() || self.is_over()) {
                 tracing::warn!("{waiting} results wait in the store for the next run");
@@ -460,8 +465,8 @@ impl Publisher {
             // The client writes in the order of the requests, so that the first one that waits is
             // the one that got this packet id.
             rumqttc::v5::Event::Outgoing(Outgoing::Publish(id)) => {
-                if let Some(target) = session.requested.pop_front() {
-                    session.in_flight.insert(id, target);
+                if let Some(message) = session.requested.pop_front() {
+                    session.in_flight.insert(id, message);
                 }
             }
             rumqttc::v5::Event::Outgoing(_) => {}
@@ -496,17 +501,21 @@ impl Publisher {
 
     fn on_acked(&mut self, session: &mut Session, ack: &PubAck) {
         session.last_ack = Instant::now();
-        let Some(target) = session.in_flight.remove(&ack.pkid) else {
+        let Some(message) = session.in_flight.remove(&ack.pkid) else {
             return;
         };
 
-        if session.trial.map(AckTarget::Result).as_ref() == Some(&target) {
+        if session.trial.map(AckTarget::Result).as_ref() == Some(&message.target) {
             session.trial = None;
         }
 
         let is_accepted = is_accepted(ack.reason);
-        self.delivery.on_message(&target, ack.reason);
-        match target {
+        if !is_accepted {
+            session.refused_last = Some((Instant::now(), message.clone()));
+        }
+
+        self.delivery.on_message(&message.target, ack.reason);
+        match message.target {
             AckTarget::Result(key) if is_accepted => {
                 self.wiring.store.acked(key, true);
                 self.delivery.on_result_accepted(key);
@@ -516,7 +525,8 @@ impl Publisher {
                 self.delivery.on_result_refused(key, ack.reason);
             }
             AckTarget::Outcome(number) if is_accepted => self.on_outcome_acked(number),
-            AckTarget::Outcome(_) | AckTarget::Reject | AckTarget::Topic(_) => {}
+            AckTarget::Reject(number) => self.on_reject_acked(session, number, is_accepted),
+            AckTarget::Outcome(_) | AckTarget::Response(_) | AckTarget::Topic(_) => {}
         }
 
         session.send_held();

@@ -3,7 +3,7 @@
 //! acknowledgements. Its link may be slow. It keeps what it heard, and sends what a test says. Packets
 //! are read as the strict broker reads them (`strict/wire.rs`).
 
-use super::strict::wire::{self, Message, Packet};
+use super::strict::wire::{self, Message, Packet, PropertyValue};
 use super::wait_until;
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -34,6 +34,11 @@ pub struct Heard {
 pub struct Rules {
     /// Reason code for messages whose topic ends like that; 0 takes them.
     pub refuses: Vec<(&'static str, u8)>,
+    /// Bytes of a payload beyond which a message to a topic that ends like that is refused as mosquitto
+    /// does it: by a code that MQTT 5 does not have for an acknowledgement.
+    pub payload_max: Option<(&'static str, usize)>,
+    /// True where the connection ends at the message that follows a refused one.
+    pub closes_after_refusal: bool,
     /// Reason code for each subscription.
     pub subscriptions: Option<u8>,
     /// The connection ends at a message that holds this text.
@@ -55,6 +60,8 @@ struct State {
     breaches: Vec<String>,
     /// Clients of all connections so far, in order.
     connections: Vec<String>,
+    /// Client whose connection ends at its next message.
+    is_closing: Option<String>,
 }
 
 /// The broker. It ends with the test.
@@ -143,10 +150,30 @@ impl ContraryBroker {
 
     /// Sends messages to the line, all at once.
     pub fn send(&self, messages: &[(&str, &str)]) {
+        let messages: Vec<Message> = messages
+            .iter()
+            .map(|(topic, payload)| command(topic, payload))
+            .collect();
+
+        self.pass_on(&messages);
+    }
+
+    /// Sends a command whose answer is to go to this topic.
+    pub fn ask(&self, topic: &str, payload: &str, response: &str) {
+        let wanted = PropertyValue::Text(response.to_owned());
+        let message = Message {
+            properties: vec![(wire::RESPONSE_TOPIC, wanted)],
+            ..command(topic, payload)
+        };
+
+        self.pass_on(&[message]);
+    }
+
+    fn pass_on(&self, messages: &[Message]) {
         let mut state = self.lock();
         let mut packets = vec![];
-        for (topic, payload) in messages {
-            packets.extend(state.delivery(&command(topic, payload)));
+        for message in messages {
+            packets.extend(state.delivery(message));
         }
 
         let line = state
@@ -270,11 +297,24 @@ fn published(
 ) -> Option<Vec<u8>> {
     let payload = String::from_utf8_lossy(&message.payload).into_owned();
     let mut state = lock(state);
+    if state.is_closing.take_if(|client| client == name).is_some() {
+        return None;
+    }
+
     let cuts = &state.rules.cuts_at;
     let is_cut = cuts.as_ref().is_some_and(|words| payload.contains(words));
     let mut refusals = state.rules.refuses.iter();
     let refusal = refusals.find(|(end, _)| message.topic.ends_with(end));
-    let code = refusal.map_or(0, |(_, code)| *code);
+    let limit = state.rules.payload_max;
+    let is_large = limit
+        .is_some_and(|(end, most)| message.topic.ends_with(end) && message.payload.len() > most);
+
+    let code = match refusal {
+        Some((_, code)) => *code,
+        None if is_large => 0x95,
+        None => 0,
+    };
+
     let topic = &message.topic;
     state.heard.push(Heard {
         client: name.to_owned(),
@@ -293,6 +333,8 @@ fn published(
     let mut answer = id.to_be_bytes().to_vec();
     if code != 0 {
         answer.extend([code, 0]);
+        let closes = state.rules.closes_after_refusal;
+        state.is_closing = closes.then(|| name.to_owned());
     }
 
     let mut answer = wire::packet(0x40, &answer);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::data::result::tests::row;
+use crate::mqtt::session::Unacknowledged;
 use crate::store::{LinkLoad, Outbox, OutboxEntry};
 use rumqttc::v5::{AsyncClient, MqttOptions};
 
@@ -31,6 +32,10 @@ fn session() -> Session {
     let mut session = Session::new(1, client);
     session.connected_at = Some(Instant::now());
     session
+}
+
+fn on_its_way(target: AckTarget) -> Unacknowledged {
+    Unacknowledged { target, bytes: 883 }
 }
 
 fn next(outbox: &Outbox) -> u64 {
@@ -154,7 +159,9 @@ fn connection(delivery: &mut Delivery, outbox: &Outbox, results: u16) -> (Sessio
     let mut keys = vec![];
     for packet in 1..=results {
         let key = next(outbox);
-        session.in_flight.insert(packet, AckTarget::Result(key));
+        session
+            .in_flight
+            .insert(packet, on_its_way(AckTarget::Result(key)));
         keys.push(key);
     }
 
@@ -162,14 +169,14 @@ fn connection(delivery: &mut Delivery, outbox: &Outbox, results: u16) -> (Sessio
 }
 
 fn cut(delivery: &mut Delivery, outbox: &Outbox, session: &Session) {
-    delivery.on_cut(session);
+    delivery.on_cut(session, "without a word");
     outbox.rewind();
 }
 
 fn accept(delivery: &mut Delivery, outbox: &Outbox, session: &mut Session, key: u64) {
     session
         .in_flight
-        .retain(|_, target| *target != AckTarget::Result(key));
+        .retain(|_, message| message.target != AckTarget::Result(key));
 
     delivery.on_message(&AckTarget::Result(key), PubAckReason::Success);
     delivery.on_result_accepted(key);
@@ -218,7 +225,8 @@ fn a_result_that_was_aside_ends_a_connection_by_itself_and_no_other_is_suspected
         assert_eq!(keys, [2, 3, 4, 5, 6]);
         let entry = outbox.next_aside(LinkLoad::Ending).expect("it is aside");
         session.trial = Some(entry.key);
-        session.in_flight.insert(9, AckTarget::Result(entry.key));
+        let result = AckTarget::Result(entry.key);
+        session.in_flight.insert(9, on_its_way(result));
         cut(&mut delivery, &outbox, &session);
         assert_eq!(waits(&outbox), (1, 6));
     }
@@ -249,7 +257,7 @@ fn cuts_of_a_link_leave_the_window_whole_as_long_as_results_get_through() {
     let mut session = connection(&mut delivery, &outbox, 10).0;
     for packet in 1..=5 {
         let fence = AckTarget::Topic("plant/box/fence".to_owned());
-        session.in_flight.insert(100 + packet, fence);
+        session.in_flight.insert(100 + packet, on_its_way(fence));
         cut(&mut delivery, &outbox, &session);
         let (again, keys) = connection(&mut delivery, &outbox, 10);
         assert_eq!(delivery.window(&again), IN_FLIGHT);
@@ -261,7 +269,9 @@ fn cuts_of_a_link_leave_the_window_whole_as_long_as_results_get_through() {
 
         for packet in 1..=5 {
             let key = next(&outbox);
-            session.in_flight.insert(packet, AckTarget::Result(key));
+            session
+                .in_flight
+                .insert(packet, on_its_way(AckTarget::Result(key)));
         }
     }
 
@@ -283,8 +293,8 @@ fn a_message_that_ends_two_connections_is_left_out_and_told() {
     for _ in 0..2 {
         let mut session = session();
         delivery.begin(&mut session);
-        session.in_flight.insert(1, birth.clone());
-        delivery.on_cut(&session);
+        session.in_flight.insert(1, on_its_way(birth.clone()));
+        delivery.on_cut(&session, "without a word");
     }
 
     let mut session = session();
@@ -310,4 +320,39 @@ fn a_refused_message_is_told_by_health_until_it_is_taken() {
     delivery.on_message(&birth, PubAckReason::Success);
     assert!(causes.all().1.is_empty());
     assert!(!delivery.tells_again());
+}
+
+#[test]
+fn a_message_that_is_refused_just_before_a_cut_is_suspected_and_not_the_next_one() {
+    let (mut delivery, outbox, _causes) = delivery(1);
+    let birth = AckTarget::Topic("plant/box/birth".to_owned());
+    for _ in 0..2 {
+        let (mut session, _keys) = connection(&mut delivery, &outbox, 1);
+        delivery.on_message(&birth, PubAckReason::NotAuthorized);
+        session.refused_last = Some((Instant::now(), on_its_way(birth.clone())));
+        cut(&mut delivery, &outbox, &session);
+    }
+
+    assert_eq!(outbox.count().aside, 0);
+    let mut session = session();
+    delivery.begin(&mut session);
+    assert_eq!(session.muted, ["plant/box/birth"]);
+}
+
+#[test]
+fn a_cut_with_a_response_on_its_way_suspects_nothing_else() {
+    let (mut delivery, outbox, causes) = delivery(3);
+    let response = AckTarget::Response("elsewhere".to_owned());
+    for _ in 0..4 {
+        let (mut session, _keys) = connection(&mut delivery, &outbox, 1);
+        session.in_flight.insert(100, on_its_way(response.clone()));
+        delivery.on_message(&response, PubAckReason::NotAuthorized);
+        cut(&mut delivery, &outbox, &session);
+    }
+
+    let mut session = session();
+    delivery.begin(&mut session);
+    assert!(!session.is_careful && session.muted.is_empty());
+    assert_eq!(outbox.count().aside, 0);
+    assert!(causes.all().1.is_empty(), "{:?}", causes.all());
 }

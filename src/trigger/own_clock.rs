@@ -25,6 +25,8 @@ const STEPS_MAX: usize = 8;
 /// Longest time that the reading of both clocks may take, and tries to get there.
 const READING_MAX: Duration = Duration::from_micros(200);
 const READING_TRIES: usize = 4;
+/// Time from which on a reading tells of no step: the thread lost its turn between the two clocks.
+const READING_DOUBTED: Duration = Duration::from_millis(10);
 
 /// Both clocks of this machine at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -36,8 +38,9 @@ pub struct ClockReading {
 }
 
 impl ClockReading {
-    /// Reads both clocks. A thread that loses its turn between the two reads again.
-    pub fn take() -> Self {
+    /// Reads both clocks. A thread that loses its turn between the two reads again. Returns the time
+    /// that the best reading took, too.
+    fn take() -> (Duration, Self) {
         let mut best: Option<(Duration, ClockReading)> = None;
         for _ in 0..READING_TRIES {
             let now = Instant::now();
@@ -52,7 +55,7 @@ impl ClockReading {
             }
         }
 
-        best.expect("the clocks were read").1
+        best.expect("the clocks were read")
     }
 
     /// The moment at which this wall clock shows, or showed, `at`.
@@ -160,7 +163,7 @@ struct WatchedClock {
 impl Default for OwnClock {
     fn default() -> Self {
         OwnClock(Mutex::new(WatchedClock {
-            last: ClockReading::take(),
+            last: ClockReading::take().1,
             steps: VecDeque::new(),
         }))
     }
@@ -171,9 +174,14 @@ impl OwnClock {
     pub fn look(&self) -> ClockLook {
         // The clocks are read under the lock, so that readings follow each other in time.
         let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let step = watched.follow(ClockReading::take());
+        let (took, reading) = ClockReading::take();
+        let step = match took < READING_DOUBTED {
+            true => watched.follow(reading),
+            false => None,
+        };
+
         let look = ClockLook {
-            reading: watched.last,
+            reading,
             steps: watched.steps.clone(),
         };
 

@@ -428,13 +428,16 @@ impl Outbox {
         self.queues().commit_since = Some(Instant::now());
     }
 
-    /// Notes that the commit is over; returns the time that it took.
-    pub(super) fn commit_ends(&self) -> Duration {
+    /// Notes that the commit is over, or other work on the disk; returns the time that it took.
+    pub(super) fn commit_ends(&self, is_commit: bool) -> Duration {
         let mut queues = self.queues();
         let began = queues.commit_since.take();
         let took = began.map_or(Duration::ZERO, |began| began.elapsed());
         let took_ms = took.as_millis() as u64;
-        queues.count.commit_ms = took_ms;
+        if is_commit {
+            queues.count.commit_ms = took_ms;
+        }
+
         queues.count.longest_commit_ms = queues.count.longest_commit_ms.max(took_ms);
         took
     }

@@ -237,7 +237,7 @@ impl CommitQueue {
             Done::Another(Ok(incident)) => self.take_over(incident),
             Done::Another(Err(error)) => tracing::debug!("the store is still not there: {error}"),
             Done::Tidied(has_more) => self.has_old_rows = has_more,
-            Done::There | Done::CheckpointDone => {}
+            Done::There | Done::LogTaken => {}
         }
     }
 

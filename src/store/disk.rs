@@ -88,7 +88,8 @@ pub(super) enum Done {
     PutBack(Result<(), DatabaseError>),
     /// There is another file, or none.
     Another(Result<Option<Incident>, DatabaseError>),
-    CheckpointDone,
+    /// The log is in the file.
+    LogTaken,
     /// True if old rows are left.
     Tidied(bool),
 }
@@ -247,7 +248,7 @@ impl DiskJob {
             DiskJob::Another { file, sync, why } => {
                 Ok(Done::Another(another(database, &file, sync, &why)))
             }
-            DiskJob::Checkpoint => database.checkpoint().map(|()| Done::CheckpointDone),
+            DiskJob::Checkpoint => database.checkpoint().map(|()| Done::LogTaken),
             DiskJob::Tidy { keep, keep_bytes } => database.tidy(keep, keep_bytes).map(Done::Tidied),
             #[cfg(test)]
             DiskJob::Hang(time) => {

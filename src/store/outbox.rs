@@ -4,57 +4,21 @@
 //! here takes its place among the late ones, behind what the file still holds from before it.
 
 mod aside;
+mod entry;
+mod putting_aside;
 
 pub use self::aside::LinkLoad;
+pub use self::entry::OutboxEntry;
 
 use self::aside::{Aside, Resting, aside_for};
 use super::bounds::{PAGE_ROWS, SLOW_COMMIT};
 use super::count::StoreCount;
 use super::rejects::{Reject, Rejects};
-use super::row::StoredResult;
-use crate::data::part::{PartStage, StageTimes};
-use crate::data::result::ResultRow;
+use crate::data::part::PartStage;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
-
-/// A result handed to the publisher.
-#[derive(Debug, Clone)]
-pub struct OutboxEntry {
-    /// The store's own number for it; what [`super::Store::acked`] takes.
-    pub key: u64,
-    /// The result; encoded when it is sent.
-    pub row: Arc<ResultRow>,
-    /// End of its use to the gate; `None` when it never was of any.
-    pub until: Option<Instant>,
-    /// Results given up before this one and not reported yet.
-    pub given_up_before: u64,
-    /// Stage times of the part; `None` for what was read from the file.
-    pub marks: Option<Arc<StageTimes>>,
-    /// How often the result was put aside.
-    pub asides: u32,
-}
-
-impl OutboxEntry {
-    /// A late result.
-    pub(super) fn of_file(stored: StoredResult) -> Self {
-        OutboxEntry {
-            key: stored.key,
-            row: stored.row,
-            until: None,
-            given_up_before: 0,
-            marks: None,
-            asides: 0,
-        }
-    }
-
-    pub(super) fn reach(&self, stage: PartStage, at: Instant) {
-        if let Some(marks) = &self.marks {
-            marks.reach_at(stage, at);
-        }
-    }
-}
 
 /// Results between the writer (puts) and the publisher (takes).
 #[derive(Default)]

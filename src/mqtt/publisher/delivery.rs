@@ -40,6 +40,8 @@ const CUTS_CAREFUL: u32 = 2;
 const CUTS_MOST: u32 = 3;
 /// Connections that a message ends alone until it is put aside.
 const ENDS: u32 = 2;
+/// Messages that are suspected; beyond, all of them are forgotten and begin anew.
+const SUSPECTS_MAX: usize = 1024;
 /// Time of a connection after which the messages that were suspected have all had their turn.
 const CLEARED: Duration = Duration::from_secs(10);
 /// Results refused in a row, after one that was accepted, for which nothing is paused: each may be
@@ -333,6 +335,10 @@ impl Delivery {
             suspicion.cuts += 1;
             let cuts = suspicion.cuts;
             return self.stand_aside(&result, cuts);
+        }
+
+        if self.suspects.len() >= SUSPECTS_MAX {
+            self.suspects.clear();
         }
 
         let is_alone = session.unacknowledged() == 1;

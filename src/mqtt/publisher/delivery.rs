@@ -40,6 +40,8 @@ const CUTS_CAREFUL: u32 = 2;
 const CUTS_MOST: u32 = 3;
 /// Connections that a message ends alone until it is put aside.
 const ENDS: u32 = 2;
+/// Messages that are suspected; beyond, all of them are forgotten and begin anew.
+const SUSPECTS_MAX: usize = 1024;
 /// Time of a connection after which the messages that were suspected have all had their turn.
 const CLEARED: Duration = Duration::from_secs(10);
 /// Results refused in a row, after one that was accepted, for which nothing is paused: each may be
@@ -359,6 +361,10 @@ impl Delivery {
 
         if messages.keys().any(|target| is_response(target)) {
             return self.responses.on_cut(refused.is_some(), reason);
+        }
+
+        if self.suspects.len() >= SUSPECTS_MAX {
+            self.suspects.clear();
         }
 
         // Fences are always on their way, and hold nothing that could end a connection.

@@ -3,7 +3,6 @@
 
 use super::link_age::LinkAge;
 use super::owed_acks::OwedAcks;
-use super::publisher::Answered;
 use super::{MqttSettings, tls};
 use crate::base::health::LineCondition;
 use crate::protocol::request::{Reply, Request};
@@ -152,6 +151,18 @@ pub(super) enum AckTarget {
     Response(String),
     /// The broker takes messages of that topic.
     Topic(String),
+}
+
+/// Commands whose response topics get an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Answered {
+    /// All of them.
+    #[default]
+    All,
+    /// Those that come after the first fence: the others may have ended the connection before.
+    New,
+    /// Those that come after that moment.
+    After(Instant),
 }
 
 /// A message at QoS 1 without its acknowledgement.

@@ -51,6 +51,10 @@ const IN_A_ROW: u32 = 4;
 const ROW_TIME: Duration = Duration::from_secs(1);
 /// Results whose refusals are known; beyond, they are learnt anew.
 const REFUSED_KNOWN: usize = 1024;
+/// Way out of a quota.
+const ROOM: &str = "it has reached a quota: make room there, or raise it";
+/// Way out of a refusal without a reason.
+const LOG: &str = "look into its log";
 /// Refused topics that are named to a person.
 const NAMED: usize = 3;
 
@@ -245,7 +249,7 @@ impl Delivery {
     fn pause(&mut self, reason: PubAckReason) {
         let now = Instant::now();
         if !self.is_probing {
-            self.log("results", reason);
+            self.log(RESULTS, reason);
             let words = refusal_in_words(reason, &self.topics);
             let health = match reason {
                 // Neither goes away by itself.
@@ -304,10 +308,13 @@ impl Delivery {
     /// Logs the first of several refusals: health names the others, and the way out is one for all.
     fn log(&mut self, what: &str, reason: PubAckReason) {
         if !std::mem::replace(&mut self.is_logged, true) {
-            let topics = &self.topics;
-            tracing::error!(
-                "the broker refuses {what}: {reason:?}; mend its access rules for {topics}/#; results wait"
-            );
+            let waits = if what == RESULTS {
+                "; results wait"
+            } else {
+                ""
+            };
+            let way_out = way_out(reason, &self.topics);
+            tracing::error!("the broker refuses {what}: {reason:?}; {way_out}{waits}");
         }
     }
 
@@ -481,6 +488,16 @@ impl Delivery {
     }
 }
 
+/// The way out of a refusal, for the log.
+fn way_out(reason: PubAckReason, topics: &str) -> String {
+    match reason {
+        PubAckReason::NotAuthorized => format!("mend its access rules for {topics}/#"),
+        PubAckReason::QuotaExceeded => ROOM.to_owned(),
+        PubAckReason::TopicNameInvalid => format!("let it take topics below {topics}"),
+        _ => LOG.to_owned(),
+    }
+}
+
 fn is_response(target: &AckTarget) -> bool {
     matches!(target, AckTarget::Response(_))
 }
@@ -503,11 +520,7 @@ fn refusal_in_words(reason: PubAckReason, topics: &str) -> String {
         PubAckReason::NotAuthorized => {
             format!("let this user write to {topics}/result and {topics}/result/late")
         }
-        PubAckReason::QuotaExceeded => {
-            "it has reached a quota: make room there, or raise it".to_owned()
-        }
-        PubAckReason::TopicNameInvalid => format!("let it take topics below {topics}"),
-        _ => "look into its log".to_owned(),
+        other => way_out(other, topics),
     };
 
     format!("the broker refuses them ({reason:?}); {way_out}")

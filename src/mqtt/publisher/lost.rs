@@ -19,6 +19,8 @@ pub(super) struct Lost {
     pub(super) wait: Option<Duration>,
     /// True if the broker ended it, and a message of ours may be why.
     pub(super) is_cut: bool,
+    /// True if nothing says why: another client of our name may have taken it.
+    pub(super) is_unexplained: bool,
 }
 
 impl Lost {
@@ -28,6 +30,7 @@ impl Lost {
             reason: reason.into(),
             wait: None,
             is_cut: false,
+            is_unexplained: false,
         }
     }
 
@@ -46,12 +49,14 @@ impl Lost {
 
             return Lost {
                 wait: Some(TAKEN_OVER),
+                is_unexplained: true,
                 ..Lost::because(reason)
             };
         }
 
         Lost {
             is_cut: is_cut(error),
+            is_unexplained: is_unexplained(error),
             ..Lost::because(reason(error, &settings.host))
         }
     }
@@ -75,6 +80,14 @@ fn is_cut(error: &ConnectionError) -> bool {
         ) => true,
         other => io_error(other).is_some(),
     }
+}
+
+/// True where the connection was closed without a word.
+fn is_unexplained(error: &ConnectionError) -> bool {
+    matches!(
+        error,
+        ConnectionError::MqttState(StateError::ConnectionAborted)
+    ) || io_error(error).is_some()
 }
 
 #[cfg(test)]
@@ -113,7 +126,7 @@ mod tests {
     #[test]
     fn an_answer_that_a_message_is_too_large_names_the_limit() {
         let error = unreadable(MqttError::InvalidConnectReturnCode(0x95));
-        assert!(is_cut(&error));
+        assert!(is_cut(&error) && !is_unexplained(&error));
         let words = reason(&error, "localhost");
         assert!(words.contains("too large"), "{words}");
         assert!(words.contains("message_size_limit"), "{words}");

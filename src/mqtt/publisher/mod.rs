@@ -25,7 +25,6 @@ mod responses;
 mod retained;
 mod retained_topics;
 
-pub(super) use self::responses::Answered;
 pub use self::retained_topics::RETAINED_TOPICS;
 
 use self::delivery::{Delivery, is_accepted};
@@ -236,11 +235,12 @@ impl Publisher {
             self.sessions += 1;
             let mut session = Session::new(self.sessions, client);
             self.delivery.begin(&mut session);
-            let end = self.run_session(&mut session, &mut events).await;
-            if let Some(lost) = end.as_ref().filter(|lost| lost.is_cut)
+            let mut end = self.run_session(&mut session, &mut events).await;
+            if let Some(lost) = end.as_mut().filter(|lost| lost.is_cut)
                 && session.is_connected()
             {
                 self.delivery.on_cut(&session, &lost.reason);
+                lost.is_unexplained &= session.refused_lately().is_none();
             }
 
             // Everything that was handed out and not acknowledged is handed out again, also when

@@ -28,7 +28,7 @@ impl Publisher {
             None => {}
         }
 
-        if self.unsteady >= SUSPICIOUS {
+        if self.unsteady >= SUSPICIOUS && lost.is_unexplained {
             lost.reason += &format!(
                 ", again and again; does another daemon have the mqtt.client_id {:?}?",
                 self.settings.client_id

@@ -4,6 +4,7 @@
 //! line of the log, and where they end connections they are left out. The answer on `ack/<name>` goes
 //! its way all the same.
 
+use crate::mqtt::session::Answered;
 use rumqttc::v5::mqttbytes::v5::PubAckReason;
 use std::time::{Duration, Instant};
 
@@ -15,18 +16,6 @@ const CUTS: u32 = 2;
 const LEFT_OUT: Duration = Duration::from_secs(600);
 /// Time after which an answer that was refused just before a connection ended is forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(3600);
-
-/// Commands whose response topics get an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(in crate::mqtt) enum Answered {
-    /// All of them.
-    #[default]
-    All,
-    /// Those that come after the first fence: the others may have ended the connection before.
-    New,
-    /// Those that come after that moment.
-    After(Instant),
-}
 
 /// What is known of such answers. It outlives connections.
 #[derive(Debug, Default)]

@@ -356,3 +356,17 @@ fn a_cut_with_a_response_on_its_way_suspects_nothing_else() {
     assert_eq!(outbox.count().aside, 0);
     assert!(causes.all().1.is_empty(), "{:?}", causes.all());
 }
+
+#[test]
+fn only_a_rule_is_mended_by_a_rule() {
+    let words = way_out(PubAckReason::NotAuthorized, "plant/box");
+    assert!(words.contains("access rules for plant/box/#"), "{words}");
+    for reason in [
+        PubAckReason::QuotaExceeded,
+        PubAckReason::ImplementationSpecificError,
+        PubAckReason::TopicNameInvalid,
+    ] {
+        let words = way_out(reason, "plant/box");
+        assert!(!words.contains("access rules"), "{words}");
+    }
+}

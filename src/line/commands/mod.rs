@@ -7,7 +7,8 @@
 //!        \--others---> rate limit --> done or begun, durable --> done, accepted or rejected
 //! ```
 //! A trigger is answered when its parts are on the disk, so that its sender may forget it. The same
-//! id within an hour gets the first answer again and is not done twice. The outcome of a challenge
+//! id within an hour gets the first answer again, and the outcome behind it, and is not done twice. The
+//! outcome of a challenge
 //! is an event: the broker is told until it has it.
 
 mod triggers;
@@ -23,6 +24,7 @@ use crate::line::challenge::Challenge;
 use crate::line::changeover::RecipeRequest;
 use crate::line::control::{COMMAND_IDS, ControlEvent, LineControl};
 use crate::line::events::Events;
+use crate::line::outcomes::{KnownOutcome, Outcomes};
 use crate::line::overlays::Snapshot;
 use crate::line::rate_limit::{RATE_MAX, RateLimit};
 use crate::line::selection::Selection;
@@ -40,6 +42,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+/// Outcome of a challenge that was told by an earlier run.
+const CHALLENGED_BEFORE: &str =
+    "its outcome was told by an earlier run, and is not kept; give another challenge";
+
 /// The stage that does what commands say.
 pub struct CommandHandler {
     /// Commands of all doors.
@@ -52,6 +58,8 @@ pub struct CommandHandler {
     store: Store,
     /// Pause, thresholds and challenges of the line.
     control: LineControl,
+    /// Outcomes of this run's commands.
+    outcomes: Outcomes,
     /// This machine's clock, watched for steps.
     own_clock: Arc<OwnClock>,
     /// Faults of the moment: an id that stands for two commands goes there.
@@ -77,6 +85,8 @@ pub struct CommandHandler {
 enum PendingAnswer {
     /// The command is answered.
     Ready(Answer),
+    /// The command was answered before; its outcome, where it has one, follows the answer.
+    Repeated(Answer, Option<Arc<CommandOutcome>>),
     /// The command is refused for now: the same id may come again, and be done then.
     NotNow(Answer),
     /// The answer is valid once it is on the disk.
@@ -120,6 +130,7 @@ impl CommandHandler {
             snapshots: ends.snapshots,
             store: shared.store.clone(),
             control: shared.control.clone(),
+            outcomes: shared.outcomes.clone(),
             own_clock: shared.own_clock.clone(),
             diagnostics: shared.diagnostics.clone(),
             admissions,
@@ -206,7 +217,9 @@ impl CommandHandler {
             kept: Some(key),
         };
 
-        self.events.tell(Event::Outcome(Arc::new(outcome)));
+        let outcome = Arc::new(outcome);
+        self.outcomes.end(&outcome, Instant::now());
+        self.events.tell(Event::Outcome(outcome));
     }
 
     /// Serves the waiting commands together, so that the store writes them together.
@@ -257,6 +270,11 @@ impl CommandHandler {
             return PendingAnswer::NotNow(Answer::rejected(id, reason));
         }
 
+        // It is known to be under way before it is: another thread may end it at once.
+        if let Some(id) = id.filter(|_| has_outcome(&request.command.action)) {
+            self.outcomes.begin(id);
+        }
+
         // The command is done first and its answer written after it. A crash in between leaves no
         // answer, and the sender's next try does the command again; the other order would lose it.
         let answer = self.obey(request);
@@ -273,7 +291,8 @@ impl CommandHandler {
         let question = self.answered.question(id);
         let is_other = question.is_some_and(|known| known != request.command.question);
         if !is_other {
-            return PendingAnswer::Ready(answer);
+            let outcome = self.outcome_again(id, &answer, request);
+            return PendingAnswer::Repeated(answer, outcome);
         }
 
         let name = &request.name;
@@ -291,6 +310,52 @@ impl CommandHandler {
         PendingAnswer::NotNow(Answer::rejected(Some(id), reason))
     }
 
+    /// The outcome of a command that comes again: its sender may have lost it. `None` where none is to
+    /// be told, or it is still to come.
+    fn outcome_again(
+        &self,
+        id: &str,
+        first: &Answer,
+        request: &Request,
+    ) -> Option<Arc<CommandOutcome>> {
+        if first.status != AnswerStatus::Accepted {
+            return None;
+        }
+
+        // What a run before told, and nothing keeps, is said as it is now.
+        let answer = match self.outcomes.again(id, Instant::now()) {
+            KnownOutcome::Awaited => return None,
+            KnownOutcome::Ended(outcome) => outcome.answer.clone(),
+            KnownOutcome::Unknown => match &request.command.action {
+                Action::SelectRecipe { recipe, .. } => self.selected_before(id, recipe),
+                Action::Challenge(_) => Answer::rejected(Some(id), CHALLENGED_BEFORE),
+                _ => return None,
+            },
+        };
+
+        let name = match &request.command.action {
+            Action::Challenge(_) => "challenge",
+            _ => "select_recipe",
+        };
+
+        let kept = None;
+        Some(Arc::new(CommandOutcome { name, answer, kept }))
+    }
+
+    /// The outcome of a selection that a run before has told.
+    fn selected_before(&self, id: &str, name: &str) -> Answer {
+        let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        let judges = identity.recipe.clone();
+        drop(identity);
+        let wanted = self.recipes.iter().find(|recipe| recipe.name == name);
+        if wanted.is_some_and(|wanted| wanted.label() == judges) {
+            return Answer::new(Some(id), AnswerStatus::Done, Some(judges));
+        }
+
+        let reason = format!("{name} was selected in an earlier run; {judges} judges now");
+        Answer::rejected(Some(id), reason)
+    }
+
     /// Answers, in the order of the commands, what is on the disk.
     fn finish(&mut self, begun: Vec<(Request, PendingAnswer)>) {
         for (request, pending) in begun {
@@ -299,6 +364,11 @@ impl CommandHandler {
             let is_final = !matches!(pending, PendingAnswer::NotNow(_));
             // Waiting happens here, once for the whole round: the first `wait` returns with the
             // commit that all of them share.
+            let outcome = match &pending {
+                PendingAnswer::Repeated(_, outcome) => outcome.clone(),
+                _ => None,
+            };
+
             let Some(answer) = self.settle(pending) else {
                 continue; // the line is stopping
             };
@@ -309,13 +379,18 @@ impl CommandHandler {
             }
 
             request.answer(answer);
+            if let Some(outcome) = outcome {
+                self.events.tell(Event::Outcome(outcome));
+            }
         }
     }
 
     /// The answer, once it is valid. `None` if the line is stopping.
     fn settle(&self, pending: PendingAnswer) -> Option<Answer> {
         match pending {
-            PendingAnswer::Ready(answer) | PendingAnswer::NotNow(answer) => Some(answer),
+            PendingAnswer::Ready(answer)
+            | PendingAnswer::NotNow(answer)
+            | PendingAnswer::Repeated(answer, _) => Some(answer),
             PendingAnswer::Written(answer, written) => written.wait().ok().map(|()| answer),
             PendingAnswer::Parts {
                 accepting,
@@ -510,6 +585,11 @@ impl CommandHandler {
         self.look_at_challenges();
         Ok(Done::plain())
     }
+}
+
+/// True for a command that is answered a second time when it has ended.
+fn has_outcome(action: &Action) -> bool {
+    matches!(action, Action::SelectRecipe { .. } | Action::Challenge(_))
 }
 
 /// A command that is done or begun, and the reason that its sender is told.

@@ -11,9 +11,10 @@
 //! outcome of a challenge
 //! is an event: the broker is told until it has it.
 
+mod repeat;
 mod triggers;
 
-use crate::base::health::{Diagnostics, Health};
+use crate::base::health::Diagnostics;
 use crate::base::stop::Stop;
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
 use crate::data::part::Part;
@@ -22,9 +23,9 @@ use crate::line::answer_cache::AnswerCache;
 use crate::line::camera_group::CameraGroup;
 use crate::line::challenge::Challenge;
 use crate::line::changeover::RecipeRequest;
-use crate::line::control::{COMMAND_IDS, ControlEvent, LineControl};
+use crate::line::control::{ControlEvent, LineControl};
 use crate::line::events::Events;
-use crate::line::outcomes::{KnownOutcome, Outcomes};
+use crate::line::outcomes::Outcomes;
 use crate::line::overlays::Snapshot;
 use crate::line::rate_limit::{RATE_MAX, RateLimit};
 use crate::line::selection::Selection;
@@ -41,10 +42,6 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
-
-/// Outcome of a challenge that was told by an earlier run.
-const CHALLENGED_BEFORE: &str =
-    "its outcome was told by an earlier run, and is not kept; give another challenge";
 
 /// The stage that does what commands say.
 pub struct CommandHandler {
@@ -283,77 +280,6 @@ impl CommandHandler {
         }
 
         self.written(answer, &request.command.question)
-    }
-
-    /// Answers a known id: the first answer again, unless the id came with another question. An
-    /// answer that is about another part must not be taken for this one's.
-    fn repeat(&self, id: &str, answer: Answer, request: &Request) -> PendingAnswer {
-        let question = self.answered.question(id);
-        let is_other = question.is_some_and(|known| known != request.command.question);
-        if !is_other {
-            let outcome = self.outcome_again(id, &answer, request);
-            return PendingAnswer::Repeated(answer, outcome);
-        }
-
-        let name = &request.name;
-        let words = format!("the id {id:?} stands for another command already");
-        tracing::error!("command {name}: {words}; it is refused");
-        self.store
-            .audit(format!("command {name} {id} refused: {words}"));
-        self.diagnostics.set(
-            COMMAND_IDS,
-            Health::OffSpec,
-            format!("{words}, {name} with it was refused; `reset` confirms it"),
-        );
-
-        let reason = format!("{words}; give each command an id of its own");
-        PendingAnswer::NotNow(Answer::rejected(Some(id), reason))
-    }
-
-    /// The outcome of a command that comes again: its sender may have lost it. `None` where none is to
-    /// be told, or it is still to come.
-    fn outcome_again(
-        &self,
-        id: &str,
-        first: &Answer,
-        request: &Request,
-    ) -> Option<Arc<CommandOutcome>> {
-        if first.status != AnswerStatus::Accepted {
-            return None;
-        }
-
-        // What a run before told, and nothing keeps, is said as it is now.
-        let answer = match self.outcomes.again(id, Instant::now()) {
-            KnownOutcome::Awaited => return None,
-            KnownOutcome::Ended(outcome) => outcome.answer.clone(),
-            KnownOutcome::Unknown => match &request.command.action {
-                Action::SelectRecipe { recipe, .. } => self.selected_before(id, recipe),
-                Action::Challenge(_) => Answer::rejected(Some(id), CHALLENGED_BEFORE),
-                _ => return None,
-            },
-        };
-
-        let name = match &request.command.action {
-            Action::Challenge(_) => "challenge",
-            _ => "select_recipe",
-        };
-
-        let kept = None;
-        Some(Arc::new(CommandOutcome { name, answer, kept }))
-    }
-
-    /// The outcome of a selection that a run before has told.
-    fn selected_before(&self, id: &str, name: &str) -> Answer {
-        let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
-        let judges = identity.recipe.clone();
-        drop(identity);
-        let wanted = self.recipes.iter().find(|recipe| recipe.name == name);
-        if wanted.is_some_and(|wanted| wanted.label() == judges) {
-            return Answer::new(Some(id), AnswerStatus::Done, Some(judges));
-        }
-
-        let reason = format!("{name} was selected in an earlier run; {judges} judges now");
-        Answer::rejected(Some(id), reason)
     }
 
     /// Answers, in the order of the commands, what is on the disk.

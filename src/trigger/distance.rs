@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(odometer.next(at(10_000), STRETCHES), None);
         // What passes while the line is paused is not meant to be seen.
         (0..200).for_each(|number| odometer.pass(at(10_000 + 100 * number), STRETCHES));
-        let stretch = odometer.next(at(29_970), STRETCHES).expect("a new one");
+        let stretch = odometer.next(at(29_950), STRETCHES).expect("a new one");
         assert_eq!(stretch.unseen_mm, 0.0);
         assert_eq!(odometer.unseen_mm(STRETCHES), 124.0 * 8.0);
         // A frame that comes out of order begins nothing.

@@ -8,6 +8,7 @@ use crate::data::counters::Tally;
 use crate::data::result::whole_ms;
 use crate::line::control::{LineControl, THRESHOLD};
 use crate::line::opening::Opening;
+use crate::line::outcomes::Outcomes;
 use crate::line::views::ViewJoiner;
 use crate::protocol::birth::Identity;
 use crate::protocol::condition::{COMMANDS, FENCES, RESULTS};
@@ -57,6 +58,8 @@ pub struct Shared {
     pub camera_states: CameraStates,
     /// Times of the cameras' newest frames.
     pub newest_frames: NewestFrames,
+    /// Outcomes of this run's commands.
+    pub outcomes: Outcomes,
     /// This machine's clock, watched for steps.
     pub own_clock: Arc<OwnClock>,
     /// The publisher as a listener of events: how many heat maps found no room.
@@ -86,6 +89,7 @@ impl Shared {
             tallies: Arc::new(tallies.collect()),
             camera_states: CameraStates::default(),
             newest_frames: NewestFrames::default(),
+            outcomes: Outcomes::default(),
             own_clock: Arc::default(),
             publisher: Arc::default(),
         }

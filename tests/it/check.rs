@@ -53,8 +53,7 @@ fn an_area_beyond_the_picture_lets_no_part_come() {
     write_line(folder.path(), broker.port, camera);
     let (code, said) = checked(folder.path());
     assert_eq!(code, Some(78), "{said}");
-    let words =
-        "presence.area 0,100,160,40 (x,y,width,height) is beyond its picture of 160 x 120 pixels";
+    let words = "presence.area 0,100,160,40 is beyond its picture of 160 x 120 pixels";
     assert_said(&said, &[words]);
 }
 

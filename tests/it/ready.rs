@@ -124,7 +124,7 @@ fn an_area_beyond_the_pictures_is_told_and_the_line_is_not_ready() {
     let state = plc.until("box/state", "health", "FAILURE");
     assert_eq!(state["ready"], false, "{state}");
     let causes = state["causes"].to_string();
-    let words = "presence of top: presence.area 0,100,160,40 (x,y,width,height) is beyond";
+    let words = "presence of top: presence.area 0,100,160,40 is beyond";
     assert!(causes.contains(words), "{causes}");
     line.summary();
 }

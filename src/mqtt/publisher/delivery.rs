@@ -91,8 +91,8 @@ pub(super) struct Delivery {
     again_at: Option<Instant>,
     /// Messages that were not acknowledged when a connection ended, and have not been since.
     suspects: HashMap<AckTarget, Suspicion>,
-    /// Topics whose messages end connections, and until when they are left out.
-    muted: HashMap<String, Instant>,
+    /// Messages that end connections, and until when they are left out.
+    muted: HashMap<AckTarget, Instant>,
     /// Answers to topics that others chose.
     responses: Responses,
 }
@@ -151,8 +151,11 @@ impl Delivery {
     }
 
     fn needs_care(&self) -> bool {
-        let mut suspicions = self.suspects.values();
-        suspicions.any(|suspicion| !suspicion.is_found && suspicion.cuts >= CUTS_CAREFUL)
+        // A reject is not sent again on the next connection, so that no care would find it there.
+        let mut suspects = self.suspects.iter();
+        suspects.any(|(target, suspicion)| {
+            !suspicion.is_found && suspicion.cuts >= CUTS_CAREFUL && !is_reject(target)
+        })
     }
 
     /// Results that may be in flight now.
@@ -270,7 +273,7 @@ impl Delivery {
         let is_accepted = is_accepted(reason);
         // One that was refused may have ended the connection all the same.
         if is_accepted {
-            self.suspects.remove(target);
+            self.suspects.remove(&target.kind());
         }
 
         let topic = match target {
@@ -336,7 +339,8 @@ impl Delivery {
     pub(super) fn tells_again(&mut self) -> bool {
         let is_due = self.again_at.is_some_and(|at| at <= Instant::now());
         if is_due {
-            self.again_at = Some(Instant::now() + self.again.next_wait());
+            let waits = !self.refused_topics.is_empty();
+            self.again_at = waits.then(|| Instant::now() + self.again.next_wait());
         }
 
         is_due
@@ -347,9 +351,9 @@ impl Delivery {
     /// suspected alone: the broker closed because of it. Answers to topics that others chose are
     /// suspected before all else.
     pub(super) fn on_cut(&mut self, session: &Session, reason: &str) {
-        let mut messages: HashMap<&AckTarget, usize> = HashMap::new();
+        let mut messages: HashMap<AckTarget, usize> = HashMap::new();
         for message in session.unacknowledged_messages() {
-            messages.insert(&message.target, message.bytes);
+            messages.insert(message.target.kind(), message.bytes);
         }
 
         let mut is_alone = session.unacknowledged() == 1;
@@ -357,10 +361,10 @@ impl Delivery {
         if let Some(refused) = refused {
             is_alone = true;
             messages.clear();
-            messages.insert(&refused.target, refused.bytes);
+            messages.insert(refused.target.kind(), refused.bytes);
         }
 
-        if messages.keys().any(|target| is_response(target)) {
+        if messages.keys().any(is_response) {
             return self.responses.on_cut(refused.is_some(), reason);
         }
 
@@ -373,7 +377,7 @@ impl Delivery {
             let is_known = suspicion.cuts >= CUTS_MOST || suspicion.alone >= ENDS;
             if is_alone && is_known {
                 let how = format!("{bytes} bytes, {} connections: {reason}", suspicion.cuts);
-                self.stand_aside(target, how);
+                self.stand_aside(&target, how);
             }
         }
     }
@@ -387,11 +391,12 @@ impl Delivery {
                 self.outbox.put_aside(*key, true);
                 self.ended = Some(how);
             }
-            AckTarget::Topic(topic) => {
-                tracing::error!("{topic} ends connections ({how}): it is left out for a while");
-                self.muted.insert(topic.clone(), Instant::now() + MUTED);
+            AckTarget::Topic(_) | AckTarget::Outcome(_) | AckTarget::Reject(_) => {
+                let name = self.name(target);
+                tracing::error!("{name} ends connections ({how}): it is left out for a while");
+                self.muted.insert(target.clone(), Instant::now() + MUTED);
             }
-            AckTarget::Outcome(_) | AckTarget::Reject(_) | AckTarget::Response(_) => return,
+            AckTarget::Response(_) => return, // left out together
         }
 
         // The others were only there when it happened. They flow again, and one more cut is enough for
@@ -407,10 +412,10 @@ impl Delivery {
         let now = Instant::now();
         let muted_before = self.muted.len();
         let suspects = &mut self.suspects;
-        self.muted.retain(|topic, until| {
+        self.muted.retain(|target, until| {
             let is_over = *until <= now;
             if is_over {
-                suspects.remove(&AckTarget::Topic(topic.clone()));
+                suspects.remove(target);
             }
 
             !is_over
@@ -418,6 +423,10 @@ impl Delivery {
 
         if self.muted.is_empty() && muted_before > 0 {
             self.tell_topics();
+        }
+
+        if self.muted.len() < muted_before {
+            self.again_at = Some(now); // what was left out is told
         }
     }
 
@@ -430,7 +439,9 @@ impl Delivery {
 
         if lasts {
             // One that was found stays known: its next try may end one more.
-            self.suspects.retain(|_, suspicion| suspicion.is_found);
+            // A reject is rare, and so is the next look at it.
+            let suspects = &mut self.suspects;
+            suspects.retain(|target, suspicion| suspicion.is_found || is_reject(target));
         }
 
         session.is_careful &= self.needs_care();
@@ -457,14 +468,28 @@ impl Delivery {
         }
 
         self.unmute();
-        session.muted.retain(|topic| self.muted.contains_key(topic));
+        session
+            .muted
+            .retain(|target| self.muted.contains_key(target));
         if self.muted.is_empty() {
             return;
         }
 
-        let topics: Vec<&str> = self.muted.keys().map(String::as_str).take(NAMED).collect();
-        let words = format!("{} ended connections, and is left out", topics.join(", "));
+        let mut names: Vec<String> = self.muted.keys().map(|target| self.name(target)).collect();
+        names.sort_unstable();
+        names.truncate(NAMED);
+        let words = format!("{} ended connections, and is left out", names.join(", "));
         self.causes.set(MESSAGES, Health::OffSpec, words);
+    }
+
+    /// A message that is no result, for a person.
+    fn name(&self, target: &AckTarget) -> String {
+        match target {
+            AckTarget::Topic(topic) | AckTarget::Response(topic) => topic.clone(),
+            AckTarget::Outcome(_) => "the second answer to a command".to_owned(),
+            AckTarget::Reject(_) => format!("{}/reject", self.topics),
+            AckTarget::Result(key) => format!("result {key}"),
+        }
     }
 }
 
@@ -476,6 +501,10 @@ fn way_out(reason: PubAckReason, topics: &str) -> String {
         PubAckReason::TopicNameInvalid => format!("let it take topics below {topics}"),
         _ => LOG.to_owned(),
     }
+}
+
+fn is_reject(target: &AckTarget) -> bool {
+    matches!(target, AckTarget::Reject(_))
 }
 
 fn is_response(target: &AckTarget) -> bool {

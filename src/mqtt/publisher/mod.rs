@@ -32,8 +32,9 @@ use self::lost::Lost;
 use self::retained_topics::{RetainedTopics, recovered};
 use super::link_age::FENCE_EVERY;
 use super::pictures::{Pictures, pictures};
+use super::reason::before_connack;
 use super::session::{
-    AckTarget, COMMANDS_MAX, REPLIES_WAITING, REQUESTS, SILENCE, Session, before_connack, options,
+    AckTarget, COMMANDS_MAX, REPLIES_WAITING, REQUESTS, SILENCE, Session, options,
 };
 use super::{MqttSettings, is_this_machine};
 use crate::base::backoff::Backoff;

@@ -273,7 +273,7 @@ fn a_message_that_ends_two_connections_is_left_out_and_told() {
 
     let mut session = session();
     delivery.begin(&mut session);
-    assert_eq!(session.muted, ["plant/box/birth"]);
+    assert_eq!(session.muted, [birth]);
     delivery.look(&mut session);
     assert!(causes.all().1[0].contains("plant/box/birth ended connections"));
 }
@@ -310,7 +310,7 @@ fn a_message_that_is_refused_just_before_a_cut_is_suspected_and_not_the_next_one
     assert_eq!(outbox.count().aside, 0);
     let mut session = session();
     delivery.begin(&mut session);
-    assert_eq!(session.muted, ["plant/box/birth"]);
+    assert_eq!(session.muted, [birth]);
 }
 
 #[test]
@@ -342,5 +342,42 @@ fn only_a_rule_is_mended_by_a_rule() {
     ] {
         let words = way_out(reason, "plant/box");
         assert!(!words.contains("access rules"), "{words}");
+    }
+}
+
+#[test]
+fn outcomes_and_rejects_that_end_two_connections_are_left_out_told_and_tried_again() {
+    let outcome: fn(u64) -> AckTarget = AckTarget::Outcome;
+    let reject: fn(u64) -> AckTarget = AckTarget::Reject;
+    for (on_their_way, kind, name) in [
+        ([3, 3], outcome, "the second answer to a command"),
+        ([4, 7], reject, "plant/box/reject"),
+    ] {
+        let (mut delivery, _outbox, causes) = delivery(0);
+        for number in on_their_way {
+            let mut session = session();
+            delivery.begin(&mut session);
+            session.in_flight.insert(1, on_its_way(kind(number)));
+            delivery.on_cut(&session, "without a word");
+        }
+
+        let mut session = session();
+        delivery.begin(&mut session);
+        assert_eq!(session.muted, [kind(on_their_way[0]).kind()]);
+        delivery.look(&mut session);
+        let told = causes.all().1.concat();
+        assert!(
+            told.contains(&format!("{name} ended connections")),
+            "{told}"
+        );
+        assert!(!delivery.tells_again());
+        for until in delivery.muted.values_mut() {
+            *until = Instant::now();
+        }
+
+        delivery.look(&mut session);
+        assert!(session.muted.is_empty() && causes.all().1.is_empty());
+        assert!(delivery.tells_again(), "once");
+        assert!(!delivery.tells_again());
     }
 }

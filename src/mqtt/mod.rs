@@ -31,6 +31,7 @@ mod owed_acks;
 mod pictures;
 pub mod probe;
 pub mod publisher;
+mod reason;
 pub mod session;
 pub mod tls;
 

@@ -6,7 +6,8 @@
 //! away pictures are dropped, because an old picture is of no use to a person who watches.
 
 use super::MqttSettings;
-use super::session::{MqttMessage, PICTURES_WAITING, Session, options, reason};
+use super::reason::reason;
+use super::session::{MqttMessage, PICTURES_WAITING, Session, options};
 use crate::base::backoff::Backoff;
 use crate::base::health::{Diagnostics, Health};
 use crate::protocol::event::ListenerState;

@@ -6,7 +6,8 @@
 //! know whether a broker takes a message is to send it.
 
 use super::MqttSettings;
-use super::session::{REQUESTS, RESULT_MAX, SILENCE, before_connack, options, reason};
+use super::reason::{before_connack, reason};
+use super::session::{REQUESTS, RESULT_MAX, SILENCE, options};
 use crate::data::result::SCHEMA;
 use crate::protocol::fit::MESSAGE_MAX;
 use rumqttc::Outgoing;

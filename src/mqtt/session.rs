@@ -1,17 +1,15 @@
 //! One connection to the broker: its client, the messages that the broker owes an acknowledgement,
-//! the limits of both, and the reason of its end in words.
+//! and the limits of both.
 
+use super::MqttSettings;
 use super::link_age::LinkAge;
 use super::owed_acks::OwedAcks;
-use super::{MqttSettings, tls};
 use crate::base::health::LineCondition;
 use crate::protocol::request::{Reply, Request};
 use crate::store::Reject;
-use rumqttc::v5::mqttbytes::v5::{
-    ConnectReturnCode, DisconnectReasonCode, Publish, PublishProperties,
-};
-use rumqttc::v5::mqttbytes::{Error as MqttError, QoS};
-use rumqttc::v5::{AsyncClient, ConnectionError, MqttOptions, StateError};
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
+use rumqttc::v5::{AsyncClient, MqttOptions};
 use rumqttc::{TlsConfiguration, Transport};
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -51,17 +49,6 @@ const PROMPT: Duration = Duration::from_secs(1);
 const REFUSED_LATELY: Duration = Duration::from_millis(200);
 /// Interval of MQTT's own pings.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
-/// Reason of a broker that knows QoS 0 alone.
-const NO_QOS_1: &str = "it takes no messages at QoS 1, and without their acknowledgement no result can leave the store; \
-                        allow QoS 1 (mosquitto: max_qos), or take another broker";
-/// Reason of a connection that the broker closed.
-const NO_WORD: &str = "it ends the connection without a word";
-/// Code of an acknowledgement that the client does not know: the message is too large.
-const PACKET_TOO_LARGE: u8 = 0x95;
-/// Reason of an answer that cannot be read.
-const NO_MQTT_5: &str = "its answer is no MQTT 5";
-/// Advice for a broker that does not answer in MQTT 5.
-const MQTT_5: &str = "winspect needs MQTT 5, and a broker of 3.1.1 alone cannot serve it; update the broker, or allow 5 there";
 /// Bytes of a command that is answered at all; the broker keeps larger ones.
 const PACKET_MAX: u32 = 256 << 10;
 /// Bytes of a packet beside its topic, payload and properties of variable length, at most.
@@ -153,6 +140,16 @@ pub(super) enum AckTarget {
     Topic(String),
 }
 
+impl AckTarget {
+    /// The same, where each reject stands for all of them: none is sent twice.
+    pub(super) fn kind(&self) -> AckTarget {
+        match self {
+            AckTarget::Reject(_) => AckTarget::Reject(0),
+            other => other.clone(),
+        }
+    }
+}
+
 /// Commands whose response topics get an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Answered {
@@ -171,6 +168,8 @@ pub(super) struct Unacknowledged {
     pub(super) target: AckTarget,
     /// Bytes of its payload.
     pub(super) bytes: usize,
+    /// Moment at which it was handed to the client.
+    pub(super) sent: Instant,
 }
 
 /// One connection.
@@ -202,8 +201,8 @@ pub(super) struct Session {
     pub(super) is_careful: bool,
     /// A result on its way that was put aside before: if the connection ends, it is why.
     pub(super) trial: Option<u64>,
-    /// Topics whose messages ended connections, and are left out.
-    pub(super) muted: Vec<String>,
+    /// Messages that ended connections, and are left out.
+    pub(super) muted: Vec<AckTarget>,
     /// Commands whose response topics get an answer.
     pub(super) answered: Answered,
     /// Acknowledgements of commands that the client has not written yet.
@@ -342,7 +341,7 @@ impl Session {
     /// Publishes at QoS 1. False if the client is full, which its size does not let happen. A
     /// message that is too large for the broker is left out.
     pub(super) fn publish(&mut self, message: MqttMessage, target: AckTarget) -> bool {
-        if !self.fits(&message) || self.is_muted(&message) {
+        if !self.fits(&message) || self.is_muted(&target) {
             return true;
         }
 
@@ -362,7 +361,7 @@ impl Session {
         reject: Reject,
     ) -> Result<(), Reject> {
         let target = AckTarget::Reject(self.next_reject);
-        let may_go = self.is_prompt() && self.fits(&message) && !self.is_muted(&message);
+        let may_go = self.is_prompt() && self.fits(&message) && !self.is_muted(&target);
         if !may_go || !self.publish(message, target) {
             return Err(reject);
         }
@@ -372,8 +371,8 @@ impl Session {
         Ok(())
     }
 
-    fn is_muted(&self, message: &MqttMessage) -> bool {
-        self.muted.contains(&message.topic)
+    fn is_muted(&self, target: &AckTarget) -> bool {
+        self.muted.contains(&target.kind())
     }
 
     /// Sends what was held back, as far as the acknowledgements allow.
@@ -391,7 +390,12 @@ impl Session {
         let bytes = message.payload.len();
         let is_sent = self.send(message, QoS::AtLeastOnce);
         if is_sent {
-            self.requested.push_back(Unacknowledged { target, bytes });
+            let sent = Instant::now();
+            self.requested.push_back(Unacknowledged {
+                target,
+                bytes,
+                sent,
+            });
         }
 
         is_sent
@@ -478,110 +482,6 @@ pub(super) fn options(settings: &MqttSettings, client_id: &str) -> MqttOptions {
     }
 
     options
-}
-
-/// The system's own error behind that of a connection. The client wraps those of reading and writing as
-/// if the broker's bytes were at fault.
-pub(super) fn io_error(error: &ConnectionError) -> Option<&std::io::Error> {
-    match error {
-        ConnectionError::Io(error)
-        | ConnectionError::MqttState(
-            StateError::Io(error) | StateError::Deserialization(MqttError::Io(error)),
-        ) => Some(error),
-        _ => None,
-    }
-}
-
-/// Reason for a person: what the broker said, or why it cannot be reached.
-pub(super) fn reason(error: &ConnectionError, host: &str) -> String {
-    // The error quotes what it wraps, but does not give it as its source.
-    let cause: &(dyn std::error::Error + 'static) = match error {
-        ConnectionError::MqttState(StateError::Deserialization(cause)) => cause,
-        other => other,
-    };
-
-    if let Some(words) = tls::reason(cause, host) {
-        return words;
-    }
-
-    if let Some(error) = io_error(error) {
-        return io_reason(error, host);
-    }
-
-    match error {
-        ConnectionError::Tls(rumqttc::TlsError::Io(error))
-            if error.kind() == std::io::ErrorKind::UnexpectedEof =>
-        {
-            "it ended the TLS handshake without a word; correct mqtt.port, or look into its log"
-                .to_owned()
-        }
-        ConnectionError::ConnectionRefused(ConnectReturnCode::QoSNotSupported) => {
-            NO_QOS_1.to_owned()
-        }
-        ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. })
-            if *reason_code == DisconnectReasonCode::QoSNotSupported =>
-        {
-            NO_QOS_1.to_owned()
-        }
-        ConnectionError::ConnectionRefused(code) => refusal(*code),
-        ConnectionError::MqttState(StateError::Deserialization(error)) => unreadable(error),
-        ConnectionError::MqttState(StateError::ConnectionAborted) => NO_WORD.to_owned(),
-        other => other.to_string(),
-    }
-}
-
-/// Reason of an answer that the client cannot read.
-fn unreadable(error: &MqttError) -> String {
-    match error {
-        // The client calls a code that it does not know one of a connection.
-        MqttError::InvalidConnectReturnCode(PACKET_TOO_LARGE)
-        | MqttError::InvalidReason(PACKET_TOO_LARGE) => format!(
-            "it answers that a message is too large (code {PACKET_TOO_LARGE}); raise its limit \
-             (mosquitto: message_size_limit)"
-        ),
-        other => format!("{NO_MQTT_5} ({other})"),
-    }
-}
-
-/// The reason of a connection that ended before the broker took it. One of MQTT 3.1.1 answers in its
-/// own form, which is no packet of MQTT 5, and closes.
-pub(super) fn before_connack(reason: String) -> String {
-    if reason == NO_WORD || reason.starts_with(NO_MQTT_5) {
-        format!("{reason}; {MQTT_5}")
-    } else {
-        reason
-    }
-}
-
-/// A broker's refusal of the connection, with what to do.
-fn refusal(code: ConnectReturnCode) -> String {
-    let advice = match code {
-        ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::BadClientId => {
-            "correct mqtt.user, password_file and client_id"
-        }
-        ConnectReturnCode::NotAuthorized => {
-            "it does not know this user or password; correct mqtt.user and password_file"
-        }
-        ConnectReturnCode::UnsupportedProtocolVersion => MQTT_5,
-        _ => return format!("it refuses the connection: {code:?}"),
-    };
-
-    format!("it refuses the connection: {code:?}; {advice}")
-}
-
-/// Reason of a connection that is not there, or ended.
-fn io_reason(error: &std::io::Error, host: &str) -> String {
-    // The system's words stay: they are what a person searches for.
-    let words = error.to_string();
-    match error.kind() {
-        std::io::ErrorKind::ConnectionRefused => {
-            format!("{words}: nothing listens there; start the broker, or correct mqtt.port")
-        }
-        _ if words.contains("lookup") => {
-            format!("{words}: the host name {host:?} is unknown; correct mqtt.host")
-        }
-        _ => words,
-    }
 }
 
 #[cfg(test)]

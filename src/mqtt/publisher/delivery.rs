@@ -2,7 +2,7 @@
 //!
 //! Nothing is thrown away because of what a broker says for a while:
 //! ```text
-//! result refused --> aside for a moment, while the broker takes others --accepted--> it comes back
+//! result refused for what it says --> aside for a moment, while others go --accepted--> it comes back
 //!    \--some in a row--> back to the outbox, pause (1 s, doubling, at most 60 s), one result as a try
 //!         \--refused again--> aside, another one is the try --accepted--> all that are aside come back
 //!    \--refused again although another was accepted since--> aside alone, the others go on
@@ -72,13 +72,12 @@ pub(super) struct Delivery {
     paused_until: Option<Instant>,
     /// True while the broker refuses: results go one by one.
     is_probing: bool,
-    /// Results that the broker took so far.
-    accepted: u64,
+    /// Moment at which the newest result that the broker took was sent. `None` before the first.
+    newest_accepted: Option<Instant>,
     /// Refusals of results that it has not taken since, by key.
     refused: HashMap<u64, Refusals>,
-    /// Refusals since the last result that it took, and the moment of the first.
-    in_a_row: u32,
-    row_since: Instant,
+    /// Refusals since the last result that it took. `None` without one.
+    row: Option<RefusalRow>,
     /// The reason of the last result that it refused alone.
     alone: Option<PubAckReason>,
     /// The last result that ended connections: its size, and how.
@@ -90,8 +89,8 @@ pub(super) struct Delivery {
     again_at: Option<Instant>,
     /// Messages that were not acknowledged when a connection ended, and have not been since.
     suspects: HashMap<AckTarget, Suspicion>,
-    /// Topics whose messages end connections, and until when they are left out.
-    muted: HashMap<String, Instant>,
+    /// Messages that end connections, and until when they are left out.
+    muted: HashMap<AckTarget, Instant>,
     /// Answers to topics that others chose.
     responses: Responses,
 }
@@ -100,8 +99,17 @@ pub(super) struct Delivery {
 #[derive(Debug, Clone, Copy, Default)]
 struct Refusals {
     times: u32,
-    /// Results that the broker had taken at the last of them.
-    accepted_before: u64,
+    /// Moment at which the last try was sent.
+    sent: Option<Instant>,
+}
+
+/// Refusals in a row.
+#[derive(Debug, Clone, Copy)]
+struct RefusalRow {
+    count: u32,
+    since: Instant,
+    /// Moment at which the first of them was sent.
+    sent: Instant,
 }
 
 /// Ends of connections before a message was acknowledged.
@@ -125,10 +133,9 @@ impl Delivery {
             backoff: Backoff::new(AGAIN_FIRST, AGAIN_MOST),
             paused_until: None,
             is_probing: false,
-            accepted: 0,
+            newest_accepted: None,
             refused: HashMap::new(),
-            in_a_row: 0,
-            row_since: Instant::now(),
+            row: None,
             alone: None,
             ended: None,
             refused_topics: BTreeMap::new(),
@@ -150,8 +157,11 @@ impl Delivery {
     }
 
     fn needs_care(&self) -> bool {
-        let mut suspicions = self.suspects.values();
-        suspicions.any(|suspicion| !suspicion.is_found && suspicion.cuts >= CUTS_CAREFUL)
+        // A reject is not sent again on the next connection, so that no care would find it there.
+        let mut suspects = self.suspects.iter();
+        suspects.any(|(target, suspicion)| {
+            !suspicion.is_found && suspicion.cuts >= CUTS_CAREFUL && !is_reject(target)
+        })
     }
 
     /// Results that may be in flight now.
@@ -169,14 +179,14 @@ impl Delivery {
         }
     }
 
-    /// The broker took a result.
-    pub(super) fn on_result_accepted(&mut self, key: u64) {
-        self.accepted += 1;
+    /// The broker took a result that was `sent` at that moment. Of others it says something only if they
+    /// were sent before it: acknowledgements may come in another order than refusals.
+    pub(super) fn on_result_accepted(&mut self, key: u64, sent: Instant) {
+        self.newest_accepted = self.newest_accepted.max(Some(sent));
         self.refused.remove(&key);
         self.suspects.remove(&AckTarget::Result(key));
-        let was_refusing = std::mem::take(&mut self.in_a_row) > 0;
         if !self.is_probing {
-            if was_refusing {
+            if self.row.take_if(|row| row.sent < sent).is_some() {
                 self.outbox.take_back();
             }
 
@@ -194,7 +204,7 @@ impl Delivery {
     }
 
     /// The broker refused a result: it is kept, and tried again.
-    pub(super) fn on_result_refused(&mut self, key: u64, reason: PubAckReason) {
+    pub(super) fn on_result_refused(&mut self, key: u64, sent: Instant, reason: PubAckReason) {
         if self.refused.len() >= REFUSED_KNOWN {
             self.refused.clear();
         }
@@ -205,15 +215,15 @@ impl Delivery {
         }
 
         let refusals = self.refused.entry(key).or_default();
-        let is_alone = refusals.times > 0 && self.accepted > refusals.accepted_before;
+        let is_alone = refusals.sent.is_some() && self.newest_accepted > refusals.sent;
         refusals.times += 1;
-        refusals.accepted_before = self.accepted;
+        refusals.sent = Some(sent);
         let is_repeated = refusals.times > 1;
         if is_alone && self.outbox.put_aside(key, true) {
             return self.on_refused_alone(key, reason);
         }
 
-        if self.is_in_a_row() && self.outbox.put_aside(key, false) {
+        if is_of_content(reason) && self.is_in_a_row(sent) && self.outbox.put_aside(key, false) {
             return;
         }
 
@@ -235,14 +245,16 @@ impl Delivery {
     }
 
     /// True for one of the first refusals after a result that was accepted.
-    fn is_in_a_row(&mut self) -> bool {
-        if self.in_a_row == 0 {
-            self.row_since = Instant::now();
-        }
+    fn is_in_a_row(&mut self, sent: Instant) -> bool {
+        let row = self.row.get_or_insert(RefusalRow {
+            count: 0,
+            since: Instant::now(),
+            sent,
+        });
 
-        self.in_a_row += 1;
-        let is_short = self.in_a_row <= IN_A_ROW && self.row_since.elapsed() < ROW_TIME;
-        is_short && self.accepted > 0 && !self.is_probing
+        row.count += 1;
+        let is_short = row.count <= IN_A_ROW && row.since.elapsed() < ROW_TIME;
+        is_short && self.newest_accepted.is_some() && !self.is_probing
     }
 
     /// Nothing is sent for a while, then one result as a try.
@@ -274,7 +286,7 @@ impl Delivery {
         let is_accepted = is_accepted(reason);
         // One that was refused may have ended the connection all the same.
         if is_accepted {
-            self.suspects.remove(target);
+            self.suspects.remove(&target.kind());
         }
 
         let topic = match target {
@@ -340,7 +352,8 @@ impl Delivery {
     pub(super) fn tells_again(&mut self) -> bool {
         let is_due = self.again_at.is_some_and(|at| at <= Instant::now());
         if is_due {
-            self.again_at = Some(Instant::now() + self.again.next_wait());
+            let waits = !self.refused_topics.is_empty();
+            self.again_at = waits.then(|| Instant::now() + self.again.next_wait());
         }
 
         is_due
@@ -351,9 +364,9 @@ impl Delivery {
     /// suspected alone: the broker closed because of it. Else one that was aside before is why, whatever
     /// was on its way with it, and answers to topics that others chose are suspected before all else.
     pub(super) fn on_cut(&mut self, session: &Session, reason: &str) {
-        let mut messages: HashMap<&AckTarget, usize> = HashMap::new();
+        let mut messages: HashMap<AckTarget, usize> = HashMap::new();
         for message in session.unacknowledged_messages() {
-            messages.insert(&message.target, message.bytes);
+            messages.insert(message.target.kind(), message.bytes);
         }
 
         let mut is_alone = session.unacknowledged() == 1;
@@ -361,12 +374,12 @@ impl Delivery {
         if let Some(refused) = refused {
             is_alone = true;
             messages.clear();
-            messages.insert(&refused.target, refused.bytes);
+            messages.insert(refused.target.kind(), refused.bytes);
         } else if let Some(key) = session.trial {
             return self.on_trial_cut(key, &messages, reason);
         }
 
-        if messages.keys().any(|target| is_response(target)) {
+        if messages.keys().any(is_response) {
             return self.responses.on_cut(refused.is_some(), reason);
         }
 
@@ -383,13 +396,13 @@ impl Delivery {
             let is_known = suspicion.cuts >= CUTS_MOST || suspicion.alone >= ENDS;
             if is_alone && is_known {
                 let how = format!("{bytes} bytes, {} connections: {reason}", suspicion.cuts);
-                self.stand_aside(target, how);
+                self.stand_aside(&target, how);
             }
         }
     }
 
     /// A connection ended while a result that was aside before was on its way again.
-    fn on_trial_cut(&mut self, key: u64, messages: &HashMap<&AckTarget, usize>, reason: &str) {
+    fn on_trial_cut(&mut self, key: u64, messages: &HashMap<AckTarget, usize>, reason: &str) {
         let result = AckTarget::Result(key);
         let bytes = messages.get(&result).copied().unwrap_or_default();
         let suspicion = self.suspects.entry(result.clone()).or_default();
@@ -407,11 +420,12 @@ impl Delivery {
                 self.outbox.put_aside(*key, true);
                 self.ended = Some(how);
             }
-            AckTarget::Topic(topic) => {
-                tracing::error!("{topic} ends connections ({how}): it is left out for a while");
-                self.muted.insert(topic.clone(), Instant::now() + MUTED);
+            AckTarget::Topic(_) | AckTarget::Outcome(_) | AckTarget::Reject(_) => {
+                let name = self.name(target);
+                tracing::error!("{name} ends connections ({how}): it is left out for a while");
+                self.muted.insert(target.clone(), Instant::now() + MUTED);
             }
-            AckTarget::Outcome(_) | AckTarget::Reject(_) | AckTarget::Response(_) => return,
+            AckTarget::Response(_) => return, // left out together
         }
 
         // The others were only there when it happened. They flow again, and one more cut is enough for
@@ -427,10 +441,10 @@ impl Delivery {
         let now = Instant::now();
         let muted_before = self.muted.len();
         let suspects = &mut self.suspects;
-        self.muted.retain(|topic, until| {
+        self.muted.retain(|target, until| {
             let is_over = *until <= now;
             if is_over {
-                suspects.remove(&AckTarget::Topic(topic.clone()));
+                suspects.remove(target);
             }
 
             !is_over
@@ -438,6 +452,10 @@ impl Delivery {
 
         if self.muted.is_empty() && muted_before > 0 {
             self.tell_topics();
+        }
+
+        if self.muted.len() < muted_before {
+            self.again_at = Some(now); // what was left out is told
         }
     }
 
@@ -450,7 +468,9 @@ impl Delivery {
 
         if lasts {
             // One that was found stays known: its next try may end one more.
-            self.suspects.retain(|_, suspicion| suspicion.is_found);
+            // A reject is rare, and so is the next look at it.
+            let suspects = &mut self.suspects;
+            suspects.retain(|target, suspicion| suspicion.is_found || is_reject(target));
         }
 
         session.is_careful &= self.needs_care();
@@ -477,14 +497,28 @@ impl Delivery {
         }
 
         self.unmute();
-        session.muted.retain(|topic| self.muted.contains_key(topic));
+        session
+            .muted
+            .retain(|target| self.muted.contains_key(target));
         if self.muted.is_empty() {
             return;
         }
 
-        let topics: Vec<&str> = self.muted.keys().map(String::as_str).take(NAMED).collect();
-        let words = format!("{} ended connections, and is left out", topics.join(", "));
+        let mut names: Vec<String> = self.muted.keys().map(|target| self.name(target)).collect();
+        names.sort_unstable();
+        names.truncate(NAMED);
+        let words = format!("{} ended connections, and is left out", names.join(", "));
         self.causes.set(MESSAGES, Health::OffSpec, words);
+    }
+
+    /// A message that is no result, for a person.
+    fn name(&self, target: &AckTarget) -> String {
+        match target {
+            AckTarget::Topic(topic) | AckTarget::Response(topic) => topic.clone(),
+            AckTarget::Outcome(_) => "the second answer to a command".to_owned(),
+            AckTarget::Reject(_) => format!("{}/reject", self.topics),
+            AckTarget::Result(key) => format!("result {key}"),
+        }
     }
 }
 
@@ -498,8 +532,21 @@ fn way_out(reason: PubAckReason, topics: &str) -> String {
     }
 }
 
+fn is_reject(target: &AckTarget) -> bool {
+    matches!(target, AckTarget::Reject(_))
+}
+
 fn is_response(target: &AckTarget) -> bool {
     matches!(target, AckTarget::Response(_))
+}
+
+/// True for refusals of a message for what it says. All others are the broker's state: it may take the
+/// same message a moment later, and until then the order is kept by a pause.
+fn is_of_content(reason: PubAckReason) -> bool {
+    matches!(
+        reason,
+        PubAckReason::PayloadFormatInvalid | PubAckReason::TopicNameInvalid
+    )
 }
 
 fn is_fence(target: &AckTarget) -> bool {

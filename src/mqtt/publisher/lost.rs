@@ -2,7 +2,7 @@
 //! may be why.
 
 use crate::mqtt::MqttSettings;
-use crate::mqtt::session::{io_error, reason};
+use crate::mqtt::reason::{io_error, reason};
 use rumqttc::v5::mqttbytes::v5::DisconnectReasonCode;
 use rumqttc::v5::{ConnectionError, StateError};
 use std::time::Duration;
@@ -93,7 +93,7 @@ fn is_unexplained(error: &ConnectionError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mqtt::session::before_connack;
+    use crate::mqtt::reason::before_connack;
     use rumqttc::v5::mqttbytes::Error as MqttError;
     use std::io::{Error, ErrorKind};
 

@@ -32,8 +32,9 @@ use self::lost::Lost;
 use self::retained_topics::{RetainedTopics, recovered};
 use super::link_age::FENCE_EVERY;
 use super::pictures::{Pictures, pictures};
+use super::reason::before_connack;
 use super::session::{
-    AckTarget, COMMANDS_MAX, REPLIES_WAITING, REQUESTS, SILENCE, Session, before_connack, options,
+    AckTarget, COMMANDS_MAX, REPLIES_WAITING, REQUESTS, SILENCE, Session, options,
 };
 use super::{MqttSettings, is_this_machine};
 use crate::base::backoff::Backoff;
@@ -518,11 +519,12 @@ impl Publisher {
         match message.target {
             AckTarget::Result(key) if is_accepted => {
                 self.wiring.store.acked(key, true);
-                self.delivery.on_result_accepted(key);
+                self.delivery.on_result_accepted(key, message.sent);
             }
             // A refused result is kept: the broker may take it later.
             AckTarget::Result(key) => {
-                self.delivery.on_result_refused(key, ack.reason);
+                self.delivery
+                    .on_result_refused(key, message.sent, ack.reason);
             }
             AckTarget::Outcome(number) if is_accepted => self.on_outcome_acked(number),
             AckTarget::Reject(number) => self.on_reject_acked(session, number, is_accepted),

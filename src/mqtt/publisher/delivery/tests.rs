@@ -35,7 +35,11 @@ fn session() -> Session {
 }
 
 fn on_its_way(target: AckTarget) -> Unacknowledged {
-    Unacknowledged { target, bytes: 883 }
+    Unacknowledged {
+        target,
+        bytes: 883,
+        sent: Instant::now(),
+    }
 }
 
 fn next(outbox: &Outbox) -> u64 {
@@ -53,7 +57,7 @@ fn a_broker_that_refuses_for_a_while_gets_every_result_in_order() {
         let (mut delivery, outbox, causes) = delivery(20);
         let session = session();
         for _ in 0..9 {
-            delivery.on_result_refused(next(&outbox), reason);
+            delivery.on_result_refused(next(&outbox), Instant::now(), reason);
             assert_eq!(delivery.window(&session), 0, "a pause");
             delivery.paused_until = None;
             assert_eq!(delivery.window(&session), 1, "a try");
@@ -62,7 +66,7 @@ fn a_broker_that_refuses_for_a_while_gets_every_result_in_order() {
         assert_eq!(outbox.count().waiting, 20);
         assert!(causes.all().1[0].contains("the broker refuses them"));
         let taken = next(&outbox);
-        delivery.on_result_accepted(taken);
+        delivery.on_result_accepted(taken, Instant::now());
         assert!(causes.all().1.is_empty());
         assert_eq!(delivery.window(&session), IN_FLIGHT);
         let left: Vec<u64> = std::iter::from_fn(|| outbox.next())
@@ -82,10 +86,10 @@ fn one_result_that_is_refused_alone_stands_aside_and_the_others_flow() {
     for _ in 0..12 {
         delivery.paused_until = None;
         match outbox.next().map(|entry| entry.key) {
-            Some(1) => delivery.on_result_refused(1, reason),
+            Some(1) => delivery.on_result_refused(1, Instant::now(), reason),
             Some(key) => {
                 taken.push(key);
-                delivery.on_result_accepted(key);
+                delivery.on_result_accepted(key, Instant::now());
             }
             None => break,
         }
@@ -107,21 +111,56 @@ fn results_that_are_refused_together_come_again_in_their_order() {
     let session = session();
     let keys = std::iter::repeat_with(|| next(&outbox));
     let sent: Vec<u64> = keys.take(12).collect();
-    delivery.on_result_accepted(1);
+    delivery.on_result_accepted(1, Instant::now());
     outbox.accept(1);
     for key in &sent[1..] {
-        delivery.on_result_refused(*key, PubAckReason::QuotaExceeded);
+        delivery.on_result_refused(*key, Instant::now(), PubAckReason::QuotaExceeded);
     }
 
     assert_eq!(delivery.window(&session), 0, "a pause");
     delivery.paused_until = None;
     assert_eq!(next(&outbox), 2);
-    delivery.on_result_accepted(2);
+    delivery.on_result_accepted(2, Instant::now());
     let left: Vec<u64> = std::iter::from_fn(|| outbox.next())
         .map(|entry| entry.key)
         .collect();
 
     assert!(left.iter().copied().eq(3..=20), "{left:?}");
+}
+
+#[test]
+fn an_acknowledgement_of_an_earlier_result_says_nothing_of_a_refused_one() {
+    let (mut delivery, outbox, _causes) = delivery(4);
+    let session = session();
+    let sent: Vec<Instant> = (0..2).map(|_| Instant::now()).collect();
+    assert_eq!((next(&outbox), next(&outbox)), (1, 2));
+    // The refusal of the second one overtakes the acknowledgement of the first.
+    delivery.on_result_refused(2, sent[1], PubAckReason::QuotaExceeded);
+    delivery.on_result_accepted(1, sent[0]);
+    outbox.accept(1);
+    delivery.paused_until = None;
+    assert_eq!(next(&outbox), 2, "it is tried again, and first");
+    delivery.on_result_refused(2, Instant::now(), PubAckReason::QuotaExceeded);
+    assert_eq!(
+        delivery.window(&session),
+        0,
+        "a pause, and not this one alone"
+    );
+    assert!(delivery.alone.is_none());
+}
+
+#[test]
+fn a_refusal_that_may_pass_keeps_the_order() {
+    let (mut delivery, outbox, _causes) = delivery(3);
+    let session = session();
+    assert_eq!(next(&outbox), 1);
+    delivery.on_result_accepted(1, Instant::now());
+    outbox.accept(1);
+    assert_eq!(next(&outbox), 2);
+    delivery.on_result_refused(2, Instant::now(), PubAckReason::QuotaExceeded);
+    assert_eq!(delivery.window(&session), 0, "nothing overtakes it");
+    delivery.paused_until = None;
+    assert_eq!(next(&outbox), 2);
 }
 
 /// Each second one is refused for what it says, whatever else happens.
@@ -134,11 +173,15 @@ fn any_number_of_results_that_are_refused_alone_hold_no_other_up() {
     while let Some(entry) = outbox.next() {
         assert_eq!(delivery.window(&session), IN_FLIGHT, "never a pause");
         if entry.key.is_multiple_of(2) {
-            delivery.on_result_refused(entry.key, PubAckReason::PayloadFormatInvalid);
+            delivery.on_result_refused(
+                entry.key,
+                Instant::now(),
+                PubAckReason::PayloadFormatInvalid,
+            );
         } else {
             taken.push(entry.key);
             outbox.accept(entry.key);
-            delivery.on_result_accepted(entry.key);
+            delivery.on_result_accepted(entry.key, Instant::now());
         }
     }
 
@@ -179,7 +222,7 @@ fn accept(delivery: &mut Delivery, outbox: &Outbox, session: &mut Session, key: 
         .retain(|_, message| message.target != AckTarget::Result(key));
 
     delivery.on_message(&AckTarget::Result(key), PubAckReason::Success);
-    delivery.on_result_accepted(key);
+    delivery.on_result_accepted(key, Instant::now());
     outbox.accept(key);
 }
 
@@ -234,7 +277,7 @@ fn a_result_that_was_aside_ends_a_connection_by_itself_and_no_other_is_suspected
     // Refused instead, it waits longer, and nothing is paused for it.
     let (session, _) = connection(&mut delivery, &outbox, 0);
     outbox.next_aside(LinkLoad::Ending).expect("it is aside");
-    delivery.on_result_refused(1, PubAckReason::PayloadFormatInvalid);
+    delivery.on_result_refused(1, Instant::now(), PubAckReason::PayloadFormatInvalid);
     assert_eq!(delivery.window(&session), IN_FLIGHT);
     assert_eq!(waits(&outbox), (1, 6));
 }
@@ -299,7 +342,7 @@ fn a_message_that_ends_two_connections_is_left_out_and_told() {
 
     let mut session = session();
     delivery.begin(&mut session);
-    assert_eq!(session.muted, ["plant/box/birth"]);
+    assert_eq!(session.muted, [birth]);
     delivery.look(&mut session);
     assert!(causes.all().1[0].contains("plant/box/birth ended connections"));
 }
@@ -336,7 +379,7 @@ fn a_message_that_is_refused_just_before_a_cut_is_suspected_and_not_the_next_one
     assert_eq!(outbox.count().aside, 0);
     let mut session = session();
     delivery.begin(&mut session);
-    assert_eq!(session.muted, ["plant/box/birth"]);
+    assert_eq!(session.muted, [birth]);
 }
 
 #[test]
@@ -368,5 +411,42 @@ fn only_a_rule_is_mended_by_a_rule() {
     ] {
         let words = way_out(reason, "plant/box");
         assert!(!words.contains("access rules"), "{words}");
+    }
+}
+
+#[test]
+fn outcomes_and_rejects_that_end_two_connections_are_left_out_told_and_tried_again() {
+    let outcome: fn(u64) -> AckTarget = AckTarget::Outcome;
+    let reject: fn(u64) -> AckTarget = AckTarget::Reject;
+    for (on_their_way, kind, name) in [
+        ([3, 3], outcome, "the second answer to a command"),
+        ([4, 7], reject, "plant/box/reject"),
+    ] {
+        let (mut delivery, _outbox, causes) = delivery(0);
+        for number in on_their_way {
+            let mut session = session();
+            delivery.begin(&mut session);
+            session.in_flight.insert(1, on_its_way(kind(number)));
+            delivery.on_cut(&session, "without a word");
+        }
+
+        let mut session = session();
+        delivery.begin(&mut session);
+        assert_eq!(session.muted, [kind(on_their_way[0]).kind()]);
+        delivery.look(&mut session);
+        let told = causes.all().1.concat();
+        assert!(
+            told.contains(&format!("{name} ended connections")),
+            "{told}"
+        );
+        assert!(!delivery.tells_again());
+        for until in delivery.muted.values_mut() {
+            *until = Instant::now();
+        }
+
+        delivery.look(&mut session);
+        assert!(session.muted.is_empty() && causes.all().1.is_empty());
+        assert!(delivery.tells_again(), "once");
+        assert!(!delivery.tells_again());
     }
 }

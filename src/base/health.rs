@@ -86,6 +86,11 @@ impl Diagnostics {
         self.map().remove(source);
     }
 
+    /// Removes the faults of all sources that fit.
+    pub fn clear_all(&self, fits: impl Fn(&str) -> bool) {
+        self.map().retain(|source, _| !fits(source));
+    }
+
     /// The worst health, and all faults as `source: detail`, ordered by source.
     pub fn all(&self) -> (Health, Vec<String>) {
         let map = self.map();

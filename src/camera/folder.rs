@@ -76,12 +76,14 @@ impl FolderSource {
 
         self.last_size = (picture.width(), picture.height());
         let name = path.file_name();
+        let arrived = Instant::now();
         Frame {
             camera: self.camera.clone(),
             picture: Arc::new(picture),
             captured_at: Timestamp::now(),
             captured_by: CapturedBy::Arrival,
-            arrived: Instant::now(),
+            captured: arrived,
+            arrived,
             damage,
             decode: Some(started.elapsed()),
             clock_offset: None,

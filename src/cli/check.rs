@@ -22,6 +22,7 @@ use crate::recipe::prepare::{PrepareMode, RecipePreparer};
 use crate::recipe::spec::Threshold;
 use crate::recipe::threshold;
 use crate::recipe::threshold::of_region;
+use crate::trigger::Trigger;
 use clap::Args;
 use crossbeam::channel::{Sender, bounded};
 use jiff::SignedDuration;
@@ -322,13 +323,14 @@ impl Told {
             }
         }
 
-        // What follows looks at the last picture, which needs a recipe.
+        let width = last.picture.width();
+        let height = last.picture.height();
+        self.presence_beyond(&camera, &config.trigger, width, height)?;
         self.automatics(&camera, probe.automatics.as_ref())?;
+        // What follows looks at the last picture, which needs a recipe.
         let Some(sight) = sight else { return Ok(()) };
 
         // A crop beyond the picture ends the look: nothing of the region could be judged.
-        let width = last.picture.width();
-        let height = last.picture.height();
         if self.crops_beyond(&camera, sight, width, height)? {
             return Ok(());
         }
@@ -390,6 +392,27 @@ impl Told {
                 on.join(", ")
             )),
             Some(Automatics::On(_)) | None => Ok(()),
+        }
+    }
+
+    /// Tells an area of a `presence` trigger that is beyond a picture of this size.
+    fn presence_beyond(
+        &mut self,
+        camera: &str,
+        trigger: &Trigger,
+        width: usize,
+        height: usize,
+    ) -> Result<(), Failure> {
+        let Trigger::Presence(settings) = trigger else {
+            return Ok(());
+        };
+
+        match settings.area_in(width, height) {
+            Ok(_) => Ok(()),
+            Err(words) => self.fault(
+                Exit::Config,
+                format!("{camera}: {words}; no part would come"),
+            ),
         }
     }
 

@@ -27,6 +27,8 @@ pub enum Outcome {
 pub struct Tally {
     captured: AtomicU64,
     outcomes: [AtomicU64; 5],
+    /// Length of a web that no frame showed, in millimetres.
+    unseen_mm: AtomicU64,
 }
 
 /// [`Tally`] at one moment.
@@ -55,6 +57,16 @@ impl Tally {
         Ticket {
             tally: Some(self.clone()),
         }
+    }
+
+    /// Enters the whole length of a web that no frame showed so far, in millimetres.
+    pub fn set_unseen_mm(&self, length: u64) {
+        self.unseen_mm.store(length, Ordering::Relaxed);
+    }
+
+    /// Length of a web that no frame showed so far, in millimetres.
+    pub fn unseen_mm(&self) -> u64 {
+        self.unseen_mm.load(Ordering::Relaxed)
     }
 
     /// The counters now.

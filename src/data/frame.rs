@@ -28,6 +28,8 @@ pub struct Frame {
     pub captured_at: Timestamp,
     /// Clock of `captured_at`.
     pub captured_by: CapturedBy,
+    /// Monotonic clock at the capture: a trigger finds its frame by it, because nothing sets that clock.
+    pub captured: Instant,
     /// Monotonic clock when the frame arrived: latencies and deadlines count from here.
     pub arrived: Instant,
     /// Cause why the picture lacks data, in words. `None` for a whole picture.
@@ -52,6 +54,7 @@ pub(crate) mod tests {
             picture: Arc::new(Picture::new(1, 1, vec![0; 3]).expect("three bytes")),
             captured_at: Timestamp::UNIX_EPOCH,
             captured_by: CapturedBy::Arrival,
+            captured: Instant::now(),
             arrived: Instant::now(),
             damage: None,
             decode: None,

@@ -29,6 +29,13 @@ pub struct PartRequest {
     pub challenge: Option<Arc<str>>,
 }
 
+impl PartRequest {
+    /// The moment at which the part becomes undecided without a verdict.
+    pub fn due(&self) -> Instant {
+        self.since + self.timing.deadline
+    }
+}
+
 /// A camera's part in time and place: deadline of the verdict, and the way to the gate.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct PartTiming {
@@ -143,7 +150,7 @@ impl Part {
 
     /// The moment at which a part without a verdict becomes undecided.
     pub fn due(&self) -> Instant {
-        self.request.since + self.request.timing.deadline
+        self.request.due()
     }
 
     /// Enters that the part has a frame now.

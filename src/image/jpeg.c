@@ -59,6 +59,8 @@ struct report {
   uint64_t at;
   /* True if rows were written: all of them, some perhaps concealed. */
   uint32_t has_picture;
+  /* Rows that were written, from the top. */
+  uint32_t rows;
   /* libjpeg's words for a refusal or for damage. */
   char words[JMSG_LENGTH_MAX];
 };
@@ -300,6 +302,7 @@ void winspect_jpeg_decode(const uint8_t *bytes, size_t length, uint8_t *rgb, str
         rows[i] = rgb + stride * (jpeg->output_scanline + (size_t)i);
       JDIMENSION left = jpeg->output_height - jpeg->output_scanline;
       jpeg_read_scanlines(jpeg, rows, left < 4 ? left : 4);
+      report->rows = jpeg->output_scanline;
     }
 
     if (jpeg->buffered_image)

@@ -143,11 +143,18 @@ pub fn decode(bytes: &[u8], memory: Vec<u8>) -> Result<JpegPicture, JpegError> {
         return Err(JpegError::Damaged(damage));
     }
 
-    // Zeros rather than what was in the memory: after a fatal error the rows below stay as they are.
+    // Fresh memory is zero already. Old memory is not cleared, since every row is written; after a fatal
+    // error the rows below are cleared, so that they do not show another picture.
+    let stride = 3 * width as usize;
+    let size = stride * height as usize;
     let mut rgb = memory;
-    rgb.clear();
-    rgb.resize(3 * width as usize * height as usize, 0);
+    if rgb.capacity() < size {
+        rgb = vec![0; size];
+    }
+
+    rgb.resize(size, 0);
     let report = Report::of_decoding(bytes, &mut rgb);
+    rgb[stride * report.rows as usize..].fill(0);
 
     // Refusals that come late: the header does not say which coding the scans have.
     report.refused()?;
@@ -179,6 +186,7 @@ struct Report {
     row: u32,
     at: u64,
     has_picture: u32,
+    rows: u32,
     words: [u8; WORDS],
 }
 
@@ -198,6 +206,7 @@ impl Report {
             row: 0,
             at: 0,
             has_picture: 0,
+            rows: 0,
             words: [0; WORDS],
         }
     }
@@ -494,9 +503,16 @@ mod tests {
     #[test]
     fn memory_that_held_another_picture_does_not_show_it() {
         let (whole, scan) = textured();
+        let expected = decode(&whole, Vec::new()).expect("a picture").picture;
+        for length in [10, 3 * 160 * 128, 999_999] {
+            let decoded = decode(&whole, vec![200; length]).expect("a picture");
+            assert!(decoded.picture == expected, "{length}");
+        }
+
         let cut = [&whole[..scan], &[0xFF, 0xD9]].concat();
-        let decoded = decode(&cut, vec![200; 10]).expect("a header");
+        let decoded = decode(&cut, vec![200; 999_999]).expect("a header");
         assert_eq!(decoded.picture.rgb().len(), 3 * 160 * 128);
         assert!(decoded.damage.is_some());
+        assert!(!decoded.picture.rgb().contains(&200));
     }
 }

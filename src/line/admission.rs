@@ -9,14 +9,16 @@ use crate::data::picture::Picture;
 use crate::data::queued_frame::QueuedFrame;
 use crate::data::report::Report;
 use crate::data::verdict::Reason;
-use crate::line::control::LineControl;
+use crate::line::control::{LineControl, WEB_OF};
 use crate::line::events::Events;
 use crate::line::queue::FrameSender;
-use crate::line::shared::{CameraStates, NewestFrames, Shared};
+use crate::line::shared::{AREA_OF, CameraStates, NewestFrames, Shared};
 use crate::line::views::ViewJoiner;
 use crate::protocol::event::Event;
 use crate::store::Store;
-use crate::trigger::{Odometer, Presence, Ring, RingMatches, Stretches, Trigger};
+use crate::trigger::{
+    ClockLook, Odometer, OwnClock, Presence, Ring, RingMatches, Stretch, Stretches, Trigger,
+};
 use jiff::Timestamp;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -89,6 +91,8 @@ pub struct Admission {
     newest: Mutex<Option<Arc<Picture>>>,
     /// Times of all cameras' newest frames.
     newest_frames: NewestFrames,
+    own_clock: Arc<OwnClock>,
+    diagnostics: Diagnostics,
 }
 
 /// The trigger's memory of earlier frames.
@@ -146,6 +150,8 @@ impl Admission {
             trigger: Mutex::new(TriggerState::new(trigger)),
             newest: Mutex::default(),
             newest_frames: shared.newest_frames.clone(),
+            own_clock: shared.own_clock.clone(),
+            diagnostics: shared.diagnostics.clone(),
             parts,
         }
     }
@@ -171,7 +177,18 @@ impl Admission {
         let is_paused = self.parts.control.is_paused();
         match &mut *trigger {
             // A command that came before the pause still needs its frame.
-            TriggerState::Command(ring) => self.queue_matches(ring.put(frame, ticket, now)),
+            TriggerState::Command(ring) => {
+                let look = self.own_clock.look();
+                self.queue_matches(ring.put(frame, ticket, &look), &look);
+            }
+            // The web moves on in a pause, and is not meant to be seen.
+            TriggerState::Distance {
+                stretches,
+                odometer,
+            } if is_paused => {
+                odometer.pass(frame.captured, *stretches);
+                ticket.settle(Outcome::Skipped);
+            }
             // Every other trigger makes parts of its own accord, and a paused line makes none.
             _ if is_paused => ticket.settle(Outcome::Skipped),
             TriggerState::Continuous => self.offer(frame, ticket),
@@ -185,24 +202,69 @@ impl Admission {
                 stretches,
                 odometer,
             } => {
-                let position = odometer.next(frame.captured_at, *stretches);
-                self.admit_if(position.is_some(), frame, ticket, position);
+                let stretch = odometer.next(frame.captured, *stretches);
+                let total = odometer.unseen_mm(*stretches);
+                self.admit_stretch(stretch, total, frame, ticket);
             }
             TriggerState::Presence { presence, is_told } => {
-                match presence.on_frame(frame, ticket, now) {
-                    Ok(None) => {}
-                    Ok(Some(held)) => self.admit(held.frame, held.ticket, None),
-                    // An area beyond the camera's pictures lets no part come; that is logged once,
-                    // not with each frame.
-                    Err(why) if !*is_told => {
-                        *is_told = true;
-                        let camera = &self.camera;
-                        tracing::error!("camera {camera}: {why}; no part will come. Correct it");
-                    }
-                    Err(_) => {}
+                let found = presence.on_frame(frame, ticket, now);
+                self.tell_area(found.as_ref().err(), is_told);
+                if let Ok(Some(held)) = found {
+                    self.admit(held.frame, held.ticket, None);
                 }
             }
         }
+    }
+
+    /// Tells when an area is beyond the camera's pictures, so that no part comes, and when it no longer
+    /// is: not with each frame.
+    fn tell_area(&self, problem: Option<&String>, is_told: &mut bool) {
+        if problem.is_some() == *is_told {
+            return;
+        }
+
+        *is_told = problem.is_some();
+        let camera = &self.camera;
+        let source = format!("{AREA_OF}{camera}");
+        let Some(why) = problem else {
+            return self.diagnostics.clear(&source);
+        };
+
+        tracing::error!("camera {camera}: {why}; no part will come. Correct it");
+        let words = format!("{why}, and no part comes");
+        self.diagnostics.set(source, Health::Failure, words);
+    }
+
+    /// Admits the frame of a web's next stretch; `total` is the length so far that no frame showed.
+    fn admit_stretch(&self, stretch: Option<Stretch>, total: f64, frame: Frame, ticket: Ticket) {
+        if let Some(stretch) = stretch.filter(|stretch| stretch.unseen_mm > 0.0) {
+            self.tell_unseen(stretch, total);
+        }
+
+        let position = stretch.map(|stretch| stretch.position_mm);
+        self.admit_if(position.is_some(), frame, ticket, position);
+    }
+
+    /// Tells that a piece of web went by unseen; `total` is the length of all of them in millimetres.
+    fn tell_unseen(&self, stretch: Stretch, total: f64) {
+        self.tally.set_unseen_mm(total.round() as u64);
+        let camera = &self.camera;
+        let source = format!("{WEB_OF}{camera}");
+        let Stretch {
+            position_mm,
+            unseen_mm,
+        } = stretch;
+
+        let words = format!(
+            "{total:.0} mm went by that no frame shows, the last {unseen_mm:.0} mm before position {position_mm:.0} mm; \
+             see the camera's rate and stretch_mm; `reset` confirms it"
+        );
+
+        if !self.diagnostics.any(|known| known == source) {
+            tracing::error!("camera {camera}: {words}");
+        }
+
+        self.diagnostics.set(source, Health::OffSpec, words);
     }
 
     /// Keeps the newest picture for snapshots, and its time for triggers without a frame.
@@ -265,21 +327,27 @@ impl Admission {
         });
     }
 
-    /// Takes the parts of a command's trigger. A camera with another trigger ignores them.
-    pub fn on_trigger(&self, parts: Vec<Part>, at: Timestamp) {
+    /// Takes the parts of a command's trigger, which were there `at` that moment. A camera with another
+    /// trigger ignores them.
+    pub fn on_trigger(&self, parts: Vec<Part>, at: Instant) {
         parts
             .iter()
             .for_each(|part| part.times.reach(PartStage::Asked));
 
         if let TriggerState::Command(ring) = &mut *self.trigger() {
-            self.queue_matches(ring.ask(parts, at, Instant::now()));
+            let look = self.own_clock.look();
+            self.queue_matches(ring.ask(parts, at, &look), &look);
         }
     }
 
     /// Queues the frames that were found for parts; parts without a frame are undecided.
-    fn queue_matches(&self, found: RingMatches) {
-        for frame in found.waiting {
-            self.queue(frame);
+    fn queue_matches(&self, found: RingMatches, look: &ClockLook) {
+        for mut queued in found.waiting {
+            // A frame that came before our clock was set tells its time by the clock as it is now, as
+            // its trigger does.
+            let frame = &mut queued.frame;
+            frame.captured_at = look.reading.restamped(frame.captured_at, frame.captured);
+            self.queue(queued);
         }
 
         // A part whose time has left the ring's window gets no frame any more. Its result is made
@@ -416,7 +484,6 @@ mod tests {
     use crate::protocol::birth::Identity;
     use crate::store::{StoreSettings, Sync};
     use crate::trigger::RingSettings;
-    use jiff::SignedDuration;
     use std::collections::BTreeMap;
     use std::time::Duration;
 
@@ -468,11 +535,11 @@ mod tests {
 
         let (_frames, mut queue) = frame_queue(&[Overflow::Refuse { capacity: 1 }]);
         let admission = Admission::new(&shared, parts, &ring, queue.remove(0));
-        let at = |seconds| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds);
+        let start = Instant::now();
         let part = Part::new(1, "01A".into(), 1, ask("station", Duration::from_secs(60)));
-        admission.on_trigger(vec![part.clone()], at(1));
+        admission.on_trigger(vec![part.clone()], start);
         admission.on_frame(Frame {
-            captured_at: at(2),
+            captured: start + Duration::from_secs(1),
             ..frame("top")
         });
 

@@ -8,6 +8,7 @@ use crate::base::systemd::{HEARTBEAT, Heartbeat};
 use crate::line::control::LineControl;
 use crate::line::events::Events;
 use crate::line::opening::SELECTED_RECIPE;
+use crate::line::outcomes::Outcomes;
 use crate::line::selection::Selection;
 use crate::line::shared::Shared;
 use crate::protocol::answer::{Answer, AnswerStatus};
@@ -20,6 +21,7 @@ use crate::store::Store;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 /// A recipe that was asked for by a command.
 pub struct RecipeRequest {
@@ -51,6 +53,8 @@ pub struct Changeover {
     events: Events,
     /// The identity that `birth` tells.
     identity: Arc<Mutex<Identity>>,
+    /// Outcomes of this run's commands.
+    outcomes: Outcomes,
     /// Store that keeps the choice.
     store: Store,
     /// Thresholds of the line.
@@ -85,6 +89,7 @@ impl Changeover {
             preparer,
             swap: ends.swaps,
             events: ends.events,
+            outcomes: shared.outcomes.clone(),
             identity: shared.identity.clone(),
             store: shared.store.clone(),
             control: shared.control.clone(),
@@ -140,7 +145,9 @@ impl Changeover {
             kept: Some(selection.key),
         };
 
-        self.events.tell(Event::Outcome(Arc::new(outcome)));
+        let outcome = Arc::new(outcome);
+        self.outcomes.end(&outcome, Instant::now());
+        self.events.tell(Event::Outcome(outcome));
     }
 
     fn change(&mut self, wanted: RecipeRequest, stop: &Stop, pulse: &Heartbeat) {

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Diagnostics source of a region without a threshold.
-const THRESHOLD: &str = "threshold";
+pub const THRESHOLD: &str = "threshold";
 /// Diagnostics source of a pause.
 const PAUSED: &str = "paused";
 /// Diagnostics source of a challenge that is under way.
@@ -28,6 +28,8 @@ const OVERDUE: &str = "challenge overdue";
 const PROOF: &str = "self-test pictures";
 /// Diagnostics source of an id that came with two commands.
 pub const COMMAND_IDS: &str = "command ids";
+/// Beginning of the diagnostics sources of webs that went by unseen; `reset` confirms them.
+pub const WEB_OF: &str = "web of ";
 /// Key under which the store keeps that a challenge was missed; empty once one is met, or after a
 /// reset.
 const MISSED_KEY: &str = "challenge_missed";
@@ -357,8 +359,8 @@ impl LineControl {
     }
 
     /// Ends what an operator has seen: a challenge that is under way or was missed, and the notices of a
-    /// broken store, of results that were given up, of a gate that was not told, and of an id that came
-    /// with two commands.
+    /// broken store, of results that were given up, of a gate that was not told, of an id that came with
+    /// two commands, and of a web that went by unseen.
     pub fn reset(&self) {
         let mut state = self.state();
         state.cut("reset by a command");
@@ -368,6 +370,9 @@ impl LineControl {
         for source in [UNDER_WAY, MISSED, MOVED_ASIDE, GIVEN_UP, GATE, COMMAND_IDS] {
             self.diagnostics.clear(source);
         }
+
+        self.diagnostics
+            .clear_all(|source| source.starts_with(WEB_OF));
     }
 
     /// Ends a challenge that is under way: the line stops, and no more parts come.

@@ -1,7 +1,6 @@
 //! The time that a trigger says of its part: near enough to our clock, or refused.
 
 use jiff::{SignedDuration, Timestamp};
-use std::time::Duration;
 
 /// Limit of how far a part's time may be ahead of our clock.
 const AHEAD_MAX: SignedDuration = SignedDuration::from_secs(1);
@@ -27,14 +26,6 @@ pub fn check_time(at: Timestamp, now: Timestamp) -> Result<(), String> {
     }
 
     Ok(())
-}
-
-/// Returns the time that was `by` before `now`.
-pub fn earlier(now: Timestamp, by: Duration) -> Timestamp {
-    SignedDuration::try_from(by)
-        .ok()
-        .and_then(|by| now.checked_sub(by).ok())
-        .unwrap_or(now)
 }
 
 #[cfg(test)]

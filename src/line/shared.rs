@@ -6,15 +6,17 @@ use crate::camera::{CameraState, CameraStatus};
 use crate::control::messages::{LineCamera, LineStatus};
 use crate::data::counters::Tally;
 use crate::data::result::whole_ms;
-use crate::line::control::LineControl;
+use crate::line::control::{LineControl, THRESHOLD};
 use crate::line::opening::Opening;
+use crate::line::outcomes::Outcomes;
 use crate::line::views::ViewJoiner;
 use crate::protocol::birth::Identity;
-use crate::protocol::condition::COMMANDS;
+use crate::protocol::condition::{COMMANDS, FENCES, RESULTS};
 use crate::protocol::event::ListenerState;
 use crate::protocol::metrics::{CameraMetrics, Metrics};
 use crate::recipe::active::RecipePolicy;
 use crate::store::{Outbox, Store};
+use crate::trigger::OwnClock;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +25,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub const ENGINE: &str = "engine";
 /// Beginning of the diagnostics sources of cameras whose pictures are bad.
 pub const PICTURES_OF: &str = "pictures of ";
+/// Beginning of the diagnostics sources of areas that are beyond their cameras' pictures.
+pub const AREA_OF: &str = "presence of ";
 /// Cause of a health that a hanging commit gives.
 const HANGING_COMMIT: &str =
     "store: the disk has not taken a commit for more than a second; results leave from memory";
@@ -54,6 +58,10 @@ pub struct Shared {
     pub camera_states: CameraStates,
     /// Times of the cameras' newest frames.
     pub newest_frames: NewestFrames,
+    /// Outcomes of this run's commands.
+    pub outcomes: Outcomes,
+    /// This machine's clock, watched for steps.
+    pub own_clock: Arc<OwnClock>,
     /// The publisher as a listener of events: how many heat maps found no room.
     pub publisher: Arc<ListenerState>,
 }
@@ -81,6 +89,8 @@ impl Shared {
             tallies: Arc::new(tallies.collect()),
             camera_states: CameraStates::default(),
             newest_frames: NewestFrames::default(),
+            outcomes: Outcomes::default(),
+            own_clock: Arc::default(),
             publisher: Arc::default(),
         }
     }
@@ -191,6 +201,7 @@ impl LineView {
             let camera = CameraMetrics {
                 frames: tally.count(),
                 clock_offset_ms: clock_offset.map(whole_ms),
+                unseen_mm: tally.unseen_mm(),
             };
 
             cameras.insert(name.clone(), camera);
@@ -248,9 +259,12 @@ impl LineView {
     }
 }
 
-/// True for a fault under which a part that came now would not be judged, or not be heard of.
+/// True for a fault under which a part that came now would not be judged, or not be heard of. Others
+/// say that a verdict may be wrong (a missed challenge), or that things were lost before.
 fn keeps_from_judging(source: &str) -> bool {
-    source == ENGINE || source == COMMANDS || source.starts_with(PICTURES_OF)
+    let of_camera = [PICTURES_OF, AREA_OF];
+    [ENGINE, THRESHOLD, COMMANDS, FENCES, RESULTS].contains(&source)
+        || of_camera.iter().any(|begin| source.starts_with(begin))
 }
 
 fn is_dead(state: CameraState) -> bool {

@@ -197,6 +197,8 @@ pub(super) struct Session {
     /// True while each message goes alone: one of them ended the connection before, and it is to be
     /// found out which.
     pub(super) is_careful: bool,
+    /// A result on its way that was put aside before: if the connection ends, it is why.
+    pub(super) trial: Option<u64>,
     /// Messages that ended connections, and are left out.
     pub(super) muted: Vec<AckTarget>,
     /// Commands whose response topics get an answer.
@@ -248,6 +250,7 @@ impl Session {
             best_effort: 0,
             held: VecDeque::new(),
             is_careful: false,
+            trial: None,
             muted: vec![],
             answered: Answered::All,
             acks: 0,

@@ -12,6 +12,12 @@ pub const GATE: &str = "gate";
 /// Diagnostics source of a subscription that the broker refuses.
 pub const COMMANDS: &str = "commands";
 
+/// Diagnostics source of fences that do not come back: triggers without `at` are not judged.
+pub const FENCES: &str = "fences";
+
+/// Diagnostics source of results that the broker refuses.
+pub const RESULTS: &str = "results";
+
 #[derive(Serialize)]
 struct Beat {
     beat: u64,

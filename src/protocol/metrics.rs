@@ -28,6 +28,8 @@ pub struct CameraMetrics {
     /// Distance of the camera's clock from ours, positive where it is ahead. `None` where the camera
     /// has no clock of its own.
     pub clock_offset_ms: Option<i64>,
+    /// Length of a web (`trigger = "distance"`) that no frame showed, in millimetres.
+    pub unseen_mm: u64,
 }
 
 #[derive(Serialize)]

@@ -26,6 +26,8 @@ pub(super) const LEAVING_MAX: usize = LIVE_MAX;
 pub(super) const ASIDE_FIRST: Duration = Duration::from_secs(30);
 /// Longest such wait.
 pub(super) const ASIDE_LONGEST: Duration = Duration::from_secs(3600);
+/// Time for which such a try waits for a link on which nothing else is on its way.
+pub(super) const ASIDE_PATIENCE: Duration = Duration::from_secs(10);
 /// Doublings after which the wait is the longest.
 pub(super) const ASIDE_DOUBLED: u32 = 7;
 

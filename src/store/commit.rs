@@ -11,10 +11,11 @@ use super::bounds::{
     ACKS_MAX, BATCH_OPS, HANG_MIN, LOG_PAGES_MAX, LOG_QUIET_PAGES, PENDING, PENDING_MAX,
     REOPEN_MOST, RETRY, SLOW_COMMIT, WELL_AGAIN,
 };
+#[cfg(test)]
 use super::database::Database;
-use super::disk::{Disk, DiskJob};
+use super::disk::{Disk, DiskJob, Done, JobKind};
 use super::error::{DatabaseError, Incident, is_broken};
-use super::outbox::Outbox;
+use super::outbox::{Outbox, OutboxEntry};
 use super::pending::compact;
 use super::recovery::{MOVED_ASIDE, OpenStore, cannot_write};
 use super::row::{Page, Write};
@@ -35,8 +36,6 @@ const REMOVED: &str = "store file";
 /// The file, and what is not in it yet.
 pub(super) struct CommitQueue {
     disk: Disk,
-    /// True while the job of the disk is a transaction of [`CommitQueue::commit`].
-    is_committing: bool,
     file: PathBuf,
     sync: Sync,
     run_id: Arc<str>,
@@ -59,6 +58,8 @@ pub(super) struct CommitQueue {
     causes: Diagnostics,
     /// Time of the last look at the file's path.
     looked: Instant,
+    /// True if the last search for old rows left some.
+    has_old_rows: bool,
 }
 
 impl CommitQueue {
@@ -67,7 +68,6 @@ impl CommitQueue {
         let is_begun = opened.is_begun;
         let mut queue = CommitQueue {
             disk: Disk::new(opened.database),
-            is_committing: false,
             file: opened.settings.file,
             sync: opened.settings.sync,
             run_id: opened.run_id,
@@ -82,6 +82,7 @@ impl CommitQueue {
             outbox: opened.outbox,
             causes: opened.causes,
             looked: Instant::now(),
+            has_old_rows: false,
         };
 
         if let Some(incident) = opened.incident {
@@ -130,6 +131,7 @@ impl CommitQueue {
         self.failed = self.failed.and_then(|failed| failed.checked_sub(RETRY));
     }
 
+    #[cfg(test)]
     pub(super) fn database(&mut self) -> &mut Database {
         self.disk.database()
     }
@@ -142,12 +144,15 @@ impl CommitQueue {
         }
 
         self.looked = Instant::now();
-        if !self.disk.database().is_gone(&self.file) {
-            return;
-        }
+        let file = self.file.clone();
+        let sync = self.sync;
+        self.try_job(DiskJob::LookAfter { file, sync });
+    }
 
+    /// Tells of a file that was removed, and of its return.
+    fn tell_removed(&self, put_back: Result<(), DatabaseError>) {
         let file = self.file.display().to_string();
-        match self.disk.database().put_back(&self.file, self.sync) {
+        match put_back {
             Ok(()) => {
                 tracing::error!(
                     "the store {file} was removed or replaced while winspect ran; it was written \
@@ -175,7 +180,10 @@ impl CommitQueue {
         self.entering = entering;
         let until = patience.map(|patience| Instant::now() + patience);
         let is_idle = !self.is_hanging() || self.ends_job(left(until));
-        let is_written = is_idle && self.is_due() && self.begin() && self.write_all(until);
+        let is_written = is_idle
+            && (self.has_nothing_left()
+                || self.is_due() && self.begin(until) && self.write_all(until));
+
         self.entering = 0;
         is_written
     }
@@ -191,29 +199,46 @@ impl CommitQueue {
             return false;
         };
 
-        let took = self.outbox.commit_ends();
+        let took = self.outbox.commit_ends(done.kind == JobKind::Commit);
         self.tell_slow(took);
-        if !std::mem::take(&mut self.is_committing) {
-            if let Err(error) = done.outcome {
+        match done.outcome {
+            Ok(what) => {
+                self.take(what);
+                true
+            }
+            Err(error) if done.kind == JobKind::Upkeep => {
                 // A commit fails once it matters.
                 tracing::debug!("old rows or the log of the store stay: {error}");
+                true
             }
+            Err(error) => {
+                // What is not written goes back to its place, before what came meanwhile.
+                for write in done.writes.into_iter().rev() {
+                    self.pending.push_front(write);
+                }
 
-            return true;
+                self.fail(&error);
+                false
+            }
         }
+    }
 
-        let Err(error) = done.outcome else {
-            self.mended();
-            return true;
-        };
-
-        // What is not written goes back to its place, before what came meanwhile.
-        for write in done.writes.into_iter().rev() {
-            self.pending.push_front(write);
+    /// Takes what a job brought.
+    fn take(&mut self, what: Done) {
+        match what {
+            Done::Written => self.mended(),
+            Done::Begun(waiting) => {
+                self.outbox.queues().waits_from_before(waiting);
+                self.is_begun = true;
+            }
+            Done::Page(after, page) => self.take_page(after, page),
+            Done::GaveUp(count) => self.outbox.queues().lost_in_file(count),
+            Done::PutBack(put_back) => self.tell_removed(put_back),
+            Done::Another(Ok(incident)) => self.take_over(incident),
+            Done::Another(Err(error)) => tracing::debug!("the store is still not there: {error}"),
+            Done::Tidied(has_more) => self.has_old_rows = has_more,
+            Done::There | Done::LogTaken => {}
         }
-
-        self.fail(&error);
-        false
     }
 
     /// Tells the line's health of a disk that is slow, and when it is well again: results leave after
@@ -237,6 +262,16 @@ impl CommitQueue {
         }
     }
 
+    /// True when an earlier round has written everything.
+    fn has_nothing_left(&self) -> bool {
+        let is_written = self.failed.is_none() && self.is_begun && self.pending.is_empty();
+        if is_written {
+            self.outbox.queues().acked.clear();
+        }
+
+        is_written
+    }
+
     fn is_due(&self) -> bool {
         match self.failed {
             Some(failed) => failed.elapsed() >= RETRY,
@@ -245,22 +280,14 @@ impl CommitQueue {
     }
 
     /// Marks what earlier runs left as waiting, once.
-    fn begin(&mut self) -> bool {
+    fn begin(&mut self, until: Option<Instant>) -> bool {
         if self.is_begun {
             return true;
         }
 
-        match self.disk.database().begin_run(self.first_key) {
-            Ok(waiting) => {
-                self.outbox.queues().waits_from_before(waiting);
-                self.is_begun = true;
-                true
-            }
-            Err(error) => {
-                self.fail(&error);
-                false
-            }
-        }
+        let first_key = self.first_key;
+        self.begin_job(DiskJob::BeginRun { first_key });
+        self.ends_job(left(until))
     }
 
     /// Writes batch by batch until `until`; without it as long as it takes.
@@ -275,7 +302,6 @@ impl CommitQueue {
 
             let writes = self.pending.drain(..count).collect();
             let run_id = self.run_id.clone();
-            self.is_committing = true;
             self.begin_job(DiskJob::Write { run_id, writes });
             if !self.ends_job(left(until)) {
                 return false;
@@ -294,6 +320,12 @@ impl CommitQueue {
         self.disk.begin(job);
     }
 
+    /// Does work for which no result waits: in a moment as a rule, else while others go on.
+    fn try_job(&mut self, job: DiskJob) {
+        self.begin_job(job);
+        self.ends_job(Some(HANG_MIN));
+    }
+
     fn mended(&mut self) {
         if self.failed.take().is_some() {
             tracing::info!("the store writes again");
@@ -309,10 +341,11 @@ impl CommitQueue {
 
         self.failed = Some(Instant::now());
         if is_broken(error) || (self.disk.database().is_left() && self.reopens()) {
-            match self.another_file(error) {
-                Ok((database, incident)) => self.take_over(database, incident),
-                Err(error) => tracing::debug!("the store is still not there: {error}"),
-            }
+            self.try_job(DiskJob::Another {
+                file: self.file.clone(),
+                sync: self.sync,
+                why: error.to_string(),
+            });
         }
 
         if self.pending.len() > PENDING_MAX {
@@ -332,21 +365,8 @@ impl CommitQueue {
         true
     }
 
-    /// A file instead of one that is broken. Ours is closed before: it would be in the way of the other.
-    fn another_file(
-        &mut self,
-        error: &rusqlite::Error,
-    ) -> Result<(Database, Option<Incident>), DatabaseError> {
-        if self.disk.database().is_left() {
-            return Database::open(&self.file, self.sync); // there was none before now
-        }
-
-        self.disk.database().leave()?;
-        Database::anew(&self.file, self.sync, error)
-    }
-
-    fn take_over(&mut self, database: Database, incident: Option<Incident>) {
-        self.disk.replace(database);
+    /// There is another file.
+    fn take_over(&mut self, incident: Option<Incident>) {
         self.is_begun = false;
         self.outbox.queues().end_rest();
         let lost = self.lost_with_the_file();
@@ -398,38 +418,43 @@ impl CommitQueue {
         queues.lost_in_file(gone.late as u64);
     }
 
-    /// Results that wait in the file after that key. `None` when it cannot be read; rows that are no
-    /// rows are moved aside and told.
-    pub(super) fn page(&mut self, after: u64, limit: usize) -> Option<Page> {
-        match self.disk.database().page(after, limit) {
-            Ok(page) => {
-                let is_done = self.set_aside(&page.unreadable);
-                is_done.then_some(page)
-            }
-            Err(error) => {
-                self.fail(&error);
-                None
-            }
-        }
+    /// Reads results that wait in the file after that key.
+    pub(super) fn read_page(&mut self, after: u64, limit: usize) {
+        self.try_job(DiskJob::Page { after, limit });
     }
 
-    /// Moves rows that cannot be read aside. False where that fails: they will be found again.
-    fn set_aside(&mut self, unreadable: &[(u64, String)]) -> bool {
-        let Some((_, why)) = unreadable.first() else {
-            return true;
-        };
+    /// Hands results that were read to the outbox. Rows that are no rows were moved aside, which is told.
+    fn take_page(&mut self, after: u64, page: Page) {
+        let unreadable = page.unreadable.len();
+        let mut queues = self.outbox.queues();
+        queues.lost_in_file(unreadable as u64);
+        // A cursor that has moved meanwhile has the file read again from there.
+        if queues.read_to == after {
+            if page.results.is_empty() && unreadable == 0 {
+                queues.in_file = 0;
+            }
 
-        if let Err(error) = self.disk.database().set_aside(unreadable) {
-            self.fail(&error);
-            return false;
+            for stored in page.results {
+                queues.put_late(OutboxEntry::of_file(stored));
+            }
         }
 
-        let incident = Incident::rows_moved(unreadable.len(), why);
+        drop(queues);
+        self.outbox.notify.notify_one();
+        let Some((_, why)) = page.unreadable.first() else {
+            return;
+        };
+
+        let incident = Incident::rows_moved(unreadable, why);
         let words = incident.words();
         tracing::error!("{words}");
         self.causes.set(MOVED_ASIDE, Health::OffSpec, words);
         self.push_note(&incident);
-        true
+    }
+
+    /// Gives up the oldest results that wait, but for those keys.
+    pub(super) fn give_up(&mut self, but: Vec<u64>, count: u64) {
+        self.try_job(DiskJob::GiveUp { but, count });
     }
 
     /// Keeps the log short, between two parts where there is such a moment.
@@ -441,8 +466,7 @@ impl CommitQueue {
         let pages = self.disk.database().log_pages();
         let is_due = pages >= LOG_PAGES_MAX || (pages >= LOG_QUIET_PAGES && is_quiet());
         if is_due {
-            self.begin_job(DiskJob::Checkpoint);
-            self.ends_job(Some(HANG_MIN));
+            self.try_job(DiskJob::Checkpoint);
         }
     }
 
@@ -452,19 +476,9 @@ impl CommitQueue {
             return false;
         }
 
-        self.begin_job(DiskJob::Tidy { keep, keep_bytes });
-        match self.disk.finished(Some(HANG_MIN)) {
-            Some(done) => {
-                let took = self.outbox.commit_ends();
-                self.tell_slow(took);
-                if let Err(error) = done.outcome {
-                    tracing::debug!("old results stay: {error}");
-                }
-
-                done.has_more
-            }
-            None => false,
-        }
+        self.has_old_rows = false;
+        self.try_job(DiskJob::Tidy { keep, keep_bytes });
+        self.has_old_rows
     }
 
     /// Writes that are not in the file yet.

@@ -31,6 +31,9 @@ pub struct Database {
     history: HistoryClock,
     /// Device and number of the file, by which its removal is noticed. `None` without a file.
     identity: Option<(u64, u64)>,
+    /// Time that each job takes longer.
+    #[cfg(test)]
+    pub(super) delay: Duration,
 }
 
 /// Time that winspect has run with this file: the age of an answer must not depend on a clock that is
@@ -82,7 +85,7 @@ impl Database {
         // that a person may look into it.
         match Self::try_open(path, sync) {
             Err(DatabaseError::Sqlite(error)) if is_broken(&error) => {
-                Self::anew(path, sync, &error)
+                Self::anew(path, sync, &error.to_string())
             }
             Err(DatabaseError::Older { found, .. }) => {
                 let words = format!("the store was an early winspect's (version {found})");
@@ -104,6 +107,8 @@ impl Database {
             answers: 0,
             history: HistoryClock::new(),
             identity: None,
+            #[cfg(test)]
+            delay: Duration::ZERO,
         })
     }
 
@@ -115,9 +120,9 @@ impl Database {
     pub fn anew(
         path: &Path,
         sync: Sync,
-        error: &rusqlite::Error,
+        why: &str,
     ) -> Result<(Self, Option<Incident>), DatabaseError> {
-        Self::beside(path, sync, format!("the store was broken ({error})"))
+        Self::beside(path, sync, format!("the store was broken ({why})"))
     }
 
     fn beside(
@@ -198,6 +203,8 @@ impl Database {
             answers,
             history: HistoryClock::new(),
             identity: identity_of(path),
+            #[cfg(test)]
+            delay: Duration::ZERO,
         };
 
         // What killed runs left in the log is not counted below, and each would leave some more. On a

@@ -10,19 +10,36 @@
 //! that panicked is not busy: the writer panics with its words, which ends the line.
 
 use super::database::Database;
-use super::row::Write;
+use super::error::{DatabaseError, Incident};
+use super::row::{Page, Write};
+use super::settings::Sync;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::any::Any;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Work that ends in an fsync.
+/// Work that may wait for the disk: all of it but the opening of the store.
 pub(super) enum DiskJob {
     /// One transaction.
     Write {
         run_id: Arc<str>,
         writes: Vec<Write>,
+    },
+    /// Marks what earlier runs left, before that key, as waiting.
+    BeginRun { first_key: u64 },
+    /// Reads results that wait, after that key; rows that cannot be read are moved aside.
+    Page { after: u64, limit: usize },
+    /// Takes the oldest waiting results away, but for those keys.
+    GiveUp { but: Vec<u64>, count: u64 },
+    /// Looks whether the file is still at its path; one that is gone is written there again.
+    LookAfter { file: PathBuf, sync: Sync },
+    /// Opens another file for this reason, or the first one where there is none.
+    Another {
+        file: PathBuf,
+        sync: Sync,
+        why: String,
     },
     /// Takes the log over into the file.
     Checkpoint,
@@ -40,9 +57,41 @@ pub(super) enum DiskJob {
 pub(super) struct JobDone {
     /// The transaction's writes, which are still to be written after an error; else none.
     pub(super) writes: Vec<Write>,
-    pub(super) outcome: rusqlite::Result<()>,
+    /// An error of the disk is told, but for one of work that comes again by itself.
+    pub(super) outcome: rusqlite::Result<Done>,
+    pub(super) kind: JobKind,
+}
+
+/// Importance of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum JobKind {
+    /// A transaction of parts and results.
+    Commit,
+    /// Work without which results stay in the file.
+    Vital,
+    /// Work that comes again by itself.
+    Upkeep,
+}
+
+/// Result of a job that worked.
+pub(super) enum Done {
+    Written,
+    /// So many results of earlier runs wait.
+    Begun(u64),
+    /// Results after that key.
+    Page(u64, Page),
+    /// So many results are gone.
+    GaveUp(u64),
+    /// The file is at its path.
+    There,
+    /// The file was gone from its path, and was written there again, or not.
+    PutBack(Result<(), DatabaseError>),
+    /// There is another file, or none.
+    Another(Result<Option<Incident>, DatabaseError>),
+    /// The log is in the file.
+    LogTaken,
     /// True if old rows are left.
-    pub(super) has_more: bool,
+    Tidied(bool),
 }
 
 /// The database on its way back.
@@ -97,11 +146,6 @@ impl Disk {
         self.database
             .as_mut()
             .expect("asked for while the disk is not busy")
-    }
-
-    /// Puts another database in the place of one that no job has.
-    pub(super) fn replace(&mut self, database: Database) {
-        self.database = Some(database);
     }
 
     /// Begins a job on a disk that is not busy.
@@ -173,31 +217,87 @@ fn work(jobs: &Receiver<(Database, DiskJob)>, done: &Sender<Returned>) {
 }
 
 impl DiskJob {
-    fn run(self, database: &mut Database) -> JobDone {
-        let mut done = JobDone {
-            writes: vec![],
-            outcome: Ok(()),
-            has_more: false,
-        };
-
+    fn kind(&self) -> JobKind {
         match self {
+            DiskJob::Write { .. } => JobKind::Commit,
+            DiskJob::BeginRun { .. } | DiskJob::Page { .. } | DiskJob::GiveUp { .. } => {
+                JobKind::Vital
+            }
+            _ => JobKind::Upkeep,
+        }
+    }
+
+    fn run(self, database: &mut Database) -> JobDone {
+        #[cfg(test)]
+        std::thread::sleep(database.delay);
+        let kind = self.kind();
+        let mut unwritten = vec![];
+        let outcome = match self {
             DiskJob::Write { run_id, writes } => {
-                done.outcome = database.write(&run_id, &writes);
-                if done.outcome.is_err() {
-                    done.writes = writes;
+                let outcome = database.write(&run_id, &writes);
+                if outcome.is_err() {
+                    unwritten = writes;
                 }
+
+                outcome.map(|()| Done::Written)
+            }
+            DiskJob::BeginRun { first_key } => database.begin_run(first_key).map(Done::Begun),
+            DiskJob::Page { after, limit } => page(database, after, limit),
+            DiskJob::GiveUp { but, count } => database.give_up(&but, count).map(Done::GaveUp),
+            DiskJob::LookAfter { file, sync } => Ok(look_after(database, &file, sync)),
+            DiskJob::Another { file, sync, why } => {
+                Ok(Done::Another(another(database, &file, sync, &why)))
+            }
+            DiskJob::Checkpoint => database.checkpoint().map(|()| Done::LogTaken),
+            DiskJob::Tidy { keep, keep_bytes } => database.tidy(keep, keep_bytes).map(Done::Tidied),
+            #[cfg(test)]
+            DiskJob::Hang(time) => {
+                std::thread::sleep(time);
+                Ok(Done::There)
             }
             #[cfg(test)]
-            DiskJob::Hang(time) => std::thread::sleep(time),
-            #[cfg(test)]
             DiskJob::Panic(words) => panic!("{words}"),
-            DiskJob::Checkpoint => done.outcome = database.checkpoint(),
-            DiskJob::Tidy { keep, keep_bytes } => match database.tidy(keep, keep_bytes) {
-                Ok(has_more) => done.has_more = has_more,
-                Err(error) => done.outcome = Err(error),
-            },
-        }
+        };
 
-        done
+        JobDone {
+            writes: unwritten,
+            outcome,
+            kind,
+        }
     }
+}
+
+fn page(database: &mut Database, after: u64, limit: usize) -> rusqlite::Result<Done> {
+    let page = database.page(after, limit)?;
+    if !page.unreadable.is_empty() {
+        database.set_aside(&page.unreadable)?; // those would be found again
+    }
+
+    Ok(Done::Page(after, page))
+}
+
+fn look_after(database: &mut Database, file: &Path, sync: Sync) -> Done {
+    if database.is_gone(file) {
+        Done::PutBack(database.put_back(file, sync))
+    } else {
+        Done::There
+    }
+}
+
+/// A file instead of one that is broken, which is closed before: it would be in the way of the other.
+fn another(
+    database: &mut Database,
+    file: &Path,
+    sync: Sync,
+    why: &str,
+) -> Result<Option<Incident>, DatabaseError> {
+    let (opened, incident) = if database.is_left() {
+        Database::open(file, sync)? // there was none before now
+    } else {
+        database.leave()?;
+        Database::anew(file, sync, why)?
+    };
+
+    *database = opened;
+    Ok(incident)
 }

@@ -64,6 +64,69 @@ fn a_commit_that_is_quick_is_waited_for() {
 }
 
 #[test]
+fn a_part_that_comes_while_a_commit_hangs_has_its_result_by_its_own_deadline() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, opened, _) =
+        Store::open(settings(folder.path()), "01A", Diagnostics::default()).expect("opens");
+
+    let mut writer = StoreWriter::new(opened, FakePolicy::default());
+    writer.hang(HANG);
+    let running = std::thread::spawn(move || writer.run(&Heartbeat::default()));
+    // The commit of the first is waited for, for half a second.
+    let first = store.accept_durable_async(vec![ask("top", HANG)], None, |_| String::new());
+    std::thread::sleep(Duration::from_millis(30));
+    let began = Instant::now();
+    let quick = Duration::from_millis(200);
+    let asked = store.accept_durable_async(vec![ask("side", quick)], None, |_| String::new());
+    asked.wait().expect("open");
+    first.wait().expect("open");
+    while store.outbox().next().is_none() {
+        assert!(began.elapsed() < quick * 2, "it is late");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+
+    drop(store);
+    running.join().expect("no panic");
+}
+
+#[test]
+fn no_work_on_a_slow_disk_makes_a_result_late() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let bounded = StoreSettings {
+        waiting_max: 20,
+        ..settings(folder.path())
+    };
+
+    let run = Run::start(settings(folder.path()), "01A");
+    run.accept(40);
+    run.end(); // all of them wait for the next run
+    let (store, opened, _) = Store::open(bounded, "01B", Diagnostics::default()).expect("opens");
+    let mut writer = StoreWriter::new(opened, FakePolicy::default());
+    // A page is read, results are given up, the file is looked after, each for so long.
+    writer.delay(HANG);
+    let running = std::thread::spawn(move || writer.run(&Heartbeat::default()));
+    let due = Duration::from_millis(600);
+    for seq in 1..=8 {
+        let asked = store.accept_durable_async(vec![ask("top", due)], None, |_| String::new());
+        let (parts, _) = asked.wait().expect("open");
+        let result = loop {
+            match store.outbox().next() {
+                Some(entry) if entry.until.is_some() => break entry,
+                _ => std::thread::sleep(Duration::from_millis(2)),
+            }
+        };
+
+        let late = parts[0].due().elapsed();
+        assert_eq!(result.row.seq, seq);
+        assert!(late < Duration::from_millis(250), "late by {late:?}");
+        store.acked(result.key, true);
+    }
+
+    drop(store);
+    running.join().expect("no panic");
+}
+
+#[test]
 fn a_panic_in_the_disk_ends_the_writer_with_its_words() {
     let folder = tempfile::tempdir().expect("a folder");
     let (store, opened, _) =

@@ -10,7 +10,7 @@
 //!                  \--next run-----+------------next run------/
 //! ```
 //! One thread, the writer ([`StoreWriter::run`]), owns the file (`database.rs`), and lends it to the thread
-//! that sits in fsync (`disk.rs`).
+//! that does all work on it (`disk.rs`), of which any may wait for an fsync.
 //!
 //! Good path: a [`Store`] sends requests; the writer takes those that wait, applies them to the ledger
 //! (`ledger.rs`, pure), commits them in one transaction (`commit.rs`), and releases to others only what
@@ -81,7 +81,7 @@ pub use count::StoreCount;
 pub use error::DatabaseError;
 pub use handle::Store;
 pub use op::{Closed, Pending};
-pub use outbox::{Outbox, OutboxEntry};
+pub use outbox::{LinkLoad, Outbox, OutboxEntry};
 pub use policy::{KeyValue, ResultPolicy};
 pub use recovery::{MOVED_ASIDE, OpenStore};
 pub use rejects::Reject;

@@ -49,6 +49,15 @@ impl Op {
         // All others are waited for: by a command, by the gate, or by the end of the line.
         matches!(self, Op::Acked { .. })
     }
+
+    /// Moment by which the first of the parts that are to be numbered has its result.
+    pub(super) fn first_due(&self) -> Option<Instant> {
+        let Op::AcceptDurable { asks, .. } = self else {
+            return None; // others have their numbers
+        };
+
+        asks.iter().map(PartRequest::due).min()
+    }
 }
 
 /// Parts that are on the disk, and what their command is answered.

@@ -4,55 +4,21 @@
 //! here takes its place among the late ones, behind what the file still holds from before it.
 
 mod aside;
+mod entry;
+mod putting_aside;
+
+pub use self::aside::LinkLoad;
+pub use self::entry::OutboxEntry;
 
 use self::aside::{Aside, Resting, aside_for};
 use super::bounds::{PAGE_ROWS, SLOW_COMMIT};
 use super::count::StoreCount;
 use super::rejects::{Reject, Rejects};
-use super::row::StoredResult;
-use crate::data::part::{PartStage, StageTimes};
-use crate::data::result::ResultRow;
+use crate::data::part::PartStage;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
-
-/// A result handed to the publisher.
-#[derive(Debug, Clone)]
-pub struct OutboxEntry {
-    /// The store's own number for it; what [`super::Store::acked`] takes.
-    pub key: u64,
-    /// The result; encoded when it is sent.
-    pub row: Arc<ResultRow>,
-    /// End of its use to the gate; `None` when it never was of any.
-    pub until: Option<Instant>,
-    /// Results given up before this one and not reported yet.
-    pub given_up_before: u64,
-    /// Stage times of the part; `None` for what was read from the file.
-    pub marks: Option<Arc<StageTimes>>,
-    /// How often the result was put aside.
-    pub asides: u32,
-}
-
-impl OutboxEntry {
-    /// A late result.
-    pub(super) fn of_file(stored: StoredResult) -> Self {
-        OutboxEntry {
-            key: stored.key,
-            row: stored.row,
-            until: None,
-            given_up_before: 0,
-            marks: None,
-            asides: 0,
-        }
-    }
-
-    pub(super) fn reach(&self, stage: PartStage, at: Instant) {
-        if let Some(marks) = &self.marks {
-            marks.reach_at(stage, at);
-        }
-    }
-}
 
 /// Results between the writer (puts) and the publisher (takes).
 #[derive(Default)]
@@ -439,13 +405,16 @@ impl Outbox {
         self.queues().commit_since = Some(Instant::now());
     }
 
-    /// Notes that the commit is over; returns the time that it took.
-    pub(super) fn commit_ends(&self) -> Duration {
+    /// Notes that the commit is over, or other work on the disk; returns the time that it took.
+    pub(super) fn commit_ends(&self, is_commit: bool) -> Duration {
         let mut queues = self.queues();
         let began = queues.commit_since.take();
         let took = began.map_or(Duration::ZERO, |began| began.elapsed());
         let took_ms = took.as_millis() as u64;
-        queues.count.commit_ms = took_ms;
+        if is_commit {
+            queues.count.commit_ms = took_ms;
+        }
+
         queues.count.longest_commit_ms = queues.count.longest_commit_ms.max(took_ms);
         took
     }

@@ -53,7 +53,7 @@ fn begin(settings: &StoreSettings) -> Result<Beginning, DatabaseError> {
 
     match begun {
         Err(DatabaseError::Sqlite(error)) if is_broken(&error) => {
-            let (database, incident) = Database::anew(file, sync, &error)?;
+            let (database, incident) = Database::anew(file, sync, &error.to_string())?;
             begin_in(database, incident)
         }
         Err(error) if error.is_of_the_disk() => begin_without_file(&error),

@@ -46,7 +46,9 @@ impl Retention {
         let most = self.settings.waiting_max;
         if !file.is_failing() && waiting > most {
             // And a little more, so that it is not each round's work.
-            self.give_up(file, waiting - most + most / 100);
+            // The oldest, but for those on their way to the broker.
+            let not_these = self.outbox.queues().forget_late();
+            file.give_up(not_these, waiting - most + most / 100);
         }
 
         if self.tidied.elapsed() < TIDY_EVERY {
@@ -98,15 +100,6 @@ impl Retention {
                 self.causes.set(DISK, Health::MaintenanceRequired, words);
             }
             None => self.causes.clear(DISK),
-        }
-    }
-
-    /// The oldest results that wait, but for those on their way to the broker.
-    fn give_up(&self, file: &mut CommitQueue, count: u64) {
-        let not_these = self.outbox.queues().forget_late();
-        match file.database().give_up(&not_these, count) {
-            Ok(gone) => self.outbox.queues().lost_in_file(gone),
-            Err(error) => file.fail(&error),
         }
     }
 }

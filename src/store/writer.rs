@@ -19,6 +19,7 @@ use crate::data::report::Report;
 use crate::data::result::ResultRow;
 use crate::data::verdict::{Reason, Verdict};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,8 @@ pub struct StoreWriter {
     policy: Box<dyn ResultPolicy>,
     reject_window: Duration,
     ops: Receiver<Op>,
+    /// Requests that came while a commit was waited for.
+    came: VecDeque<Op>,
     outbox: Arc<Outbox>,
     ledger: Arc<Mutex<Ledger>>,
     file: CommitQueue,
@@ -40,6 +43,8 @@ pub struct StoreWriter {
 struct Batch {
     live: Vec<OutboxEntry>,
     rejects: Vec<Reject>,
+    /// Moment by which the first of them is due.
+    due: Option<Instant>,
     /// Results without a verdict.
     undecided: u64,
     /// Verdicts for the record: only in the file.
@@ -76,6 +81,7 @@ impl StoreWriter {
             policy: Box::new(policy),
             reject_window: opened.settings.reject_window,
             ops: opened.ops.clone(),
+            came: VecDeque::new(),
             outbox: opened.outbox.clone(),
             ledger: opened.ledger.clone(),
             retention: Retention::new(
@@ -108,8 +114,14 @@ impl StoreWriter {
     }
 
     /// Waits for requests: at least one, unless a deadline or a while comes first.
-    fn wait(&self) -> Arrived {
+    fn wait(&mut self) -> Arrived {
         let mut arrived = Arrived::default();
+        if !self.came.is_empty() {
+            self.take_what_came();
+            arrived.ops.extend(self.came.drain(..));
+            return arrived;
+        }
+
         match self.ops.recv_timeout(self.patience()) {
             Ok(first) => {
                 let more = self.ops.try_iter();
@@ -180,10 +192,13 @@ impl StoreWriter {
         batch.is_urgent || acks_are_due || self.file.is_full() || self.file.is_failing()
     }
 
-    /// Time that the disk has for a commit: until the next part is due, within bounds. The time that it
-    /// has taken for an earlier job counts.
-    fn commit_patience(&self) -> Duration {
-        let due = self.ledger().next_due();
+    /// Time that the disk has for a commit: until the next part is due, within bounds, be it one of those
+    /// that are open, of the batch, or of those that came meanwhile. The time that it has taken for an
+    /// earlier job counts.
+    fn commit_patience(&self, batch: &Batch) -> Duration {
+        let open = self.ledger().next_due();
+        let came = self.came.iter().filter_map(Op::first_due);
+        let due = came.chain(open).chain(batch.due).min();
         let until_due = due.map(|due| due.saturating_duration_since(Instant::now()));
         let patience = until_due.unwrap_or(HANG_MAX).clamp(HANG_MIN, HANG_MAX);
         patience.saturating_sub(self.file.busy_for())
@@ -191,11 +206,29 @@ impl StoreWriter {
 
     fn commit(&mut self, batch: &Batch, is_last: bool) {
         let entering = batch.late + batch.spilled + batch.rested.len() as u64;
-        let patience = (!is_last).then(|| self.commit_patience());
-        let is_written = self.file.commit(entering, patience);
-        if is_written {
-            self.ack_since = None;
+        let mut patience = (!is_last).then(|| self.commit_patience(batch));
+        let end = Instant::now() + HANG_MAX;
+        loop {
+            let look = patience.map(|patience| patience.min(HANG_LOOK));
+            if self.file.commit(entering, look) {
+                self.ack_since = None;
+                return;
+            }
+
+            // A part among them may be due before those that are known.
+            self.take_what_came();
+            let left = end.saturating_duration_since(Instant::now());
+            patience = patience.map(|_| self.commit_patience(batch).min(left));
+            if !self.file.is_hanging() || patience == Some(Duration::ZERO) {
+                return;
+            }
         }
+    }
+
+    /// Takes requests that wait, for the next batch.
+    fn take_what_came(&mut self) {
+        let room = BATCH_OPS.saturating_sub(self.came.len());
+        self.came.extend(self.ops.try_iter().take(room));
     }
 
     fn apply(&mut self, op: Op, batch: &mut Batch) {
@@ -362,6 +395,8 @@ impl StoreWriter {
                 batch.rejects.push(reject);
             }
 
+            let due = report.part.due();
+            batch.due = Some(batch.due.map_or(due, |first| first.min(due)));
             batch.live.push(self.live_entry(&report.part, row));
         }
     }
@@ -521,78 +556,22 @@ impl StoreWriter {
             return;
         };
 
-        let Some(page) = self.file.page(after, PAGE_ROWS) else {
-            return;
-        };
-
-        let mut queues = self.outbox.queues();
-        if page.results.is_empty() && page.unreadable.is_empty() {
-            queues.in_file = 0;
-        }
-
-        let unreadable = page.unreadable.len() as u64;
-        queues.lost_in_file(unreadable);
-        for stored in page.results {
-            queues.put_late(OutboxEntry::of_file(stored));
-        }
-
-        drop(queues);
-        self.outbox.notify.notify_one();
+        self.file.read_page(after, PAGE_ROWS);
     }
 
     fn checkpoint(&mut self) {
         let ops = &self.ops;
+        let came = &self.came;
         let ledger = &self.ledger;
         self.file.checkpoint(|| {
             let ledger = ledger
                 .lock()
                 .expect("nobody panics while holding the ledger");
 
-            ops.is_empty() && ledger.open() == 0
+            ops.is_empty() && came.is_empty() && ledger.open() == 0
         });
     }
 }
 
-/// Single batches, and faults of the disk.
 #[cfg(test)]
-impl StoreWriter {
-    /// One batch, of requests that are waited for.
-    pub(super) fn once(&mut self) {
-        let arrived = self.wait();
-        self.run_once(arrived.ops, true);
-    }
-
-    /// One batch of the requests that are there, maybe none.
-    pub(super) fn once_with_nothing(&mut self) {
-        let ops = self.ops.try_iter().collect();
-        self.run_once(ops, false);
-    }
-
-    pub(super) fn take_the_log_over(&mut self) {
-        self.file.database().checkpoint().expect("works");
-    }
-
-    /// The disk is busy for so long.
-    pub(super) fn hang(&mut self, time: Duration) {
-        self.file.hang(time);
-    }
-
-    /// The thread that sits in the disk panics.
-    pub(super) fn panic_in_the_disk(&mut self, words: &'static str) {
-        self.file.panic(words);
-    }
-
-    pub(super) fn pending(&self) -> usize {
-        self.file.pending()
-    }
-
-    pub(super) fn foresee(&mut self, waiting: u64) {
-        self.retention.foresee(waiting);
-    }
-
-    /// Fills the disk up, or makes room and tries it at once.
-    pub(super) fn disk(&mut self, full: bool) {
-        self.file.database().fill_up(full);
-        self.file.retry_after_a_pause();
-    }
-}
+mod single_batches;

@@ -2,10 +2,12 @@
 //! a command means.
 
 mod distance;
+mod own_clock;
 mod presence;
 mod ring;
 
-pub use distance::{Odometer, Stretches};
+pub use distance::{Odometer, Stretch, Stretches};
+pub use own_clock::{ClockLook, ClockStep, OwnClock};
 pub use presence::{HeldFrame, Presence, PresenceSettings};
 pub use ring::{MissedParts, Ring, RingMatches, RingSettings, offset_words};
 

@@ -39,6 +39,23 @@ impl Default for PresenceSettings {
     }
 }
 
+impl PresenceSettings {
+    /// The area in pictures of this size.
+    ///
+    /// # Errors
+    /// When it is not inside of them.
+    pub fn area_in(&self, width: usize, height: usize) -> Result<Area, String> {
+        let area = self.area.unwrap_or(Area::whole(width, height));
+        if area.is_inside(width, height) {
+            return Ok(area);
+        }
+
+        Err(format!(
+            "presence.area {area} is beyond its picture of {width} x {height} pixels"
+        ))
+    }
+}
+
 /// Cells along each side of the area.
 const CELLS: usize = 24;
 /// Pixels looked at in a cell, along each side.
@@ -133,7 +150,8 @@ impl Presence {
         // A gap in the frames is noted first, since an object may have gone in it.
         self.note_gap(now);
         // The area may lie beyond the picture, because the camera's size is known only now.
-        let area = match self.area_in(&frame.picture) {
+        let size = (frame.picture.width(), frame.picture.height());
+        let area = match self.settings.area_in(size.0, size.1) {
             Ok(area) => area,
             Err(problem) => {
                 ticket.settle(Outcome::Skipped);
@@ -142,7 +160,6 @@ impl Presence {
         };
 
         // Pictures of another size are another view, and the background is learned anew.
-        let size = (frame.picture.width(), frame.picture.height());
         let cells = grey_cells(&frame.picture, area);
         if self.size != size || self.learned < LEARNS {
             // A frame that is learned from is no part; an object that was there is handed over with
@@ -171,19 +188,6 @@ impl Presence {
             object.is_old = true;
             object.since += ago - GAP;
         }
-    }
-
-    fn area_in(&self, picture: &Picture) -> Result<Area, String> {
-        let width = picture.width();
-        let height = picture.height();
-        let area = self.settings.area.unwrap_or(Area::whole(width, height));
-        if area.is_inside(width, height) {
-            return Ok(area);
-        }
-
-        Err(format!(
-            "presence.area {area} is beyond its picture of {width} x {height} pixels"
-        ))
     }
 
     /// Compares a frame with the background, and with the object that is there.

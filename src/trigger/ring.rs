@@ -1,5 +1,5 @@
-//! A camera's recent frames with their times, and the parts that wait for theirs. Pure: the time is the
-//! caller's.
+//! A camera's recent frames with their moments, and the parts that wait for theirs. Pure: the time is the
+//! caller's. Moments are those of the monotonic clock, so that a step of the wall clock moves no frame.
 //!
 //! A frame serves one trigger, and a later part has a later frame: the next trigger of the same time
 //! gets the next frame, or none and the name of the part that has it. [`RingSettings::shares_frames`]
@@ -13,13 +13,11 @@ use crate::data::counters::{Outcome, Ticket};
 use crate::data::frame::Frame;
 use crate::data::part::Part;
 use crate::data::queued_frame::QueuedFrame;
-use jiff::{SignedDuration, Timestamp};
+use crate::trigger::own_clock::{ClockLook, ClockStep, between};
+use jiff::SignedDuration;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Step back between two frames from which on the clock was set back. Frames are out of order by less.
-const CLOCK_BACK: SignedDuration = SignedDuration::from_secs(1);
 
 /// Number of the newest gaps between frames, of which the middle one counts.
 const GAPS: usize = 5;
@@ -57,7 +55,7 @@ struct KeptFrame {
 /// A trigger that has a frame.
 #[derive(Debug, Clone)]
 struct ServedTrigger {
-    at: Timestamp,
+    at: Instant,
     /// The first of its parts.
     part: Part,
 }
@@ -65,12 +63,12 @@ struct ServedTrigger {
 /// Bounds of the frames that may serve a trigger, both excluded.
 #[derive(Debug, Default)]
 struct FreeSpan {
-    after: Option<Timestamp>,
-    before: Option<Timestamp>,
+    after: Option<Instant>,
+    before: Option<Instant>,
 }
 
 impl FreeSpan {
-    fn contains(&self, at: Timestamp) -> bool {
+    fn contains(&self, at: Instant) -> bool {
         self.after.is_none_or(|after| at > after) && self.before.is_none_or(|before| at < before)
     }
 }
@@ -79,7 +77,7 @@ impl FreeSpan {
 #[derive(Debug)]
 struct AskedParts {
     parts: Vec<Part>,
-    at: Timestamp,
+    at: Instant,
 }
 
 /// Parts that a new frame or trigger has decided.
@@ -108,6 +106,8 @@ pub struct NearestFrame {
     pub offset: SignedDuration,
     /// The part that has the frame. `None` if the frame is free, and too far away.
     pub serves: Option<Part>,
+    /// Step of our clock, in words, between trigger and frame. `None` without a doubt.
+    pub doubt: Option<String>,
 }
 
 impl MissedParts {
@@ -116,6 +116,12 @@ impl MissedParts {
         let Some(nearest) = &self.nearest else {
             return "no frame was captured near its time".to_owned();
         };
+
+        if let Some(step) = &nearest.doubt {
+            return format!(
+                "our clock was {step} between its time and the nearest frame: their distance is not known"
+            );
+        }
 
         let Some(other) = &nearest.serves else {
             let offset = nearest.offset;
@@ -162,13 +168,7 @@ impl Ring {
     }
 
     /// Keeps the newest frame.
-    pub fn put(&mut self, frame: Frame, ticket: Ticket, now: Instant) -> RingMatches {
-        if let Some(newest) = self.newest()
-            && newest.captured_at.duration_since(frame.captured_at) > CLOCK_BACK
-        {
-            self.settle_all(Outcome::Skipped);
-        }
-
+    pub fn put(&mut self, frame: Frame, ticket: Ticket, look: &ClockLook) -> RingMatches {
         self.bytes += frame.picture.rgb().len();
         self.frames.push_back(KeptFrame {
             frame,
@@ -177,7 +177,7 @@ impl Ring {
         });
 
         // The parts are served before the oldest frames go, because one of them may be wanted.
-        let matches = self.serve(now);
+        let matches = self.serve(look);
         while self.bytes > self.settings.bytes
             && self.frames.len() > 1
             && let Some(oldest) = self.frames.pop_front()
@@ -190,9 +190,9 @@ impl Ring {
     }
 
     /// Asks for the frame nearest to `at`, for the parts of one trigger.
-    pub fn ask(&mut self, parts: Vec<Part>, at: Timestamp, now: Instant) -> RingMatches {
+    pub fn ask(&mut self, parts: Vec<Part>, at: Instant, look: &ClockLook) -> RingMatches {
         self.asked.push_back(AskedParts { parts, at });
-        self.serve(now)
+        self.serve(look)
     }
 
     /// The newest frame. `None` if there is none yet.
@@ -201,11 +201,14 @@ impl Ring {
     }
 
     /// Decides the waiting parts in their order, until one must wait for a frame.
-    fn serve(&mut self, now: Instant) -> RingMatches {
+    fn serve(&mut self, look: &ClockLook) -> RingMatches {
         let mut matches = RingMatches::default();
         while let Some(asked) = self.asked.front() {
             // A trigger is over when the deadlines of all its parts have passed.
-            let is_over = asked.parts.iter().all(|part| part.due() <= now);
+            let is_over = asked
+                .parts
+                .iter()
+                .all(|part| part.due() <= look.reading.now);
             if !is_over && !self.is_decided(asked.at) {
                 break;
             }
@@ -219,8 +222,10 @@ impl Ring {
             }
 
             match self.nearest_free(at) {
-                Some(index) => matches.add(&mut self.frames[index], parts, at),
-                None => matches.missed.push(self.missed(parts, at)),
+                Some(index) if look.doubt(self.frames[index].frame.captured, at).is_none() => {
+                    matches.add(&mut self.frames[index], parts, at);
+                }
+                _ => matches.missed.push(self.missed(parts, at, look)),
             }
         }
 
@@ -229,7 +234,7 @@ impl Ring {
 
     /// True if no frame that is still to come can be nearer than the nearest free one, or than the
     /// window allows.
-    fn is_decided(&self, at: Timestamp) -> bool {
+    fn is_decided(&self, at: Instant) -> bool {
         let Some(newest) = self.newest() else {
             return false;
         };
@@ -247,9 +252,9 @@ impl Ring {
             None => (self.reach(), gap / 2),
         };
 
-        let next = newest.captured_at.checked_add(wait);
-        let ahead = next.map_or(SignedDuration::MAX, |next| next.duration_since(at));
-        !ahead.is_negative() && ahead.unsigned_abs() >= reach
+        let next = newest.captured + wait;
+        next.checked_duration_since(at)
+            .is_some_and(|ahead| ahead >= reach)
     }
 
     /// The middle one of the newest gaps between frames. Zero if there is none; a single long gap is
@@ -268,10 +273,10 @@ impl Ring {
     fn newest_gaps(&self) -> Vec<Duration> {
         // Older gaps do not count, because a camera may change its rate.
         let newest = self.frames.iter().rev().take(GAPS + 1);
-        let times: Vec<Timestamp> = newest.map(|kept| kept.frame.captured_at).collect();
+        let times: Vec<Instant> = newest.map(|kept| kept.frame.captured).collect();
         let mut gaps: Vec<Duration> = times
             .windows(2)
-            .map(|two| two[0].duration_since(two[1]).unsigned_abs())
+            .map(|two| between(two[1], two[0]).unsigned_abs())
             .collect();
 
         gaps.sort();
@@ -293,14 +298,14 @@ impl Ring {
     }
 
     /// Index of the frame nearest to `at` that may serve a part. `None` if none is near enough.
-    fn nearest_free(&self, at: Timestamp) -> Option<usize> {
+    fn nearest_free(&self, at: Instant) -> Option<usize> {
         let reach = self.reach();
         let span = self.free_span(at);
         let mut nearest: Option<usize> = None;
         for (index, kept) in self.frames.iter().enumerate() {
             let away = kept.away_from(at);
             let is_nearer = nearest.is_none_or(|other| away < self.frames[other].away_from(at));
-            if away <= reach && is_nearer && span.contains(kept.frame.captured_at) {
+            if away <= reach && is_nearer && span.contains(kept.frame.captured) {
                 nearest = Some(index);
             }
         }
@@ -310,19 +315,19 @@ impl Ring {
 
     /// The frames that may serve a trigger: between those of the triggers before and after it. All
     /// frames where they are shared.
-    fn free_span(&self, at: Timestamp) -> FreeSpan {
+    fn free_span(&self, at: Instant) -> FreeSpan {
         let mut span = FreeSpan::default();
         if self.settings.shares_frames {
             return span;
         }
 
         for kept in &self.frames {
-            let captured_at = kept.frame.captured_at;
+            let captured = kept.frame.captured;
             match &kept.serves {
                 None => {}
-                Some(served) if served.at <= at => span.after = span.after.max(Some(captured_at)),
-                Some(_) if span.before.is_none_or(|before| captured_at < before) => {
-                    span.before = Some(captured_at);
+                Some(served) if served.at <= at => span.after = span.after.max(Some(captured)),
+                Some(_) if span.before.is_none_or(|before| captured < before) => {
+                    span.before = Some(captured);
                 }
                 Some(_) => {}
             }
@@ -332,13 +337,14 @@ impl Ring {
     }
 
     /// The parts that find no frame, with the frame that comes nearest.
-    fn missed(&self, parts: Vec<Part>, at: Timestamp) -> MissedParts {
+    fn missed(&self, parts: Vec<Part>, at: Instant, look: &ClockLook) -> MissedParts {
         let nearest = self
             .frames
             .iter()
             .min_by_key(|kept| kept.away_from(at))
             .map(|kept| NearestFrame {
-                offset: kept.frame.captured_at.duration_since(at),
+                offset: between(at, kept.frame.captured),
+                doubt: look.doubt(kept.frame.captured, at).map(ClockStep::words),
                 // A frame beyond the window is no part's for being taken, but for being far away.
                 serves: match &kept.serves {
                     Some(served) if kept.away_from(at) <= self.settings.window => {
@@ -362,7 +368,7 @@ impl Ring {
 
 impl RingMatches {
     /// Adds parts and their frame. Parts of one frame in a row are looked at together.
-    fn add(&mut self, kept: &mut KeptFrame, parts: Vec<Part>, at: Timestamp) {
+    fn add(&mut self, kept: &mut KeptFrame, parts: Vec<Part>, at: Instant) {
         // A part with a frame is no longer missed at its deadline, but late.
         for part in &parts {
             part.mark_framed();
@@ -390,8 +396,8 @@ impl RingMatches {
 }
 
 impl KeptFrame {
-    fn away_from(&self, at: Timestamp) -> Duration {
-        self.frame.captured_at.duration_since(at).unsigned_abs()
+    fn away_from(&self, at: Instant) -> Duration {
+        between(at, self.frame.captured).unsigned_abs()
     }
 
     fn settle(self, outcome: Outcome) {

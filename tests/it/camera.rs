@@ -771,7 +771,7 @@ mod rtsp {
     use super::*;
     use crate::harness::broker::{Broker, free_port};
     use crate::harness::golden::imported;
-    use crate::harness::line::write_line;
+    use crate::harness::line::{self, write_line};
     use crate::harness::plc::{Listener, publish};
     use crate::harness::program::Running;
     use jiff::Timestamp;
@@ -808,6 +808,11 @@ mod rtsp {
         }
 
         fn with(folder: &Path, port: u16, arguments: &[&str]) -> Self {
+            Self::shown_for(4, folder, port, arguments)
+        }
+
+        /// A camera that sees each picture in so many frames.
+        fn shown_for(frames: u32, folder: &Path, port: u16, arguments: &[&str]) -> Self {
             let here = std::env::current_exe().expect("a test is a file");
             let program = here
                 .parent()
@@ -824,7 +829,7 @@ mod rtsp {
                     "--fps",
                     "20",
                     "--frames-per-picture",
-                    "4",
+                    &frames.to_string(),
                 ])
                 .args(arguments)
                 .args(["--size", "64x48", "--schedule"])
@@ -1004,6 +1009,116 @@ mod rtsp {
             "{metrics}"
         );
         line.summary();
+    }
+
+    /// Debian's library that moves the clock of one process.
+    fn library_of_faketime() -> PathBuf {
+        let folders = std::fs::read_dir("/usr/lib").expect("a folder");
+        let libraries = folders.map_while(Result::ok).map(|folder| {
+            let library = "faketime/libfaketime.so.1";
+            folder.path().join(library)
+        });
+
+        let mut there = libraries.filter(|library| library.exists());
+        there.next().expect("tools/setup installs faketime")
+    }
+
+    /// Sets the clock of the line: so many seconds ahead of ours.
+    fn set_clock(folder: &Path, seconds: f64) {
+        // The library reads the file again and again: it is never half written.
+        let new = folder.join("clock.new");
+        std::fs::write(&new, format!("{seconds:+}\n")).expect("written");
+        std::fs::rename(new, folder.join("clock")).expect("renamed");
+    }
+
+    /// The grey that a result tells of: black, grey and white pictures differ by their flaws.
+    fn grey_of(result: &serde_json::Value) -> Option<u8> {
+        let detail = result["detail"].as_str().unwrap_or_default();
+        match result["reason"].as_str() {
+            None => Some(128),
+            Some("bad_image") if detail.starts_with("black") => Some(0),
+            Some("bad_image") if detail.starts_with("saturated") => Some(255),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn verdicts_stay_about_their_parts_when_the_clock_of_the_line_is_set() {
+        let (folder, _model) = imported("dinov2-tiny");
+        let folder = folder.path();
+        std::fs::create_dir(folder.join("pictures")).expect("made");
+        for grey in [0, 128, 255] {
+            solid(&folder.join(format!("pictures/{grey}.png")), grey);
+        }
+
+        let conveyor = Conveyor::shown_for(12, folder, 0, &[]);
+        let broker = Broker::anywhere();
+        let plc = Listener::station(broker.port);
+        let camera = format!(
+            "kind = \"rtsp\"\nlocation = {:?}\ntrigger = \"command\"\ndeadline_ms = 3000\nqueue = 64",
+            conveyor.url
+        );
+
+        write_line(folder, broker.port, &camera);
+        set_clock(folder, 0.0);
+        let mut command = line::command(folder);
+        command
+            .env("LD_PRELOAD", library_of_faketime())
+            .env("FAKETIME_TIMESTAMP_FILE", folder.join("clock"))
+            .env("FAKETIME_CACHE_DURATION", "1")
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+
+        let line = Running::start(&mut command);
+        plc.until_fits("camera/top/status", |status| {
+            status["clock_offset_ms"].is_i64()
+        });
+
+        // Steps back bring the times of pictures that are still kept, to parts that are new.
+        let steps = [0.0, -3.0, 0.0, -0.7, 0.0, -3600.0, 0.0];
+        let mut sent = vec![];
+        for seconds in steps {
+            set_clock(folder, seconds);
+            for _ in 0..25 {
+                let id = format!("{{\"id\":\"{}\"}}", sent.len());
+                let before = Timestamp::now();
+                publish(broker.port, "cmd/trigger", &id, &[]);
+                sent.push((before, Timestamp::now()));
+                std::thread::sleep(Duration::from_millis(80)); // the belt's own time
+            }
+        }
+
+        let results: Vec<_> = sent.iter().map(|_| plc.next("box/result")).collect();
+        line.summary();
+        drop(conveyor);
+        let shown = shown(folder);
+        let mut undecided = 0;
+        for ((before, after), result) in sent.iter().zip(&results) {
+            let Some(grey) = grey_of(result) else {
+                assert_eq!(result["reason"], "camera_lost", "{result}");
+                undecided += 1;
+                continue;
+            };
+
+            // A picture counts as captured when the quickest one would have arrived, which is later.
+            let from = *before - jiff::SignedDuration::from_millis(350);
+            let until = *after + jiff::SignedDuration::from_millis(150);
+            let mut seen = shown
+                .iter()
+                .filter(|shown| shown.from <= until && from < shown.until);
+
+            let is_right = seen.any(|shown| shown.grey == grey);
+            assert!(
+                is_right,
+                "{grey} is not what was seen at {before}: {result}"
+            );
+        }
+
+        // Parts that came between a step and the next frame.
+        assert!(
+            undecided <= 3 * steps.len(),
+            "{undecided} of {}",
+            sent.len()
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::harness::plc::{Listener, publish};
 use crate::harness::program::Running;
 use crate::harness::station::Station;
 use std::collections::HashSet;
+use std::time::Duration;
 
 /// A free-running station with the recipes `nut` and `bolt`.
 fn station() -> Station {
@@ -76,6 +77,47 @@ fn a_selected_recipe_judges_and_survives_a_crash() {
     assert_ne!(again["gallery"], bolt["gallery"], "{again}");
     plc.until_fits("box/result", |next| next["run_id"] != result["run_id"]);
     assert_eq!(plc.next("box/result")["recipe"], "bolt@4");
+    line.summary();
+}
+
+#[test]
+fn a_selection_that_is_repeated_gets_both_answers_again() {
+    let station = station();
+    let plc = &station.plc;
+    let command = r#"{"id":"c","recipe":"bolt"}"#;
+    let both = |status: &str| {
+        plc.tell("select_recipe", command);
+        let outcome = plc.next("ack/select_recipe");
+        assert_eq!(outcome["status"], status, "{outcome}");
+        outcome
+    };
+
+    let first = both("done");
+    std::thread::sleep(Duration::from_millis(1100)); // no more than one a second
+    assert_eq!(both("done"), first);
+    let back = r#"{"id":"d","recipe":"nut"}"#;
+    plc.ask("select_recipe", back, "accepted");
+    assert_eq!(plc.next("ack/select_recipe")["status"], "done");
+    // The next run knows the id, and says what is so now.
+    let Station {
+        line,
+        plc,
+        broker,
+        folder,
+    } = station;
+
+    line.summary();
+    let births = Listener::start(broker.port, "plant/box/birth");
+    let before = births.next("box/birth")["run_id"].clone();
+    let line = Running::line(folder.path());
+    births.until_fits("box/birth", |birth| birth["run_id"] != before);
+    plc.tell("select_recipe", command);
+    let outcome = plc.next("ack/select_recipe");
+    assert_eq!(outcome["status"], "rejected", "{outcome}");
+    let words = "bolt was selected in an earlier run; nut@1 judges now";
+    assert_eq!(outcome["reason"], words, "{outcome}");
+    plc.tell("select_recipe", back);
+    assert_eq!(plc.next("ack/select_recipe")["status"], "done");
     line.summary();
 }
 

@@ -44,6 +44,20 @@ fn a_line_that_can_run_is_told_part_by_part() {
 }
 
 #[test]
+fn an_area_beyond_the_picture_lets_no_part_come() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = Broker::anywhere();
+    let camera = "kind = \"test\"\nfps = 20\nwidth = 160\nheight = 120\ntrigger = \"presence\"\n\
+                  presence = { area = [0, 100, 160, 40] }";
+
+    write_line(folder.path(), broker.port, camera);
+    let (code, said) = checked(folder.path());
+    assert_eq!(code, Some(78), "{said}");
+    let words = "presence.area 0,100,160,40 is beyond its picture of 160 x 120 pixels";
+    assert_said(&said, &[words]);
+}
+
+#[test]
 fn everything_that_is_wrong_is_told_in_one_round() {
     let (folder, _model) = imported("dinov2-tiny");
     // A broker that is not there, and a camera that shows nothing that may be judged.

@@ -145,6 +145,7 @@ fn has_its_second_answer(name: &str, command: &Value, kill: Kill, status: &[&str
         plc.until("box/result", "recipe", recipe);
     }
 
+    line.wait_for_words("connected"); // what was heard may be of the run before
     line.summary();
 }
 

@@ -82,6 +82,25 @@ fn a_web_is_judged_in_stretches_with_their_positions() {
 }
 
 #[test]
+fn a_web_that_goes_by_unseen_is_told_until_reset() {
+    // A frame each 200 ms, and a stretch each 50 ms.
+    let web = "kind = \"test\"\nfps = 5\nwidth = 160\nheight = 120\ntrigger = \"distance\"\n\
+               belt_mm_s = 100\nstretch_mm = 5";
+
+    let station = Station::start(web);
+    let is_told = |state: &Value| state["causes"].to_string().contains("web of top: ");
+    let state = station.plc.until_fits("box/state", is_told);
+    assert_eq!(state["health"], "OFF_SPEC", "{state}");
+    let metrics = station.listen("metrics").next("box/metrics");
+    let unseen = metrics["cameras"]["top"]["unseen_mm"].as_u64();
+    assert!(unseen > Some(0), "{metrics}");
+    station.plc.ask("pause", r#"{"id":"a"}"#, "done");
+    station.plc.ask("reset", r#"{"id":"b"}"#, "done");
+    station.plc.until_fits("box/state", |state| !is_told(state));
+    station.summary();
+}
+
+#[test]
 fn a_trigger_that_cannot_be_is_refused_with_advice() {
     let (folder, _model) = imported("dinov2-tiny");
     let cases = [

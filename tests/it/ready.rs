@@ -75,6 +75,61 @@ fn a_camera_whose_pictures_are_bad_is_not_ready() {
 }
 
 #[test]
+fn a_threshold_that_everything_passes_is_not_ready() {
+    let station = Station::start(TRIGGERED);
+    let states = station.listen("state");
+    states.until_fits("box/state", |state| state["ready"] == true);
+    let high = r#"{"id":"a","value":1.9}"#;
+    station.plc.ask("set_threshold", high, "done");
+    let state = states.until("box/state", "health", "FAILURE");
+    assert_eq!(state["ready"], false, "{state}");
+    station.summary();
+}
+
+#[test]
+fn a_line_whose_results_are_refused_is_not_ready_until_they_are_taken() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = ContraryBroker::start();
+    broker.set(|rules| rules.refuses = vec![("/result", 0x87)]);
+    write_line(folder.path(), broker.port, FREE_RUNNING);
+    let line = Running::line(folder.path());
+    broker.wait_for("state", |heard| {
+        heard.payload.contains(r#""results: "#) && heard.payload.contains(r#""ready":false"#)
+    });
+
+    broker.set(|rules| rules.refuses.clear());
+    let before = broker.heard("state").len();
+    wait_until("a line that is ready", Duration::from_secs(60), || {
+        let states = broker.heard("state");
+        let mut since = states.iter().skip(before);
+        since.any(|heard| heard.payload.contains(r#""ready":true"#))
+    });
+
+    line.summary();
+}
+
+#[test]
+fn an_area_beyond_the_pictures_is_told_and_the_line_is_not_ready() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = Broker::anywhere();
+    let plc = Listener::station(broker.port);
+    let area = "trigger = \"presence\"\npresence = { area = [0, 100, 160, 40] }";
+    write_line(
+        folder.path(),
+        broker.port,
+        &format!("{FREE_RUNNING}\n{area}"),
+    );
+
+    let line = Running::line(folder.path());
+    let state = plc.until("box/state", "health", "FAILURE");
+    assert_eq!(state["ready"], false, "{state}");
+    let causes = state["causes"].to_string();
+    let words = "presence of top: presence.area 0,100,160,40 is beyond";
+    assert!(causes.contains(words), "{causes}");
+    line.summary();
+}
+
+#[test]
 fn what_the_broker_keeps_of_a_camera_that_is_gone_is_cleared() {
     let (folder, _model) = imported("dinov2-tiny");
     let broker = ContraryBroker::start();

@@ -69,7 +69,7 @@ fn one_verdict_a_part_in_order_over_links_that_are_cut() {
     let broker = StrictBroker::start();
     let line = line(folder.path(), &broker, TRIGGERED);
     // Each cut comes after that many results of a connection, before the last one is acknowledged. A
-    // result that was on its way at one cut, and alone at the next, would be put aside.
+    // result that was alone on its way at two of them would be put aside.
     broker.set(|state| state.cuts.extend([3, 6, 7, 6, 8]));
     for number in 1..=50 {
         trigger(&broker, number);

@@ -34,6 +34,8 @@ pub struct CaptureClock {
 pub struct CaptureTime {
     /// Time by our clock.
     pub at: Timestamp,
+    /// Time from the capture to the arrival here.
+    pub age: Duration,
     /// Origin of that time.
     pub by: CapturedBy,
     /// Distance of the sender's clock from ours, positive where it is ahead. `None` without one.
@@ -64,6 +66,7 @@ impl CaptureClock {
         if let Some(at) = stamped.filter(|at| now.duration_since(*at) <= STAMP_AGE_MAX) {
             return CaptureTime {
                 at,
+                age: now.duration_since(at).unsigned_abs(),
                 by: CapturedBy::Sender,
                 clock_offset: None,
             };
@@ -71,6 +74,7 @@ impl CaptureClock {
 
         CaptureTime {
             at: before(now, self.delay),
+            age: self.delay,
             by: CapturedBy::Arrival,
             clock_offset: None,
         }
@@ -79,7 +83,8 @@ impl CaptureClock {
     /// Time of capture of a frame that its sender's clock stamped with `sent`.
     fn by_sender(&mut self, sent: Timestamp, now: Timestamp, arrived: Instant) -> CaptureTime {
         let since_1970 = sent.duration_since(Timestamp::UNIX_EPOCH);
-        let at = before(now, self.sender.age(since_1970, arrived));
+        let age = self.sender.age(since_1970, arrived);
+        let at = before(now, age);
         let off = sent.duration_since(at);
         if off.abs() >= TOLD_FROM && !self.is_logged {
             self.is_logged = true;
@@ -93,6 +98,7 @@ impl CaptureClock {
 
         CaptureTime {
             at,
+            age,
             by: CapturedBy::Sender,
             clock_offset: Some(off),
         }

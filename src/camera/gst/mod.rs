@@ -363,6 +363,7 @@ impl GstSource {
             picture: read.picture,
             captured_at: captured.at,
             captured_by: captured.by,
+            captured: arrived.checked_sub(captured.age).unwrap_or(arrived),
             clock_offset: captured.clock_offset,
             arrived,
             damage: damage.or(of_stream),

@@ -16,6 +16,7 @@
 
 mod tables;
 
+use std::borrow::Cow;
 use tables::{CodeTable, END_OF_BLOCK, STANDARD};
 
 /// Most unread bytes before a marker that whole pictures have: some USB cameras add 1 to 5.
@@ -94,7 +95,7 @@ struct Headers {
     /// First step of each quantisation table, that of the DC values.
     dc_steps: [i64; 4],
     /// Code tables: DC 0 to 3, then AC 0 to 3.
-    tables: [Option<CodeTable>; 8],
+    tables: [Option<Cow<'static, CodeTable>>; 8],
     /// MCUs between restart markers. 0: none.
     interval: u32,
     /// Components whose scans were read.
@@ -233,8 +234,9 @@ impl Headers {
             let symbols: usize = counts.iter().map(|count| usize::from(*count)).sum();
             let symbols = counts_and_symbols.get(16..16 + symbols)?;
             // The class is the high half: 0 for DC, 1 for AC.
-            let place = usize::from(head >> 4 & 1) * 4 + usize::from(head & 3);
-            self.tables[place] = Some(CodeTable::new(counts, symbols));
+            let is_ac = head >> 4 & 1 == 1;
+            let place = usize::from(is_ac) * 4 + usize::from(head & 3);
+            self.tables[place] = Some(table_of(is_ac, counts, symbols));
             rest = &counts_and_symbols[16 + symbols.len()..];
         }
 
@@ -287,6 +289,16 @@ impl Headers {
             Some(table) => table,
             None => &STANDARD[2 * (place / 4) + (place % 4).min(1)],
         }
+    }
+}
+
+/// The table of these codes. Most pictures have the standard ones, which are there already.
+fn table_of(is_ac: bool, counts: &[u8; 16], symbols: &[u8]) -> Cow<'static, CodeTable> {
+    let standard = STANDARD.iter().find(|table| table.is_of(counts, symbols));
+    match standard {
+        Some(table) => Cow::Borrowed(table),
+        None if is_ac => Cow::Owned(CodeTable::of_ac(counts, symbols)),
+        None => Cow::Owned(CodeTable::new(counts, symbols)),
     }
 }
 
@@ -445,6 +457,21 @@ impl<'a> Bits<'a> {
         let mut coefficient = 1;
         while coefficient < 64 {
             self.fill();
+            // Several codes at once, unless the block ends within them.
+            if !HOLES {
+                let steps = component.ac.look_up_many(self.buffer);
+                let reached = coefficient + u32::from(steps.coefficients);
+                if steps.bits > 0 && reached + u32::from(steps.ends) <= 64 {
+                    self.skip(u32::from(steps.bits));
+                    coefficient = reached;
+                    if steps.ends {
+                        break;
+                    }
+
+                    continue;
+                }
+            }
+
             let Some(step) = component.ac.look_up_step(self.buffer) else {
                 return Err(self.no_code());
             };

@@ -7,12 +7,14 @@
 //!        \--others---> rate limit --> done or begun, durable --> done, accepted or rejected
 //! ```
 //! A trigger is answered when its parts are on the disk, so that its sender may forget it. The same
-//! id within an hour gets the first answer again and is not done twice. The outcome of a challenge
+//! id within an hour gets the first answer again, and the outcome behind it, and is not done twice. The
+//! outcome of a challenge
 //! is an event: the broker is told until it has it.
 
+mod repeat;
 mod triggers;
 
-use crate::base::health::{Diagnostics, Health};
+use crate::base::health::Diagnostics;
 use crate::base::stop::Stop;
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
 use crate::data::part::Part;
@@ -21,8 +23,9 @@ use crate::line::answer_cache::AnswerCache;
 use crate::line::camera_group::CameraGroup;
 use crate::line::challenge::Challenge;
 use crate::line::changeover::RecipeRequest;
-use crate::line::control::{COMMAND_IDS, ControlEvent, LineControl};
+use crate::line::control::{ControlEvent, LineControl};
 use crate::line::events::Events;
+use crate::line::outcomes::Outcomes;
 use crate::line::overlays::Snapshot;
 use crate::line::rate_limit::{RATE_MAX, RateLimit};
 use crate::line::selection::Selection;
@@ -34,8 +37,8 @@ use crate::protocol::event::{CommandOutcome, Event};
 use crate::protocol::request::{Request, RequestSource};
 use crate::recipe::spec::RecipeSpec;
 use crate::store::{Pending, Store};
+use crate::trigger::OwnClock;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
-use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -52,6 +55,10 @@ pub struct CommandHandler {
     store: Store,
     /// Pause, thresholds and challenges of the line.
     control: LineControl,
+    /// Outcomes of this run's commands.
+    outcomes: Outcomes,
+    /// This machine's clock, watched for steps.
+    own_clock: Arc<OwnClock>,
     /// Faults of the moment: an id that stands for two commands goes there.
     diagnostics: Diagnostics,
     /// All cameras by name.
@@ -75,6 +82,8 @@ pub struct CommandHandler {
 enum PendingAnswer {
     /// The command is answered.
     Ready(Answer),
+    /// The command was answered before; its outcome, where it has one, follows the answer.
+    Repeated(Answer, Option<Arc<CommandOutcome>>),
     /// The command is refused for now: the same id may come again, and be done then.
     NotNow(Answer),
     /// The answer is valid once it is on the disk.
@@ -84,8 +93,8 @@ enum PendingAnswer {
         accepting: Pending<(Vec<Part>, String)>,
         /// Indices of the camera groups that see the parts.
         groups: Vec<usize>,
-        /// Time of the parts. `None` if the command waited elsewhere and carried no `at`.
-        at: Option<Timestamp>,
+        /// Moment of the parts. Else the cause why it is not known, in words.
+        at: Result<Instant, String>,
     },
 }
 
@@ -118,6 +127,8 @@ impl CommandHandler {
             snapshots: ends.snapshots,
             store: shared.store.clone(),
             control: shared.control.clone(),
+            outcomes: shared.outcomes.clone(),
+            own_clock: shared.own_clock.clone(),
             diagnostics: shared.diagnostics.clone(),
             admissions,
             groups,
@@ -135,6 +146,8 @@ impl CommandHandler {
         while !stop.is_stopped() {
             pulse.beat();
             self.look_at_challenges();
+            // Regular looks tell a step's moment, also while no frame and no trigger comes.
+            self.own_clock.look();
             match self.requests.recv_timeout(HEARTBEAT) {
                 Ok(first) => self.serve(first),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -201,7 +214,9 @@ impl CommandHandler {
             kept: Some(key),
         };
 
-        self.events.tell(Event::Outcome(Arc::new(outcome)));
+        let outcome = Arc::new(outcome);
+        self.outcomes.end(&outcome, Instant::now());
+        self.events.tell(Event::Outcome(outcome));
     }
 
     /// Serves the waiting commands together, so that the store writes them together.
@@ -252,6 +267,11 @@ impl CommandHandler {
             return PendingAnswer::NotNow(Answer::rejected(id, reason));
         }
 
+        // It is known to be under way before it is: another thread may end it at once.
+        if let Some(id) = id.filter(|_| has_outcome(&request.command.action)) {
+            self.outcomes.begin(id);
+        }
+
         // The command is done first and its answer written after it. A crash in between leaves no
         // answer, and the sender's next try does the command again; the other order would lose it.
         let answer = self.obey(request);
@@ -262,30 +282,6 @@ impl CommandHandler {
         self.written(answer, &request.command.question)
     }
 
-    /// Answers a known id: the first answer again, unless the id came with another question. An
-    /// answer that is about another part must not be taken for this one's.
-    fn repeat(&self, id: &str, answer: Answer, request: &Request) -> PendingAnswer {
-        let question = self.answered.question(id);
-        let is_other = question.is_some_and(|known| known != request.command.question);
-        if !is_other {
-            return PendingAnswer::Ready(answer);
-        }
-
-        let name = &request.name;
-        let words = format!("the id {id:?} stands for another command already");
-        tracing::error!("command {name}: {words}; it is refused");
-        self.store
-            .audit(format!("command {name} {id} refused: {words}"));
-        self.diagnostics.set(
-            COMMAND_IDS,
-            Health::OffSpec,
-            format!("{words}, {name} with it was refused; `reset` confirms it"),
-        );
-
-        let reason = format!("{words}; give each command an id of its own");
-        PendingAnswer::NotNow(Answer::rejected(Some(id), reason))
-    }
-
     /// Answers, in the order of the commands, what is on the disk.
     fn finish(&mut self, begun: Vec<(Request, PendingAnswer)>) {
         for (request, pending) in begun {
@@ -294,6 +290,11 @@ impl CommandHandler {
             let is_final = !matches!(pending, PendingAnswer::NotNow(_));
             // Waiting happens here, once for the whole round: the first `wait` returns with the
             // commit that all of them share.
+            let outcome = match &pending {
+                PendingAnswer::Repeated(_, outcome) => outcome.clone(),
+                _ => None,
+            };
+
             let Some(answer) = self.settle(pending) else {
                 continue; // the line is stopping
             };
@@ -304,13 +305,18 @@ impl CommandHandler {
             }
 
             request.answer(answer);
+            if let Some(outcome) = outcome {
+                self.events.tell(Event::Outcome(outcome));
+            }
         }
     }
 
     /// The answer, once it is valid. `None` if the line is stopping.
     fn settle(&self, pending: PendingAnswer) -> Option<Answer> {
         match pending {
-            PendingAnswer::Ready(answer) | PendingAnswer::NotNow(answer) => Some(answer),
+            PendingAnswer::Ready(answer)
+            | PendingAnswer::NotNow(answer)
+            | PendingAnswer::Repeated(answer, _) => Some(answer),
             PendingAnswer::Written(answer, written) => written.wait().ok().map(|()| answer),
             PendingAnswer::Parts {
                 accepting,
@@ -505,6 +511,11 @@ impl CommandHandler {
         self.look_at_challenges();
         Ok(Done::plain())
     }
+}
+
+/// True for a command that is answered a second time when it has ended.
+fn has_outcome(action: &Action) -> bool {
+    matches!(action, Action::SelectRecipe { .. } | Action::Challenge(_))
 }
 
 /// A command that is done or begun, and the reason that its sender is told.

@@ -6,15 +6,19 @@ use crate::data::part::{Part, PartRequest};
 use crate::data::report::Report;
 use crate::data::verdict::Reason;
 use crate::line::admission::PartSource;
-use crate::line::part_time::{check_time, earlier};
+use crate::line::part_time::check_time;
 use crate::protocol::answer::{Answer, AnswerStatus, AnsweredPart};
 use crate::protocol::command::TriggerCommand;
 use crate::protocol::request::Request;
+use crate::trigger::ClockLook;
 use jiff::Timestamp;
 use std::time::Instant;
 
 /// Reason of an accepted trigger that carried no id.
 const WITHOUT_ID: &str = "without id: its repetition would be another part";
+/// Cause of a trigger that is not judged, because its moment is not known.
+const WAITED: &str =
+    "the trigger may have waited on its way (broker, link, process), and says no time";
 
 impl CommandHandler {
     pub(super) fn trigger(&mut self, trigger: &TriggerCommand, request: &Request) -> PendingAnswer {
@@ -29,7 +33,8 @@ impl CommandHandler {
 
         // The command may have waited in a queue; its arrival, not this moment, is the part's time
         // where it carries none.
-        let came_at = earlier(Timestamp::now(), request.came_at.elapsed());
+        let look = self.own_clock.look();
+        let came_at = look.reading.wall_at(request.came_at);
         let at = trigger.at.unwrap_or(came_at);
         // Each region of each group that the trigger means gets a request; one store request
         // numbers them all, so that a crash leaves all or none.
@@ -47,23 +52,23 @@ impl CommandHandler {
             accepted(answered_id, parts).encode_kept(&question)
         });
 
-        // A command that the broker kept says nothing about when its part was there, unless it
-        // carries a time of its own.
-        let is_known = !request.is_stale || trigger.at.is_some();
         PendingAnswer::Parts {
             accepting,
             groups,
-            at: is_known.then_some(at),
+            at: moment_of(trigger, request, &look),
         }
     }
 
     /// Hands parts to the cameras that see them; without a time they cannot be judged.
-    pub(super) fn dispatch(&self, parts: Vec<Part>, groups: &[usize], at: Option<Timestamp>) {
+    pub(super) fn dispatch(&self, parts: Vec<Part>, groups: &[usize], at: Result<Instant, String>) {
         // Parts that have a number need a result. Without a time no frame is theirs, and they are
         // undecided at once.
-        let Some(at) = at else {
-            let undecided = parts.into_iter().map(|part| self.undecided(part));
-            return self.store.submit(undecided.collect());
+        let at = match at {
+            Ok(at) => at,
+            Err(why) => {
+                let undecided = parts.into_iter().map(|part| self.undecided(part, &why));
+                return self.store.submit(undecided.collect());
+            }
         };
 
         for group in groups.iter().map(|group| &self.groups[*group]) {
@@ -82,12 +87,10 @@ impl CommandHandler {
     }
 
     /// Report of a part whose time is not known.
-    fn undecided(&self, part: Part) -> Report {
+    fn undecided(&self, part: Part, why: &str) -> Report {
         let policy = self.control.policy_for(part.request.region.as_deref());
-        let detail =
-            "the trigger may have waited on its way (broker, link, process), and says no time";
         Report {
-            detail: Some(detail.to_owned()),
+            detail: Some(why.to_owned()),
             ..Report::undecided(part, Reason::NotReady, &policy)
         }
     }
@@ -131,6 +134,30 @@ impl CommandHandler {
             names.join(", ")
         ))
     }
+}
+
+/// The moment of a trigger's parts.
+///
+/// # Errors
+/// The cause why the moment is not known, in words.
+fn moment_of(
+    trigger: &TriggerCommand,
+    request: &Request,
+    look: &ClockLook,
+) -> Result<Instant, String> {
+    // A command that the broker kept says nothing about when its part was there, unless it carries
+    // a time of its own.
+    let Some(at) = trigger.at else {
+        return match request.is_stale {
+            true => Err(WAITED.to_owned()),
+            false => Ok(request.came_at),
+        };
+    };
+
+    look.moment_of(at).map_err(|step| {
+        let step = step.words();
+        format!("our clock was {step}, and at may have been stamped before that")
+    })
 }
 
 /// The parts that a trigger asks of one source.

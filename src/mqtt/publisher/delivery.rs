@@ -17,16 +17,13 @@ use super::responses::Responses;
 use crate::base::backoff::Backoff;
 use crate::base::health::{Diagnostics, Health};
 use crate::mqtt::session::{AckTarget, IN_FLIGHT, Session};
+use crate::protocol::condition::RESULTS;
 use crate::store::Outbox;
 use rumqttc::v5::mqttbytes::v5::PubAckReason;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Results, in words.
-const RESULTS: &str = "results";
-/// Diagnostics source of results that the broker refuses.
-const REFUSED: &str = RESULTS;
 /// Diagnostics source of results that were put aside.
 const ASIDE: &str = "results aside";
 /// Diagnostics source of other messages that the broker refuses.
@@ -43,6 +40,8 @@ const CUTS_CAREFUL: u32 = 2;
 const CUTS_MOST: u32 = 3;
 /// Connections that a message ends alone until it is put aside.
 const ENDS: u32 = 2;
+/// Messages that are suspected; beyond, all of them are forgotten and begin anew.
+const SUSPECTS_MAX: usize = 1024;
 /// Time of a connection after which the messages that were suspected have all had their turn.
 const CLEARED: Duration = Duration::from_secs(10);
 /// Results refused in a row, after one that was accepted, for which nothing is paused: each may be
@@ -194,13 +193,18 @@ impl Delivery {
         self.paused_until = None;
         self.backoff.reset();
         self.outbox.take_back();
-        self.causes.clear(REFUSED);
+        self.causes.clear(RESULTS);
     }
 
     /// The broker refused a result: it is kept, and tried again.
     pub(super) fn on_result_refused(&mut self, key: u64, reason: PubAckReason) {
         if self.refused.len() >= REFUSED_KNOWN {
             self.refused.clear();
+        }
+
+        // One that was aside is tried for its own sake, and says nothing of the others.
+        if self.outbox.was_aside(key) && self.outbox.put_aside(key, true) {
+            return self.on_refused_alone(key, reason);
         }
 
         let refusals = self.refused.entry(key).or_default();
@@ -256,7 +260,7 @@ impl Delivery {
                 _ => Health::OffSpec,
             };
 
-            self.causes.set(REFUSED, health, words);
+            self.causes.set(RESULTS, health, words);
             // Those that stood aside for a moment are in their places again.
             self.outbox.take_back();
         }
@@ -348,8 +352,8 @@ impl Delivery {
 
     /// A connection ended. The messages that were not acknowledged are suspected; one that was alone,
     /// and not for the first time, is put aside or left out. A message that was refused just before is
-    /// suspected alone: the broker closed because of it. Answers to topics that others chose are
-    /// suspected before all else.
+    /// suspected alone: the broker closed because of it. Else one that was aside before is why, whatever
+    /// was on its way with it, and answers to topics that others chose are suspected before all else.
     pub(super) fn on_cut(&mut self, session: &Session, reason: &str) {
         let mut messages: HashMap<AckTarget, usize> = HashMap::new();
         for message in session.unacknowledged_messages() {
@@ -362,10 +366,16 @@ impl Delivery {
             is_alone = true;
             messages.clear();
             messages.insert(refused.target.kind(), refused.bytes);
+        } else if let Some(key) = session.trial {
+            return self.on_trial_cut(key, &messages, reason);
         }
 
         if messages.keys().any(is_response) {
             return self.responses.on_cut(refused.is_some(), reason);
+        }
+
+        if self.suspects.len() >= SUSPECTS_MAX {
+            self.suspects.clear();
         }
 
         // Fences are always on their way, and hold nothing that could end a connection.
@@ -380,6 +390,16 @@ impl Delivery {
                 self.stand_aside(&target, how);
             }
         }
+    }
+
+    /// A connection ended while a result that was aside before was on its way again.
+    fn on_trial_cut(&mut self, key: u64, messages: &HashMap<AckTarget, usize>, reason: &str) {
+        let result = AckTarget::Result(key);
+        let bytes = messages.get(&result).copied().unwrap_or_default();
+        let suspicion = self.suspects.entry(result.clone()).or_default();
+        suspicion.cuts += 1;
+        let how = format!("{bytes} bytes, {} connections: {reason}", suspicion.cuts);
+        self.stand_aside(&result, how);
     }
 
     /// Takes a message out of the others' way that ended connections. `how` is its size, and their

@@ -12,7 +12,7 @@ use crate::mqtt::session::{
 };
 use crate::protocol::answer::Answer;
 use crate::protocol::command::{self, Command, Refusal};
-use crate::protocol::condition::COMMANDS;
+use crate::protocol::condition::{COMMANDS, FENCES};
 use crate::protocol::event::CommandOutcome;
 use crate::protocol::request::{Reply, ReplyTo, ReplyToken, Request, RequestSource};
 use crate::protocol::values;
@@ -22,8 +22,6 @@ use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties, SubscribeReasonCode
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Diagnostics source of fences that do not come back.
-const FENCES: &str = "fences";
 /// Time for the first fence of a connection to come back.
 const FENCE_PATIENCE: Duration = Duration::from_secs(5);
 /// Time until a refused subscription is asked for again.

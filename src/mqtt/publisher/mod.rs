@@ -506,6 +506,10 @@ impl Publisher {
             return;
         };
 
+        if session.trial.map(AckTarget::Result).as_ref() == Some(&message.target) {
+            session.trial = None;
+        }
+
         let is_accepted = is_accepted(ack.reason);
         if !is_accepted {
             session.refused_last = Some((Instant::now(), message.clone()));

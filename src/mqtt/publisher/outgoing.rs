@@ -9,7 +9,7 @@ use crate::data::report::Report;
 use crate::mqtt::session::{AckTarget, BEST_EFFORT_WAITING, MqttMessage, Session};
 use crate::protocol::event::Event;
 use crate::protocol::{condition, result};
-use crate::store::OutboxEntry;
+use crate::store::{LinkLoad, OutboxEntry};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, PublishProperties};
 use std::sync::Arc;
@@ -129,9 +129,14 @@ impl Publisher {
         // The window is ours and not the client's: a full client would refuse in the middle of a
         // burst, and order would be hard to keep.
         let window = self.delivery.window(session);
+        // On a line that is always busy there is no moment for those that were put aside.
+        if session.unacknowledged() < window {
+            self.publish_aside(session, false);
+        }
+
         while session.unacknowledged() < window {
             let Some(entry) = outbox.next() else {
-                return self.publish_aside(session);
+                return self.publish_aside(session, true);
             };
 
             // The entry goes back to the front, so that results keep their order.
@@ -141,24 +146,33 @@ impl Publisher {
         }
     }
 
-    /// Tries a result that was put aside, alone, on a link that is steady and has nothing else to
-    /// carry: it may end the connection once more.
-    fn publish_aside(&mut self, session: &mut Session) {
+    /// Tries a result that was put aside, one at a time and on a link that is steady: it may end the
+    /// connection once more. `is_idle` says that no other result waits; such a moment on a link that is
+    /// quiet is waited for, though not for ever.
+    fn publish_aside(&mut self, session: &mut Session, is_idle: bool) {
         let is_steady = session
             .connected_at
             .is_some_and(|since| since.elapsed() > STEADY);
 
-        // At the end of the run all of them have one more try: a link that was cut twice at a bad moment
-        // leaves nothing to the next run.
-        let is_ending = self.ending.is_some();
-        if !(is_steady || is_ending) || !session.is_quiet() {
-            return;
-        }
+        let is_quiet = is_idle && session.is_quiet();
+        let link = match self.ending {
+            // At the end of the run all of them have one more try: a link that was cut twice at a bad
+            // moment leaves nothing to the next run.
+            Some(_) if is_quiet => LinkLoad::Ending,
+            _ if !is_steady || session.trial.is_some() => return,
+            _ if is_quiet => LinkLoad::Quiet,
+            _ if session.is_careful => return,
+            _ => LinkLoad::Busy,
+        };
 
         let outbox = self.wiring.store.outbox().clone();
-        if let Some(entry) = outbox.next_aside(is_ending)
-            && !self.publish_result(session, &entry)
-        {
+        let Some(entry) = outbox.next_aside(link) else {
+            return;
+        };
+
+        if self.publish_result(session, &entry) {
+            session.trial = outbox.was_aside(entry.key).then_some(entry.key);
+        } else {
             outbox.give_back(entry.key);
         }
     }

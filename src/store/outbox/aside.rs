@@ -1,9 +1,20 @@
 //! Results that the broker refuses alone, or that end its connections: they wait apart, are tried again
 //! ever more rarely, and those for which memory has no room rest in the file.
 
-use super::{Outbox, OutboxEntry, Queues};
-use crate::store::bounds::{ASIDE_DOUBLED, ASIDE_FIRST, ASIDE_LONGEST, ASIDE_MAX, LEAVING_MAX};
+use super::entry::OutboxEntry;
+use crate::store::bounds::{ASIDE_DOUBLED, ASIDE_FIRST, ASIDE_LONGEST, ASIDE_PATIENCE};
 use std::time::{Duration, Instant};
+
+/// Load of the link on which a result that was put aside would be tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkLoad {
+    /// Other messages are on their way: only what has waited for a quiet moment long enough is tried.
+    Busy,
+    /// Nothing is on its way.
+    Quiet,
+    /// The run ends: each of them is tried once more.
+    Ending,
+}
 
 /// A result that was put aside.
 pub(super) struct Aside {
@@ -17,134 +28,20 @@ pub(super) struct Aside {
 pub(super) struct Resting {
     pub(super) count: u64,
     /// The lowest key of them.
-    from: u64,
+    pub(super) from: u64,
     /// Moment at which the file is read again from there; `None` without any.
-    until: Option<Instant>,
+    pub(super) until: Option<Instant>,
 }
 
-impl Queues {
-    /// Makes room for one more result that is put aside: the one of them whose next try is farthest
-    /// waits in the file. False where there is none, or no room on the way.
-    fn make_room_aside(&mut self) -> bool {
-        if self.aside.len() < ASIDE_MAX {
-            return true;
+impl Aside {
+    pub(super) fn is_due(&self, link: LinkLoad, now: Instant) -> bool {
+        match link {
+            LinkLoad::Busy => self
+                .again
+                .is_some_and(|again| again + ASIDE_PATIENCE <= now),
+            LinkLoad::Quiet => self.again.is_none_or(|again| again <= now),
+            LinkLoad::Ending => true,
         }
-
-        let later = |(_, aside): &(&u64, &Aside)| aside.again;
-        let Some((key, Aside { again: Some(_), .. })) = self.aside.iter().max_by_key(later) else {
-            return false; // all of them may be no fault of their own
-        };
-
-        let key = *key;
-        if self.leaving.len() >= LEAVING_MAX {
-            return false;
-        }
-
-        if let Some(aside) = self.aside.remove(&key) {
-            self.leaving.insert(key, aside.entry);
-        }
-
-        true
-    }
-
-    /// The results on their way from those that are aside to the file.
-    pub(in crate::store) fn take_leaving(&mut self) -> Vec<OutboxEntry> {
-        std::mem::take(&mut self.leaving).into_values().collect()
-    }
-
-    /// A result that was aside is in the file: it comes again after a while, or with those that the
-    /// cursor has not reached.
-    pub(in crate::store) fn rest(&mut self, key: u64) {
-        if key > self.read_to && self.in_file > 0 {
-            self.in_file += 1;
-            return;
-        }
-
-        self.read_to = self.read_to.max(key); // nothing else is to be read up to there
-        let resting = &mut self.resting;
-        if resting.until.is_none() {
-            resting.from = key;
-            resting.until = Some(Instant::now() + ASIDE_LONGEST);
-        }
-
-        resting.from = resting.from.min(key);
-        resting.count += 1;
-    }
-
-    /// Reads those again that have rested long enough.
-    pub(in crate::store) fn look_at_rest(&mut self, now: Instant) {
-        if self.resting.until.is_some_and(|until| until <= now) {
-            self.end_rest();
-        }
-    }
-
-    /// What rests in the file waits there like the others.
-    pub(in crate::store) fn end_rest(&mut self) {
-        let resting = std::mem::take(&mut self.resting);
-        if resting.until.is_some() {
-            self.in_file += resting.count;
-            self.read_to = self.read_to.min(resting.from.saturating_sub(1));
-        }
-    }
-}
-
-impl Outbox {
-    /// Puts a result aside that was handed out, so that the others go on; it still waits, and is
-    /// handed out by [`Outbox::next_aside`], the later the more often it was put aside. `is_alone` is
-    /// false where it may be no fault of its own: [`Outbox::take_back`] lets it join the others.
-    /// Beyond [`ASIDE_MAX`] others wait in the file for it. False if there is no room for one more.
-    pub fn put_aside(&self, key: u64, is_alone: bool) -> bool {
-        let mut queues = self.queues();
-        if !queues.make_room_aside() {
-            return false;
-        }
-
-        let Some(mut entry) = queues.in_flight.remove(&key) else {
-            return true; // answered meanwhile
-        };
-
-        let mut again = None;
-        if is_alone {
-            entry.asides += 1;
-            again = Some(Instant::now() + aside_for(entry.asides));
-        }
-
-        queues.aside.insert(key, Aside { entry, again });
-        true
-    }
-
-    /// The broker takes results again: those that were put aside with others join them.
-    pub fn take_back(&self) {
-        let mut queues = self.queues();
-        let mut back = vec![];
-        for (key, aside) in &queues.aside {
-            if aside.again.is_none() {
-                back.push(*key);
-            }
-        }
-
-        // The oldest last, so that it stands in front.
-        for key in back.into_iter().rev() {
-            if let Some(aside) = queues.aside.remove(&key) {
-                queues.put_back(aside.entry);
-            }
-        }
-    }
-
-    /// The next result that was put aside and whose time for another try has come; any of them where
-    /// `at_once` says so.
-    pub fn next_aside(&self, at_once: bool) -> Option<OutboxEntry> {
-        let now = Instant::now();
-        let mut queues = self.queues();
-        let due = queues
-            .aside
-            .iter()
-            .find(|(_, aside)| at_once || aside.again.is_none_or(|again| again <= now));
-
-        let key = *due?.0;
-        let entry = queues.aside.remove(&key)?.entry;
-        queues.in_flight.insert(key, entry.clone());
-        Some(entry)
     }
 }
 

@@ -119,11 +119,25 @@ fn what_is_put_aside_waits_apart_and_joins_the_others_where_it_was_not_at_fault(
         .collect();
 
     assert_eq!(keys, [1, 3], "the second is alone at fault");
-    assert!(outbox.next_aside(false).is_none(), "its time has not come");
+    let next = outbox.next_aside(LinkLoad::Quiet);
+    assert!(next.is_none(), "its time has not come");
     let count = outbox.count();
     assert_eq!((count.waiting, count.aside), (3, 1));
-    outbox.queues().aside.get_mut(&2).expect("aside").again = Some(Instant::now());
-    let again = outbox.next_aside(false).expect("it is due");
+    let due = |ago| {
+        outbox.queues().aside.get_mut(&2).expect("aside").again = Instant::now().checked_sub(ago)
+    };
+    due(Duration::from_secs(9));
+    let next = outbox.next_aside(LinkLoad::Busy);
+    assert!(
+        next.is_none(),
+        "it waits for a quiet link, and not for ever"
+    );
+    due(Duration::from_secs(10));
+    let again = outbox.next_aside(LinkLoad::Busy).expect("it is due");
+    assert!(outbox.was_aside(2) && !outbox.was_aside(1));
+    outbox.give_back(2);
+    due(Duration::ZERO);
+    outbox.next_aside(LinkLoad::Quiet).expect("it is due");
     assert_eq!((again.key, again.asides), (2, 1));
     // A lost link brings it back to where it was, and not before the others.
     outbox.rewind();

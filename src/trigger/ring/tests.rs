@@ -4,7 +4,8 @@ use super::*;
 use crate::data::counters::{Tally, TallyCount};
 use crate::data::frame::tests::frame;
 use crate::data::part::tests::ask;
-use jiff::SignedDuration;
+use crate::trigger::own_clock::tests::look;
+use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -25,6 +26,10 @@ struct TestLine {
     ring: Ring,
     tally: Arc<Tally>,
     now: Instant,
+    /// Moment of the time 0.
+    start: Instant,
+    /// Steps of our clock.
+    steps: Vec<ClockStep>,
 }
 
 impl TestLine {
@@ -39,21 +44,44 @@ impl TestLine {
             ring,
             tally: Arc::default(),
             now: Instant::now(),
+            start: Instant::now(),
+            steps: vec![],
         }
     }
 
     fn put(&mut self, ms: i64) -> Vec<(u64, i64)> {
+        chosen(self.put_frame(ms))
+    }
+
+    fn put_frame(&mut self, ms: i64) -> RingMatches {
         let frame = Frame {
+            captured: self.moment(ms),
             captured_at: at(ms),
             ..frame("top")
         };
 
-        let found = self.ring.put(frame, self.tally.captured(), self.now);
-        chosen(found)
+        let look = self.look();
+        self.ring.put(frame, self.tally.captured(), &look)
+    }
+
+    fn ask_parts(&mut self, parts: Vec<Part>, ms: i64) -> RingMatches {
+        let look = self.look();
+        self.ring.ask(parts, self.moment(ms), &look)
+    }
+
+    fn moment(&self, ms: i64) -> Instant {
+        self.start + Duration::from_millis(ms as u64)
+    }
+
+    fn look(&self) -> ClockLook {
+        ClockLook {
+            steps: self.steps.clone().into(),
+            ..look(self.now)
+        }
     }
 
     fn ask(&mut self, seq: u64, ms: i64) -> Vec<(u64, i64)> {
-        chosen(self.ring.ask(part(seq), at(ms), self.now))
+        chosen(self.ask_parts(part(seq), ms))
     }
 
     fn count(self) -> TallyCount {
@@ -131,12 +159,7 @@ fn parts_that_share_one_frame_are_looked_at_together() {
     line.ring.settings.shares_frames = true;
     assert!(line.ask(1, 10).is_empty() && line.ask(2, 12).is_empty() && line.ask(3, 80).is_empty());
 
-    let frame = Frame {
-        captured_at: at(20),
-        ..frame("top")
-    };
-
-    let mut found = line.ring.put(frame, line.tally.captured(), line.now);
+    let mut found = line.put_frame(20);
     assert_eq!((found.waiting.len(), found.waiting[0].parts.len()), (1, 2));
     found.waiting.remove(0).settle(Outcome::Judged);
     assert_eq!(line.put(70), [(3, 70)]); // the next, 50 later, will not be nearer
@@ -152,7 +175,7 @@ fn a_frame_serves_one_part_and_the_next_gets_the_next_frame() {
     assert_eq!(line.put(68), [(2, 68)]);
     // A part that came before them, of several regions, has one frame.
     let regions = [part(3), part(4)].concat();
-    let found = chosen(line.ring.ask(regions, at(1), line.now));
+    let found = chosen(line.ask_parts(regions, 1));
     assert_eq!(found, [(3, 0), (4, 0)]);
 }
 
@@ -196,17 +219,10 @@ fn a_part_without_a_frame_of_its_own_is_told_whose_it_is() {
     line.put(200);
     let mut first = part(1);
     first[0].request.part_id = Some("A-7".to_owned());
-    assert_eq!(chosen(line.ring.ask(first, at(190), line.now)), [(1, 200)]);
-    let found = line.ring.ask(part(2), at(210), line.now);
+    assert_eq!(chosen(line.ask_parts(first, 190)), [(1, 200)]);
+    let found = line.ask_parts(part(2), 210);
     let found = match found.missed.is_empty() {
-        true => {
-            let frame = Frame {
-                captured_at: at(400),
-                ..frame("top")
-            };
-
-            line.ring.put(frame, line.tally.captured(), line.now)
-        }
+        true => line.put_frame(400),
         false => found,
     };
 
@@ -220,14 +236,9 @@ fn a_miss_tells_how_far_the_nearest_frame_was() {
     for (asked, words) in [(2050, "1.950 s later"), (6000, "2.000 s earlier")] {
         let mut line = TestLine::new(1000, 50);
         line.put(4000);
-        let mut found = line.ring.ask(part(1), at(asked), line.now);
+        let mut found = line.ask_parts(part(1), asked);
         if found.missed.is_empty() {
-            let frame = Frame {
-                captured_at: at(9000),
-                ..frame("top")
-            };
-
-            found = line.ring.put(frame, line.tally.captured(), line.now);
+            found = line.put_frame(9000);
         }
 
         let told = found.missed[0].words();
@@ -236,14 +247,45 @@ fn a_miss_tells_how_far_the_nearest_frame_was() {
 }
 
 #[test]
-fn a_clock_that_was_set_back_leaves_no_frame_of_a_time_to_come() {
+fn frames_are_found_by_their_moments_whatever_the_wall_clock_says() {
+    // The wall clock is set back by 0.8 s after 400 ms: its times come a second time.
     let mut line = TestLine::new(1000, 50);
-    line.put(5000);
-    line.put(5030);
-    assert!(line.put(3000).is_empty());
-    assert!(line.ask(1, 5010).is_empty()); // that time is still to come
-    assert_eq!(line.put(5040), [(1, 5040)]);
-    assert_eq!(line.count().skipped, 2);
+    for number in 0..10 {
+        let set = if number > 4 { -800 } else { 0 };
+        let frame = Frame {
+            captured: line.moment(number * 100),
+            captured_at: at(number * 100 + 2000 + set),
+            ..frame("top")
+        };
+
+        let look = line.look();
+        let found = line.ring.put(frame, line.tally.captured(), &look);
+        assert!(found.waiting.is_empty());
+    }
+
+    let found = line.ask_parts(part(1), 610);
+    assert_eq!(found.waiting[0].frame.captured, line.moment(600));
+    chosen(found);
+}
+
+#[test]
+fn after_a_forward_step_no_part_gets_a_frame_of_the_other_side() {
+    let step = |line: &TestLine| ClockStep {
+        from: line.moment(110),
+        until: line.moment(140),
+        by: SignedDuration::from_secs(3600),
+    };
+
+    let mut line = TestLine::new(1000, 50);
+    (0..4).for_each(|n| assert!(line.put(n * 40).is_empty()));
+    line.steps = vec![step(&line)];
+    assert_eq!(line.ask(1, 70), [(1, 80)]);
+    assert!(line.ask(2, 150).is_empty()); // after the step: 120 is the nearest so far, and of before
+    assert_eq!(line.put(190), [(2, -1)]);
+    assert_eq!(line.ask(3, 188), [(3, 190)]);
+    let found = line.ask_parts(part(4), 121);
+    let words = found.missed[0].words();
+    assert!(words.contains("set forward by 3600.000 s"), "{words}");
 }
 
 #[test]
@@ -260,7 +302,7 @@ fn a_part_that_is_due_no_longer_holds_the_others_up() {
         ask("top", Duration::from_secs(600)),
     )];
 
-    assert_eq!(chosen(line.ring.ask(fresh, at(30), line.now)), [(3, 30)]);
+    assert_eq!(chosen(line.ask_parts(fresh, 30)), [(3, 30)]);
 }
 
 proptest! {

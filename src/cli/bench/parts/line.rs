@@ -237,6 +237,7 @@ fn show_frames(admission: &Admission, stop: &Stop, between: Duration) {
             picture: picture.clone(),
             captured_at: jiff::Timestamp::now(),
             captured_by: CapturedBy::Arrival,
+            captured: Instant::now(),
             arrived: Instant::now(),
             damage: None,
             decode: None,

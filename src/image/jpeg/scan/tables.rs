@@ -5,13 +5,20 @@ use std::sync::LazyLock;
 /// Bits of a code that are looked up at once; longer codes are compared length by length.
 const LOOK: u32 = 10;
 
+/// Bits in which several AC codes with their values are looked up together.
+const LOOK_MANY: u32 = 12;
+
 /// A table of codes.
+#[derive(Clone)]
 pub struct CodeTable {
+    counts: [u8; 16],
     /// By the next [`LOOK`] bits: the code's length in the high byte, its symbol in the low one. Zero
     /// for longer codes.
     short: Box<[u16; 1 << LOOK]>,
     /// By the next [`LOOK`] bits of an AC code: the [`step`] of its symbol. Zero for longer codes.
     steps: Box<[u16; 1 << LOOK]>,
+    /// By the next [`LOOK_MANY`] bits: the AC codes that lie in them. Empty for a table of DC codes.
+    many: Vec<Steps>,
     /// By length: the code after the last one of that length, its highest bit at bit 15; never
     /// smaller than that of the length before.
     limits: [u32; 17],
@@ -20,11 +27,24 @@ pub struct CodeTable {
     symbols: Vec<u8>,
 }
 
+/// AC codes with their values that lie in some bits.
+#[derive(Clone, Copy, Default)]
+pub struct Steps {
+    /// Bits of all of them. 0: the first one is longer than the bits that are looked at.
+    pub bits: u8,
+    /// Coefficients that they lead on, without the end of the block.
+    pub coefficients: u8,
+    /// True if the last one ends the block.
+    pub ends: bool,
+}
+
 impl CodeTable {
     /// The table of `counts[n]` codes of n + 1 bits, whose symbols follow each other in `symbols`
     /// (annex C.2).
     pub fn new(counts: &[u8; 16], symbols: &[u8]) -> Self {
         let mut table = CodeTable {
+            counts: *counts,
+            many: vec![],
             short: Box::new([0; 1 << LOOK]),
             steps: Box::new([0; 1 << LOOK]),
             limits: [0; 17],
@@ -48,6 +68,49 @@ impl CodeTable {
         }
 
         table
+    }
+
+    /// The table of AC codes, which are also looked up several at once.
+    pub fn of_ac(counts: &[u8; 16], symbols: &[u8]) -> Self {
+        let mut table = CodeTable::new(counts, symbols);
+        table.many = (0..1 << LOOK_MANY)
+            .map(|bits| table.steps_in(bits))
+            .collect();
+        table
+    }
+
+    /// True if it has these codes.
+    pub fn is_of(&self, counts: &[u8; 16], symbols: &[u8]) -> bool {
+        self.counts == *counts && self.symbols == symbols
+    }
+
+    /// The AC codes that lie wholly in these bits.
+    fn steps_in(&self, bits: u64) -> Steps {
+        let mut steps = Steps::default();
+        let bits = bits << (64 - LOOK_MANY);
+        while let Some(step) = self.look_up_step(bits << steps.bits) {
+            let (length, coefficients) = (step & 0xFF, step >> 8);
+            if u32::from(steps.bits) + u32::from(length) > LOOK_MANY {
+                break;
+            }
+
+            steps.bits += length as u8;
+            if u32::from(coefficients) == END_OF_BLOCK {
+                steps.ends = true;
+                break;
+            }
+
+            // At most twelve steps of sixteen coefficients.
+            steps.coefficients += coefficients as u8;
+        }
+
+        steps
+    }
+
+    /// The AC codes that lie in the first [`LOOK_MANY`] of these bits.
+    #[inline(always)]
+    pub fn look_up_many(&self, bits: u64) -> Steps {
+        self.many[(bits >> (64 - LOOK_MANY)) as usize]
     }
 
     /// Enters a code under all bits that may follow it.
@@ -129,8 +192,8 @@ pub static STANDARD: LazyLock<[CodeTable; 4]> = LazyLock::new(|| {
     [
         CodeTable::new(&DC_LUMA, &DC_SYMBOLS),
         CodeTable::new(&DC_CHROMA, &DC_SYMBOLS),
-        CodeTable::new(&AC_LUMA, &AC_LUMA_SYMBOLS),
-        CodeTable::new(&AC_CHROMA, &AC_CHROMA_SYMBOLS),
+        CodeTable::of_ac(&AC_LUMA, &AC_LUMA_SYMBOLS),
+        CodeTable::of_ac(&AC_CHROMA, &AC_CHROMA_SYMBOLS),
     ]
 });
 

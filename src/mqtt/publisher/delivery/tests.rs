@@ -3,7 +3,7 @@
 use super::*;
 use crate::data::result::tests::row;
 use crate::mqtt::session::Unacknowledged;
-use crate::store::{Outbox, OutboxEntry};
+use crate::store::{LinkLoad, Outbox, OutboxEntry};
 use rumqttc::v5::{AsyncClient, MqttOptions};
 
 /// A delivery of so many results, which are all handed out by hand.
@@ -211,6 +211,32 @@ fn a_result_that_ends_its_connections_stands_aside_and_the_others_flow_at_once()
     assert_eq!((outbox.count().aside, outbox.count().waiting), (2, 2));
     let (session, _) = connection(&mut delivery, &outbox, 0);
     assert_eq!(delivery.window(&session), IN_FLIGHT);
+}
+
+#[test]
+fn a_result_that_was_aside_ends_a_connection_by_itself_and_no_other_is_suspected() {
+    let (mut delivery, outbox, _causes) = delivery(6);
+    let waits = |outbox: &Outbox| (outbox.count().aside, outbox.count().waiting);
+    next(&outbox);
+    outbox.put_aside(1, true);
+    for _ in 0..3 {
+        let (mut session, keys) = connection(&mut delivery, &outbox, 5);
+        assert_eq!(delivery.window(&session), IN_FLIGHT);
+        assert_eq!(keys, [2, 3, 4, 5, 6]);
+        let entry = outbox.next_aside(LinkLoad::Ending).expect("it is aside");
+        session.trial = Some(entry.key);
+        let result = AckTarget::Result(entry.key);
+        session.in_flight.insert(9, on_its_way(result));
+        cut(&mut delivery, &outbox, &session);
+        assert_eq!(waits(&outbox), (1, 6));
+    }
+
+    // Refused instead, it waits longer, and nothing is paused for it.
+    let (session, _) = connection(&mut delivery, &outbox, 0);
+    outbox.next_aside(LinkLoad::Ending).expect("it is aside");
+    delivery.on_result_refused(1, PubAckReason::PayloadFormatInvalid);
+    assert_eq!(delivery.window(&session), IN_FLIGHT);
+    assert_eq!(waits(&outbox), (1, 6));
 }
 
 #[test]

@@ -232,6 +232,11 @@ impl State {
     /// Answers a packet. The error ends the connection.
     fn take(&mut self, name: &str, packet: Packet) -> Result<(), Violation> {
         let client = self.clients.entry(name.to_owned()).or_default();
+        // What was on its way when the link was cut is lost with it.
+        if client.link.is_none() {
+            return Ok(());
+        }
+
         match packet {
             Packet::Connect(_) => {
                 return Err(Violation::new(PROTOCOL, "CONNECT a second time"));

@@ -112,9 +112,9 @@ fn a_result_that_is_larger_than_the_broker_takes_stands_aside_and_the_rest_flows
     let line = Running::line(folder.path());
     broker.wait_for("status", |status| status.payload.contains("\"online\""));
     broker.send(&[("cmd/trigger", r#"{"id":"a","part_id":"a"}"#)]);
-    // One with a long name has more than this, and one with a short name less.
+    // One with a long name has more than this, and one with a short name less, also with a reason.
     let first = broker.wait_for("result", |_| true);
-    broker.set(|rules| rules.payload_max = Some(("/result", first.payload.len() + 80)));
+    broker.set(|rules| rules.payload_max = Some(("/result", first.payload.len() + 115)));
     let large = format!(r#"{{"id":"b","part_id":"{}"}}"#, "x".repeat(128));
     broker.send(&[("cmd/trigger", &large)]);
     let told = broker.wait_for("state", |state| state.payload.contains("put aside"));

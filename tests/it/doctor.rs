@@ -3,8 +3,10 @@
 use crate::harness::golden::imported;
 use crate::harness::program::winspect;
 use crate::harness::{assert_said, skip, stand_in};
+use std::io::ErrorKind;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
+use std::time::Duration;
 
 /// Exit code, standard output, standard error.
 fn doctor(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String, String) {
@@ -238,12 +240,9 @@ fn without_anything_that_judges_it_says_what_mends_it() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let program = folder.path().join("winspect");
     std::fs::copy(env!("CARGO_BIN_EXE_winspect"), &program).expect("a copy far from engines/lib");
-    let output = Command::new(program)
-        .arg("doctor")
-        .current_dir(folder.path())
-        .output()
-        .expect("runs");
-
+    let mut command = Command::new(program);
+    command.arg("doctor").current_dir(folder.path());
+    let output = output_of_copy(&mut command);
     let said = [output.stdout, output.stderr]
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         .concat();
@@ -322,4 +321,19 @@ fn plans_of_a_model_folder_are_told() {
     assert_eq!(report["plans"], serde_json::json!([]));
     let (code, _, err) = doctor(&[&folder.path().join("none").to_string_lossy()], &[]);
     assert_eq!(code, Some(65), "{err}");
+}
+
+/// Output of a program that was just copied. A child that another test starts meanwhile holds the copy open
+/// for writing until it runs a program of its own.
+fn output_of_copy(command: &mut Command) -> Output {
+    for _ in 0..100 {
+        match command.output() {
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            output => return output.expect("runs"),
+        }
+    }
+
+    panic!("the copy stays busy");
 }

@@ -159,11 +159,16 @@ pub fn decode(bytes: &[u8], memory: Vec<u8>) -> Result<JpegPicture, JpegError> {
     // Refusals that come late: the header does not say which coding the scans have.
     report.refused()?;
     // libjpeg's word first, then the second look at what it read without a warning.
-    let damage = match (report.damage(bytes), scan::look(bytes)) {
+    let damage = match report.damage(bytes) {
+        None => match scan::look(bytes) {
+            ScanLook::Fault(fault) => Some(header.scan_damage(fault, bytes)),
+            ScanLook::Whole | ScanLook::Unknown => None,
+        },
         // Cameras that send no end marker send whole pictures all the same.
-        (Some(damage), ScanLook::Whole) if damage.kind == DamageKind::NoEnd => None,
-        (None, ScanLook::Fault(fault)) => Some(header.scan_damage(fault, bytes)),
-        (damage, _) => damage,
+        Some(damage) if damage.kind == DamageKind::NoEnd => {
+            (scan::look(bytes) != ScanLook::Whole).then_some(damage)
+        }
+        damage => damage,
     };
 
     match damage {
@@ -416,6 +421,15 @@ mod tests {
         ];
         let crafted = [&jpeg[..2], &hidden, &jpeg[2..]].concat();
         let _ = damage(&crafted); // whatever it is, it is told without a crash
+    }
+
+    #[test]
+    fn a_scan_header_without_its_components_is_damage_and_ends_nothing() {
+        let (jpeg, _) = textured();
+        let data = &jpeg[..jpeg.len() - 2];
+        for header in [[0xFF, 0xDA, 0, 3, 1], [0xFF, 0xDA, 0, 3, 0]] {
+            assert!(damage(&[data, &header].concat()).is_some(), "{header:?}");
+        }
     }
 
     #[test]

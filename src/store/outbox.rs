@@ -139,7 +139,9 @@ impl Queues {
         let overdue = lowest_key(&self.overdue);
         let lowest = late.into_iter().chain(overdue).min()?;
         let is_behind = lowest > self.read_to;
-        if self.in_file > 0 && is_behind {
+        // Those on their way to the file are older too.
+        let has_older = self.in_file > 0 || self.spilling > 0;
+        if has_older && is_behind {
             return None;
         }
 

@@ -436,7 +436,7 @@ impl StoreWriter {
             return;
         }
 
-        let over = live - LIVE_MAX;
+        let over = live - if is_busy { most } else { LIVE_MAX };
         let spilled = queues.spill(over + LIVE_MAX / 2);
         for entry in &spilled {
             queues.report_again(entry.given_up_before);
@@ -499,7 +499,9 @@ impl StoreWriter {
             }
         }
 
-        let has_results = !batch.live.is_empty() || batch.late + batch.spilled > 0;
+        // Late ones that are younger waited for what went to the file.
+        let to_file = batch.late + batch.spilled + batch.rested.len() as u64;
+        let has_results = !batch.live.is_empty() || to_file > 0;
         let (accepted, open) = self.ledger().counts();
         let mut queues = self.outbox.queues();
         queues.in_file += batch.late + batch.spilled;

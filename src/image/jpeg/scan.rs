@@ -98,8 +98,8 @@ struct Headers {
     tables: [Option<Cow<'static, CodeTable>>; 8],
     /// MCUs between restart markers. 0: none.
     interval: u32,
-    /// Components whose scans were read.
-    read: usize,
+    /// Components whose scans were read, a bit for each by its place in the frame header.
+    read: u64,
 }
 
 /// Looks at the sequential scans of a JPEG. An end marker may be missing: it says nothing of the data.
@@ -155,7 +155,7 @@ impl Headers {
                 0xDD => self.interval = u32::from(u16::from_be_bytes(*content.first_chunk()?)),
                 0xDA => {
                     let scan = self.scan(content)?;
-                    let components = scan.components.len();
+                    let places = scan.places;
                     let end = match has_zeros(&jpeg[at..]) {
                         true => scan.check::<true>(jpeg, at),
                         false => scan.check::<false>(jpeg, at),
@@ -166,7 +166,7 @@ impl Headers {
                         Err(fault) => return Some(fault),
                     }
 
-                    self.read += components;
+                    self.read |= places;
                 }
                 // The end, and frames of other codings.
                 0xD9 | 0xC2..=0xCF => return None,
@@ -177,7 +177,8 @@ impl Headers {
 
     /// True if each component had its scan.
     fn is_read(&self) -> bool {
-        !self.components.is_empty() && self.read == self.components.len()
+        let all = (1u64 << self.components.len().min(63)) - 1;
+        all > 0 && self.read == all
     }
 
     /// Frame header: precision (1), height (2), width (2), components (1), then id, factors, table.
@@ -191,6 +192,7 @@ impl Headers {
         // Three bytes for each component: its id, its factors across and down, and its quantisation
         // table.
         self.components.clear();
+        self.read = 0;
         for [id, factors, table] in rest.as_chunks::<3>().0.iter().take(usize::from(*count)) {
             self.components.push(Component {
                 id: *id,
@@ -249,9 +251,12 @@ impl Headers {
         let count = usize::from(*count);
         let mut components = Vec::with_capacity(count);
         let mut chosen = Component::default();
+        let mut places = 0;
         // The high half of `tables` is the DC table, the low half the AC table.
         for [id, tables] in rest.as_chunks::<2>().0.iter().take(count) {
-            chosen = *self.components.iter().find(|known| known.id == *id)?;
+            let place = self.components.iter().position(|known| known.id == *id)?;
+            chosen = self.components[place];
+            places |= 1 << place.min(63);
             components.push(ScanComponent {
                 // The only component of a scan goes block by block, whatever its factors.
                 blocks: if count == 1 {
@@ -265,6 +270,11 @@ impl Headers {
             });
         }
 
+        // A header that names fewer than it says is none.
+        if components.is_empty() || components.len() != count {
+            return None;
+        }
+
         // Pixels of an MCU: those of the largest factors, or of one block of the only component.
         let most_across = self.components.iter().map(|known| known.across).max()?;
         let most_down = self.components.iter().map(|known| known.down).max()?;
@@ -275,6 +285,7 @@ impl Headers {
 
         Some(Scan {
             components,
+            places,
             mcus_across: self.width.div_ceil(across.max(1)),
             mcus: self.width.div_ceil(across.max(1)) * self.height.div_ceil(down.max(1)),
             mcu_rows: down,
@@ -305,6 +316,8 @@ fn table_of(is_ac: bool, counts: &[u8; 16], symbols: &[u8]) -> Cow<'static, Code
 /// One scan, ready to be read.
 struct Scan<'a> {
     components: Vec<ScanComponent<'a>>,
+    /// Bits of the components by their places in the frame header.
+    places: u64,
     mcus_across: u32,
     mcus: u32,
     /// Rows of pixels of an MCU.
@@ -383,7 +396,7 @@ impl<'a> Bits<'a> {
             return;
         }
 
-        // Six bytes at once, where none of the next eight is FF.
+        // Several bytes at once, where none of the next eight is FF.
         if let Some(eight) = self
             .jpeg
             .get(self.next..)
@@ -457,7 +470,7 @@ impl<'a> Bits<'a> {
         let mut coefficient = 1;
         while coefficient < 64 {
             self.fill();
-            // Several codes at once, unless the block ends within them.
+            // Several codes at once, unless they reach beyond the block.
             if !HOLES {
                 let steps = component.ac.look_up_many(self.buffer);
                 let reached = coefficient + u32::from(steps.coefficients);

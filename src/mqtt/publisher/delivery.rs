@@ -223,6 +223,12 @@ impl Delivery {
             return self.on_refused_alone(key, reason);
         }
 
+        // The same one again, for what it says: the others need not wait for it.
+        let is_its_own = is_repeated && is_of_content(reason) && !self.is_probing;
+        if is_its_own && self.outbox.put_aside(key, true) {
+            return self.on_refused_alone(key, reason);
+        }
+
         if is_of_content(reason) && self.is_in_a_row(sent) && self.outbox.put_aside(key, false) {
             return;
         }

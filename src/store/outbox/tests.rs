@@ -70,6 +70,42 @@ fn late_results_keep_their_order_when_some_are_in_the_file_and_some_in_memory() 
     assert_eq!(keys, [7, 1, 2, 3, 4, 5, 6]);
 }
 
+/// A burst of old triggers after a long outage: their time is over as they come.
+#[test]
+fn a_late_result_waits_for_older_ones_that_are_on_their_way_to_the_file() {
+    let outbox = Outbox::default();
+    for key in 1..=3 {
+        outbox.queues().put_live(waiting(key, true));
+    }
+
+    outbox.queues().put_live(OutboxEntry {
+        until: Some(Instant::now()),
+        ..waiting(4, true)
+    });
+
+    let spilled = outbox.queues().spill(3);
+    assert_eq!(spilled.len(), 3);
+    outbox.queues().spilling = 3;
+    assert!(outbox.next().is_none(), "they are not in the file yet");
+    outbox.queues().spilling = 0;
+    outbox.queues().in_file = 3;
+    assert!(outbox.next().is_none(), "they are not read yet");
+    for entry in spilled {
+        let late = OutboxEntry {
+            until: None,
+            ..entry
+        };
+
+        outbox.queues().put_late(late);
+    }
+
+    let keys: Vec<u64> = std::iter::from_fn(|| outbox.next())
+        .map(|entry| entry.key)
+        .collect();
+
+    assert_eq!(keys, [1, 2, 3, 4]);
+}
+
 #[test]
 fn what_went_to_the_file_goes_before_a_page_that_was_read_already_and_giving_up_forgets_none() {
     let outbox = Outbox::default();

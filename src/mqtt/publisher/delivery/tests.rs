@@ -163,6 +163,25 @@ fn a_refusal_that_may_pass_keeps_the_order() {
     assert_eq!(next(&outbox), 2);
 }
 
+/// On a line with few parts nothing else is there to be accepted.
+#[test]
+fn a_result_that_is_refused_for_what_it_says_holds_no_later_one_up() {
+    let (mut delivery, outbox, _causes) = delivery(3);
+    let session = session();
+    assert_eq!(next(&outbox), 1);
+    delivery.on_result_accepted(1, Instant::now());
+    outbox.accept(1);
+    assert_eq!(next(&outbox), 2);
+    delivery.on_result_refused(2, Instant::now(), PubAckReason::PayloadFormatInvalid);
+    outbox
+        .next_aside(LinkLoad::Quiet)
+        .expect("the line is idle");
+    delivery.on_result_refused(2, Instant::now(), PubAckReason::PayloadFormatInvalid);
+    assert_eq!(delivery.window(&session), IN_FLIGHT, "no pause");
+    assert!(outbox.next_aside(LinkLoad::Quiet).is_none(), "it waits");
+    assert_eq!(next(&outbox), 3);
+}
+
 /// Each second one is refused for what it says, whatever else happens.
 #[test]
 fn any_number_of_results_that_are_refused_alone_hold_no_other_up() {

@@ -33,6 +33,8 @@ pub(super) struct LinkAge {
     passed_on_after: Option<Instant>,
     /// The shortest round trip so far.
     round_trip: Option<Duration>,
+    /// True once a fence was given up, until one comes back.
+    is_silent: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +65,18 @@ impl LinkAge {
         self.newest
     }
 
+    /// Gives up fences that are on their way for longer than `patience`, so that others may go. True
+    /// while none comes back.
+    pub(super) fn give_up_lost(&mut self, now: Instant, patience: Duration) -> bool {
+        let is_lost = |fence: &SentFence| now.saturating_duration_since(fence.at) > patience;
+        while self.sent.front().is_some_and(is_lost) {
+            self.sent.pop_front();
+            self.is_silent = true;
+        }
+
+        self.is_silent
+    }
+
     /// Takes a fence that has come back.
     pub(super) fn come_back(&mut self, number: u64, now: Instant) {
         while let Some(fence) = self.sent.front().copied()
@@ -70,6 +84,7 @@ impl LinkAge {
         {
             self.sent.pop_front();
             if fence.number == number {
+                self.is_silent = false;
                 let took = now.saturating_duration_since(fence.at);
                 self.round_trip = Some(self.round_trip.map_or(took, |least| least.min(took)));
                 self.passed_on_after = Some(fence.at);
@@ -162,6 +177,32 @@ mod tests {
         );
         link.back(after, 3803);
         assert!(!link.is_stale(3804));
+    }
+
+    #[test]
+    fn fences_that_stay_away_are_told_and_others_go_in_their_place() {
+        let patience = Duration::from_secs(5);
+        let mut link = TestLink::new();
+        let first = link.send(0);
+        link.back(first, 2);
+        for beat in 1..=FENCES_MAX as u64 {
+            link.send(200 * beat);
+        }
+
+        // They may not be read for a while.
+        assert!(!link.age.has_room());
+        let now = link.at(4000);
+        assert!(!link.age.give_up_lost(now, patience));
+        let now = link.at(5300);
+        assert!(link.age.give_up_lost(now, patience));
+        assert!(link.age.has_room());
+        let next = link.send(5400);
+        let now = link.at(5401);
+        assert!(link.age.give_up_lost(now, patience), "still");
+        link.back(next, 5402);
+        let now = link.at(5403);
+        assert!(!link.age.give_up_lost(now, patience));
+        assert!(!link.is_stale(5500));
     }
 
     #[test]

@@ -180,6 +180,12 @@ impl OwnClock {
             false => None,
         };
 
+        // The last reading that was good tells the wall clock as well, but for a step since.
+        let reading = ClockReading {
+            now: reading.now,
+            wall: watched.last.wall_at(reading.now),
+        };
+
         let look = ClockLook {
             reading,
             steps: watched.steps.clone(),

@@ -147,7 +147,7 @@ impl CommandHandler {
             pulse.beat();
             self.look_at_challenges();
             // Regular looks tell a step's moment, also while no frame and no trigger comes.
-            self.own_clock.look();
+            self.tell_own_clock(&self.own_clock.look());
             match self.requests.recv_timeout(HEARTBEAT) {
                 Ok(first) => self.serve(first),
                 Err(RecvTimeoutError::Timeout) => {}

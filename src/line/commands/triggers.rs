@@ -2,6 +2,7 @@
 //! the cameras.
 
 use super::{CommandHandler, PendingAnswer};
+use crate::base::health::Health;
 use crate::data::part::{Part, PartRequest};
 use crate::data::report::Report;
 use crate::data::verdict::Reason;
@@ -16,6 +17,8 @@ use std::time::Instant;
 
 /// Reason of an accepted trigger that carried no id.
 const WITHOUT_ID: &str = "without id: its repetition would be another part";
+/// Diagnostics source of this machine's clock.
+const OWN_CLOCK: &str = "own clock";
 /// Cause of a trigger that is not judged, because its moment is not known.
 const WAITED: &str =
     "the trigger may have waited on its way (broker, link, process), and says no time";
@@ -84,6 +87,20 @@ impl CommandHandler {
                 admission.on_trigger(own.clone(), at);
             }
         }
+    }
+
+    /// Tells while an `at` that is stamped now is in doubt, because this machine's clock was set back.
+    pub(super) fn tell_own_clock(&self, look: &ClockLook) {
+        let Err(step) = look.moment_of(look.reading.wall) else {
+            return self.diagnostics.clear(OWN_CLOCK);
+        };
+
+        let words = format!(
+            "this machine's clock was {}; triggers with `at` are undecided until it is past that time",
+            step.words()
+        );
+
+        self.diagnostics.set(OWN_CLOCK, Health::OffSpec, words);
     }
 
     /// Report of a part whose time is not known.

@@ -74,6 +74,8 @@ pub(super) struct Delivery {
     is_probing: bool,
     /// Moment at which the newest result that the broker took was sent. `None` before the first.
     newest_accepted: Option<Instant>,
+    /// Moment at which the newest result that the broker refused was sent. `None` before the first.
+    newest_refused: Option<Instant>,
     /// Refusals of results that it has not taken since, by key.
     refused: HashMap<u64, Refusals>,
     /// Refusals since the last result that it took. `None` without one.
@@ -134,6 +136,7 @@ impl Delivery {
             paused_until: None,
             is_probing: false,
             newest_accepted: None,
+            newest_refused: None,
             refused: HashMap::new(),
             row: None,
             alone: None,
@@ -193,6 +196,11 @@ impl Delivery {
             return;
         }
 
+        // One that was sent before the refused one says nothing.
+        if self.newest_refused > Some(sent) {
+            return;
+        }
+
         // The refusal is over. Those that were aside only because everything was refused come back.
         tracing::info!("the broker takes results again");
         self.is_probing = false;
@@ -209,6 +217,7 @@ impl Delivery {
             self.refused.clear();
         }
 
+        self.newest_refused = self.newest_refused.max(Some(sent));
         // One that was aside is tried for its own sake, and says nothing of the others.
         if self.outbox.was_aside(key) && self.outbox.put_aside(key, true) {
             return self.on_refused_alone(key, reason);

@@ -67,6 +67,15 @@ impl Publisher {
         // A line that rejects many parts while the broker is away would fill the log; one line a
         // minute tells the sum.
         let missed = outbox.count().rejects_missed;
+        if missed > self.rejects_told {
+            self.rejects_told = missed;
+            let words = format!(
+                "{missed} rejected parts went by and no message said so in time; `reset` confirms it"
+            );
+
+            self.wiring.causes.set(GATE, Health::OffSpec, words);
+        }
+
         let is_due = self
             .rejects_logged_at
             .is_none_or(|at| at.elapsed() > MISSED_EVERY);
@@ -77,11 +86,6 @@ impl Publisher {
                 "{more} rejected parts were at the gate and no message said so in time ({missed} in this run)"
             );
 
-            let words = format!(
-                "{missed} rejected parts went by and no message said so in time; `reset` confirms it"
-            );
-
-            self.wiring.causes.set(GATE, Health::OffSpec, words);
             self.rejects_logged = missed;
             self.rejects_logged_at = Some(Instant::now());
         }

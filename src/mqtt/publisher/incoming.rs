@@ -249,17 +249,20 @@ impl Publisher {
 
     /// Tells of a broker that takes our fences and passes none back: each trigger without a time is then
     /// taken for an old one.
-    pub(super) fn look_at_fences(&self, session: &Session) {
-        if session.link_age.has_come_back() {
-            self.wiring.causes.clear(FENCES);
+    pub(super) fn look_at_fences(&self, session: &mut Session) {
+        let is_silent = session
+            .link_age
+            .give_up_lost(Instant::now(), FENCE_PATIENCE);
+
+        if !is_silent {
+            if session.link_age.has_come_back() {
+                self.wiring.causes.clear(FENCES);
+            }
+
             return;
         }
 
-        let is_silent = session
-            .connected_at
-            .is_some_and(|since| since.elapsed() > FENCE_PATIENCE);
-
-        if is_silent && self.wiring.times_triggers && self.subscribes_at.is_none() {
+        if self.wiring.times_triggers && self.subscribes_at.is_none() {
             let words = format!(
                 "{0}/fence, our own message, does not come back; let this user read {0}/fence",
                 self.topics

@@ -184,7 +184,9 @@ struct Publisher {
     unsteady: u32,
     /// The last reason that was logged.
     last_logged: String,
-    /// Rejected parts that went by untold, as logged last.
+    /// Rejected parts that went by untold, as health was told last.
+    rejects_told: u64,
+    /// The same, as logged last.
     rejects_logged: u64,
     /// Moment of that log line.
     rejects_logged_at: Option<Instant>,
@@ -220,6 +222,7 @@ impl Publisher {
             away_since: None,
             unsteady: 0,
             last_logged: String::new(),
+            rejects_told: 0,
             rejects_logged: 0,
             rejects_logged_at: None,
         }

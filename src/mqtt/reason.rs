@@ -16,6 +16,7 @@ const PACKET_TOO_LARGE: u8 = 0x95;
 const NO_MQTT_5: &str = "its answer is no MQTT 5";
 /// Advice for a broker that does not answer in MQTT 5.
 const MQTT_5: &str = "winspect needs MQTT 5, and a broker of 3.1.1 alone cannot serve it; update the broker, or allow 5 there";
+
 /// The system's own error behind that of a connection. The client wraps those of reading and writing as
 /// if the broker's bytes were at fault.
 pub(super) fn io_error(error: &ConnectionError) -> Option<&std::io::Error> {

@@ -141,7 +141,7 @@ pub(super) enum AckTarget {
 }
 
 impl AckTarget {
-    /// The same, where each reject stands for all of them: none is sent twice.
+    /// The same, where each reject stands for all of them.
     pub(super) fn kind(&self) -> AckTarget {
         match self {
             AckTarget::Reject(_) => AckTarget::Reject(0),

@@ -8,8 +8,7 @@
 //! ```
 //! A trigger is answered when its parts are on the disk, so that its sender may forget it. The same
 //! id within an hour gets the first answer again, and the outcome behind it, and is not done twice. The
-//! outcome of a challenge
-//! is an event: the broker is told until it has it.
+//! outcome of a challenge or a selection is an event: the broker is told until it has it.
 
 mod repeat;
 mod triggers;

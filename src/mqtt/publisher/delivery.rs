@@ -160,7 +160,7 @@ impl Delivery {
     }
 
     fn needs_care(&self) -> bool {
-        // A reject is not sent again on the next connection, so that no care would find it there.
+        // A reject is seldom sent again on the next connection, so that no care would find it there.
         let mut suspects = self.suspects.iter();
         suspects.any(|(target, suspicion)| {
             !suspicion.is_found && suspicion.cuts >= CUTS_CAREFUL && !is_reject(target)

@@ -3,8 +3,8 @@
 //! Nothing is thrown away because of what a broker says for a while:
 //! ```text
 //! result refused for what it says --> aside for a moment, while others go --accepted--> it comes back
-//!    \--some in a row--> back to the outbox, pause (1 s, doubling, at most 60 s), one result as a try
-//!         \--refused again--> aside, another one is the try --accepted--> all that are aside come back
+//!    \--some in a row--> back to the outbox, pause (1 s, doubling, at most 60 s), the first as a try
+//!         \--refused four times--> aside, another one is the try --accepted--> all of those come back
 //!    \--refused again although another was accepted since--> aside alone, the others go on
 //! connection ended --> the next one works as ever: a link is cut now and then
 //!    \--ended again before the same messages are acknowledged--> the next one is careful: each goes alone
@@ -49,6 +49,8 @@ const CLEARED: Duration = Duration::from_secs(10);
 const IN_A_ROW: u32 = 4;
 /// Time from the first of them to the last.
 const ROW_TIME: Duration = Duration::from_secs(1);
+/// Tries of one result, 7 s of them, until another one is the try: its camera's order is then lost.
+const SAME_TRIES: u32 = 3;
 /// Results whose refusals are known; beyond, they are learnt anew.
 const REFUSED_KNOWN: usize = 1024;
 /// Way out of a quota.
@@ -228,6 +230,7 @@ impl Delivery {
         refusals.times += 1;
         refusals.sent = Some(sent);
         let is_repeated = refusals.times > 1;
+        let refusals = refusals.times;
         if is_alone && self.outbox.put_aside(key, true) {
             return self.on_refused_alone(key, reason);
         }
@@ -242,8 +245,10 @@ impl Delivery {
             return;
         }
 
-        // A second one is tried next: the first may be refused for what it says.
-        if !is_repeated || !self.outbox.put_aside(key, false) {
+        // The same one is tried again, which keeps the order; after some tries another one is, since the
+        // first may be refused for what it says.
+        let is_doubted = refusals > SAME_TRIES;
+        if !is_doubted || !self.outbox.put_aside(key, false) {
             self.outbox.give_back(key);
         }
 

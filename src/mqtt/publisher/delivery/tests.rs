@@ -66,6 +66,10 @@ fn a_broker_that_refuses_for_a_while_gets_every_result_in_order() {
         assert_eq!(outbox.count().waiting, 20);
         assert!(causes.all().1[0].contains("the broker refuses them"));
         let taken = next(&outbox);
+        assert_eq!(
+            taken, 3,
+            "three tries of the first, one of the second... and so on"
+        );
         delivery.on_result_accepted(taken, Instant::now());
         assert!(causes.all().1.is_empty());
         assert_eq!(delivery.window(&session), IN_FLIGHT);
@@ -75,6 +79,20 @@ fn a_broker_that_refuses_for_a_while_gets_every_result_in_order() {
         let all = (1..=20).filter(|key| *key != taken);
         assert!(left.iter().copied().eq(all), "{left:?}");
     }
+}
+
+#[test]
+fn a_broker_that_refuses_for_some_seconds_gets_the_first_result_first() {
+    let (mut delivery, outbox, _causes) = delivery(3);
+    for _ in 0..3 {
+        assert_eq!(next(&outbox), 1);
+        delivery.on_result_refused(1, Instant::now(), PubAckReason::QuotaExceeded);
+        delivery.paused_until = None;
+    }
+
+    assert_eq!(next(&outbox), 1);
+    delivery.on_result_accepted(1, Instant::now());
+    assert_eq!((next(&outbox), next(&outbox)), (2, 3));
 }
 
 #[test]

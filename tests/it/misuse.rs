@@ -176,14 +176,23 @@ fn ten_thousand_bad_commands_are_answered_and_triggers_still_judged() {
     assert_eq!((refused(&paused), ids.len()), (MANY, MANY));
     assert_eq!(refused(&answers(&unknown, "ack/unknown", MANY)), MANY);
     let judged = answers(&results, "box/result", GOOD + 1);
+    // On a busy machine the flood makes some of them old, and their pictures unknown.
     let undecided = judged
         .iter()
         .filter(|result| result["verdict"] == "undecided")
         .map(|result| &result["reason"]);
 
     let undecided: Vec<&Value> = undecided.collect();
-    assert!(undecided.is_empty(), "{undecided:?}");
+    let are_old = undecided.iter().all(|reason| *reason == "not_ready");
+    assert!(are_old, "{undecided:?}");
     ends.into_iter().for_each(|end| end());
+    // After the flood each is judged again.
+    std::thread::sleep(Duration::from_secs(1));
+    let after = vec![r#"{"id":"after","part_id":"after"}"#.to_owned()];
+    publish_all(port, "trigger", &[], at_once, after)();
+    let last = &answers(&results, "box/result", 1)[0];
+    assert_eq!(last["part_id"], "after");
+    assert_ne!(last["verdict"], "undecided", "{last}");
 
     // Too many good ones: what is not done now may be sent again.
     let resumes = listen("ack/resume");
@@ -219,6 +228,6 @@ fn ten_thousand_bad_commands_are_answered_and_triggers_still_judged() {
     let grown = memory(&line).saturating_sub(before);
     assert!(grown < 60, "{grown} MB more than before");
     let summary = line.summary();
-    assert_eq!(summary["parts"], GOOD + 1, "{summary}");
+    assert_eq!(summary["parts"], GOOD + 2, "{summary}");
     assert_eq!(summary["undelivered"], 0, "{summary}");
 }

@@ -284,14 +284,17 @@ impl Outbox {
         self.ack(key, true).expect("handed out");
     }
 
-    /// The next result that was not handed out since the last [`Outbox::rewind`], live ones first.
+    /// The next result that was not handed out since the last [`Outbox::rewind`], live ones first. A late
+    /// one is handed out without `until`. A live one whose time ends before it is sent must be given
+    /// back: among the late ones it has another place.
     pub fn next(&self) -> Option<OutboxEntry> {
         let now = Instant::now();
         let mut queues = self.queues();
         // It stands as in flight before anyone can acknowledge it: the lock is held over both.
-        let next = queues.next(now)?;
+        let mut next = queues.next(now)?;
         next.reach(PartStage::Sent, now);
         queues.in_flight.insert(next.key, next.clone());
+        next.until = next.until.filter(|until| *until > now);
         Some(next)
     }
 

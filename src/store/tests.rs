@@ -13,7 +13,7 @@ use crate::data::verdict::{Reason, Verdict};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[test]
 fn what_was_open_or_undelivered_is_sent_by_the_next_run_under_its_own_number() {
@@ -360,4 +360,78 @@ fn the_counters_balance_at_any_moment() {
         assert_eq!(count.earlier > 0, run_id == "01B");
         run.end();
     }
+}
+
+/// After a long outage thousands of triggers come at once, more than memory holds, and the publisher
+/// takes longer than their time.
+#[test]
+fn a_burst_leaves_in_order_on_both_topics() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut bounded = settings(folder.path());
+    bounded.reject_window = Duration::from_millis(100);
+    let run = Run::start(bounded, "01A");
+    let outbox = run.store.outbox().clone();
+    let store = run.store.clone();
+    let total = 6000;
+    let publisher = std::thread::spawn(move || {
+        let mut live = vec![];
+        let mut late = vec![];
+        let mut seen = std::collections::HashSet::new();
+        let mut waits = 0;
+        while live.len() + late.len() < total && waits < 9000 {
+            let Some(entry) = outbox.next() else {
+                waits += 1;
+                std::thread::sleep(Duration::from_millis(1));
+                continue;
+            };
+
+            let is_live = entry.until.is_some();
+            if entry.until.is_some_and(|until| until <= Instant::now()) {
+                outbox.give_back(entry.key);
+                continue;
+            }
+
+            store.acked(entry.key, true);
+            let place = (entry.row.camera.clone(), entry.row.seq);
+            // A verdict that came after its part's deadline is for the record.
+            if !seen.insert(place.clone()) {
+                continue;
+            }
+
+            match is_live {
+                true => live.push(place),
+                false => late.push(place),
+            }
+
+            if entry.key % 2 == 0 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+
+        (live, late)
+    });
+
+    for chunk in 0..total / 30 {
+        let due = Duration::from_millis(250);
+        let asks = (0..30).map(|n| ask(["top", "left", "right"][(n + chunk) % 3], due));
+        let parts = run.store.accept_durable(asks.collect()).expect("open");
+        let reports = parts.iter().map(passed).collect();
+        run.store.submit(reports);
+    }
+
+    let (live, late) = publisher.join().expect("no panic");
+    assert_eq!(live.len() + late.len(), total);
+    for (name, topic) in [("live", live), ("late", late)] {
+        for camera in ["top", "left", "right"] {
+            let seqs: Vec<u64> = topic
+                .iter()
+                .filter(|(of, _)| of == camera)
+                .map(|(_, seq)| *seq)
+                .collect();
+            let first = seqs.windows(2).find(|pair| pair[0] > pair[1]);
+            assert_eq!(first, None, "{name} {camera} of {}", seqs.len());
+        }
+    }
+
+    run.end();
 }

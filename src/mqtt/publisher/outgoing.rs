@@ -13,7 +13,7 @@ use crate::store::{LinkLoad, OutboxEntry};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, PublishProperties};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 impl Publisher {
     /// Subscribes, and says who the line is and how everything is: after every connect.
@@ -139,8 +139,15 @@ impl Publisher {
                 return self.publish_aside(session, true);
             };
 
+            // Its time may end here: it is late then, and behind older ones.
+            let left = left_of(&entry);
+            if left.is_none() && entry.until.is_some() {
+                outbox.give_back(entry.key);
+                continue;
+            }
+
             // The entry goes back to the front, so that results keep their order.
-            if !self.publish_result(session, &entry) {
+            if !self.publish_result(session, &entry, left) {
                 return outbox.give_back(entry.key);
             }
         }
@@ -170,7 +177,7 @@ impl Publisher {
             return;
         };
 
-        if self.publish_result(session, &entry) {
+        if self.publish_result(session, &entry, left_of(&entry)) {
             session.trial = outbox.was_aside(entry.key).then_some(entry.key);
         } else {
             outbox.give_back(entry.key);
@@ -178,14 +185,13 @@ impl Publisher {
     }
 
     /// False if the client has no room for the result.
-    fn publish_result(&mut self, session: &mut Session, entry: &OutboxEntry) -> bool {
-        // `left` is the time for which the gate can still act; without any the result is for the
-        // record.
-        let left = entry
-            .until
-            .map(|until| until.saturating_duration_since(Instant::now()))
-            .filter(|left| !left.is_zero());
-
+    /// `left` is the time for which the gate can still act; without any the result is for the record.
+    fn publish_result(
+        &mut self,
+        session: &mut Session,
+        entry: &OutboxEntry,
+        left: Option<Duration>,
+    ) -> bool {
         let name = if left.is_some() {
             "result"
         } else {
@@ -291,4 +297,10 @@ impl Publisher {
         // A full client says no goodbye; the broker then says `offline` after the line's silence.
         let _ = session.client.try_disconnect();
     }
+}
+
+/// The time for which the gate can still act on a result. `None` where it is over.
+fn left_of(entry: &OutboxEntry) -> Option<Duration> {
+    let left = entry.until?.saturating_duration_since(Instant::now());
+    (!left.is_zero()).then_some(left)
 }

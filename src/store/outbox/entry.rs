@@ -9,7 +9,7 @@ use std::time::Instant;
 /// A result handed to the publisher.
 #[derive(Debug, Clone)]
 pub struct OutboxEntry {
-    /// The store's own number for it; what [`super::Store::acked`] takes.
+    /// The store's own number for it; what [`crate::store::Store::acked`] takes.
     pub key: u64,
     /// The result; encoded when it is sent.
     pub row: Arc<ResultRow>,

@@ -76,7 +76,7 @@ impl Outbox {
     /// Puts a result aside that was handed out, so that the others go on; it still waits, and is
     /// handed out by [`Outbox::next_aside`], the later the more often it was put aside. `is_alone` is
     /// false where it may be no fault of its own: [`Outbox::take_back`] lets it join the others.
-    /// Beyond [`ASIDE_MAX`] others wait in the file for it. False if there is no room for one more.
+    /// Beyond `ASIDE_MAX` others wait in the file for it. False if there is no room for one more.
     pub fn put_aside(&self, key: u64, is_alone: bool) -> bool {
         let mut queues = self.queues();
         if !queues.make_room_aside() {

@@ -176,15 +176,13 @@ fn ten_thousand_bad_commands_are_answered_and_triggers_still_judged() {
     assert_eq!((refused(&paused), ids.len()), (MANY, MANY));
     assert_eq!(refused(&answers(&unknown, "ack/unknown", MANY)), MANY);
     let judged = answers(&results, "box/result", GOOD + 1);
-    // On a busy machine the flood makes some of them old, and their pictures unknown.
     let undecided = judged
         .iter()
         .filter(|result| result["verdict"] == "undecided")
         .map(|result| &result["reason"]);
 
     let undecided: Vec<&Value> = undecided.collect();
-    let are_old = undecided.iter().all(|reason| *reason == "not_ready");
-    assert!(are_old, "{undecided:?}");
+    assert!(undecided.is_empty(), "{undecided:?}");
     ends.into_iter().for_each(|end| end());
     // After the flood each is judged again.
     std::thread::sleep(Duration::from_secs(1));

@@ -76,7 +76,7 @@ fn parts_that_are_closer_than_frames_share_none() {
 
 #[test]
 fn a_line_that_means_it_shares_its_frames() {
-    let shared = format!("{SLOW}\nshare_frames = true\nwindow_ms = 400"); // also on a busy machine
+    let shared = format!("{SLOW}\nshare_frames = true");
     let station = Station::start(&shared);
     let results = results_of(&station, &[0, 15, 30, 45]);
     assert_eq!(

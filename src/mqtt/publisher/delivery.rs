@@ -229,14 +229,13 @@ impl Delivery {
         let is_alone = refusals.sent.is_some() && self.newest_accepted > refusals.sent;
         refusals.times += 1;
         refusals.sent = Some(sent);
-        let is_repeated = refusals.times > 1;
-        let refusals = refusals.times;
+        let times = refusals.times;
         if is_alone && self.outbox.put_aside(key, true) {
             return self.on_refused_alone(key, reason);
         }
 
         // The same one again, for what it says: the others need not wait for it.
-        let is_its_own = is_repeated && is_of_content(reason) && !self.is_probing;
+        let is_its_own = times > 1 && is_of_content(reason) && !self.is_probing;
         if is_its_own && self.outbox.put_aside(key, true) {
             return self.on_refused_alone(key, reason);
         }
@@ -247,7 +246,7 @@ impl Delivery {
 
         // The same one is tried again, which keeps the order; after some tries another one is, since the
         // first may be refused for what it says.
-        let is_doubted = refusals > SAME_TRIES;
+        let is_doubted = times > SAME_TRIES;
         if !is_doubted || !self.outbox.put_aside(key, false) {
             self.outbox.give_back(key);
         }

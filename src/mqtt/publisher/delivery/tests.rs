@@ -46,6 +46,13 @@ fn next(outbox: &Outbox) -> u64 {
     outbox.next().expect("one waits").key
 }
 
+/// The broker takes the first result.
+fn accept_first(delivery: &mut Delivery, outbox: &Outbox) {
+    assert_eq!(next(outbox), 1);
+    delivery.on_result_accepted(1, Instant::now());
+    outbox.accept(1);
+}
+
 #[test]
 fn a_broker_that_refuses_for_a_while_gets_every_result_in_order() {
     for reason in [
@@ -171,9 +178,7 @@ fn an_acknowledgement_of_an_earlier_result_says_nothing_of_a_refused_one() {
 fn a_refusal_that_may_pass_keeps_the_order() {
     let (mut delivery, outbox, _causes) = delivery(3);
     let session = session();
-    assert_eq!(next(&outbox), 1);
-    delivery.on_result_accepted(1, Instant::now());
-    outbox.accept(1);
+    accept_first(&mut delivery, &outbox);
     assert_eq!(next(&outbox), 2);
     delivery.on_result_refused(2, Instant::now(), PubAckReason::QuotaExceeded);
     assert_eq!(delivery.window(&session), 0, "nothing overtakes it");
@@ -186,9 +191,7 @@ fn a_refusal_that_may_pass_keeps_the_order() {
 fn a_result_that_is_refused_for_what_it_says_holds_no_later_one_up() {
     let (mut delivery, outbox, _causes) = delivery(3);
     let session = session();
-    assert_eq!(next(&outbox), 1);
-    delivery.on_result_accepted(1, Instant::now());
-    outbox.accept(1);
+    accept_first(&mut delivery, &outbox);
     assert_eq!(next(&outbox), 2);
     delivery.on_result_refused(2, Instant::now(), PubAckReason::PayloadFormatInvalid);
     outbox

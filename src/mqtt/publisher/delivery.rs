@@ -74,6 +74,8 @@ pub(super) struct Delivery {
     paused_until: Option<Instant>,
     /// True while the broker refuses: results go one by one.
     is_probing: bool,
+    /// True once the first of them is doubted: each try is another one then.
+    is_in_turns: bool,
     /// Moment at which the newest result that the broker took was sent. `None` before the first.
     newest_accepted: Option<Instant>,
     /// Moment at which the newest result that the broker refused was sent. `None` before the first.
@@ -137,6 +139,7 @@ impl Delivery {
             backoff: Backoff::new(AGAIN_FIRST, AGAIN_MOST),
             paused_until: None,
             is_probing: false,
+            is_in_turns: false,
             newest_accepted: None,
             newest_refused: None,
             refused: HashMap::new(),
@@ -206,6 +209,7 @@ impl Delivery {
         // The refusal is over. Those that were aside only because everything was refused come back.
         tracing::info!("the broker takes results again");
         self.is_probing = false;
+        self.is_in_turns = false;
         self.is_logged = !self.refused_topics.is_empty();
         self.paused_until = None;
         self.backoff.reset();
@@ -244,10 +248,10 @@ impl Delivery {
             return;
         }
 
-        // The same one is tried again, which keeps the order; after some tries another one is, since the
-        // first may be refused for what it says.
-        let is_doubted = times > SAME_TRIES;
-        if !is_doubted || !self.outbox.put_aside(key, false) {
+        // The same one is tried again, which keeps the order; after some tries the others are in turns,
+        // since the first may be refused for what it says.
+        self.is_in_turns |= times > SAME_TRIES;
+        if !self.is_in_turns || !self.outbox.put_aside(key, false) {
             self.outbox.give_back(key);
         }
 

@@ -51,7 +51,7 @@ use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnAck, LastWill, Packet, PubAck};
 use rumqttc::v5::{AsyncClient, EventLoop, MqttOptions};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -182,8 +182,8 @@ struct Publisher {
     away_since: Option<Instant>,
     /// Connections in a row that did not last.
     unsteady: u32,
-    /// The last reason that was logged.
-    last_logged: String,
+    /// Reasons of this absence that were logged: they may come in turns, and each is told once.
+    reasons_logged: BTreeSet<String>,
     /// Rejected parts that went by untold, as health was told last.
     rejects_told: u64,
     /// The same, as logged last.
@@ -221,7 +221,7 @@ impl Publisher {
             ending: None,
             away_since: None,
             unsteady: 0,
-            last_logged: String::new(),
+            reasons_logged: BTreeSet::new(),
             rejects_told: 0,
             rejects_logged: 0,
             rejects_logged_at: None,

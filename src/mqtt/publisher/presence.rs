@@ -8,6 +8,8 @@ use std::time::Instant;
 
 /// Connections in a row that did not last, as a reason to suspect a second client of our name.
 const SUSPICIOUS: u32 = 3;
+/// Reasons of one absence that are logged: a broker behind a proxy gives two or three in turns.
+const REASONS_MAX: usize = 16;
 
 impl Publisher {
     /// A connection that lasted was a success; several in a row that did not are suspicious.
@@ -39,11 +41,12 @@ impl Publisher {
     pub(super) fn on_lost(&mut self, reason: &str) {
         // The first loss is the beginning of the absence; failed tries in between do not move it.
         self.away_since.get_or_insert_with(Instant::now);
-        if self.last_logged != reason {
+        let is_news = !self.reasons_logged.contains(reason);
+        if is_news && self.reasons_logged.len() < REASONS_MAX {
             let host = &self.settings.host;
             let port = self.settings.port;
             tracing::warn!("broker {host}:{port} away: {reason}; results wait");
-            self.last_logged = reason.to_owned();
+            self.reasons_logged.insert(reason.to_owned());
         }
     }
 
@@ -57,6 +60,6 @@ impl Publisher {
         }
 
         // The next loss is news again, whatever its words.
-        self.last_logged.clear();
+        self.reasons_logged.clear();
     }
 }

@@ -30,8 +30,6 @@ const DC_ROOM: i64 = 76;
 /// right behind the one before. A block in which that is so is one of many millions, and 40 in a row are
 /// more than half of a block. Zero bytes of a hole are read so with the standard tables.
 const ZEROS_MAX: u32 = 40;
-/// Zero bytes of the shortest hole that is looked for: 40 coefficients of the standard luma table.
-const HOLE: usize = 15;
 
 /// Findings of [`look`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +73,8 @@ struct Component {
     down: u32,
     /// Number of its quantisation table.
     quantisation: usize,
+    /// True once a scan of it was read.
+    is_read: bool,
 }
 
 /// Component of a scan.
@@ -98,8 +98,6 @@ struct Headers {
     tables: [Option<Cow<'static, CodeTable>>; 8],
     /// MCUs between restart markers. 0: none.
     interval: u32,
-    /// Components whose scans were read, a bit for each by its place in the frame header.
-    read: u64,
 }
 
 /// Looks at the sequential scans of a JPEG. An end marker may be missing: it says nothing of the data.
@@ -111,7 +109,6 @@ pub fn look(jpeg: &[u8]) -> ScanLook {
         dc_steps: [1; 4],
         tables: [const { None }; 8],
         interval: 0,
-        read: 0,
     };
 
     match headers.walk(jpeg) {
@@ -121,9 +118,9 @@ pub fn look(jpeg: &[u8]) -> ScanLook {
     }
 }
 
-/// True if a hole may be in the data: so many zero bytes hold eight that begin at a multiple of eight.
+/// True if a hole may be in the data: [`ZEROS_MAX`] coefficients of the standard luma table take fifteen
+/// bytes, and so many zero bytes hold eight that begin at a multiple of eight.
 fn has_zeros(jpeg: &[u8]) -> bool {
-    const { assert!(HOLE >= 15) };
     jpeg.as_chunks().0.contains(&[0u8; 8])
 }
 
@@ -155,7 +152,6 @@ impl Headers {
                 0xDD => self.interval = u32::from(u16::from_be_bytes(*content.first_chunk()?)),
                 0xDA => {
                     let scan = self.scan(content)?;
-                    let places = scan.places;
                     let end = match has_zeros(&jpeg[at..]) {
                         true => scan.check::<true>(jpeg, at),
                         false => scan.check::<false>(jpeg, at),
@@ -166,7 +162,7 @@ impl Headers {
                         Err(fault) => return Some(fault),
                     }
 
-                    self.read |= places;
+                    self.note_read(content);
                 }
                 // The end, and frames of other codings.
                 0xD9 | 0xC2..=0xCF => return None,
@@ -177,8 +173,21 @@ impl Headers {
 
     /// True if each component had its scan.
     fn is_read(&self) -> bool {
-        let all = (1u64 << self.components.len().min(63)) - 1;
-        all > 0 && self.read == all
+        !self.components.is_empty() && self.components.iter().all(|known| known.is_read)
+    }
+
+    /// Notes the components of a scan that was read, by its header.
+    fn note_read(&mut self, header: &[u8]) {
+        for [id, _] in header[1..]
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .take(usize::from(header[0]))
+        {
+            for known in &mut self.components {
+                known.is_read |= known.id == *id;
+            }
+        }
     }
 
     /// Frame header: precision (1), height (2), width (2), components (1), then id, factors, table.
@@ -192,13 +201,13 @@ impl Headers {
         // Three bytes for each component: its id, its factors across and down, and its quantisation
         // table.
         self.components.clear();
-        self.read = 0;
         for [id, factors, table] in rest.as_chunks::<3>().0.iter().take(usize::from(*count)) {
             self.components.push(Component {
                 id: *id,
                 across: u32::from(factors >> 4),
                 down: u32::from(factors & 15),
                 quantisation: usize::from(table & 3),
+                is_read: false,
             });
         }
 
@@ -251,12 +260,9 @@ impl Headers {
         let count = usize::from(*count);
         let mut components = Vec::with_capacity(count);
         let mut chosen = Component::default();
-        let mut places = 0;
         // The high half of `tables` is the DC table, the low half the AC table.
         for [id, tables] in rest.as_chunks::<2>().0.iter().take(count) {
-            let place = self.components.iter().position(|known| known.id == *id)?;
-            chosen = self.components[place];
-            places |= 1 << place.min(63);
+            chosen = *self.components.iter().find(|known| known.id == *id)?;
             components.push(ScanComponent {
                 // The only component of a scan goes block by block, whatever its factors.
                 blocks: if count == 1 {
@@ -285,7 +291,6 @@ impl Headers {
 
         Some(Scan {
             components,
-            places,
             mcus_across: self.width.div_ceil(across.max(1)),
             mcus: self.width.div_ceil(across.max(1)) * self.height.div_ceil(down.max(1)),
             mcu_rows: down,
@@ -316,8 +321,6 @@ fn table_of(is_ac: bool, counts: &[u8; 16], symbols: &[u8]) -> Cow<'static, Code
 /// One scan, ready to be read.
 struct Scan<'a> {
     components: Vec<ScanComponent<'a>>,
-    /// Bits of the components by their places in the frame header.
-    places: u64,
     mcus_across: u32,
     mcus: u32,
     /// Rows of pixels of an MCU.

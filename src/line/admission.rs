@@ -9,10 +9,10 @@ use crate::data::picture::Picture;
 use crate::data::queued_frame::QueuedFrame;
 use crate::data::report::Report;
 use crate::data::verdict::Reason;
-use crate::line::control::{LineControl, WEB_OF};
+use crate::line::control::{LINE_OF, LineControl, WEB_OF};
 use crate::line::events::Events;
 use crate::line::queue::FrameSender;
-use crate::line::shared::{AREA_OF, CameraStates, NewestFrames, Shared};
+use crate::line::shared::{CameraStates, NewestFrames, PRESENCE_OF, Shared};
 use crate::line::views::ViewJoiner;
 use crate::protocol::event::Event;
 use crate::store::Store;
@@ -208,7 +208,11 @@ impl Admission {
             }
             TriggerState::Presence { presence, is_told } => {
                 let found = presence.on_frame(frame, ticket, now);
-                self.tell_area(found.as_ref().err(), is_told);
+                self.tell_presence(found.as_ref().err(), is_told);
+                if presence.take_over() {
+                    self.tell_taken_over();
+                }
+
                 if let Ok(Some(held)) = found {
                     self.admit(held.frame, held.ticket, None);
                 }
@@ -216,23 +220,34 @@ impl Admission {
         }
     }
 
-    /// Tells when an area is beyond the camera's pictures, so that no part comes, and when it no longer
-    /// is: not with each frame.
-    fn tell_area(&self, problem: Option<&String>, is_told: &mut bool) {
+    /// Tells when no part can be seen to come, and when it can again: not with each frame.
+    fn tell_presence(&self, problem: Option<&String>, is_told: &mut bool) {
         if problem.is_some() == *is_told {
             return;
         }
 
         *is_told = problem.is_some();
         let camera = &self.camera;
-        let source = format!("{AREA_OF}{camera}");
+        let source = format!("{PRESENCE_OF}{camera}");
         let Some(why) = problem else {
             return self.diagnostics.clear(&source);
         };
 
-        tracing::error!("camera {camera}: {why}; no part will come. Correct it");
+        tracing::error!("camera {camera}: {why}; no part will come until that is mended");
         let words = format!("{why}, and no part comes");
         self.diagnostics.set(source, Health::Failure, words);
+    }
+
+    /// Tells that an object that stayed has become the line's own.
+    fn tell_taken_over(&self) {
+        let source = format!("{LINE_OF}{}", self.camera);
+        let words = format!(
+            "what stood before the camera until {:.0} is taken for the line's own; parts that came meanwhile were not \
+             seen; `reset` confirms it",
+            Timestamp::now()
+        );
+
+        self.diagnostics.set(source, Health::OffSpec, words);
     }
 
     /// Admits the frame of a web's next stretch; `total` is the length so far that no frame showed.

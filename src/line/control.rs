@@ -30,6 +30,8 @@ const PROOF: &str = "self-test pictures";
 pub const COMMAND_IDS: &str = "command ids";
 /// Beginning of the diagnostics sources of webs that went by unseen; `reset` confirms them.
 pub const WEB_OF: &str = "web of ";
+/// Beginning of the diagnostics sources of objects that became the line's own; `reset` confirms them.
+pub const LINE_OF: &str = "empty line of ";
 /// Key under which the store keeps that a challenge was missed; empty once one is met, or after a
 /// reset.
 const MISSED_KEY: &str = "challenge_missed";
@@ -360,7 +362,7 @@ impl LineControl {
 
     /// Ends what an operator has seen: a challenge that is under way or was missed, and the notices of a
     /// broken store, of results that were given up, of a gate that was not told, of an id that came with
-    /// two commands, and of a web that went by unseen.
+    /// two commands, of a web that went by unseen, and of an object that became the line's own.
     pub fn reset(&self) {
         let mut state = self.state();
         state.cut("reset by a command");
@@ -372,7 +374,7 @@ impl LineControl {
         }
 
         self.diagnostics
-            .clear_all(|source| source.starts_with(WEB_OF));
+            .clear_all(|source| source.starts_with(WEB_OF) || source.starts_with(LINE_OF));
     }
 
     /// Ends a challenge that is under way: the line stops, and no more parts come.

@@ -26,7 +26,7 @@ pub const ENGINE: &str = "engine";
 /// Beginning of the diagnostics sources of cameras whose pictures are bad.
 pub const PICTURES_OF: &str = "pictures of ";
 /// Beginning of the diagnostics sources of areas that are beyond their cameras' pictures.
-pub const AREA_OF: &str = "presence of ";
+pub const PRESENCE_OF: &str = "presence of ";
 /// Cause of a health that a hanging commit gives.
 const HANGING_COMMIT: &str =
     "store: the disk has not taken a commit for more than a second; results leave from memory";
@@ -262,7 +262,7 @@ impl LineView {
 /// True for a fault under which a part that came now would not be judged, or not be heard of. Others
 /// say that a verdict may be wrong (a missed challenge), or that things were lost before.
 fn keeps_from_judging(source: &str) -> bool {
-    let of_camera = [PICTURES_OF, AREA_OF];
+    let of_camera = [PICTURES_OF, PRESENCE_OF];
     [ENGINE, THRESHOLD, COMMANDS, FENCES, RESULTS].contains(&source)
         || of_camera.iter().any(|begin| source.starts_with(begin))
 }

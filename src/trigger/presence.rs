@@ -12,6 +12,9 @@
 //!                               |        |     there for STAYS       -> it is the line's own
 //!                               +--------+     gone                  -> its frame is the part's
 //! ```
+//!
+//! Only frames that look like each other are learned from. The mean of a part and of the empty line
+//! looks like neither, so that both would be one object that never goes.
 
 use crate::data::counters::{Outcome, Ticket};
 use crate::data::frame::Frame;
@@ -64,6 +67,8 @@ const DOTS: usize = 3;
 const FOLLOWS: f32 = 0.05;
 /// Frames of the empty line before the first part can come.
 const LEARNS: usize = 5;
+/// Time without LEARNS frames that look like each other, from which it is told that no part is seen.
+const LEARNS_WITHIN: Duration = Duration::from_secs(5);
 /// Time after which an object that stays is the line itself.
 const STAYS: Duration = Duration::from_secs(30);
 /// Longest time between two frames in which an object cannot have gone unseen. No more of a longer gap
@@ -81,8 +86,15 @@ pub struct Presence {
     size: (usize, usize),
     /// Grey levels of the empty line, one a cell.
     background: Vec<f32>,
+    /// The background before an object that stayed became the line's own. `None` once another object
+    /// came and went before the new one: what stayed is not a part then.
+    former: Option<Vec<f32>>,
+    /// True once an object that stayed has become the line's own, until that is asked for.
+    has_taken_over: bool,
     /// Frames of the empty line that were learned.
     learned: usize,
+    /// When learning began. `None` before the first frame, and once the empty line is known.
+    learns_since: Option<Instant>,
     /// `None` if the line is empty.
     object: Option<PresentObject>,
     /// Arrival of the last frame. `None` before the first.
@@ -129,10 +141,19 @@ impl Presence {
             settings,
             size: (0, 0),
             background: vec![],
+            former: None,
+            has_taken_over: false,
             learned: 0,
+            learns_since: None,
             object: None,
             looked: None,
         }
+    }
+
+    /// True once after an object that stayed has become the line's own: what passed with it before the
+    /// camera was not told apart from it.
+    pub fn take_over(&mut self) -> bool {
+        std::mem::take(&mut self.has_taken_over)
     }
 
     /// Takes a frame. Returns the frame of an object that has just crossed the middle, or gone; all
@@ -140,7 +161,8 @@ impl Presence {
     /// frame is now; except for an object that went in a gap (no pictures, a pause): it went by then.
     ///
     /// # Errors
-    /// When the area is not inside the picture.
+    /// When no part can be seen: the area is not inside the picture, or the pictures have differed from
+    /// each other for so long that the empty line is not known.
     pub fn on_frame(
         &mut self,
         frame: Frame,
@@ -166,7 +188,7 @@ impl Presence {
             // what it had.
             ticket.settle(Outcome::Skipped);
             let held = self.end(now);
-            self.learn(&cells, size);
+            self.learn(&cells, size, now)?;
             return Ok(held);
         }
 
@@ -194,8 +216,15 @@ impl Presence {
     fn follow_object(&mut self, held: HeldFrame, cells: &[f32], now: Instant) -> Option<HeldFrame> {
         // An object that is there needs half of the share, so that one on the limit does not come
         // and go at each frame.
-        let difference = self.difference(cells);
+        let difference = self.difference(cells, &self.background);
         let is_enough = difference.share >= self.enough();
+        // What stayed, and was taken for the line's own, has left.
+        if is_enough && self.is_as_before(cells) {
+            held.ticket.settle(Outcome::Skipped);
+            self.leave_former();
+            return None;
+        }
+
         // An object that was there before a gap is another one unless it stands where it stood.
         if let Some(old) = self
             .object
@@ -216,6 +245,11 @@ impl Presence {
         if !is_enough {
             held.ticket.settle(Outcome::Skipped);
             self.follow(cells, FOLLOWS);
+            // An object that came and went before it says that the background is the line's own.
+            if self.object.is_some() {
+                self.former = None;
+            }
+
             return self.end(now);
         }
 
@@ -236,12 +270,39 @@ impl Presence {
                 STAYS.as_secs()
             );
 
-            // A share of 1 makes this frame the background at once.
-            self.follow(cells, 1.0);
+            // The first of several backgrounds is the empty line.
+            let former = std::mem::replace(&mut self.background, cells.to_vec());
+            self.former.get_or_insert(former);
+            self.has_taken_over = true;
             return self.end(now);
         }
 
+        // While it is in doubt what the line's own is, an object is a part only once it has gone.
+        if self.former.is_some() {
+            object.keep(difference.off, held);
+            return None;
+        }
+
         object.see(difference.off, held, now)
+    }
+
+    /// True if a frame looks like the line before an object that stayed became its own.
+    fn is_as_before(&self, cells: &[f32]) -> bool {
+        let former = self.former.as_deref();
+        former
+            .is_some_and(|former| self.difference(cells, former).share < self.settings.share / 2.0)
+    }
+
+    /// Goes back to the background before an object became the line's own. The object that is there is
+    /// that one as it left, which has been a part already.
+    fn leave_former(&mut self) {
+        if let Some(former) = self.former.take() {
+            self.background = former;
+        }
+
+        if let Some(held) = self.object.take().and_then(|object| object.held) {
+            held.ticket.settle(Outcome::Skipped);
+        }
     }
 
     /// Share of the cells that must differ for an object to be there: half if it is there already.
@@ -259,17 +320,34 @@ impl Presence {
         object.hand_over(now)
     }
 
-    fn learn(&mut self, cells: &[f32], size: (usize, usize)) {
-        if self.size != size {
-            // Another size begins with this frame as it is.
+    /// Learns the empty line from a frame that looks like those before it.
+    ///
+    /// # Errors
+    /// When none have looked like each other for LEARNS_WITHIN.
+    fn learn(&mut self, cells: &[f32], size: (usize, usize), now: Instant) -> Result<(), String> {
+        let is_new = self.size != size;
+        if is_new || self.difference(cells, &self.background).share >= self.settings.share {
+            // Another view, or a part that moves, begins with this frame as it is.
             self.size = size;
             self.learned = 0;
             self.background = cells.to_vec();
+            self.former = None;
         }
 
         // The mean of all frames learned so far: each counts as much as the others.
         self.learned += 1;
         self.follow(cells, 1.0 / self.learned as f32);
+        let since = *self.learns_since.get_or_insert(now);
+        if self.learned >= LEARNS {
+            self.learns_since = None;
+        } else if now.duration_since(since) > LEARNS_WITHIN {
+            return Err(format!(
+                "for {} s no {LEARNS} pictures on end have looked like each other, so that the empty line is not known",
+                LEARNS_WITHIN.as_secs()
+            ));
+        }
+
+        Ok(())
     }
 
     fn follow(&mut self, cells: &[f32], share: f32) {
@@ -278,12 +356,12 @@ impl Presence {
         }
     }
 
-    fn difference(&self, cells: &[f32]) -> Difference {
+    fn difference(&self, cells: &[f32], background: &[f32]) -> Difference {
         // `count` is of the cells that differ, and the sums are of their places in cells.
         let mut count = 0.0f32;
         let mut sum_x = 0.0;
         let mut sum_y = 0.0;
-        for (at, (cell, background)) in cells.iter().zip(&self.background).enumerate() {
+        for (at, (cell, background)) in cells.iter().zip(background).enumerate() {
             // A cell differs by more grey levels than noise and flicker do.
             if (cell - background).abs() > self.settings.level {
                 count += 1.0;
@@ -332,21 +410,26 @@ impl PresentObject {
         self.is_old && (!is_enough || is_elsewhere)
     }
 
-    /// Takes a frame of the object, `off` the middle, and keeps the nearer one. Returns that when the
-    /// object has crossed the middle.
-    fn see(&mut self, off: f32, held: HeldFrame, now: Instant) -> Option<HeldFrame> {
+    /// Takes a frame of the object, `off` the middle, and keeps the nearer one.
+    fn keep(&mut self, off: f32, held: HeldFrame) {
         // A frame nearer than before shows the object better, and the older one is no longer
         // needed.
-        if off <= self.nearest
-            && let Some(older) = self.held.take()
-        {
-            older.ticket.settle(Outcome::Skipped);
+        let unneeded = if off <= self.nearest && self.held.is_some() {
             self.nearest = off;
-            self.held = Some(held);
-            return None;
-        }
+            self.held.replace(held)
+        } else {
+            Some(held)
+        };
 
-        held.ticket.settle(Outcome::Skipped);
+        if let Some(unneeded) = unneeded {
+            unneeded.ticket.settle(Outcome::Skipped);
+        }
+    }
+
+    /// Takes a frame of the object, `off` the middle. Returns the nearest one when the object has
+    /// crossed the middle.
+    fn see(&mut self, off: f32, held: HeldFrame, now: Instant) -> Option<HeldFrame> {
+        self.keep(off, held);
         // The object must be farther by CROSSED: noise alone does not make it cross.
         if off > self.nearest + CROSSED {
             self.hand_over(now)

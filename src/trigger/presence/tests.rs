@@ -226,3 +226,85 @@ fn an_area_beyond_the_picture_is_told() {
 
     assert_eq!(tally.count().skipped, 1);
 }
+
+/// Frames of a belt that is empty for five frames, and shows a part for five, from frame `phase` on.
+fn in_turn(phase: usize, count: usize) -> impl Iterator<Item = Option<i64>> {
+    (phase..phase + count).map(|at| (at / 5 % 2 == 1).then_some(96))
+}
+
+#[test]
+fn a_line_that_starts_while_parts_come_and_go_sees_each_of_them() {
+    for phase in 0..10 {
+        let mut line = TestLine::new(None);
+        line.presence = Presence::new(PresenceSettings::default());
+        let begun = in_turn(phase, 10).filter_map(|x| line.show(x, 0)).count();
+        // What was there for five frames on end was learned; what comes in turn with it is the part.
+        let later = in_turn(phase + 10, 60).filter_map(|x| line.show(x, 0));
+        assert_eq!(later.count(), 6, "phase {phase}");
+        assert!(begun <= 1, "phase {phase}");
+    }
+}
+
+#[test]
+fn pictures_that_never_look_like_each_other_are_told_until_they_do() {
+    let mut line = TestLine::new(None);
+    line.presence = Presence::new(PresenceSettings::default());
+    let mut told = vec![];
+    for at in 0..200 {
+        line.now += Duration::from_millis(33);
+        let picture = Arc::new(belt((at < 180).then_some(at % 4 * 60), 0));
+        let frame = Frame {
+            picture,
+            ..frame("top")
+        };
+
+        let found = line
+            .presence
+            .on_frame(frame, line.tally.captured(), line.now);
+
+        told.push(found.err());
+    }
+
+    let first = told.iter().position(Option::is_some).expect("told");
+    assert!((151..155).contains(&first), "{first}");
+    let words = told[first].as_deref().expect("told");
+    assert!(words.starts_with("for 5 s no 5 pictures on end have looked like each other"));
+    let last = told.iter().rposition(Option::is_some).expect("told");
+    assert_eq!(last, 183);
+    assert!(line.tally.count().balances());
+}
+
+/// A line before which a part has stood at 96 for so long that it became the line's own.
+fn taken_over() -> TestLine {
+    let mut line = TestLine::new(None);
+    let came: Vec<String> = (0..=STAYS.as_secs() + 1)
+        .filter_map(|_| {
+            line.now += Duration::from_secs(1);
+            line.show(Some(96), 0)
+        })
+        .collect();
+
+    assert_eq!(came, ["96"]);
+    assert!(line.presence.take_over() && !line.presence.take_over());
+    line
+}
+
+#[test]
+fn a_part_that_stood_until_it_was_the_lines_own_is_no_second_part_as_it_leaves() {
+    let mut line = taken_over();
+    let leaves = (96..=WIDTH as i64).step_by(16).map(Some);
+    let after = leaves.chain([None, Some(90), None, None]);
+    let chosen: Vec<String> = after.filter_map(|x| line.show(x, 0)).collect();
+    assert_eq!(chosen, ["90"]);
+}
+
+#[test]
+fn parts_before_what_was_put_there_for_good_are_seen() {
+    let mut line = taken_over();
+    for _ in 0..3 {
+        // The part covers a half of what was put there.
+        let passes = [Some(96), Some(72), Some(96), Some(96)];
+        let chosen: Vec<String> = passes.iter().filter_map(|x| line.show(*x, 0)).collect();
+        assert_eq!(chosen, ["72"]);
+    }
+}

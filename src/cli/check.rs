@@ -162,6 +162,8 @@ struct CameraProbe {
     clock_offset: Option<SignedDuration>,
     /// Settings that the camera changes by itself; `None` for a file or a test picture.
     automatics: Option<Automatics>,
+    /// Damage of its pictures that no check finds, in words.
+    blind_spot: Option<&'static str>,
     /// Exit code and reason of a camera that cannot work, or was lost.
     lost: Option<(Exit, String)>,
     /// Dropped when the camera is known well enough.
@@ -190,6 +192,10 @@ impl Sink for CameraProbe {
 
     fn automatics(&mut self, read: &mut dyn FnMut() -> Automatics) {
         self.automatics = Some(read());
+    }
+
+    fn blind_spot(&mut self, words: Option<&'static str>) {
+        self.blind_spot = words;
     }
 
     fn status(&mut self, status: CameraStatus) {
@@ -312,6 +318,10 @@ impl Told {
         self.well(format!("{camera}: {}", seen(&probe.frames)))?;
         if let Some((_, why)) = &probe.lost {
             self.warn(format!("{camera}: lost while looking: {why}"))?;
+        }
+
+        if let Some(words) = probe.blind_spot {
+            self.warn(format!("{camera}: {words}"))?;
         }
 
         let rate = judge_rate(config, &probe.frames);

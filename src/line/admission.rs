@@ -23,6 +23,9 @@ use jiff::Timestamp;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+/// Beginning of the diagnostics sources of cameras whose streams hide damage.
+const STREAM_OF: &str = "stream of ";
+
 /// Makes the requests for parts of one camera, or of several that see the same part.
 #[derive(Debug, Clone)]
 pub struct PartSource {
@@ -459,6 +462,17 @@ impl CameraSink {
 impl Sink for CameraSink {
     fn frame(&mut self, frame: Frame) {
         self.admission.on_frame(frame);
+    }
+
+    fn blind_spot(&mut self, words: Option<&'static str>) {
+        let source = format!("{STREAM_OF}{}", self.admission.camera);
+        match words {
+            Some(words) => {
+                self.diagnostics
+                    .set(source, Health::MaintenanceRequired, words);
+            }
+            None => self.diagnostics.clear(&source),
+        }
     }
 
     fn is_ready(&self) -> bool {

@@ -42,7 +42,7 @@ impl PartSource {
     pub fn of(&self, frame: &Frame) -> Vec<PartRequest> {
         // The deadline runs from the frame's arrival here; the capture time is only what the result
         // tells, because a sender's clock may differ from this one's.
-        let request = self.ask(frame.arrived, frame.captured_at);
+        let request = self.ask(frame.arrived, frame.captured_at, frame.captured);
         self.each(&PartRequest {
             part_id: frame.part_id.clone(),
             ..request
@@ -50,8 +50,8 @@ impl PartSource {
     }
 
     /// Returns a request for the whole view; `since` is when the deadline begins, `at` the part's
-    /// time.
-    pub fn ask(&self, since: Instant, at: Timestamp) -> PartRequest {
+    /// time, and `moment` the same on the monotonic clock.
+    pub fn ask(&self, since: Instant, at: Timestamp, moment: Instant) -> PartRequest {
         PartRequest {
             camera: self.camera.clone(),
             region: None,
@@ -60,6 +60,7 @@ impl PartSource {
             position: None,
             since,
             at,
+            moment,
             timing: self.timing,
             challenge: None,
         }

@@ -187,7 +187,7 @@ pub fn fill(file: &Path, count: usize) -> Result<(), Failure> {
 
     // Parts are accepted and judged 250 at a time, which bounds the memory and the transactions.
     for start in (0..count).step_by(TOGETHER) {
-        let request = parts.ask(Instant::now(), jiff::Timestamp::now());
+        let request = parts.ask(Instant::now(), jiff::Timestamp::now(), Instant::now());
         let requests = vec![request; TOGETHER.min(count - start)];
         let parts = store
             .accept_durable(requests)

@@ -300,6 +300,8 @@ class Soak(Breaks):
             drain.start()
             time.sleep(8)
             self.stop(drain)
+        # What passes the gate while the daemon ends is not its part any more.
+        self.passage.end(time.monotonic() - 1)
         summary, why = self.daemon.stop()
         self.bad_ends += [why] if why else []
         if summary and (summary["undelivered"] or not summary["balanced"]):

@@ -400,7 +400,7 @@ impl Evaluation {
                 pictures.good(score)
             }
 
-            // The map is square; it is enlarged to the mask's size, in which pixels are compared.
+            // The map is enlarged to the mask's size, in which pixels are compared.
             if let Some(truth) = self.truths.as_ref().map(|truths| &truths[index]) {
                 pixels.picture(&map.enlarged(truth.width, truth.height), &truth.regions);
             }
@@ -496,7 +496,7 @@ fn write(
         "class_name": recipe.class_name,
         "preset": recipe.preset,
         "fit": recipe.fit,
-        "input_px": plan.side,
+        "input_px": plan.width,
         "block": recipe.block,
         "maps": maps,
         "results": lines,

@@ -477,14 +477,21 @@ fn common_scale<'a>(good: impl Iterator<Item = &'a Map>) -> Option<(f32, f32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::grid::Grid;
 
     #[test]
     fn one_odd_reference_does_not_dim_the_overlays() {
-        let good = [0.1, 0.9, 0.2].map(|worst| Map::new(1, vec![worst]));
+        let good = [0.1, 0.9, 0.2].map(|worst| Map::new(Grid::square(1), vec![worst]));
         assert_eq!(common_scale(good.iter()), Some((0.1, 0.4)));
         assert_eq!(common_scale([].iter()), None);
         assert_eq!(
-            common_scale([Map::new(1, vec![0.0]), Map::new(1, vec![0.0])].iter()),
+            common_scale(
+                [
+                    Map::new(Grid::square(1), vec![0.0]),
+                    Map::new(Grid::square(1), vec![0.0])
+                ]
+                .iter()
+            ),
             None
         );
     }

@@ -5,6 +5,7 @@ use super::pixels::{Fit, area};
 use super::preset::{Parameters, Preset};
 use super::tiles;
 use crate::base::problems::Problems;
+use crate::data::grid::Grid;
 use crate::data::picture::Area;
 use crate::engine::device_scorer::MapKind;
 use crate::engine::{EncodePlan, PatchLayer};
@@ -126,7 +127,8 @@ impl Recipe {
         // embedding to be resized.
         let side = self.input_px.unwrap_or(spec.side);
         let mut plan = EncodePlan {
-            side,
+            width: side,
+            height: side,
             image: has_text && parameters.needs_whole_image(with_references),
             patches: vec![],
             scales: vec![],
@@ -163,7 +165,7 @@ impl Recipe {
 
         // The grid is that of the asked side, since masks are laid over the cells of the map that
         // will be made.
-        self.check_regions(side / spec.patch, &mut problems);
+        self.check_regions(plan.grid(spec), &mut problems);
         if let Err(error) = plan.check(spec) {
             for line in error.to_string().lines() {
                 let (place, words) = line.split_once(": ").unwrap_or(("plan", line));
@@ -192,9 +194,8 @@ impl Recipe {
         }
     }
 
-    /// Notes regions that cannot be inspected with a map of `grid` cells a side, or not in bounded
-    /// time.
-    fn check_regions(&self, grid: usize, problems: &mut Problems) {
+    /// Notes regions that cannot be inspected with a map of this grid, or not in bounded time.
+    fn check_regions(&self, grid: Grid, problems: &mut Problems) {
         if self.regions.is_empty() || self.regions.len() > REGIONS_MAX {
             problems.note(
                 "region",
@@ -224,13 +225,13 @@ impl Recipe {
             if is_masked && !cell_mask(&region.mask, area, grid).contains(&true) {
                 problems.note(
                     &mask_key,
-                    format!("leaves none of the {grid} x {grid} cells over the crop {area}: nothing would be looked at"),
+                    format!("leaves none of the {grid} cells over the crop {area}: nothing would be looked at"),
                 );
             }
 
             if let Some(side) = self.tile_px {
                 tile_count += tiles::tiles(area, side).len();
-                check_merged_side(area, side, grid, problems);
+                check_merged_side(area, side, grid.w, problems);
             }
         }
 

@@ -2,7 +2,7 @@
 //!
 //! | tensor | shape |
 //! |---|---|
-//! | `squash.<picture>` or `crop.<picture>` | `[3, height, width]` normalised pixels |
+//! | `squash.<picture>`, `crop.<picture>` or `keep.<picture>` | `[3, height, width]` normalised pixels |
 //! | `encode.image.<picture>` | `[E]` |
 //! | `encode.windows<k>.<picture>` | `[W, E]` |
 //! | `encode.patches.<picture>`, `encode.patches_after_ln_post.<picture>` | `[P, D]` of the last block |
@@ -88,6 +88,7 @@ impl Tensors {
             fit: match recipe.fit {
                 Fit::Squash => "squash",
                 Fit::Crop => "crop",
+                Fit::Keep => "keep",
             },
             preset,
             run,

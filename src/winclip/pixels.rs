@@ -29,6 +29,8 @@ pub enum Fit {
     Squash,
     /// The shorter side to the input side, then the centre.
     Crop,
+    /// The whole into an oblong input of its own aspect; DINOv2 alone.
+    Keep,
 }
 
 /// A picture of which the encoder's input cannot be made.
@@ -192,7 +194,8 @@ impl PixelMaker {
         // Squash brings both sides to the encoder's; crop brings the shorter one there and cuts the
         // middle out of the longer.
         let resized = match self.fit {
-            Fit::Squash => self.input,
+            // The input has the aspect already that keep is to keep.
+            Fit::Squash | Fit::Keep => self.input,
             Fit::Crop => crop_size(area.w, area.h, self.input.0)?,
         };
 
@@ -247,7 +250,7 @@ fn cut_out(picture: &Picture, crop: Area, cropped: &mut Vec<u8>) {
 pub fn area(crop: Option<Area>, fit: Fit, width: usize, height: usize) -> Area {
     let crop = crop.unwrap_or(Area::whole(width, height));
     match fit {
-        Fit::Squash => crop,
+        Fit::Squash | Fit::Keep => crop,
         Fit::Crop => crop.middle_square(),
     }
 }

@@ -24,8 +24,12 @@ pub struct Recipe {
     /// Side in camera pixels of the overlapping squares of each region that are encoded beside the
     /// whole.
     pub tile_px: Option<usize>,
-    /// Way from a camera's picture to the encoder's square.
+    /// Way from a camera's picture to the encoder's input.
     pub fit: Fit,
+    /// Cells of the map with `fit = "keep"`, at most. `None`: 256.
+    pub cells: Option<usize>,
+    /// Width and height of the pictures in pixels, where they are known.
+    pub picture: Option<(usize, usize)>,
     /// Input side in pixels. `None`: the model's own.
     pub input_px: Option<usize>,
     /// Block of the patch map, counted from 1. `None`: the preset's (the last).
@@ -69,6 +73,8 @@ impl Recipe {
             regions: vec![Region::default()],
             tile_px: None,
             fit: Fit::Squash,
+            cells: None,
+            picture: None,
             input_px: None,
             block: None,
             maps: None,
@@ -123,12 +129,11 @@ impl Recipe {
             );
         }
 
-        // `side` is the encoder's input side; other sides than the model's own need its position
-        // embedding to be resized.
-        let side = self.input_px.unwrap_or(spec.side);
+        // Other sizes than the model's own need its position embedding to be resized.
+        let (width, height) = self.input_size(spec, &mut problems);
         let mut plan = EncodePlan {
-            width: side,
-            height: side,
+            width,
+            height,
             image: has_text && parameters.needs_whole_image(with_references),
             patches: vec![],
             scales: vec![],
@@ -163,7 +168,7 @@ impl Recipe {
             );
         }
 
-        // The grid is that of the asked side, since masks are laid over the cells of the map that
+        // The grid is that of the asked size, since masks are laid over the cells of the map that
         // will be made.
         self.check_regions(plan.grid(spec), &mut problems);
         if let Err(error) = plan.check(spec) {

@@ -15,6 +15,7 @@ use crate::camera::{self, CameraError, CameraStatus, Sink};
 use crate::cli::probe_topics;
 use crate::config::{CameraConfig, LineConfig};
 use crate::data::frame::{CapturedBy, Frame};
+use crate::data::grid::Grid;
 use crate::model::ModelFolder;
 use crate::mqtt::probe;
 use crate::recipe::active::ActiveRecipe;
@@ -122,8 +123,7 @@ fn sight_of(config: &LineConfig, told: &mut Told) -> Result<Option<Sight>, Failu
     let recipe = config.recipe.winclip.clone();
     Ok(Some(Sight {
         gate: active.gate,
-        side: recipe.input_px.unwrap_or(model.spec.side),
-        patch: model.spec.patch,
+        grid: Grid::square(recipe.input_px.unwrap_or(model.spec.side) / model.spec.patch),
         recipe,
     }))
 }

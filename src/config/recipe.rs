@@ -99,8 +99,9 @@ fn algorithm(table: &mut TableReader) -> Recipe {
     table.renamed("tiles", "tile_px");
     table.renamed("size", "input_px");
     let preset = table.choice("preset", PRESETS);
-    let fit = table.choice("fit", "\"squash\", \"crop\"");
+    let fit = table.choice("fit", "\"squash\", \"crop\", \"keep\"");
     let tile_px = table.count("tile_px", 32, 16384);
+    let cells = table.count("cells", 16, 4096);
     let input_px = table.count("input_px", 1, 4096);
     let block = table.count("block", 1, 1000);
     let maps = table.items::<MapKind>("maps");
@@ -112,6 +113,7 @@ fn algorithm(table: &mut TableReader) -> Recipe {
         preset: preset.unwrap_or_default(),
         tile_px,
         fit: fit.unwrap_or_default(),
+        cells,
         input_px,
         block,
         maps,

@@ -142,6 +142,7 @@ pub struct JudgedFrame {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::data::grid::Grid;
     use crate::data::part::tests::ask;
 
     /// A policy with a threshold, for tests of what makes reports.
@@ -183,7 +184,7 @@ pub(crate) mod tests {
             ],
             area: None,
             map: Some(Map::new(
-                37,
+                Grid::square(37),
                 (0..37 * 37).map(|i| i as f32 / 1369.0).collect(),
             )),
         }

@@ -13,7 +13,7 @@ use crate::recipe::references::References;
 use crate::recipe::self_test::{SelfTest, TestPictures};
 use crate::recipe::spec::{RecipeSpec, SelfTestSpec};
 use crate::recipe::unlike;
-use crate::winclip::Inspector;
+use crate::winclip::{Inspector, Recipe};
 
 /// The moment at which a recipe is prepared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,15 +43,19 @@ impl RecipePreparer {
     pub fn prepare(&self, spec: &RecipeSpec, mode: PrepareMode) -> Result<ActiveRecipe, Failure> {
         // The recipe is checked against the model before any file is read, because that costs
         // nothing.
-        let plan = self.encode_plan(spec)?;
+        self.encode_plan(spec, &spec.winclip)?;
         let references =
             References::read(&spec.references, &mut |words| tracing::warn!("{words}"))?;
 
         // An empty picture among the references would let exactly such pictures pass.
         references.refuse_empty()?;
+
+        // The size of the pictures is known now; a recipe that keeps their aspect depends on it.
+        let recipe = spec.winclip.for_pictures_like(&references.pictures);
+        let plan = self.encode_plan(spec, &recipe)?;
         let preparation = Preparation {
             model: &self.model,
-            recipe: &spec.winclip,
+            recipe: &recipe,
             plan: &plan,
             engines: &self.engines_for(spec, mode),
             wrong_recipe: Exit::Config,
@@ -94,10 +98,10 @@ impl RecipePreparer {
         })
     }
 
-    fn encode_plan(&self, spec: &RecipeSpec) -> Result<EncodePlan, Failure> {
+    fn encode_plan(&self, spec: &RecipeSpec, recipe: &Recipe) -> Result<EncodePlan, Failure> {
         // Without references the plan has no outputs for visual maps.
         let has_references = !spec.references.is_empty();
-        spec.winclip
+        recipe
             .encode_plan(&self.model.spec, has_references)
             .map_err(|problems| {
                 // All problems of the recipe are told at once, one a line.

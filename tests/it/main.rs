@@ -7,6 +7,7 @@
 )]
 
 mod architecture;
+mod aspect;
 mod bad_image;
 mod bounds;
 mod camera;

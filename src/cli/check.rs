@@ -20,8 +20,7 @@ use crate::model::ModelFolder;
 use crate::mqtt::probe;
 use crate::recipe::active::ActiveRecipe;
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
-use crate::recipe::spec::Threshold;
-use crate::recipe::threshold;
+use crate::recipe::spec::RecipeSpec;
 use crate::recipe::threshold::of_region;
 use crate::trigger::Trigger;
 use clap::Args;
@@ -119,7 +118,7 @@ fn sight_of(config: &LineConfig, told: &mut Told) -> Result<Option<Sight>, Failu
     ))?;
 
     // Regions share the gate and the input side, so that one `Sight` serves all of them.
-    tell_thresholds(&config.recipe.thresholds, &mut active, told)?;
+    tell_thresholds(&config.recipe, &mut active, told)?;
     let recipe = config.recipe.winclip.clone();
     Ok(Some(Sight {
         gate: active.gate,
@@ -129,19 +128,17 @@ fn sight_of(config: &LineConfig, told: &mut Told) -> Result<Option<Sight>, Failu
 }
 
 fn tell_thresholds(
-    asked: &[Threshold],
+    spec: &RecipeSpec,
     active: &mut ActiveRecipe,
     told: &mut Told,
 ) -> Result<(), Failure> {
     // An automatic threshold is computed as `run` computes it, from the references against each
     // other.
-    let thresholds = threshold::thresholds(asked, &mut active.inspector, &active.references)
-        .map_err(|error| Failure::new(Exit::Software, error))?;
-
+    let thresholds = active.thresholds(spec)?;
     for (region, threshold) in active.inspector.regions().into_iter().zip(thresholds) {
         let of_region = of_region(region.as_deref());
         match threshold {
-            Ok(threshold) => told.well(format!("threshold: {threshold:.4}{of_region}"))?,
+            Ok(threshold) => told.well(format!("threshold: {threshold}{of_region}"))?,
             Err(why) => told.warn(format!(
                 "threshold: {why}; until then every part is undecided(not_ready){of_region}"
             ))?,

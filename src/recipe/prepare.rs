@@ -7,6 +7,7 @@ use crate::image::file as image_file;
 use crate::model::ModelFolder;
 use crate::recipe::active::ActiveRecipe;
 use crate::recipe::build_command::build_command;
+use crate::recipe::judged::{JudgedPictures, Judging};
 use crate::recipe::preparation::Preparation;
 use crate::recipe::quality::Gate;
 use crate::recipe::references::References;
@@ -85,9 +86,26 @@ impl RecipePreparer {
             None => vec![],
         };
 
+        // The gate learns from the same references what a good picture may look like. Calibration
+        // pictures go through it as parts do.
+        let gate = Gate::new(spec.bad_image, &references.pictures);
+        let calibration = match spec.calibration.as_slice() {
+            [] => None,
+            paths => {
+                let judging = Judging {
+                    kind: "calibration",
+                    references: &references,
+                    gate: &gate,
+                    inspector: &mut inspector,
+                };
+
+                Some(JudgedPictures::read(paths, judging)?)
+            }
+        };
+
         Ok(ActiveRecipe {
-            // The gate learns from the same references what a good picture may look like.
-            gate: Gate::new(spec.bad_image, &references.pictures),
+            gate,
+            calibration,
             frozen_frames: spec.bad_image.frozen_frames,
             gallery: references.hash(),
             references: references.files,

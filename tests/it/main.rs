@@ -57,6 +57,7 @@ mod small_defects;
 mod sources;
 mod stand_ins;
 mod strict;
+mod threshold;
 mod tls;
 mod undecided;
 mod upgrade;

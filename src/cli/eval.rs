@@ -6,6 +6,7 @@
 //! ViT-B-16-plus-240), the runs of the masks, and one draw's scores of all pixels (see [`crate::evaluate::ranking`]).
 
 use super::flags::{as_flags, check_output_file};
+use super::held_recipe;
 use super::terminal::Terminal;
 use crate::base::exit::{Exit, Failure};
 use crate::cli::arguments::JudgingArguments;
@@ -18,7 +19,7 @@ use crate::model::{ModelFolder, ModelSpec};
 use crate::recipe::preparation::Preparation;
 use crate::winclip::inspector::InspectError;
 use crate::winclip::inspector::RegionFeatures;
-use crate::winclip::{Fit, Inspector, Recipe};
+use crate::winclip::{Fit, Inspector, Recipe, Region};
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +37,11 @@ pub struct EvalArguments {
     class_name: Option<String>,
     #[arg(long, value_enum, default_value_t)]
     fit: Fit,
+    /// A recipe of the library, box.recipes/nut or a revision of it, in place of the flags that say how to judge
+    #[arg(long, value_name = "DIR", conflicts_with_all = [
+        "preset", "input_px", "block", "maps", "class_name", "fit",
+    ])]
+    recipe: Option<PathBuf>,
     /// Numbers of references from train/good; 0,1,2,4 unless given (without 0 for models without text)
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     shots: Vec<usize>,
@@ -71,10 +77,7 @@ pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
     // The order of the checks is that of their cost: flags, the model, the data set's folders,
     // every picture, and only then the encoder.
     let model = arguments.judging.open()?;
-    let recipe = Recipe {
-        fit: arguments.fit,
-        ..arguments.judging.recipe(arguments.class_name.clone())
-    };
+    let recipe = recipe(arguments)?;
 
     // The plan covers every number of references that is asked for, so that each picture is encoded
     // once.
@@ -95,7 +98,7 @@ pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
     // All pictures and masks are read once without being kept: a broken one is told now, not after
     // an hour.
     let mut terminal = Terminal::new();
-    let truths = truths(arguments, &dataset, &draws, &mut terminal)?;
+    let truths = truths(arguments, recipe.fit, &dataset, &draws, &mut terminal)?;
 
     // References change from draw to draw, so that the inspector starts without any.
     let preparation = Preparation {
@@ -115,10 +118,30 @@ pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
     }
 }
 
+/// Returns how is judged: the library's recipe, or what the flags say.
+fn recipe(arguments: &EvalArguments) -> Result<Recipe, Failure> {
+    let Some(folder) = &arguments.recipe else {
+        return Ok(Recipe {
+            fit: arguments.fit,
+            ..arguments.judging.recipe(arguments.class_name.clone())
+        });
+    };
+
+    // The truth of a data set is about whole pictures.
+    let recipe = held_recipe::open(folder)?.winclip;
+    if recipe.regions == [Region::default()] {
+        return Ok(recipe);
+    }
+
+    let words = "--recipe: it has a crop, a mask or regions, and eval judges whole pictures";
+    Err(Failure::words(Exit::Usage, words))
+}
+
 /// Reads what is bad in each test picture; `None` where the data set does not say. All pictures are tried
 /// before the first is encoded.
 fn truths(
     arguments: &EvalArguments,
+    fit: Fit,
     dataset: &Dataset,
     draws: &Draws,
     terminal: &mut Terminal,
@@ -132,7 +155,7 @@ fn truths(
     terminal.begin("reading", references.len() + dataset.tests.len());
 
     // A mask goes the same way as its picture: what the crop cuts off is not counted.
-    let is_cropped = arguments.fit == Fit::Crop;
+    let is_cropped = fit == Fit::Crop;
     let content = dataset
         .read(&references, is_cropped, &mut |done| terminal.done(done))
         .map_err(|problems| unusable(arguments, problems.iter()))?;

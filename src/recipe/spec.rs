@@ -1,6 +1,8 @@
 //! A recipe's plain values, as its table or file gives them: what is inspected and how.
 
 use crate::data::verdict::OnUndecided;
+use crate::recipe::library::revision::Revision;
+use crate::recipe::library::table::Table;
 use crate::recipe::quality;
 use crate::winclip::Recipe;
 use std::path::PathBuf;
@@ -27,6 +29,10 @@ pub struct RecipeSpec {
     pub challenge_every: Option<Duration>,
     /// Stored pictures that are judged again and again; `None` without a self-test.
     pub self_test: Option<SelfTestSpec>,
+    /// The table that it was read from, as it stands there.
+    pub table: Table,
+    /// The revision of the library that it is. `None` for a recipe of a line's file, or of its own.
+    pub library: Option<Revision>,
 }
 
 impl RecipeSpec {

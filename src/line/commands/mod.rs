@@ -21,7 +21,7 @@ use crate::line::admission::Admission;
 use crate::line::answer_cache::AnswerCache;
 use crate::line::camera_group::CameraGroup;
 use crate::line::challenge::Challenge;
-use crate::line::changeover::RecipeRequest;
+use crate::line::changeover::{RecipeRequest, other_revision};
 use crate::line::control::{ControlEvent, LineControl};
 use crate::line::events::Events;
 use crate::line::outcomes::Outcomes;
@@ -434,12 +434,11 @@ impl CommandHandler {
         };
 
         // A sender that names a revision means those parameters; others under the same name would
-        // judge by other rules.
-        if let Some(wanted) = revision.filter(|wanted| *wanted != recipe.revision) {
-            return Err(format!(
-                "recipe {name} has revision {} here, not {wanted}",
-                recipe.revision
-            ));
+        // judge by other rules. The library may have gone on since: the changeover asks it, because
+        // this thread waits for no disk.
+        let is_in_file = recipe.library.is_none();
+        if let Some(wanted) = revision.filter(|wanted| is_in_file && *wanted != recipe.revision) {
+            return Err(other_revision(recipe, wanted));
         }
 
         // The selection is on the disk no later than its answer: a crash from then on still brings the
@@ -450,6 +449,7 @@ impl CommandHandler {
         let wanted = RecipeRequest {
             selection,
             recipe: recipe.clone(),
+            revision,
         };
 
         // The channel holds one: a second recipe would be prepared for nothing while the first is
@@ -472,10 +472,19 @@ impl CommandHandler {
             identity.clone()
         };
 
+        // The changeover makes a revision of it where the library has the recipe: this thread waits
+        // for no disk.
+        let judges = identity.recipe.rsplit_once('@').map(|(name, _)| name);
+        let mut recipes = self.recipes.iter();
+        let until = match recipes.find(|recipe| Some(&*recipe.name) == judges) {
+            Some(recipe) if recipe.library.is_some() => "it becomes a revision of the recipe",
+            _ => "until the line starts again",
+        };
+
         self.events.tell(Event::Identity(Arc::new(identity)));
         Ok(Done::with(match before {
-            Some(before) => format!("was {before}; until the line starts again"),
-            None => "there was none; until the line starts again".to_owned(),
+            Some(before) => format!("was {before}; {until}"),
+            None => format!("there was none; {until}"),
         }))
     }
 

@@ -74,7 +74,7 @@ impl Codec {
     fn launch(self, fps: u32) -> String {
         match self {
             Codec::H264 => format!(
-                "x264enc tune=zerolatency speed-preset=veryfast pass=quant quantizer=18 key-int-max={fps} \
+                "x264enc tune=zerolatency speed-preset=veryfast cabac=true pass=quant quantizer=18 key-int-max={fps} \
                  ! rtph264pay name=pay0 pt=96 config-interval=1"
             ),
             Codec::H265 => format!(

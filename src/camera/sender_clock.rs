@@ -8,10 +8,14 @@
 //!
 //! ```text
 //! clock ahead by a step    arrived - sent falls: the new least, at once
-//! clock back by a step     sent goes back, or less than the frames came apart: learned anew
+//! clock back by a step     sent goes back, or less than the frames came apart: the least grows by the step
 //! held up on the way       arrived - sent grows, sent goes on as before: the least stays
 //! drift                    the least follows within WINDOW: 3 ms of 100 ppm
 //! ```
+//! What looks like a step may be the jitter of a busy sender's stamps, also while frames come that were
+//! held up. So a step moves the least, and does not forget it: else the next frame would be taken for one
+//! that was not held up, and all that come behind it for as much younger as it was.
+//!
 //! Arrivals are taken from the monotonic clock, so that a step of this machine's own clock changes
 //! nothing.
 
@@ -25,6 +29,8 @@ const WINDOW: Duration = Duration::from_secs(30);
 const INTERVALS: usize = 9;
 /// Least difference between two intervals that is a step of the clock, and no jitter.
 const STEP_MIN: SignedDuration = SignedDuration::from_millis(20);
+/// Time for which a step may turn out to have been none.
+const DOUBTED: Duration = Duration::from_secs(1);
 /// A frame is not believed to have been held up for longer: its clock was set instead.
 const HELD_UP_MAX: SignedDuration = SignedDuration::from_secs(60);
 
@@ -40,6 +46,15 @@ pub struct SenderClock {
     last: Option<SentFrame>,
     /// The sender's newest intervals, the newest last.
     intervals: VecDeque<SignedDuration>,
+    /// The newest step back. `None` before the first.
+    doubted_step: Option<DoubtedStep>,
+}
+
+/// A step back that may have been a stamp that was too early.
+#[derive(Debug, Clone, Copy)]
+struct DoubtedStep {
+    by: SignedDuration,
+    arrived: Instant,
 }
 
 /// A frame's `arrived - sent`, on a scale with an arbitrary zero.
@@ -67,6 +82,7 @@ impl SenderClock {
             least: VecDeque::new(),
             last: None,
             intervals: VecDeque::new(),
+            doubted_step: None,
         }
     }
 
@@ -76,9 +92,7 @@ impl SenderClock {
         let frame = SentFrame { sent, arrived };
         if let Some(last) = self.last.replace(frame) {
             let step = frame.since(last);
-            if self.is_set_back(&step) {
-                self.least.clear();
-            }
+            self.follow_steps(&step, arrived);
 
             // The interval with a step in it is not usual.
             if !step.sent.is_negative() {
@@ -116,6 +130,46 @@ impl SenderClock {
         }
 
         held_up.unsigned_abs()
+    }
+
+    /// Moves the least with the sender's clock where that was set back, or seemed to be.
+    fn follow_steps(&mut self, step: &FrameInterval, arrived: Instant) {
+        let usual = self.usual_interval().unwrap_or(step.arrived);
+        if self.is_set_back(step) {
+            // The frame came as those before it, so that its interval lacks what the clock was set by.
+            let by = usual.saturating_sub(step.sent);
+            self.move_least(by);
+            let doubted = self.doubted(arrived).saturating_add(by);
+            self.doubted_step = Some(DoubtedStep {
+                by: doubted,
+                arrived,
+            });
+            return;
+        }
+
+        // A stamp that was too early is made up for by a longer interval: there was no step.
+        let longer = step.sent.saturating_sub(usual);
+        let back = longer.min(self.doubted(arrived));
+        if step.sent.saturating_sub(step.arrived) > STEP_MIN && back.is_positive() {
+            self.move_least(-back);
+            let by = self.doubted(arrived).saturating_sub(back);
+            self.doubted_step = Some(DoubtedStep { by, arrived });
+        }
+    }
+
+    /// The step that a longer interval may still show to have been none.
+    fn doubted(&self, now: Instant) -> SignedDuration {
+        let is_fresh = |step: &DoubtedStep| now.saturating_duration_since(step.arrived) <= DOUBTED;
+
+        let step = self.doubted_step.filter(is_fresh);
+        step.map_or(SignedDuration::ZERO, |step| step.by)
+    }
+
+    /// The sender's clock was set back by that: all its lags have grown.
+    fn move_least(&mut self, by: SignedDuration) {
+        for known in &mut self.least {
+            known.lag = known.lag.saturating_add(by);
+        }
     }
 
     /// True if the sender's clock was set back between two frames. Where the sender's interval is
@@ -240,6 +294,34 @@ mod tests {
             camera.off += step;
             let errors = camera.errors([5; 20]);
             assert_eq!(errors, [5; 20], "{step}");
+        }
+    }
+
+    #[test]
+    fn stamps_that_jitter_forget_nothing_while_held_up_frames_come() {
+        let mut camera = TestCamera::new(2000);
+        camera.errors([5; 20]);
+        // A freeze of 4 s; what was held up comes at the rate of the decoder, a little faster than it was
+        // sent, and each tenth frame was stamped 38 ms too early.
+        for n in 0..300 {
+            let way = (4000u64 - 10 * n).max(5);
+            let jitters = n % 10 == 9;
+            camera.off -= if jitters { 38 } else { 0 };
+            let error = camera.error(way);
+            camera.off += if jitters { 38 } else { 0 };
+            assert!((-5..=10).contains(&error), "{error} at frame {n}");
+        }
+
+        // Three stamps close together, as of a sender that stood still, make up for it at once too.
+        let mut camera = TestCamera::new(2000);
+        camera.errors([5; 20]);
+        for n in 0..300 {
+            let way = (4000u64 - 10 * n).max(5);
+            let early = 38 * [0, 1, 2, 3, 0, 0, 0, 0, 0, 0][n as usize % 10];
+            camera.off -= early;
+            let error = camera.error(way);
+            camera.off += early;
+            assert!((-5..=10).contains(&error), "{error} at frame {n}");
         }
     }
 

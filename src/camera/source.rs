@@ -25,6 +25,10 @@ pub trait Sink {
     /// and again.
     fn waiting(&mut self, _why: &str) {}
 
+    /// Told when it changes which damage of the camera's pictures no check finds, in words; `None`: all
+    /// that is known of is found.
+    fn blind_spot(&mut self, _words: Option<&'static str>) {}
+
     /// Told when the camera runs. `read` asks the camera for its automatic features; only a sink that
     /// wants to know them calls it.
     fn automatics(&mut self, _read: &mut dyn FnMut() -> Automatics) {}

@@ -290,6 +290,14 @@ impl Sink for StatusReporter<'_> {
         self.sink.automatics(read);
     }
 
+    fn blind_spot(&mut self, words: Option<&'static str>) {
+        if let Some(words) = words {
+            tracing::warn!("camera {}: {words}", self.name);
+        }
+
+        self.sink.blind_spot(words);
+    }
+
     fn quiet(&mut self) {
         self.online_at.get_or_insert_with(Instant::now);
         if self.state == Some(CameraState::Idle) {

@@ -15,12 +15,12 @@ use crate::camera::{self, CameraError, CameraStatus, Sink};
 use crate::cli::probe_topics;
 use crate::config::{CameraConfig, LineConfig};
 use crate::data::frame::{CapturedBy, Frame};
+use crate::data::grid::Grid;
 use crate::model::ModelFolder;
 use crate::mqtt::probe;
 use crate::recipe::active::ActiveRecipe;
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
-use crate::recipe::spec::Threshold;
-use crate::recipe::threshold;
+use crate::recipe::spec::RecipeSpec;
 use crate::recipe::threshold::of_region;
 use crate::trigger::Trigger;
 use clap::Args;
@@ -118,30 +118,27 @@ fn sight_of(config: &LineConfig, told: &mut Told) -> Result<Option<Sight>, Failu
     ))?;
 
     // Regions share the gate and the input side, so that one `Sight` serves all of them.
-    tell_thresholds(&config.recipe.thresholds, &mut active, told)?;
+    tell_thresholds(&config.recipe, &mut active, told)?;
     let recipe = config.recipe.winclip.clone();
     Ok(Some(Sight {
         gate: active.gate,
-        side: recipe.input_px.unwrap_or(model.spec.side),
-        patch: model.spec.patch,
+        grid: Grid::square(recipe.input_px.unwrap_or(model.spec.side) / model.spec.patch),
         recipe,
     }))
 }
 
 fn tell_thresholds(
-    asked: &[Threshold],
+    spec: &RecipeSpec,
     active: &mut ActiveRecipe,
     told: &mut Told,
 ) -> Result<(), Failure> {
     // An automatic threshold is computed as `run` computes it, from the references against each
     // other.
-    let thresholds = threshold::thresholds(asked, &mut active.inspector, &active.references)
-        .map_err(|error| Failure::new(Exit::Software, error))?;
-
+    let thresholds = active.thresholds(spec)?;
     for (region, threshold) in active.inspector.regions().into_iter().zip(thresholds) {
         let of_region = of_region(region.as_deref());
         match threshold {
-            Ok(threshold) => told.well(format!("threshold: {threshold:.4}{of_region}"))?,
+            Ok(threshold) => told.well(format!("threshold: {threshold}{of_region}"))?,
             Err(why) => told.warn(format!(
                 "threshold: {why}; until then every part is undecided(not_ready){of_region}"
             ))?,
@@ -162,6 +159,8 @@ struct CameraProbe {
     clock_offset: Option<SignedDuration>,
     /// Settings that the camera changes by itself; `None` for a file or a test picture.
     automatics: Option<Automatics>,
+    /// Damage of its pictures that no check finds, in words.
+    blind_spot: Option<&'static str>,
     /// Exit code and reason of a camera that cannot work, or was lost.
     lost: Option<(Exit, String)>,
     /// Dropped when the camera is known well enough.
@@ -190,6 +189,10 @@ impl Sink for CameraProbe {
 
     fn automatics(&mut self, read: &mut dyn FnMut() -> Automatics) {
         self.automatics = Some(read());
+    }
+
+    fn blind_spot(&mut self, words: Option<&'static str>) {
+        self.blind_spot = words;
     }
 
     fn status(&mut self, status: CameraStatus) {
@@ -312,6 +315,10 @@ impl Told {
         self.well(format!("{camera}: {}", seen(&probe.frames)))?;
         if let Some((_, why)) = &probe.lost {
             self.warn(format!("{camera}: lost while looking: {why}"))?;
+        }
+
+        if let Some(words) = probe.blind_spot {
+            self.warn(format!("{camera}: {words}"))?;
         }
 
         let rate = judge_rate(config, &probe.frames);

@@ -10,6 +10,7 @@ use super::held_recipe;
 use super::terminal::Terminal;
 use crate::base::exit::{Exit, Failure};
 use crate::cli::arguments::JudgingArguments;
+use crate::data::picture::Picture;
 use crate::engine::EncodePlan;
 use crate::evaluate::dataset::{Dataset, Truth};
 use crate::evaluate::ranking::Scores;
@@ -37,9 +38,12 @@ pub struct EvalArguments {
     class_name: Option<String>,
     #[arg(long, value_enum, default_value_t)]
     fit: Fit,
+    /// Cells of the map with --fit keep, at most; 256 unless given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(16..=4096))]
+    cells: Option<u16>,
     /// A recipe of the library, box.recipes/nut or a revision of it, in place of the flags that say how to judge
     #[arg(long, value_name = "DIR", conflicts_with_all = [
-        "preset", "input_px", "block", "maps", "class_name", "fit",
+        "preset", "input_px", "block", "maps", "class_name", "fit", "cells",
     ])]
     recipe: Option<PathBuf>,
     /// Numbers of references from train/good; 0,1,2,4 unless given (without 0 for models without text)
@@ -82,7 +86,7 @@ pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
     // The plan covers every number of references that is asked for, so that each picture is encoded
     // once.
     let shots = shots(&arguments.shots, &model.spec);
-    let plan = plan(&recipe, &model.spec, &shots)?;
+    plan(&recipe, &model.spec, &shots)?;
     if let Some(file) = &arguments.json {
         check_output_file("json", file)?;
     }
@@ -99,6 +103,14 @@ pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
     // an hour.
     let mut terminal = Terminal::new();
     let truths = truths(arguments, recipe.fit, &dataset, &draws, &mut terminal)?;
+
+    // The first reference stands for all pictures: a recipe that keeps their aspect depends on it.
+    let first = draws
+        .drawn()
+        .next()
+        .map(|index| read(&dataset.references[index]));
+    let recipe = recipe.for_pictures_like(&Vec::from_iter(first.transpose()?));
+    let plan = plan(&recipe, &model.spec, &shots)?;
 
     // References change from draw to draw, so that the inspector starts without any.
     let preparation = Preparation {
@@ -123,6 +135,7 @@ fn recipe(arguments: &EvalArguments) -> Result<Recipe, Failure> {
     let Some(folder) = &arguments.recipe else {
         return Ok(Recipe {
             fit: arguments.fit,
+            cells: arguments.cells.map(usize::from),
             ..arguments.judging.recipe(arguments.class_name.clone())
         });
     };
@@ -423,7 +436,7 @@ impl Evaluation {
                 pictures.good(score)
             }
 
-            // The map is square; it is enlarged to the mask's size, in which pixels are compared.
+            // The map is enlarged to the mask's size, in which pixels are compared.
             if let Some(truth) = self.truths.as_ref().map(|truths| &truths[index]) {
                 pixels.picture(&map.enlarged(truth.width, truth.height), &truth.regions);
             }
@@ -447,7 +460,7 @@ impl Evaluation {
 
 fn encode(inspector: &mut Inspector, file: &Path) -> Result<RegionFeatures, Failure> {
     // The file was read once already, and may have changed since.
-    let picture = image_file::read(file).map_err(|error| Failure::new(Exit::Data, error))?;
+    let picture = read(file)?;
     inspector.encode(&picture).map_err(|error| {
         let exit = match error {
             InspectError::Engine(_) => Exit::Software,
@@ -456,6 +469,10 @@ fn encode(inspector: &mut Inspector, file: &Path) -> Result<RegionFeatures, Fail
 
         Failure::words(exit, format!("{}: {error}", file.display()))
     })
+}
+
+fn read(file: &Path) -> Result<Picture, Failure> {
+    image_file::read(file).map_err(|error| Failure::new(Exit::Data, error))
 }
 
 /// Returns the values of one measure in all draws where it is defined.
@@ -512,6 +529,7 @@ fn write(
         .map(ToString::to_string)
         .collect();
 
+    let grid = plan.grid(&model.spec);
     let all = json!({
         "winspect": env!("CARGO_PKG_VERSION"),
         "dataset": arguments.dataset.display().to_string(),
@@ -519,7 +537,8 @@ fn write(
         "class_name": recipe.class_name,
         "preset": recipe.preset,
         "fit": recipe.fit,
-        "input_px": plan.side,
+        "input_px": plan.square_side().ok(),
+        "cells": {"w": grid.w, "h": grid.h},
         "block": recipe.block,
         "maps": maps,
         "results": lines,

@@ -39,7 +39,7 @@ pub struct InspectArguments {
     /// A recipe of the library, box.recipes/nut or a revision of it, in place of all that says how to judge
     #[arg(long, value_name = "DIR", conflicts_with_all = [
         "preset", "input_px", "block", "maps", "class_name", "reference", "crop", "region", "tile_px", "fit",
-        "tensors",
+        "cells", "tensors",
     ])]
     recipe: Option<PathBuf>,
     /// A picture of a good part, or a folder of them; may be repeated
@@ -56,6 +56,9 @@ pub struct InspectArguments {
     tile_px: Option<u16>,
     #[arg(long, value_enum, default_value_t)]
     fit: Fit,
+    /// Cells of the map with --fit keep, at most; 256 unless given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(16..=4096))]
+    cells: Option<u16>,
     /// Write a heat-map overlay of each picture into this folder
     #[arg(long, value_name = "DIR")]
     overlay: Option<PathBuf>,
@@ -74,8 +77,9 @@ pub struct InspectArguments {
 pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
     // Everything that can be refused is refused before the first picture is judged.
     let model = arguments.judging.open()?;
-    let (recipe, references) = recipe_and_references(&arguments)?;
-    let plan = encode_plan(&arguments, &recipe, !references.is_empty(), &model)?;
+    let (recipe, reference_files) = recipe_and_references(&arguments)?;
+    let has_references = !reference_files.is_empty();
+    encode_plan(&arguments, &recipe, has_references, &model)?;
     let image_file::Expanded {
         files,
         problems,
@@ -90,7 +94,9 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
     }
 
     let mut warn = |words| terminal.say(format!("warning: {words}"));
-    let references = References::read(&references, &mut warn)?;
+    let references = References::read(&reference_files, &mut warn)?;
+    let recipe = recipe.for_pictures_like(&references.pictures);
+    let plan = encode_plan(&arguments, &recipe, has_references, &model)?;
     let preparation = Preparation {
         model: &model,
         recipe: &recipe,
@@ -198,6 +204,7 @@ fn recipe(arguments: &InspectArguments) -> Result<Recipe, Failure> {
         regions,
         tile_px: arguments.tile_px.map(usize::from),
         fit: arguments.fit,
+        cells: arguments.cells.map(usize::from),
         ..arguments.judging.recipe(arguments.class_name.clone())
     })
 }
@@ -495,14 +502,21 @@ fn common_scale<'a>(good: impl Iterator<Item = &'a Map>) -> Option<(f32, f32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::grid::Grid;
 
     #[test]
     fn one_odd_reference_does_not_dim_the_overlays() {
-        let good = [0.1, 0.9, 0.2].map(|worst| Map::new(1, vec![worst]));
+        let good = [0.1, 0.9, 0.2].map(|worst| Map::new(Grid::square(1), vec![worst]));
         assert_eq!(common_scale(good.iter()), Some((0.1, 0.4)));
         assert_eq!(common_scale([].iter()), None);
         assert_eq!(
-            common_scale([Map::new(1, vec![0.0]), Map::new(1, vec![0.0])].iter()),
+            common_scale(
+                [
+                    Map::new(Grid::square(1), vec![0.0]),
+                    Map::new(Grid::square(1), vec![0.0])
+                ]
+                .iter()
+            ),
             None
         );
     }

@@ -21,6 +21,7 @@ mod status;
 mod teach;
 mod tensors;
 mod terminal;
+mod threshold;
 mod trigger;
 mod watch;
 
@@ -51,6 +52,8 @@ enum CliCommand {
     Status(status::StatusArguments),
     /// Tell a running line that a part has come
     Trigger(trigger::TriggerArguments),
+    /// Say what each threshold costs, by pictures of good and bad parts and the line's last ones
+    Threshold(Box<threshold::ThresholdArguments>),
     /// Watch a running line: a row a part
     Watch(watch::WatchArguments),
     /// Measure this machine: every stage of a picture, the floor under it, and the memory
@@ -115,6 +118,7 @@ fn run(command: CliCommand) -> Result<(), Failure> {
         CliCommand::Run(arguments) => run::run(&arguments),
         CliCommand::Status(arguments) => status::run(&arguments),
         CliCommand::Trigger(arguments) => trigger::run(&arguments),
+        CliCommand::Threshold(arguments) => threshold::run(&arguments),
         CliCommand::Watch(arguments) => watch::run(&arguments),
         CliCommand::Bench(arguments) => bench::run(&arguments),
         CliCommand::Eval(arguments) => eval::run(&arguments),

@@ -246,6 +246,7 @@ fn describe(revision: &Revision) -> String {
         let used_as = match picture.used_as {
             PictureUse::Good => "good       ",
             PictureUse::Bad => "bad        ",
+            PictureUse::Calibration => "calibrate  ",
             PictureUse::TestGood => "self-test  good, ",
             PictureUse::TestBad => "self-test  bad, ",
         };

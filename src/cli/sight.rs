@@ -1,5 +1,6 @@
 //! A recipe's way to look at a camera's picture, and the smallest defect that it can see there.
 
+use crate::data::grid::Grid;
 use crate::data::picture::Area;
 use crate::recipe::quality::Gate;
 use crate::winclip::pixels::area;
@@ -11,10 +12,8 @@ pub struct Sight {
     pub gate: Gate,
     /// Parameters of the algorithm.
     pub recipe: Recipe,
-    /// Input side of the encoder, in pixels.
-    pub side: usize,
-    /// Side of the encoder's patches, in its pixels.
-    pub patch: usize,
+    /// The encoder's patches, where the aspect is not kept: the cells of a map of the whole region.
+    pub grid: Grid,
 }
 
 /// The narrowest defect that is seen, as a share of a cell of the map: see docs/measurements.md, "The
@@ -32,8 +31,9 @@ impl Sight {
     ) -> String {
         // The cell is wider than high where a wide picture is squashed into the encoder's square.
         let area = area(region.crop, self.recipe.fit, width, height);
-        let w = self.cell(area.w, area);
-        let h = self.cell(area.h, area);
+        let grid = self.recipe.kept_grid(area.w, area.h).unwrap_or(self.grid);
+        let w = self.cell(area.w, grid.w, area);
+        let h = self.cell(area.h, grid.h, area);
         let least_w = (SEEN * w).ceil();
         let least_h = (SEEN * h).ceil();
         let mm = match mm_per_pixel {
@@ -50,16 +50,16 @@ impl Sight {
         )
     }
 
-    /// Returns the side of a map's cell in the picture's pixels, where `length` of `area`, or of a tile
-    /// in it, is looked at.
-    fn cell(&self, length: usize, area: Area) -> f64 {
+    /// Returns the side of one of a map's `cells` in the picture's pixels, where `length` of `area`, or
+    /// of a tile in it, is looked at.
+    fn cell(&self, length: usize, cells: usize, area: Area) -> f64 {
         // A tile is looked at with the whole input side, which makes its cells smaller.
         let length = match self.recipe.tile_px {
             Some(side) => side.min(area.w).min(area.h),
             None => length,
         };
 
-        (length * self.patch) as f64 / self.side as f64
+        length as f64 / cells as f64
     }
 }
 
@@ -85,14 +85,14 @@ mod tests {
                 tile_px,
                 ..Recipe::new(None)
             },
-            side: 224,
-            patch: 14,
+            grid: Grid::square(16),
         };
 
         let whole = Region::default();
         let seen = |sight: Sight, mm| sight.least(&whole, 1920, 1080, mm);
         assert!(seen(sight(Fit::Squash, None), None).contains("120 x 68 of its pixels"));
         assert!(seen(sight(Fit::Crop, None), None).contains("68 x 68 of its pixels"));
+        assert!(seen(sight(Fit::Keep, None), None).contains("91 x 90 of its pixels"));
         let words = seen(sight(Fit::Squash, Some(448)), Some(0.05));
         assert!(
             words.contains("28 x 28 of its pixels")

@@ -2,13 +2,13 @@
 //!
 //! | tensor | shape |
 //! |---|---|
-//! | `squash.<picture>` or `crop.<picture>` | `[3, S, S]` normalised pixels |
+//! | `squash.<picture>`, `crop.<picture>` or `keep.<picture>` | `[3, height, width]` normalised pixels |
 //! | `encode.image.<picture>` | `[E]` |
 //! | `encode.windows<k>.<picture>` | `[W, E]` |
 //! | `encode.patches.<picture>`, `encode.patches_after_ln_post.<picture>` | `[P, D]` of the last block |
 //! | `block<b>.<picture>` | `[1 + P, D]` after block b, class token first |
 //! | `<preset>.text.features` | `[2, E]` normal, anomalous; raw as the preset pools them |
-//! | `<preset>.zero_shot.score.<picture>`, `.grid.`; `few_shot<K>` with K references | `[1]`, `[G, G]` |
+//! | `<preset>.zero_shot.score.<picture>`, `.grid.`; `few_shot<K>` with K references | `[1]`, `[rows, columns]` |
 //!
 //! For a CLIP model the picture's embedding, the windows of scales 2 and 3 and the last block's patches are always
 //! there, for DINOv2 the tokens of `--block` (the last unless given), whatever the recipe itself needs.
@@ -32,9 +32,10 @@ pub fn plan(mut plan: EncodePlan, recipe: &Recipe, spec: &ModelSpec) -> EncodePl
     if spec.text.is_some() {
         plan.image = true;
         layer = PatchLayer::Block(spec.blocks);
-        let grid = plan.side / spec.patch;
+        let grid = plan.grid(spec);
+        let widest = grid.w.min(grid.h);
         for scale in [2, 3] {
-            if scale <= grid && !plan.scales.contains(&scale) {
+            if scale <= widest && !plan.scales.contains(&scale) {
                 plan.scales.push(scale);
             }
         }
@@ -87,6 +88,7 @@ impl Tensors {
             fit: match recipe.fit {
                 Fit::Squash => "squash",
                 Fit::Crop => "crop",
+                Fit::Keep => "keep",
             },
             preset,
             run,
@@ -98,7 +100,7 @@ impl Tensors {
 
     /// Adds a picture's. `picture` is the name that ends the tensors' names.
     pub fn add(&mut self, picture: &str, detailed: Detailed) {
-        // The picture's pixels `[3, S, S]` come first: most differences between two implementations
+        // The picture's pixels `[3, height, width]` come first: most differences between two implementations
         // begin there.
         let Detailed {
             region_score,
@@ -127,16 +129,16 @@ impl Tensors {
     }
 
     fn put_score(&mut self, picture: &str, judged: &RegionScore) {
-        // The map is square, G x G, before it is enlarged to the picture.
-        let side = judged.map.side();
+        // The map is that of the encoder's grid, before it is enlarged to the picture.
+        let grid = judged.map.grid();
         let values = judged.map.values().to_vec();
-        let grid = ArrayD::from_shape_vec(vec![side, side], values);
+        let map = ArrayD::from_shape_vec(vec![grid.h, grid.w], values);
         let score = Array1::from(vec![judged.score]);
         let run = format!("{}.{}", self.preset, self.run);
         self.put(
             &format!("{run}.grid"),
             picture,
-            grid.expect("a map is square"),
+            map.expect("a map has a value a cell"),
         );
 
         self.put(&format!("{run}.score"), picture, score.into_dyn());

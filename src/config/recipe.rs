@@ -34,17 +34,12 @@ pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> Rec
     // Keys are read in three groups: identity, the algorithm, and what makes a verdict count.
     let mut table = TableReader::new("recipe", value, problems);
     let name = table.required("name");
-    if name.len() > NAME_MAX {
-        let length = name.len();
-        table.note(
-            "name",
-            format!("must have at most {NAME_MAX} bytes, got {length}"),
-        );
-    }
-
+    check_name(&mut table, &name);
     let revision = table.whole("revision", 1, u64::from(u32::MAX)).unwrap_or(1);
     let mut winclip = algorithm(&mut table);
-    let references = references(&mut table, base);
+    let references = pictures(&mut table, "references", base);
+    let is_calibrated = table.has("calibration");
+    let calibration = pictures(&mut table, "calibration", base);
     let auto_factor = table.number("auto_factor", 0.01, 100.0);
 
     // The factor is read before the threshold, which regions inherit together with it.
@@ -77,13 +72,18 @@ pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> Rec
         Some(value) => regions::regions(value, factor, threshold, problems),
     };
 
-    let thresholds;
+    let thresholds: Vec<Threshold>;
     (winclip.regions, thresholds) = regions.into_iter().unzip();
+    if is_calibrated {
+        check_calibration(&calibration, &thresholds, problems);
+    }
+
     RecipeSpec {
         name,
         revision,
         winclip,
         references,
+        calibration,
         thresholds,
         bad_image,
         on_undecided: on_undecided.unwrap_or_default(),
@@ -91,6 +91,14 @@ pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> Rec
         self_test,
         table: as_read,
         library: None,
+    }
+}
+
+fn check_name(table: &mut TableReader, name: &str) {
+    let length = name.len();
+    if length > NAME_MAX {
+        let words = format!("must have at most {NAME_MAX} bytes, got {length}");
+        table.note("name", words);
     }
 }
 
@@ -108,8 +116,9 @@ fn algorithm(table: &mut TableReader) -> Recipe {
     table.renamed("tiles", "tile_px");
     table.renamed("size", "input_px");
     let preset = table.choice("preset", PRESETS);
-    let fit = table.choice("fit", "\"squash\", \"crop\"");
+    let fit = table.choice("fit", "\"squash\", \"crop\", \"keep\"");
     let tile_px = table.count("tile_px", 32, 16384);
+    let cells = table.count("cells", 16, 4096);
     let input_px = table.count("input_px", 1, 4096);
     let block = table.count("block", 1, 1000);
     let maps = table.items::<MapKind>("maps");
@@ -121,6 +130,7 @@ fn algorithm(table: &mut TableReader) -> Recipe {
         preset: preset.unwrap_or_default(),
         tile_px,
         fit: fit.unwrap_or_default(),
+        cells,
         input_px,
         block,
         maps,
@@ -132,21 +142,35 @@ fn algorithm(table: &mut TableReader) -> Recipe {
     }
 }
 
-fn references(table: &mut TableReader, base: &Path) -> Vec<PathBuf> {
+/// Reads paths of pictures, or of folders of them.
+fn pictures(table: &mut TableReader, key: &'static str, base: &Path) -> Vec<PathBuf> {
     // A path that is not there is noted, and kept: the number of references stays what the person
     // wrote.
     let mut paths = vec![];
-    for text in table.texts("references") {
+    for text in table.texts(key) {
         let path = base.join(text);
         if !path.exists() {
             let words = format!("{} is not there", path.display());
-            table.note("references", words);
+            table.note(key, words);
         }
 
         paths.push(path);
     }
 
     paths
+}
+
+/// Calibration pictures that nothing asks for, or none in their place, are a mistake.
+fn check_calibration(paths: &[PathBuf], thresholds: &[Threshold], problems: &mut Problems) {
+    let words = if paths.is_empty() {
+        "names no picture; name good parts that are not among the references, or take it out: then each reference is compared with the others"
+    } else if !thresholds.iter().any(Threshold::is_by_rate) {
+        "serves false_reject_rate alone, and nothing asks for one; give false_reject_rate in the place of threshold, or take calibration out"
+    } else {
+        return;
+    };
+
+    problems.note("recipe.calibration", words);
 }
 
 /// The recipe's own crop and mask have no meaning where each region has its own.
@@ -174,6 +198,7 @@ pub(super) fn empty_recipe() -> RecipeSpec {
         revision: 1,
         winclip: Recipe::new(None),
         references: vec![],
+        calibration: vec![],
         thresholds: vec![Threshold::None],
         bad_image: quality::Limits::default(),
         on_undecided: OnUndecided::default(),

@@ -1,10 +1,12 @@
 //! Anomaly map of a picture.
 
-/// A square anomaly map: `side * side` finite values, row-major from the top left, larger is more
-/// anomalous.
+use super::grid::Grid;
+
+/// An anomaly map: a finite value for each cell of a grid, row-major from the top left, larger is
+/// more anomalous.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Map {
-    side: usize,
+    grid: Grid,
     /// Values, 0 where the mask says false.
     values: Vec<f32>,
     /// One flag a cell, true if the cell counts. `None` if all count.
@@ -30,17 +32,17 @@ impl Map {
     /// A map of which all cells count.
     ///
     /// # Panics
-    /// When `values` is not `side * side` long: a bug of the scorer.
-    pub fn new(side: usize, values: Vec<f32>) -> Self {
-        assert_eq!(values.len(), side * side, "a map is square");
+    /// When there is not a value for each cell: a bug of the scorer.
+    pub fn new(grid: Grid, values: Vec<f32>) -> Self {
+        assert_eq!(values.len(), grid.cells(), "a map has a value a cell");
         Map {
-            side,
+            grid,
             values,
             mask: None,
         }
     }
 
-    /// The map with `mask`, `side * side` flags; the cells that do not count become 0. `None`: all
+    /// The map with `mask`, a flag a cell; the cells that do not count become 0. `None`: all
     /// count.
     pub fn masked(mut self, mask: Option<&[bool]>) -> Self {
         // Masked cells are 0, so that a reader who does not know of the mask sees nothing there.
@@ -57,12 +59,12 @@ impl Map {
     /// True if the cell at `row`, `column` counts.
     pub fn counts(&self, row: usize, column: usize) -> bool {
         match &self.mask {
-            Some(mask) => mask[row * self.side + column],
+            Some(mask) => mask[row * self.grid.w + column],
             None => true,
         }
     }
 
-    /// The mask, `side * side` flags. `None` if all cells count.
+    /// The mask, a flag a cell. `None` if all cells count.
     pub fn mask(&self) -> Option<&[bool]> {
         self.mask.as_deref()
     }
@@ -81,9 +83,9 @@ impl Map {
             .collect()
     }
 
-    /// Cells along one side.
-    pub fn side(&self) -> usize {
-        self.side
+    /// Columns and rows.
+    pub fn grid(&self) -> Grid {
+        self.grid
     }
 
     /// All values, row-major; 0 for the cells that do not count.
@@ -110,13 +112,13 @@ impl Map {
         // The two columns around each pixel and their shares are the same for all rows, so that
         // they are looked up once.
         let columns: Vec<Neighbours> = (0..width)
-            .map(|column| self.neighbours(column, width))
+            .map(|column| neighbours(column, width, self.grid.w))
             .collect();
 
         let mut all = Vec::with_capacity(width * height);
         for row in 0..height {
             // Each row of pixels lies between two rows of the map.
-            let rows = self.neighbours(row, height);
+            let rows = neighbours(row, height, self.grid.h);
             let upper = self.row(rows.first);
             let lower = self.row(rows.second);
             // The mean is bilinear: first along the row above and the row below, then between the
@@ -132,21 +134,21 @@ impl Map {
     }
 
     fn row(&self, row: usize) -> &[f32] {
-        &self.values[row * self.side..][..self.side]
+        &self.values[row * self.grid.w..][..self.grid.w]
     }
+}
 
-    /// The two cells around the middle of the pixel `at` of `pixels` along a side.
-    fn neighbours(&self, at: usize, pixels: usize) -> Neighbours {
-        // `place` is the middle of the pixel in cells, from the middle of the first cell. Pixels
-        // beyond the outer cells' middles take the outer cell.
-        let last = self.side - 1;
-        let place = (at as f32 + 0.5) * self.side as f32 / pixels as f32 - 0.5;
-        let place = place.clamp(0.0, last as f32);
-        let first = place as usize;
-        Neighbours {
-            first,
-            second: (first + 1).min(last),
-            share: place - first as f32,
-        }
+/// The two of `cells` along a direction around the middle of the pixel `at` of `pixels`.
+fn neighbours(at: usize, pixels: usize, cells: usize) -> Neighbours {
+    // `place` is the middle of the pixel in cells, from the middle of the first cell. Pixels
+    // beyond the outer cells' middles take the outer cell.
+    let last = cells - 1;
+    let place = (at as f32 + 0.5) * cells as f32 / pixels as f32 - 0.5;
+    let place = place.clamp(0.0, last as f32);
+    let first = place as usize;
+    Neighbours {
+        first,
+        second: (first + 1).min(last),
+        share: place - first as f32,
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod counters;
 pub mod frame;
+pub mod grid;
 pub mod map;
 pub mod part;
 pub mod picture;

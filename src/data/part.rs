@@ -23,6 +23,9 @@ pub struct PartRequest {
     pub since: Instant,
     /// Time of the trigger.
     pub at: Timestamp,
+    /// Monotonic clock at that time: the way to the gate counts from here, because nothing sets that
+    /// clock.
+    pub moment: Instant,
     /// Deadline, and the way to the gate.
     pub timing: PartTiming,
     /// Name of the challenge that the part is a known part of; such a part is no production.
@@ -178,6 +181,7 @@ pub(crate) mod tests {
             position: None,
             since: Instant::now(),
             at: Timestamp::UNIX_EPOCH,
+            moment: Instant::now(),
             timing: PartTiming {
                 deadline,
                 ..PartTiming::default()

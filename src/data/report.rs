@@ -7,7 +7,7 @@ use crate::data::picture::{Area, Picture};
 use crate::data::verdict::{Defect, OnUndecided, Reason, Verdict};
 use jiff::Timestamp;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// One part's result.
 #[derive(Debug, Clone)]
@@ -28,6 +28,8 @@ pub struct Report {
     pub threshold: Option<f32>,
     /// Time of capture.
     pub captured_at: Timestamp,
+    /// Monotonic clock at the capture.
+    pub captured: Instant,
     /// Clock of `captured_at`.
     pub captured_by: CapturedBy,
     /// Waiting and working time.
@@ -91,6 +93,7 @@ impl Report {
             score: None,
             threshold: policy.threshold,
             captured_at: part.request.at,
+            captured: part.request.moment,
             captured_by: CapturedBy::Trigger,
             // The time runs from the trigger until now, when the part became undecided.
             took: Latency {
@@ -139,6 +142,7 @@ pub struct JudgedFrame {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::data::grid::Grid;
     use crate::data::part::tests::ask;
 
     /// A policy with a threshold, for tests of what makes reports.
@@ -163,6 +167,7 @@ pub(crate) mod tests {
             score: Some(0.412),
             threshold: Some(0.337),
             captured_at: Timestamp::UNIX_EPOCH,
+            captured: Instant::now(),
             captured_by: CapturedBy::Arrival,
             took: Latency::default(),
             recipe: "nut@7".into(),
@@ -179,7 +184,7 @@ pub(crate) mod tests {
             ],
             area: None,
             map: Some(Map::new(
-                37,
+                Grid::square(37),
                 (0..37 * 37).map(|i| i as f32 / 1369.0).collect(),
             )),
         }

@@ -4,6 +4,7 @@
 //! are known when a result leaves: `historical` and `given_up_before` (`protocol::result`).
 
 use crate::data::frame::CapturedBy;
+use crate::data::grid::Grid;
 use crate::data::map::Map;
 use crate::data::report::CameraView;
 use crate::data::verdict::{Defect, Reason, Verdict};
@@ -13,8 +14,8 @@ use std::time::Duration;
 
 /// Version of the keys of every message and of a stored row. Raised when a key changes its meaning.
 pub const SCHEMA: u32 = 2;
-/// Cells along one side of the map in a result. A larger map is max-pooled to it.
-const MAP_SIDE_MAX: usize = 16;
+/// Cells of the map in a result, at most. A larger map is max-pooled.
+const MAP_CELLS_MAX: usize = 256;
 
 /// One result. The order of the fields is the order of the keys on the wire and in the store.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -102,16 +103,48 @@ pub struct LatencyMs {
     pub total: f64,
 }
 
-/// An anomaly map of at most 16 x 16 cells, row-major from the top left: `u8 / 255 * scale`.
+/// An anomaly map of at most 256 cells, row-major from the top left: `u8 / 255 * scale`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "StoredMap")]
 pub struct SmallMap {
-    /// Cells along one side.
-    pub side: usize,
+    /// Cells along one side of a square map, for readers that know squares alone. `None` for any
+    /// other map.
+    pub side: Option<usize>,
+    /// Columns.
+    pub w: usize,
+    /// Rows.
+    pub h: usize,
     /// Value of a cell of 255.
     pub scale: f32,
     /// One byte a cell; base64 in JSON.
     #[serde(rename = "u8", with = "base64_bytes")]
     pub cells: Vec<u8>,
+}
+
+/// A [`SmallMap`] as rows hold it: those of before 0.3 have `side` alone.
+#[derive(Deserialize)]
+struct StoredMap {
+    side: Option<usize>,
+    w: Option<usize>,
+    h: Option<usize>,
+    scale: f32,
+    #[serde(rename = "u8", with = "base64_bytes")]
+    cells: Vec<u8>,
+}
+
+impl TryFrom<StoredMap> for SmallMap {
+    type Error = &'static str;
+
+    fn try_from(stored: StoredMap) -> Result<Self, Self::Error> {
+        let missing = "a map has w and h, or side";
+        Ok(SmallMap {
+            side: stored.side,
+            w: stored.w.or(stored.side).ok_or(missing)?,
+            h: stored.h.or(stored.side).ok_or(missing)?,
+            scale: stored.scale,
+            cells: stored.cells,
+        })
+    }
 }
 
 /// The version of a row, whatever its other keys are.
@@ -197,11 +230,10 @@ impl ResultRow {
 }
 
 impl SmallMap {
-    /// `map` max-pooled to at most 16 x 16 cells, scaled by its highest value.
+    /// `map` max-pooled to at most 256 cells, scaled by its highest value.
     pub fn of(map: &Map) -> Self {
-        // A map with fewer cells stays as it is.
-        let side = map.side().min(MAP_SIDE_MAX);
-        let pooled = max_pooled(map, side);
+        let grid = small_grid(map.grid());
+        let pooled = max_pooled(map, grid);
         // The smallest positive number stands for a map of zeros, by which 0 can be divided.
         let mut scale = f32::MIN_POSITIVE;
         for value in &pooled {
@@ -215,21 +247,40 @@ impl SmallMap {
             cells.push((share * 255.0).round() as u8);
         }
 
-        SmallMap { side, scale, cells }
+        SmallMap {
+            side: grid.is_square().then_some(grid.w),
+            w: grid.w,
+            h: grid.h,
+            scale,
+            cells,
+        }
     }
 }
 
-/// The highest value of `map` in each cell of `side * side`.
-fn max_pooled(map: &Map, side: usize) -> Vec<f32> {
-    let mut pooled = vec![0.0f32; side * side];
+/// The grid of a map in a result: its own where that is small enough.
+fn small_grid(grid: Grid) -> Grid {
+    if grid.cells() <= MAP_CELLS_MAX {
+        return grid;
+    }
+
+    // Pooling never adds columns or rows.
+    let nearest = Grid::nearest(grid.w, grid.h, MAP_CELLS_MAX, MAP_CELLS_MAX);
+    Grid {
+        w: nearest.w.min(grid.w),
+        h: nearest.h.min(grid.h),
+    }
+}
+
+/// The highest value of `map` in each cell of `to`.
+fn max_pooled(map: &Map, to: Grid) -> Vec<f32> {
+    let from = map.grid();
+    let mut pooled = vec![0.0f32; to.cells()];
     // Each cell of the large map lies in one cell of the small one, whose value is the highest of
     // its cells: a mean would hide a small defect.
     for (at, value) in map.values().iter().enumerate() {
-        let row = at / map.side();
-        let column = at % map.side();
-        let pooled_row = row * side / map.side();
-        let pooled_column = column * side / map.side();
-        let cell = &mut pooled[pooled_row * side + pooled_column];
+        let row = from.row(at) * to.h / from.h;
+        let column = from.column(at) * to.w / from.w;
+        let cell = &mut pooled[row * to.w + column];
         *cell = cell.max(*value);
     }
 
@@ -357,7 +408,10 @@ pub(crate) mod tests {
             peak: 1.0 / 3.0,
         }];
 
-        row.map = Some(SmallMap::of(&Map::new(37, vec![0.7; 37 * 37])));
+        row.map = Some(SmallMap::of(&Map::new(
+            Grid::square(37),
+            vec![0.7; 37 * 37],
+        )));
         let text = row.to_stored();
         assert!(text.starts_with(TODAYS), "{text}");
         assert!(text.starts_with("{\"schema\":2,\"seq\":18446744073709551615,\"run_id\""));
@@ -383,9 +437,42 @@ pub(crate) mod tests {
     fn a_larger_map_is_pooled_by_its_maximum() {
         let mut values = vec![0.0; 32 * 32];
         values[5 * 32 + 9] = 2.0;
-        let small = SmallMap::of(&Map::new(32, values));
+        let small = SmallMap::of(&Map::new(Grid::square(32), values));
+        assert_eq!((small.side, small.w, small.h), (Some(16), 16, 16));
         assert_eq!(small.cells[2 * 16 + 4], 255);
         assert_eq!(small.scale, 2.0);
         assert_eq!(small.cells.iter().filter(|cell| **cell > 0).count(), 1);
+    }
+
+    #[test]
+    fn an_oblong_map_keeps_its_aspect_and_has_no_side() {
+        let small = |w: usize, h: usize| {
+            let mut values = vec![0.0; w * h];
+            values[w * h - 1] = 1.0;
+            let small = SmallMap::of(&Map::new(Grid { w, h }, values));
+            assert_eq!(small.cells.len(), small.w * small.h);
+            assert_eq!(small.cells.last(), Some(&255));
+            (small.side, small.w, small.h)
+        };
+
+        assert_eq!(small(10, 25), (None, 10, 25));
+        assert_eq!(small(60, 20), (None, 27, 9));
+        assert_eq!(small(128, 1), (None, 128, 1));
+        assert_eq!(small(2, 129), (None, 2, 128));
+        assert_eq!(small(1, 300), (None, 1, 256));
+    }
+
+    #[test]
+    fn a_map_that_was_stored_with_its_side_alone_is_read() {
+        let old = r#"{"side":2,"scale":0.5,"u8":"AAECAw=="}"#;
+        let map: SmallMap = serde_json::from_str(old).expect("a map of before 0.3");
+        assert_eq!((map.side, map.w, map.h), (Some(2), 2, 2));
+        assert_eq!(map.cells, [0, 1, 2, 3]);
+        let new = serde_json::to_string(&map).expect("plain values");
+        assert_eq!(new, r#"{"side":2,"w":2,"h":2,"scale":0.5,"u8":"AAECAw=="}"#);
+
+        let without = serde_json::from_str::<SmallMap>(r#"{"scale":0.5,"u8":""}"#);
+        let error = without.expect_err("no size");
+        assert!(error.to_string().contains("w and h, or side"), "{error}");
     }
 }

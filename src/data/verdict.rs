@@ -1,6 +1,7 @@
 //! Decisions: from a score and a map to pass, fail or undecided, and the defects that a person should
 //! look at.
 
+use crate::data::grid::Grid;
 use crate::data::map::Map;
 use crate::data::picture::Area;
 use serde::Serialize;
@@ -94,19 +95,19 @@ pub fn decide(score: f32, threshold: Option<f32>) -> (Verdict, Option<Reason>) {
 /// in a picture of which the map covers `area`.
 pub fn find_defects(map: &Map, level: f32, area: Area, limit: usize) -> Vec<Defect> {
     // `seen` marks cells that belong to a defect already.
-    let side = map.side();
-    let mut seen = vec![false; side * side];
+    let grid = map.grid();
+    let mut seen = vec![false; grid.cells()];
     let mut defects = Vec::new();
     // Each cell is looked at once as a start, in the order of the map, and as a neighbour of
     // others.
-    for start in 0..side * side {
+    for start in 0..grid.cells() {
         if seen[start] || map.values()[start] < level {
             continue;
         }
 
         // The whole connected area becomes one box.
         let cells = connected_cells(map, level, start, &mut seen);
-        defects.push(cells.in_picture(area, side));
+        defects.push(cells.in_picture(area, grid));
     }
 
     // The worst comes first: a reader with room for a few takes those.
@@ -126,12 +127,12 @@ struct CellBox {
 
 /// Fills the area of cells at or above `level` that `start` belongs to, and marks them as seen.
 fn connected_cells(map: &Map, level: f32, start: usize, seen: &mut [bool]) -> CellBox {
-    let side = map.side();
+    let grid = map.grid();
     // The box begins empty, and the first cell fills it.
     let mut found = CellBox {
-        left: side,
+        left: grid.w,
         right: 0,
-        top: side,
+        top: grid.h,
         bottom: 0,
         peak: f32::NEG_INFINITY,
     };
@@ -142,8 +143,8 @@ fn connected_cells(map: &Map, level: f32, start: usize, seen: &mut [bool]) -> Ce
     let mut waiting = vec![start];
     while let Some(cell) = waiting.pop() {
         // A cell is marked when it is put on the stack, hence no cell is put there twice.
-        found.add(cell / side, cell % side, map.values()[cell]);
-        for next in four_neighbours(cell, side).into_iter().flatten() {
+        found.add(grid.row(cell), grid.column(cell), map.values()[cell]);
+        for next in four_neighbours(cell, grid).into_iter().flatten() {
             if !seen[next] && map.values()[next] >= level {
                 seen[next] = true;
                 waiting.push(next);
@@ -155,16 +156,16 @@ fn connected_cells(map: &Map, level: f32, start: usize, seen: &mut [bool]) -> Ce
 }
 
 /// The cells above, below, left and right; `None` beyond the edge of the map.
-fn four_neighbours(cell: usize, side: usize) -> [Option<usize>; 4] {
-    // Rows of the map are `side` cells; the first and last column have a neighbour on one side
+fn four_neighbours(cell: usize, grid: Grid) -> [Option<usize>; 4] {
+    // Rows of the map are `w` cells; the first and last column have a neighbour on one side
     // only.
-    let row = cell / side;
-    let column = cell % side;
+    let row = grid.row(cell);
+    let column = grid.column(cell);
     [
-        (row > 0).then(|| cell - side),
-        (row + 1 < side).then(|| cell + side),
+        (row > 0).then(|| cell - grid.w),
+        (row + 1 < grid.h).then(|| cell + grid.w),
         (column > 0).then(|| cell - 1),
-        (column + 1 < side).then(|| cell + 1),
+        (column + 1 < grid.w).then(|| cell + 1),
     ]
 }
 
@@ -177,14 +178,14 @@ impl CellBox {
         self.peak = self.peak.max(value);
     }
 
-    /// The box in pixels, in a picture of which a map of `side` cells covers `area`.
-    fn in_picture(&self, area: Area, side: usize) -> Defect {
+    /// The box in pixels, in a picture of which a map of `grid` covers `area`.
+    fn in_picture(&self, area: Area, grid: Grid) -> Defect {
         // Edges of cells become pixels, rounded down. The box ends where the next cell begins, so
         // that boxes of neighbours touch.
-        let x = area.x + self.left * area.w / side;
-        let y = area.y + self.top * area.h / side;
-        let x_end = area.x + (self.right + 1) * area.w / side;
-        let y_end = area.y + (self.bottom + 1) * area.h / side;
+        let x = area.x + self.left * area.w / grid.w;
+        let y = area.y + self.top * area.h / grid.h;
+        let x_end = area.x + (self.right + 1) * area.w / grid.w;
+        let y_end = area.y + (self.bottom + 1) * area.h / grid.h;
         Defect {
             x,
             y,
@@ -212,7 +213,7 @@ mod tests {
     #[test]
     fn defects_are_connected_areas_in_picture_pixels() {
         let map = Map::new(
-            4,
+            Grid::square(4),
             vec![
                 0.9, 0.8, 0.0, 0.0, //
                 0.0, 0.0, 0.0, 0.0, //

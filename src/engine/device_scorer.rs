@@ -3,6 +3,7 @@
 
 use super::error::EngineError;
 use super::features::{Features, Pixels};
+use crate::data::grid::Grid;
 use crate::data::picture::{Area, Picture};
 use crate::image::overlay::Overlay;
 use ndarray::ArrayView2;
@@ -64,8 +65,8 @@ pub enum LanguageMap {
     OddsMean,
 }
 
-/// The way from a picture to the encoder's square: `area` is resized to `resized` pixels, and the
-/// square is cut out of the result at `at`.
+/// The way from a picture to the encoder's input: `area` is resized to `resized` pixels, and the
+/// input is cut out of the result at `at`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CropTransform {
     /// Inside of the picture.
@@ -81,7 +82,7 @@ pub struct CropTransform {
 pub struct CropRequest<'a> {
     /// The camera's picture.
     pub picture: &'a Picture,
-    /// The way to the encoder's square.
+    /// The way to the encoder's input.
     pub transform: CropTransform,
     /// Index of the [`ReferenceBank`] that the crop is compared with.
     pub references: usize,
@@ -120,8 +121,8 @@ pub struct ReferenceBank<'a> {
 /// holds any finite value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PartialScores {
-    /// Patches along one side.
-    pub grid: usize,
+    /// Patches across and down.
+    pub grid: Grid,
     /// The whole crop compared with the prompts: `s` of WinCLIP, equation 1.
     pub image: Option<f32>,
     /// Language map `[P]`, where the references want it.

@@ -1,18 +1,19 @@
 //! Input and output of an encoder: pixels of crops, and the features that the network makes of
 //! them.
 
+use crate::data::grid::Grid;
 use crate::model::ModelSpec;
 use ndarray::{Array2, Array3};
 
-/// Normalised pixels of one crop, `[3, side, side]` (channel, row, column), RGB.
+/// Normalised pixels of one crop, `[3, height, width]` (channel, row, column), RGB.
 pub type Pixels = Array3<f32>;
 
 /// One crop of a picture, ready for the encoder.
 #[derive(Debug, Clone, Copy)]
 pub struct Crop<'a> {
-    /// Normalised pixels, of the plan's side.
+    /// Normalised pixels, of the plan's size.
     pub pixels: &'a Pixels,
-    /// True for each patch that counts, `grid * grid` of them, row-major. `None`: all count. A
+    /// True for each patch that counts, row-major. `None`: all count. A
     /// window without a counting patch is left out.
     pub mask: Option<&'a [bool]>,
 }
@@ -27,8 +28,8 @@ impl<'a> From<&'a Pixels> for Crop<'a> {
 /// Features of one crop. Raw: not normalised to unit length.
 #[derive(Debug, Clone)]
 pub struct Features {
-    /// Patches along one side.
-    pub grid: usize,
+    /// Patches across and down.
+    pub grid: Grid,
     /// Embedding of the whole crop, `[E]`. `None` where the plan does not ask for it.
     pub image: Option<Vec<f32>>,
     /// One entry a layer, in the plan's order: class token first, then the patches in row-major
@@ -39,7 +40,7 @@ pub struct Features {
 }
 
 /// The embeddings of all windows of `scale * scale` patches, in row-major order of their top-left
-/// patch: `[W, E]`, `W = (grid - scale + 1)^2`, or fewer where the crop's mask leaves windows out
+/// patch: `[W, E]`, `W` those of [`Grid::windows`], or fewer where the crop's mask leaves windows out
 /// ([`unmasked_windows`]).
 #[derive(Debug, Clone)]
 pub struct WindowFeatures {
@@ -51,18 +52,18 @@ pub struct WindowFeatures {
 
 /// The windows of `scale` that hold a patch that counts, by their index in row-major order of their
 /// top-left patch. All windows without a mask.
-pub fn unmasked_windows(grid: usize, scale: usize, mask: Option<&[bool]>) -> Vec<usize> {
+pub fn unmasked_windows(grid: Grid, scale: usize, mask: Option<&[bool]>) -> Vec<usize> {
     // A window begins at each patch from which it still fits into the grid.
-    let columns = grid - scale + 1;
-    let all = 0..columns * columns;
+    let places = grid.windows(scale);
+    let all = 0..places.cells();
     match mask {
         None => all.collect(),
         // A window counts as soon as one of its patches does: its embedding also describes the edge
         // of the part.
         Some(mask) => all
             .filter(|window| {
-                let top = window / columns;
-                let left = window % columns;
+                let top = places.row(*window);
+                let left = places.column(*window);
                 holds_unmasked(mask, grid, scale, top, left)
             })
             .collect(),
@@ -70,10 +71,10 @@ pub fn unmasked_windows(grid: usize, scale: usize, mask: Option<&[bool]>) -> Vec
 }
 
 /// True if the window whose top-left patch is (`top`, `left`) holds a patch that counts.
-fn holds_unmasked(mask: &[bool], grid: usize, scale: usize, top: usize, left: usize) -> bool {
+fn holds_unmasked(mask: &[bool], grid: Grid, scale: usize, top: usize, left: usize) -> bool {
     // The patches of a window are `scale` neighbours in each of `scale` rows of the grid.
     (top..top + scale).any(|row| {
-        let first = row * grid + left;
+        let first = row * grid.w + left;
         mask[first..first + scale].contains(&true)
     })
 }

@@ -37,8 +37,7 @@ pub fn flop(plan: &EncodePlan, spec: &ModelSpec) -> Flop {
 }
 
 fn trunk(plan: &EncodePlan, spec: &ModelSpec) -> f64 {
-    let grid = plan.side / spec.patch;
-    let patches = (grid * grid) as f64;
+    let patches = plan.grid(spec).cells() as f64;
 
     // A patch is a square of three channels; the convolution is one product of all its values with
     // the width.
@@ -74,10 +73,10 @@ fn blocks(plan: &EncodePlan, spec: &ModelSpec) -> usize {
 }
 
 fn windows(plan: &EncodePlan, spec: &ModelSpec, scale: usize) -> f64 {
-    let grid = plan.side / spec.patch;
+    let places = plan.grid(spec).windows(scale);
 
     // All windows of a scale go through the tower as crops of `1 + scale * scale` tokens each.
-    let count = (grid - scale + 1).pow(2) as f64;
+    let count = places.cells() as f64;
     let tokens = (1 + scale * scale) as f64;
     let all_but_last = (spec.blocks - 1) as f64 * block(spec, tokens, tokens);
     // The last block asks for the class token alone.
@@ -138,7 +137,8 @@ mod tests {
     #[test]
     fn winclip_at_240_pixels_is_636_gflop() {
         let plan = EncodePlan {
-            side: 240,
+            width: 240,
+            height: 240,
             image: true,
             patches: vec![PatchLayer::Block(12)],
             scales: vec![2, 3],
@@ -152,7 +152,8 @@ mod tests {
     #[test]
     fn an_early_block_costs_its_share() {
         let plan = |block| EncodePlan {
-            side: 240,
+            width: 240,
+            height: 240,
             image: false,
             patches: vec![PatchLayer::Block(block)],
             scales: vec![],

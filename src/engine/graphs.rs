@@ -11,6 +11,7 @@ use super::error::EngineError;
 use super::network::{Precision, TowerPart};
 use super::plan::{EncodePlan, PatchLayer};
 use super::pos_embed;
+use crate::data::grid::Grid;
 use crate::model::graph::{WeightFile, cut};
 use crate::model::proto::{self, DimensionValue, FLOAT, FLOAT16};
 use crate::model::{ModelFolder, ModelSpec};
@@ -25,8 +26,8 @@ use std::path::{Path, PathBuf};
 pub struct ModelGraph<'a> {
     model: &'a ModelFolder,
     file: &'static str,
-    /// Patches along one side where they are not the model's own.
-    grid: Option<usize>,
+    /// Patches of the input where they are not the model's own.
+    grid: Option<Grid>,
     /// The graph. External weights have the dims that [`ModelGraph::weight`] gives them.
     pub onnx: proto::ModelProto,
 }
@@ -87,11 +88,19 @@ impl<'a> ModelGraph<'a> {
                 let outputs = trunk_outputs(plan);
                 let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
 
-                // Positions are fitted only for a side that is not the model's own; DINOv2 alone
+                // Positions are fitted only for an input that is not the model's own; DINOv2 alone
                 // allows one.
-                let grid = plan.side / model.spec.patch;
+                let grid = plan.grid(&model.spec);
                 let other_grid = (grid != model.spec.grid()).then_some(grid);
-                ModelGraph::open(model, part.file(), &outputs, other_grid)
+                let mut graph = ModelGraph::open(model, part.file(), &outputs, other_grid)?;
+
+                // Height and width have one name on the disk, which an oblong input contradicts.
+                if !grid.is_square() {
+                    let inputs = &mut graph.inner_mut().input;
+                    inputs.iter_mut().for_each(|value| fix_size(value, plan));
+                }
+
+                Ok(graph)
             }
 
             // The windows' graph has one output and no positions of its own: its tokens carry them
@@ -100,8 +109,8 @@ impl<'a> ModelGraph<'a> {
         }
     }
 
-    /// The graph of `file`, cut to `outputs`. Positions are fitted to `grid` patches a side, where
-    /// that is not the model's own grid.
+    /// The graph of `file`, cut to `outputs`. Positions are fitted to `grid`, where that is not the
+    /// model's own.
     ///
     /// # Errors
     /// [`EngineError::Model`] when the folder does not hold what it says.
@@ -109,7 +118,7 @@ impl<'a> ModelGraph<'a> {
         model: &'a ModelFolder,
         file: &'static str,
         outputs: &[&str],
-        grid: Option<usize>,
+        grid: Option<Grid>,
     ) -> Result<Self, EngineError> {
         let mut graph = ModelGraph {
             model,
@@ -206,7 +215,7 @@ impl<'a> ModelGraph<'a> {
         // their stored size is computed from that grid.
         let new_grid = self.new_grid(&tensor.name);
         let stored = match new_grid {
-            Some(_) => size(&[grid, grid, spec.width]),
+            Some(_) => size(&[grid.w, grid.h, spec.width]),
             None => size(&dims),
         };
 
@@ -232,7 +241,7 @@ impl<'a> ModelGraph<'a> {
     }
 
     /// The grid that a weight is fitted to. `None` for a weight that is used as it is stored.
-    fn new_grid(&self, name: &str) -> Option<usize> {
+    fn new_grid(&self, name: &str) -> Option<Grid> {
         self.grid.filter(|_| name == POSITIONS)
     }
 
@@ -279,7 +288,7 @@ fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
 fn fitted_dims(
     tensor: &proto::TensorProto,
     spec: &ModelSpec,
-    grid: Option<usize>,
+    grid: Option<Grid>,
 ) -> Option<Vec<usize>> {
     // A negative dimension stands for an unknown one, which a weight cannot have.
     let dims: Vec<usize> = tensor
@@ -295,8 +304,8 @@ fn fitted_dims(
     match grid.filter(|_| tensor.name == POSITIONS) {
         None => Some(dims),
         Some(grid) => {
-            let stored = spec.grid() * spec.grid() * spec.width;
-            (size == stored).then(|| vec![1, grid * grid, spec.width])
+            let stored = spec.grid().cells() * spec.width;
+            (size == stored).then(|| vec![1, grid.cells(), spec.width])
         }
     }
 }
@@ -316,7 +325,7 @@ pub struct TypedGraph<'a> {
 }
 
 /// `part` of `model` for `plan`, all of it in `precision`: inputs, outputs, weights and constants.
-/// The pixels' side is fixed to the plan's.
+/// The pixels' size is fixed to the plan's.
 ///
 /// # Errors
 /// [`EngineError::Model`] when the folder does not hold what it says; [`EngineError::Plan`] for a
@@ -332,7 +341,7 @@ pub fn typed_graph<'a>(
     let mut graph = ModelGraph::of(model, plan, part)?;
     let inner = graph.inner_mut();
     for value in inner.input.iter_mut().chain(&mut inner.output) {
-        retype(value, plan.side, precision);
+        retype(value, plan, precision);
     }
 
     // Integers stay as they are, because they are shapes and indices. External weights are
@@ -452,22 +461,32 @@ fn element(precision: Precision) -> i32 {
     }
 }
 
-/// Gives an input or output its type, and the pixels their side.
-fn retype(value: &mut proto::ValueInfoProto, side: usize, precision: Precision) {
-    // Values that are no tensors do not occur in imported graphs, and would have no type to set.
-    let kind = value.r#type.as_mut();
-    let Some(tensor) = kind.and_then(|kind| kind.tensor_type.as_mut()) else {
-        return;
-    };
-
-    if tensor.elem_type == FLOAT {
+/// Gives an input or output its type, and the pixels their size.
+fn retype(value: &mut proto::ValueInfoProto, plan: &EncodePlan, precision: Precision) {
+    if let Some(tensor) = tensor_type(value)
+        && tensor.elem_type == FLOAT
+    {
         tensor.elem_type = element(precision);
     }
 
-    // The side in pixels is symbolic on disk, and fixed here, so that TensorRT optimises for one
-    // size.
-    for dim in tensor.shape.iter_mut().flat_map(|shape| &mut shape.dim) {
-        if dim.value == Some(DimensionValue::Named("S".to_owned())) {
+    // TensorRT optimises for one size.
+    fix_size(value, plan);
+}
+
+/// The type of an input or output. Values that are no tensors do not occur in imported graphs.
+fn tensor_type(value: &mut proto::ValueInfoProto) -> Option<&mut proto::TensorType> {
+    let kind = value.r#type.as_mut()?;
+    kind.tensor_type.as_mut()
+}
+
+/// Gives the pixels their size, height before width. On the disk both are called `S`.
+fn fix_size(value: &mut proto::ValueInfoProto, plan: &EncodePlan) {
+    let mut sides = [plan.height, plan.width].into_iter();
+    let shape = tensor_type(value).and_then(|tensor| tensor.shape.as_mut());
+    for dim in shape.into_iter().flat_map(|shape| &mut shape.dim) {
+        if dim.value == Some(DimensionValue::Named("S".to_owned()))
+            && let Some(side) = sides.next()
+        {
             dim.value = Some(DimensionValue::Fixed(side as i64));
         }
     }

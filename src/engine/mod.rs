@@ -62,4 +62,4 @@ pub mod tensorrt;
 pub use encoder::{EncodeTimes, Encoder, TextEncoder};
 pub use error::EngineError;
 pub use features::{Crop, Features, Pixels, WindowFeatures, normalisation_lut, unmasked_windows};
-pub use plan::{EncodePlan, PatchLayer};
+pub use plan::{EncodePlan, GRID_MAX, PatchLayer};

@@ -2,10 +2,11 @@
 
 use super::error::EngineError;
 use crate::base::problems::Problems;
+use crate::data::grid::Grid;
 use crate::model::{Family, ModelSpec};
 
 /// Cells along one side of a map, at most.
-const GRID_MAX: usize = 128;
+pub const GRID_MAX: usize = 128;
 
 /// Layer whose patch tokens a recipe compares with its gallery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,8 +22,11 @@ pub enum PatchLayer {
 /// opened, because it decides which graph is built.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncodePlan {
-    /// Input side in pixels: the model's own for CLIP, any multiple of the patch side for DINOv2.
-    pub side: usize,
+    /// Width of the input in pixels: the model's own side for CLIP, any multiple of the patch side
+    /// for DINOv2.
+    pub width: usize,
+    /// Height of the input in pixels, as its width.
+    pub height: usize,
     /// True if the embedding of the whole crop is wanted (CLIP: class token, ln_post, projection;
     /// DINOv2: class token after the final norm).
     pub image: bool,
@@ -40,7 +44,9 @@ impl EncodePlan {
     pub fn check(&self, spec: &ModelSpec) -> Result<(), EngineError> {
         // All problems are collected, so that one run of `check` shows them together.
         let mut problems = Problems::new();
-        self.check_side(spec, &mut problems);
+        for side in self.sides() {
+            check_side(side, spec, &mut problems);
+        }
 
         // Blocks count from 1: block 0 would be the input, which no recipe compares.
         for layer in &self.patches {
@@ -55,12 +61,13 @@ impl EncodePlan {
         }
 
         // A window wider than the grid has no place to stand.
-        let grid = self.side / spec.patch;
+        let grid = self.grid(spec);
+        let widest = grid.w.min(grid.h);
         for scale in &self.scales {
-            if *scale == 0 || *scale > grid {
+            if *scale == 0 || *scale > widest {
                 problems.note(
                     "scales",
-                    format!("a window must be 1 to {grid} patches wide, got {scale}"),
+                    format!("a window must be 1 to {widest} patches wide, got {scale}"),
                 );
             }
         }
@@ -70,29 +77,58 @@ impl EncodePlan {
             .map_err(|problems| EngineError::Plan(problems.to_string()))
     }
 
-    fn check_side(&self, spec: &ModelSpec, problems: &mut Problems) {
-        let side = self.side;
-        let patch = spec.patch;
+    /// The patches of the input.
+    pub fn grid(&self, spec: &ModelSpec) -> Grid {
+        Grid {
+            w: self.width / spec.patch,
+            h: self.height / spec.patch,
+        }
+    }
 
-        // CLIP's positions are trained for one grid and not resampled.
-        let is_fixed = spec.family != Family::Dinov2;
-        if is_fixed && side != spec.side {
-            let own = spec.side;
-            problems.note(
-                "input_px",
-                format!("this model reads {own} x {own} pixels only, got {side}"),
-            );
+    /// The side of a square input.
+    ///
+    /// # Errors
+    /// [`EngineError::Plan`] for an oblong one, which GPUs are not served with.
+    pub fn square_side(&self) -> Result<usize, EngineError> {
+        let EncodePlan { width, height, .. } = self;
+        if width == height {
+            return Ok(*width);
         }
 
-        // The bound on the grid bounds every map and every table of windows that follows from it.
-        let grid = side / patch;
-        let fits = side.is_multiple_of(patch) && (1..=GRID_MAX).contains(&grid);
-        if !is_fixed && !fits {
-            let most = GRID_MAX * patch;
-            problems.note(
-                "input_px",
-                format!("must be a multiple of {patch}, from {patch} to {most}, got {side}"),
-            );
-        }
+        Err(EngineError::Plan(format!(
+            "fit: keep makes an input of {width} x {height} pixels, and a GPU judges squares alone so far; use fit = \"squash\", or the CPU with backend = \"onnx\""
+        )))
+    }
+
+    /// The different sides of the input, in pixels.
+    fn sides(&self) -> Vec<usize> {
+        let mut sides = vec![self.width, self.height];
+        sides.dedup();
+        sides
+    }
+}
+
+fn check_side(side: usize, spec: &ModelSpec, problems: &mut Problems) {
+    let patch = spec.patch;
+
+    // CLIP's positions are trained for one grid and not resampled.
+    let is_fixed = spec.family != Family::Dinov2;
+    if is_fixed && side != spec.side {
+        let own = spec.side;
+        problems.note(
+            "input_px",
+            format!("this model reads {own} x {own} pixels only, got {side}"),
+        );
+    }
+
+    // The bound on the grid bounds every map and every table of windows that follows from it.
+    let grid = side / patch;
+    let fits = side.is_multiple_of(patch) && (1..=GRID_MAX).contains(&grid);
+    if !is_fixed && !fits {
+        let most = GRID_MAX * patch;
+        problems.note(
+            "input_px",
+            format!("must be a multiple of {patch}, from {patch} to {most}, got {side}"),
+        );
     }
 }

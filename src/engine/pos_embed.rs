@@ -2,24 +2,27 @@
 //! align_corners = false, as torch's `interpolate(size=..., mode="bicubic")`, which DINOv2 uses (no
 //! antialiasing).
 
+use crate::data::grid::Grid;
+
 /// One source cell of an output cell, along one direction, with its weight.
 type SourceCell = (usize, f32);
 
-/// Embeddings `[from * from, width]` resampled to `[to * to, width]`.
-pub fn resampled(values: &[f32], from: usize, to: usize, width: usize) -> Vec<f32> {
-    // Rows and columns share the weights, because both grids are square.
-    let taps: Vec<[SourceCell; 4]> = (0..to).map(|i| taps(i, from, to)).collect();
-    let mut out = vec![0.0; to * to * width];
+/// Embeddings of the cells of `from`, `[cells, width]`, resampled to those of `to`.
+pub fn resampled(values: &[f32], from: Grid, to: Grid, width: usize) -> Vec<f32> {
+    // The weights of a row are the same for all of its cells, and those of a column too.
+    let row_taps: Vec<[SourceCell; 4]> = (0..to.h).map(|i| taps(i, from.h, to.h)).collect();
+    let column_taps: Vec<[SourceCell; 4]> = (0..to.w).map(|i| taps(i, from.w, to.w)).collect();
+    let mut out = vec![0.0; to.cells() * width];
 
     // Embeddings of the cells are summed value by value: a cell holds `width` of them.
     let cells = out.chunks_exact_mut(width.max(1));
     for (cell, sums) in cells.enumerate() {
         // The output cell at row-major index `cell` reads four rows and four columns of the source.
-        let vertical = &taps[cell / to];
-        let horizontal = &taps[cell % to];
+        let vertical = &row_taps[to.row(cell)];
+        let horizontal = &column_taps[to.column(cell)];
         for (row, a) in vertical {
             for (column, b) in horizontal {
-                let first = (row * from + column) * width;
+                let first = (row * from.w + column) * width;
                 let source = &values[first..first + width];
                 add_weighted(sums, source, *a, *b);
             }
@@ -76,7 +79,10 @@ mod tests {
     #[test]
     fn the_same_grid_is_the_identity_and_weights_sum_to_one() {
         let values: Vec<f32> = (0..18).map(|v| v as f32).collect();
-        assert_eq!(resampled(&values, 3, 3, 2), values);
+        assert_eq!(
+            resampled(&values, Grid::square(3), Grid::square(3), 2),
+            values
+        );
         for i in 0..7 {
             let sum: f32 = taps(i, 5, 7).iter().map(|(_, w)| w).sum();
             assert!((sum - 1.0).abs() < 1e-6);

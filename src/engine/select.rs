@@ -148,6 +148,9 @@ impl Engines {
         plan: &EncodePlan,
         listener: &BuildListener,
     ) -> Result<OpenedEngine, EngineError> {
+        // An input that no GPU is served with is refused before minutes are spent on it.
+        plan.square_side()?;
+
         // The tests' networks and the measuring mode need neither TensorRT nor a plan.
         if let Some(networks) = self.networks_without_tensorrt(&device, model, plan)? {
             let encoder = self.encoder(device, networks, model, plan)?;

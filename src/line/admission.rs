@@ -23,6 +23,9 @@ use jiff::Timestamp;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+/// Beginning of the diagnostics sources of cameras whose streams hide damage.
+const STREAM_OF: &str = "stream of ";
+
 /// Makes the requests for parts of one camera, or of several that see the same part.
 #[derive(Debug, Clone)]
 pub struct PartSource {
@@ -39,7 +42,7 @@ impl PartSource {
     pub fn of(&self, frame: &Frame) -> Vec<PartRequest> {
         // The deadline runs from the frame's arrival here; the capture time is only what the result
         // tells, because a sender's clock may differ from this one's.
-        let request = self.ask(frame.arrived, frame.captured_at);
+        let request = self.ask(frame.arrived, frame.captured_at, frame.captured);
         self.each(&PartRequest {
             part_id: frame.part_id.clone(),
             ..request
@@ -47,8 +50,8 @@ impl PartSource {
     }
 
     /// Returns a request for the whole view; `since` is when the deadline begins, `at` the part's
-    /// time.
-    pub fn ask(&self, since: Instant, at: Timestamp) -> PartRequest {
+    /// time, and `moment` the same on the monotonic clock.
+    pub fn ask(&self, since: Instant, at: Timestamp, moment: Instant) -> PartRequest {
         PartRequest {
             camera: self.camera.clone(),
             region: None,
@@ -57,6 +60,7 @@ impl PartSource {
             position: None,
             since,
             at,
+            moment,
             timing: self.timing,
             challenge: None,
         }
@@ -459,6 +463,17 @@ impl CameraSink {
 impl Sink for CameraSink {
     fn frame(&mut self, frame: Frame) {
         self.admission.on_frame(frame);
+    }
+
+    fn blind_spot(&mut self, words: Option<&'static str>) {
+        let source = format!("{STREAM_OF}{}", self.admission.camera);
+        match words {
+            Some(words) => {
+                self.diagnostics
+                    .set(source, Health::MaintenanceRequired, words);
+            }
+            None => self.diagnostics.clear(&source),
+        }
     }
 
     fn is_ready(&self) -> bool {

@@ -23,6 +23,7 @@ use crate::recipe::spec::RecipeSpec;
 use crate::store::Store;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -34,6 +35,9 @@ pub struct RecipeRequest {
     pub recipe: RecipeSpec,
     /// Revision that the recipe must have, if the command named one.
     pub revision: Option<u64>,
+    /// Disconnected once the first answer is out: the second, which may be a refusal that takes no
+    /// time, comes behind it.
+    pub answered: Receiver<Infallible>,
 }
 
 /// A prepared recipe on its way to the inspector.
@@ -174,7 +178,10 @@ impl Changeover {
             mut selection,
             recipe,
             revision,
+            answered,
         } = wanted;
+
+        let _ = answered.recv(); // nothing is ever sent
 
         let name = recipe.name.clone();
         let (label, outcome) = match self.as_of_now(&recipe, revision) {

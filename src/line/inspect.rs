@@ -226,6 +226,7 @@ impl InspectStage {
             .policy_for(part.request.region.as_deref());
         let mut report = Report::undecided(part, Reason::EngineError, &policy);
         report.captured_at = frame.captured_at;
+        report.captured = frame.captured;
         report.captured_by = frame.captured_by;
         report.seen_by = frame.camera.clone();
         report.took = Latency {

@@ -1,5 +1,7 @@
 //! Specification of a model: its family, sizes and normalisation.
 
+use crate::data::grid::Grid;
+
 /// Architecture and sizes of a model.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,9 +31,9 @@ pub struct ModelSpec {
 }
 
 impl ModelSpec {
-    /// Patches along one side of the native input.
-    pub fn grid(&self) -> usize {
-        self.side / self.patch
+    /// Patches of the native input, a square.
+    pub fn grid(&self) -> Grid {
+        Grid::square(self.side / self.patch)
     }
 }
 

@@ -11,6 +11,11 @@
 //! `b` and `c` are no older than fence 2, and `c` comes long after it was sent: it may have waited in a
 //! link, a broker or a process that stood still, and counts as stale. The same rule covers the commands
 //! that the broker kept while there was no connection: no fence of the new one has come back yet.
+//!
+//! A broker that stood still has read nothing either: what its senders had to say waits on their side of
+//! it, and may come behind a fence that is sent after all went on. So commands stay stale for as long
+//! again as the fences say that the way stood still, and for [`CATCH_UP_MAX`] at most: a sender that can
+//! send twice as fast as its parts come has caught up by then.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -19,6 +24,8 @@ use std::time::{Duration, Instant};
 pub(super) const FENCE_EVERY: Duration = Duration::from_millis(200);
 /// Time that a command may be older than the interval and a round trip: what a busy machine takes.
 const SLACK: Duration = Duration::from_millis(500);
+/// Longest time for which senders are given to catch up after a broker that stood still.
+const CATCH_UP_MAX: Duration = Duration::from_secs(5);
 /// Fences on their way at once, at most: those of a round trip of 1.6 s.
 const FENCES_MAX: usize = 8;
 
@@ -35,6 +42,8 @@ pub(super) struct LinkAge {
     round_trip: Option<Duration>,
     /// True once a fence was given up, until one comes back.
     is_silent: bool,
+    /// Until then commands may come that waited at their senders. `None` where nothing stood still.
+    catches_up_until: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -84,12 +93,25 @@ impl LinkAge {
         {
             self.sent.pop_front();
             if fence.number == number {
-                self.is_silent = false;
                 let took = now.saturating_duration_since(fence.at);
+                // Older ones than this were given up.
+                let stood = if self.is_silent { CATCH_UP_MAX } else { took };
+                self.is_silent = false;
                 self.round_trip = Some(self.round_trip.map_or(took, |least| least.min(took)));
+                self.note_standstill(stood.max(took), now);
                 self.passed_on_after = Some(fence.at);
             }
         }
+    }
+
+    /// Notes how long the way stood still, by a fence that took so long.
+    fn note_standstill(&mut self, took: Duration, now: Instant) {
+        if took <= self.usual() {
+            return;
+        }
+
+        let until = now + took.min(CATCH_UP_MAX);
+        self.catches_up_until = self.catches_up_until.max(Some(until));
     }
 
     /// True once a fence of this connection has come back.
@@ -104,8 +126,13 @@ impl LinkAge {
             return true;
         };
 
-        let usual = FENCE_EVERY + SLACK + 2 * self.round_trip.unwrap_or_default();
-        now.saturating_duration_since(after) > usual
+        let is_old = now.saturating_duration_since(after) > self.usual();
+        is_old || self.catches_up_until.is_some_and(|until| now < until)
+    }
+
+    /// The longest that a fence which came back is old while all goes on.
+    fn usual(&self) -> Duration {
+        FENCE_EVERY + SLACK + 2 * self.round_trip.unwrap_or_default()
     }
 }
 
@@ -176,7 +203,30 @@ mod tests {
             "they were passed on before it stood still, or in it"
         );
         link.back(after, 3803);
-        assert!(!link.is_stale(3804));
+        assert!(link.is_stale(3804), "their senders may have waited too");
+        let last = link.send(6601);
+        link.back(last, 6602);
+        assert!(!link.is_stale(6604));
+    }
+
+    #[test]
+    fn after_a_broker_that_stood_still_its_senders_catch_up() {
+        for (stood, catches_up) in [(900, 900), (3000, 3000), (12_000, 5000)] {
+            let mut link = TestLink::new();
+            let first = link.send(0);
+            link.back(first, 2);
+            let waiting = link.send(200);
+            let thawed = 200 + stood;
+            link.back(waiting, thawed);
+            let fresh = link.send(thawed + 1);
+            link.back(fresh, thawed + 3);
+            let end = thawed + catches_up;
+            let beat = link.send(end - 20);
+            link.back(beat, end - 18);
+            assert!(link.is_stale(thawed + 4), "{stood}");
+            assert!(link.is_stale(end - 1), "{stood}");
+            assert!(!link.is_stale(end), "{stood}");
+        }
     }
 
     #[test]
@@ -202,7 +252,14 @@ mod tests {
         link.back(next, 5402);
         let now = link.at(5403);
         assert!(!link.age.give_up_lost(now, patience));
-        assert!(!link.is_stale(5500));
+        assert!(
+            link.is_stale(5500),
+            "given up fences say that it stood still"
+        );
+
+        let last = link.send(10_403);
+        link.back(last, 10_404);
+        assert!(!link.is_stale(10_405));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::encoding::encode;
 use crate::data::report::Report;
 use crate::data::result::rfc3339;
 use crate::store::Reject;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use serde::Serialize;
 use std::time::Instant;
 
@@ -30,11 +30,11 @@ pub fn reject(report: &Report, identity: &Identity) -> Option<Reject> {
         .reject_after
         .filter(|_| report.is_rejected())?;
 
-    let after = SignedDuration::try_from(after).ok()?;
+    // A frame is not captured in the future, whatever its sender's clock says. The moment is that of the
+    // monotonic clock: a step of the wall clock does not move a part on its belt.
+    let at_gate = report.captured.min(Instant::now()).checked_add(after)?;
     // The time in the message is the part's own, as its sender's clock had it.
-    let at = report.captured_at + after;
-    // A frame is not captured in the future, whatever its sender's clock says.
-    let ahead = at.duration_since(Timestamp::now()).min(after);
+    let at = report.captured_at + SignedDuration::try_from(after).ok()?;
     let message = RejectMessage {
         seq: part.seq,
         run_id: &part.run_id,
@@ -46,21 +46,10 @@ pub fn reject(report: &Report, identity: &Identity) -> Option<Reject> {
     };
 
     Some(Reject {
-        at: instant(ahead)?,
+        at: at_gate,
         late_after: part.request.timing.reject_late,
         body: encode(message),
     })
-}
-
-/// The moment that far ahead on our monotonic clock.
-fn instant(ahead: SignedDuration) -> Option<Instant> {
-    let far = ahead.unsigned_abs();
-    let now = Instant::now();
-    if ahead.is_negative() {
-        now.checked_sub(far)
-    } else {
-        now.checked_add(far)
-    }
 }
 
 #[cfg(test)]
@@ -68,6 +57,7 @@ mod tests {
     use super::super::birth::tests::identity;
     use super::*;
     use crate::data::verdict::{OnUndecided, Verdict};
+    use jiff::Timestamp;
     use std::time::Duration;
 
     #[test]
@@ -75,12 +65,17 @@ mod tests {
         let mut report = crate::data::report::tests::report(7);
         assert_eq!(reject(&report, &identity()), None, "no gate");
         report.part.request.timing.reject_after = Some(Duration::from_millis(712));
-        // Whole milliseconds.
-        report.captured_at = rfc3339(Timestamp::now()).parse().expect("a time");
-        let before = Instant::now();
+        // Whole milliseconds. The wall clock was set since, which moves nothing on a belt.
+        let captured_at = Timestamp::now() - SignedDuration::from_secs(3600);
+        report.captured_at = rfc3339(captured_at).parse().expect("a time");
         let told = reject(&report, &identity()).expect("it fails");
-        let ahead = told.at.duration_since(before).as_millis();
-        assert!((1..=712).contains(&ahead), "{ahead}");
+        assert_eq!(told.at, report.captured + Duration::from_millis(712));
+        report.captured += Duration::from_secs(60);
+        let ahead = reject(&report, &identity())
+            .expect("it fails")
+            .at
+            .duration_since(Instant::now());
+        assert!(ahead <= Duration::from_millis(712), "{ahead:?}");
         let value: serde_json::Value = serde_json::from_slice(&told.body).expect("JSON");
         let at: Timestamp = value["at"]
             .as_str()

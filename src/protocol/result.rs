@@ -141,6 +141,10 @@ mod tests {
         assert_eq!(value["verdict"], "fail");
         assert_eq!(value["defects"].as_array().map(Vec::len), Some(3));
         assert_eq!(value["map"]["side"], 16);
+        assert_eq!(
+            (&value["map"]["w"], &value["map"]["h"]),
+            (&16.into(), &16.into())
+        );
         assert_eq!(value["historical"], true);
         assert_eq!(value["given_up_before"], 3);
         assert_eq!(value["reject"], true);

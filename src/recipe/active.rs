@@ -2,10 +2,11 @@
 
 use crate::base::exit::{Exit, Failure};
 use crate::data::report::DecisionPolicy;
+use crate::recipe::judged::JudgedPictures;
 use crate::recipe::quality::Gate;
 use crate::recipe::self_test::{Proof, SelfTest};
 use crate::recipe::spec::RecipeSpec;
-use crate::recipe::threshold::{of_region, thresholds};
+use crate::recipe::threshold::{DerivedThreshold, GoodParts, of_region, thresholds};
 use crate::store::Store;
 use crate::winclip::Inspector;
 use std::collections::BTreeMap;
@@ -28,6 +29,8 @@ pub struct ActiveRecipe {
     pub references: Vec<PathBuf>,
     /// Hash of the references' pixels; `None` without any.
     pub gallery: Option<String>,
+    /// Scores of the recipe's calibration pictures; `None` where it names none.
+    pub calibration: Option<JudgedPictures>,
     /// The self-test with its two pictures; `None` where the recipe has none.
     pub self_test: Option<SelfTest>,
     /// Longest time between two challenges that were met; `None` asks for no challenges.
@@ -72,6 +75,23 @@ impl RecipePolicy {
 }
 
 impl ActiveRecipe {
+    /// Returns the threshold of each region, or the reason why it has none.
+    ///
+    /// # Errors
+    /// When the engine fails to compare the references.
+    pub fn thresholds(
+        &mut self,
+        spec: &RecipeSpec,
+    ) -> Result<Vec<Result<DerivedThreshold, String>>, Failure> {
+        let good = GoodParts {
+            references: &self.references,
+            calibration: self.calibration.as_ref(),
+        };
+
+        thresholds(&spec.thresholds, &mut self.inspector, good)
+            .map_err(|error| Failure::new(Exit::Software, error))
+    }
+
     /// Returns how each region is decided, as results name it. Thresholds, and regions without one,
     /// are logged.
     ///
@@ -80,17 +100,15 @@ impl ActiveRecipe {
     pub fn policies(&mut self, spec: &RecipeSpec) -> Result<RegionPolicies, Failure> {
         // The thresholds of all regions come at once, because the automatic ones share one
         // comparison of the references.
-        let found = thresholds(&spec.thresholds, &mut self.inspector, &self.references)
-            .map_err(|error| Failure::new(Exit::Software, error))?;
-
+        let found = self.thresholds(spec)?;
         let mut policies = vec![];
         // Names and thresholds are both in the recipe's order.
         for (region, threshold) in self.inspector.regions().into_iter().zip(found) {
             let of_region = of_region(region.as_deref());
             // A region without a threshold is no error: its parts are undecided, and the line's
             // health says so.
-            match threshold {
-                Ok(threshold) => tracing::info!("threshold {threshold:.4}{of_region}"),
+            match &threshold {
+                Ok(threshold) => tracing::info!("threshold{of_region}: {threshold}"),
                 Err(why) => tracing::warn!(
                     "no threshold{of_region}: {why}. Every part will be undecided(not_ready)"
                 ),
@@ -100,7 +118,7 @@ impl ActiveRecipe {
             // words.
             let policy = DecisionPolicy {
                 recipe: spec.label().into(),
-                threshold: threshold.ok(),
+                threshold: threshold.ok().map(|threshold| threshold.value),
                 on_undecided: spec.on_undecided,
             };
 

@@ -15,21 +15,29 @@ const BY_TABLE: &str = "the recipe's own table";
 /// Returns the revision that a recipe out of a file becomes; `by` says on whose behalf.
 ///
 /// # Errors
-/// All references that cannot be found, at once.
+/// All references and calibration pictures that cannot be found, at once.
 pub fn adopted(
     spec: &RecipeSpec,
     model: Option<ModelNote>,
     by: String,
 ) -> Result<Draft, LibraryError> {
-    let expanded = image_file::expand(&spec.references);
-    if !expanded.problems.is_empty() {
-        let problems: Vec<String> = expanded.problems.iter().map(|error| chain(error)).collect();
-        return Err(LibraryError::Refused(problems.join("\n")));
+    let mut pictures = vec![];
+    let mut problems = vec![];
+    let uses = [
+        (PictureUse::Good, &spec.references),
+        (PictureUse::Calibration, &spec.calibration),
+    ];
+
+    for (used_as, paths) in uses {
+        let expanded = image_file::expand(paths);
+        problems.extend(expanded.problems.iter().map(|problem| chain(problem)));
+        for file in expanded.files {
+            pictures.push(DraftPicture::new(used_as, file));
+        }
     }
 
-    let mut pictures = vec![];
-    for file in expanded.files {
-        pictures.push(DraftPicture::new(PictureUse::Good, file));
+    if !problems.is_empty() {
+        return Err(LibraryError::Refused(problems.join("\n")));
     }
 
     if let Some(test) = &spec.self_test {

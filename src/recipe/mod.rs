@@ -8,7 +8,8 @@
 //!    |  quality.rs      limits of the quality gate, moved by what the references show
 //!    |  self_test.rs    two stored pictures judged, their scores learned or recalled
 //!    |  unlike.rs      scores of pictures without a part: the bound of a sensible threshold
-//!    +- threshold.rs    a number, or leave-one-out scores of the references
+//!    |  judged.rs       scores of pictures of known parts, calibration pictures among them
+//!    +- threshold.rs    a number, or by the scores of good parts (conformal.rs: at a promised rate)
 //! ```
 //! The good path: a configuration fills a [`spec::RecipeSpec`]; [`prepare::RecipePreparer`] makes an
 //! [`active::ActiveRecipe`] of it, at the start or beside a line that judges; the line asks that for
@@ -25,6 +26,8 @@
 pub mod active;
 pub mod adopt;
 pub mod build_command;
+pub mod conformal;
+pub mod judged;
 pub mod library;
 pub mod preparation;
 pub mod prepare;

@@ -7,6 +7,7 @@ use crate::image::file as image_file;
 use crate::model::ModelFolder;
 use crate::recipe::active::ActiveRecipe;
 use crate::recipe::build_command::build_command;
+use crate::recipe::judged::{JudgedPictures, Judging};
 use crate::recipe::library::revision::Revision;
 use crate::recipe::preparation::Preparation;
 use crate::recipe::quality::Gate;
@@ -14,7 +15,7 @@ use crate::recipe::references::References;
 use crate::recipe::self_test::{SelfTest, TestPictures};
 use crate::recipe::spec::{RecipeSpec, SelfTestSpec};
 use crate::recipe::unlike;
-use crate::winclip::Inspector;
+use crate::winclip::{Inspector, Recipe};
 
 /// The moment at which a recipe is prepared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +45,7 @@ impl RecipePreparer {
     pub fn prepare(&self, spec: &RecipeSpec, mode: PrepareMode) -> Result<ActiveRecipe, Failure> {
         // The recipe is checked against the model before any file is read, because that costs
         // nothing.
-        let plan = self.encode_plan(spec)?;
+        self.encode_plan(spec, &spec.winclip)?;
         if let Some(revision) = &spec.library {
             self.check_revision(revision)?;
         }
@@ -54,9 +55,13 @@ impl RecipePreparer {
 
         // An empty picture among the references would let exactly such pictures pass.
         references.refuse_empty()?;
+
+        // The size of the pictures is known now; a recipe that keeps their aspect depends on it.
+        let recipe = spec.winclip.for_pictures_like(&references.pictures);
+        let plan = self.encode_plan(spec, &recipe)?;
         let preparation = Preparation {
             model: &self.model,
-            recipe: &spec.winclip,
+            recipe: &recipe,
             plan: &plan,
             engines: &self.engines_for(spec, mode),
             wrong_recipe: Exit::Config,
@@ -86,9 +91,26 @@ impl RecipePreparer {
             None => vec![],
         };
 
+        // The gate learns from the same references what a good picture may look like. Calibration
+        // pictures go through it as parts do.
+        let gate = Gate::new(spec.bad_image, &references.pictures);
+        let calibration = match spec.calibration.as_slice() {
+            [] => None,
+            paths => {
+                let judging = Judging {
+                    kind: "calibration",
+                    references: &references,
+                    gate: &gate,
+                    inspector: &mut inspector,
+                };
+
+                Some(JudgedPictures::read(paths, judging)?)
+            }
+        };
+
         Ok(ActiveRecipe {
-            // The gate learns from the same references what a good picture may look like.
-            gate: Gate::new(spec.bad_image, &references.pictures),
+            gate,
+            calibration,
             frozen_frames: spec.bad_image.frozen_frames,
             gallery: references.hash(),
             references: references.files,
@@ -118,10 +140,10 @@ impl RecipePreparer {
         Ok(())
     }
 
-    fn encode_plan(&self, spec: &RecipeSpec) -> Result<EncodePlan, Failure> {
+    fn encode_plan(&self, spec: &RecipeSpec, recipe: &Recipe) -> Result<EncodePlan, Failure> {
         // Without references the plan has no outputs for visual maps.
         let has_references = !spec.references.is_empty();
-        spec.winclip
+        recipe
             .encode_plan(&self.model.spec, has_references)
             .map_err(|problems| {
                 // All problems of the recipe are told at once, one a line.

@@ -1,6 +1,7 @@
 //! A recipe's plain values, as its table or file gives them: what is inspected and how.
 
 use crate::data::verdict::OnUndecided;
+use crate::recipe::conformal::FalseRejectRate;
 use crate::recipe::library::revision::Revision;
 use crate::recipe::library::table::Table;
 use crate::recipe::quality;
@@ -19,6 +20,9 @@ pub struct RecipeSpec {
     pub winclip: Recipe,
     /// Pictures of good parts: files, or folders of files. Empty for zero-shot.
     pub references: Vec<PathBuf>,
+    /// Pictures of good parts that are not among the references, by which a threshold at a rate is
+    /// found: files, or folders of files. Empty: the references serve, each against the others.
+    pub calibration: Vec<PathBuf>,
     /// One threshold for each region of `winclip`, in its order.
     pub thresholds: Vec<Threshold>,
     /// Limits beyond which a picture is bad.
@@ -52,14 +56,21 @@ pub enum Threshold {
         /// Room above the references' scores; 1.1 unless the recipe says another.
         factor: f32,
     },
+    /// The score that keeps the share of good parts that fail at a rate.
+    Rate(FalseRejectRate),
     /// The recipe names none: every part is `undecided(not_ready)`.
     None,
 }
 
 impl Threshold {
-    /// Returns true when the references' scores are needed.
-    pub fn is_auto(&self) -> bool {
-        matches!(self, Threshold::Auto { .. })
+    /// Returns true when scores of good parts are needed.
+    pub fn needs_good_scores(&self) -> bool {
+        matches!(self, Threshold::Auto { .. } | Threshold::Rate(_))
+    }
+
+    /// Returns true when the threshold is found by a rate.
+    pub fn is_by_rate(&self) -> bool {
+        matches!(self, Threshold::Rate(_))
     }
 }
 

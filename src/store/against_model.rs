@@ -212,6 +212,8 @@ impl Line {
 
     /// The next run finds what a kill leaves of the files.
     fn crash(&mut self) {
+        // A batch that the disk had no time for is in memory alone.
+        self.writer.land();
         self.close_the_books();
         self.runs += 1;
         let folder = tempfile::tempdir().expect("a folder");

@@ -17,6 +17,8 @@
 //! is committed: numbers and answers to who asked, results to the [`Outbox`]. What a result says is the
 //! line's ([`ResultPolicy`]); the row ([`crate::data::result::ResultRow`]) is encoded when it is sent.
 //!
+//! Beside a running line, its newest results are read from a copy (`newest.rs`).
+//!
 //! Failure paths:
 //! - The broker is away: live results stay in memory up to a bound, then wait in the file, and are read
 //!   back page by page; `waiting_max` bounds those.
@@ -42,6 +44,7 @@ mod handle;
 mod history;
 mod ledger;
 mod migration;
+mod newest;
 mod op;
 mod outbox;
 mod pending;
@@ -80,6 +83,7 @@ pub use bounds::ANSWERS_MAX;
 pub use count::StoreCount;
 pub use error::DatabaseError;
 pub use handle::Store;
+pub use newest::newest_results;
 pub use op::{Closed, Pending};
 pub use outbox::{LinkLoad, Outbox, OutboxEntry};
 pub use policy::{KeyValue, ResultPolicy};

@@ -170,7 +170,7 @@ impl Inspector {
         let regions = recipe
             .regions
             .iter()
-            .map(|region| RegionInspector::new(region, recipe, plan.side, spec))
+            .map(|region| RegionInspector::new(region, recipe, plan, spec))
             .collect();
 
         let mut inspector = Inspector {

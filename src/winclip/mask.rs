@@ -1,5 +1,6 @@
 //! Masks: polygons over a recipe's crop, as cells of its map.
 
+use crate::data::grid::Grid;
 use crate::data::picture::Area;
 
 /// Corners in camera pixels, in order; the last is joined with the first.
@@ -11,10 +12,10 @@ type Point = (f64, f64);
 /// Points that are tried along each side of a cell.
 const TRIES: usize = 4;
 
-/// True for each of the `grid x grid` cells over `area` that counts: at least half of its area is
+/// True for each of the cells of `grid` over `area` that counts: at least half of its area is
 /// inside a polygon.
-pub fn cell_mask(polygons: &[Polygon], area: Area, grid: usize) -> Vec<bool> {
-    (0..grid * grid)
+pub fn cell_mask(polygons: &[Polygon], area: Area, grid: Grid) -> Vec<bool> {
+    (0..grid.cells())
         // Each cell is tried at TRIES * TRIES points, as the share of a polygon's area in a cell
         // has no simple formula.
         .map(|cell| {
@@ -29,12 +30,12 @@ pub fn cell_mask(polygons: &[Polygon], area: Area, grid: usize) -> Vec<bool> {
 }
 
 /// Evenly spaced points in a cell.
-fn points(area: Area, grid: usize, cell: usize) -> impl Iterator<Item = Point> {
+fn points(area: Area, grid: Grid, cell: usize) -> impl Iterator<Item = Point> {
     (0..TRIES * TRIES).map(move |i| {
         // A point is a share of the area, from 0 to 1, and then a place in camera pixels, in which
         // polygons are drawn.
-        let column = share(cell % grid, i % TRIES, grid);
-        let row = share(cell / grid, i / TRIES, grid);
+        let column = share(grid.column(cell), i % TRIES, grid.w);
+        let row = share(grid.row(cell), i / TRIES, grid.h);
         let x = area.x as f64 + column * area.w as f64;
         let y = area.y as f64 + row * area.h as f64;
         (x, y)
@@ -42,9 +43,9 @@ fn points(area: Area, grid: usize, cell: usize) -> impl Iterator<Item = Point> {
 }
 
 /// Place of a point along one side of the map, from 0 to 1.
-fn share(cell: usize, point: usize, grid: usize) -> f64 {
+fn share(cell: usize, point: usize, cells: usize) -> f64 {
     let in_cell = (point as f64 + 0.5) / TRIES as f64;
-    (cell as f64 + in_cell) / grid as f64
+    (cell as f64 + in_cell) / cells as f64
 }
 
 /// True if a ray from the point to the right crosses the outline an odd number of times.
@@ -88,11 +89,14 @@ mod tests {
         let left = vec![(100.0, 50.0), (120.0, 50.0), (120.0, 90.0), (100.0, 90.0)];
         let corner = vec![(140.0, 90.0), (136.0, 90.0), (140.0, 86.0)];
         assert_eq!(
-            cell_mask(&[left.clone(), corner], area, 2),
+            cell_mask(&[left.clone(), corner], area, Grid::square(2)),
             [true, false, true, false]
         );
 
-        assert_eq!(cell_mask(&[left], area, 4)[..4], [true, true, false, false]);
+        let four = cell_mask(std::slice::from_ref(&left), area, Grid::square(4));
+        assert_eq!(four[..4], [true, true, false, false]);
+        let oblong = cell_mask(&[left], area, Grid { w: 4, h: 1 });
+        assert_eq!(oblong, [true, true, false, false]);
     }
 
     #[test]

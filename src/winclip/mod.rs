@@ -7,6 +7,7 @@
 //! a region into one score and map.
 
 pub mod gallery;
+mod input;
 pub mod inspector;
 pub mod mask;
 mod outcome;

@@ -10,7 +10,7 @@ use ndarray::Array3;
 /// Long side in pixels to which `fit = "crop"` may enlarge a picture; a larger one is refused.
 const LONG_SIDE_MAX: usize = 65_536;
 
-/// Way from a camera's picture to the encoder's square.
+/// Way from a camera's picture to the encoder's input.
 #[derive(
     Debug,
     Clone,
@@ -29,9 +29,11 @@ pub enum Fit {
     Squash,
     /// The shorter side to the input side, then the centre.
     Crop,
+    /// The whole into an oblong input of its own aspect; DINOv2 alone.
+    Keep,
 }
 
-/// A picture of which the encoder's square cannot be made.
+/// A picture of which the encoder's input cannot be made.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PixelError {
     /// The picture is too thin for `fit = "crop"`.
@@ -65,24 +67,25 @@ pub enum PixelError {
 pub struct PixelMaker {
     crop: Option<Area>,
     fit: Fit,
-    side: usize,
+    /// Width and height of the encoder's input in pixels.
+    input: (usize, usize),
     /// The network's input value of each grey level, by channel.
     lut: [[f32; 256]; 3],
-    taps: Option<SquareTaps>,
+    taps: Option<InputTaps>,
     cropped: Vec<u8>,
     wide: Vec<u8>,
     small: Vec<u8>,
 }
 
 /// Weights of a resize in both directions.
-struct SquareTaps {
+struct InputTaps {
     horizontal: Taps,
     vertical: Taps,
 }
 
-impl SquareTaps {
+impl InputTaps {
     fn new(area: Area, to: (usize, usize)) -> Self {
-        SquareTaps {
+        InputTaps {
             horizontal: Taps::new(area.w, to.0),
             vertical: Taps::new(area.h, to.1),
         }
@@ -98,12 +101,13 @@ impl SquareTaps {
 }
 
 impl PixelMaker {
-    /// A maker for crops of pictures. `side` is the encoder's input side in pixels.
-    pub fn new(crop: Option<Area>, fit: Fit, side: usize, spec: &ModelSpec) -> Self {
+    /// A maker for crops of pictures. `input` is the width and height of the encoder's input in
+    /// pixels, a square for [`Fit::Crop`].
+    pub fn new(crop: Option<Area>, fit: Fit, input: (usize, usize), spec: &ModelSpec) -> Self {
         PixelMaker {
             crop,
             fit,
-            side,
+            input,
             lut: normalisation_lut(spec),
             taps: None,
             cropped: vec![],
@@ -117,7 +121,7 @@ impl PixelMaker {
         self.crop = Some(crop);
     }
 
-    /// Normalised pixels `[3, side, side]`.
+    /// Normalised pixels `[3, height, width]` of the encoder's input.
     ///
     /// # Errors
     /// The same as [`PixelMaker::transform`].
@@ -135,7 +139,7 @@ impl PixelMaker {
         // unless the camera changes.
         let taps = match self.taps.take() {
             Some(taps) if taps.fit(area, to) => taps,
-            _ => SquareTaps::new(area, to),
+            _ => InputTaps::new(area, to),
         };
 
         // A crop is cut out first: the resize must not see pixels beyond it, as Pillow's does not
@@ -171,7 +175,7 @@ impl PixelMaker {
         area(self.crop, self.fit, width, height)
     }
 
-    /// The way from a picture of `width` x `height` pixels to the encoder's square.
+    /// The way from a picture of `width` x `height` pixels to the encoder's input.
     ///
     /// # Errors
     /// When the crop is beyond the picture, or the picture too thin for `fit = "crop"`.
@@ -190,14 +194,15 @@ impl PixelMaker {
         // Squash brings both sides to the encoder's; crop brings the shorter one there and cuts the
         // middle out of the longer.
         let resized = match self.fit {
-            Fit::Squash => (self.side, self.side),
-            Fit::Crop => crop_size(area.w, area.h, self.side)?,
+            // The input has the aspect already that keep is to keep.
+            Fit::Squash | Fit::Keep => self.input,
+            Fit::Crop => crop_size(area.w, area.h, self.input.0)?,
         };
 
-        // `at` is the place of the encoder's square within the resized picture; 0 where the sizes
+        // `at` is the place of the encoder's input within the resized picture; 0 where the sizes
         // are equal.
-        let left = centred(resized.0, self.side);
-        let top = centred(resized.1, self.side);
+        let left = centred(resized.0, self.input.0);
+        let top = centred(resized.1, self.input.1);
         Ok(CropTransform {
             area,
             resized,
@@ -205,21 +210,21 @@ impl PixelMaker {
         })
     }
 
-    /// The square at `left`, `top` of `small`, whose rows are `width` pixels.
-    fn normalised(&self, width: usize, (left, top): (usize, usize)) -> Pixels {
-        let side = self.side;
-        // The tensor is `[3, side, side]`, channel by channel, as the encoder reads it.
-        let mut pixels = Array3::zeros((3, side, side));
+    /// The encoder's input at `left`, `top` of `small`, whose rows are `row` pixels.
+    fn normalised(&self, row: usize, (left, top): (usize, usize)) -> Pixels {
+        let (width, height) = self.input;
+        // The tensor is `[3, height, width]`, channel by channel, as the encoder reads it.
+        let mut pixels = Array3::zeros((3, height, width));
         let values = pixels.as_slice_mut().expect("just made");
-        for (channel, plane) in values.chunks_exact_mut(side * side).enumerate() {
+        for (channel, plane) in values.chunks_exact_mut(width * height).enumerate() {
             // Subtraction of the mean and division by the deviation are a table of 256 values for
             // each channel.
             let lut = &self.lut[channel];
-            for (row, line) in plane.chunks_exact_mut(side).enumerate() {
-                // Rows of the resized picture are `width` pixels of 3 bytes; the square begins at
+            for (down, line) in plane.chunks_exact_mut(width).enumerate() {
+                // Rows of the resized picture are `row` pixels of 3 bytes; the input begins at
                 // (`left`, `top`).
-                let first = 3 * ((top + row) * width + left);
-                let (source, _) = self.small[first..first + 3 * side].as_chunks::<3>();
+                let first = 3 * ((top + down) * row + left);
+                let (source, _) = self.small[first..first + 3 * width].as_chunks::<3>();
                 for (value, pixel) in line.iter_mut().zip(source) {
                     *value = lut[usize::from(pixel[channel])];
                 }
@@ -245,7 +250,7 @@ fn cut_out(picture: &Picture, crop: Area, cropped: &mut Vec<u8>) {
 pub fn area(crop: Option<Area>, fit: Fit, width: usize, height: usize) -> Area {
     let crop = crop.unwrap_or(Area::whole(width, height));
     match fit {
-        Fit::Squash => crop,
+        Fit::Squash | Fit::Keep => crop,
         Fit::Crop => crop.middle_square(),
     }
 }
@@ -317,10 +322,11 @@ mod tests {
             let picture =
                 Picture::new(width, height, vec![255; 3 * width * height]).expect("its bytes");
 
-            let pixels = PixelMaker::new(None, Fit::Squash, 28, &spec)
+            let pixels = PixelMaker::new(None, Fit::Squash, (28, 28), &spec)
                 .make(&picture)
                 .expect("squashed");
 
+            assert_eq!(pixels.dim(), (3, 28, 28));
             assert!(
                 pixels.iter().all(|&v| (v - 1.0).abs() < 1e-6),
                 "{width} x {height}"
@@ -353,8 +359,8 @@ mod tests {
         };
 
         for fit in [Fit::Squash, Fit::Crop] {
-            let mut maker = PixelMaker::new(Some(crop), fit, 28, &spec);
-            let plain = PixelMaker::new(None, fit, 28, &spec)
+            let mut maker = PixelMaker::new(Some(crop), fit, (28, 28), &spec);
+            let plain = PixelMaker::new(None, fit, (28, 28), &spec)
                 .make(&cut(crop))
                 .expect("made");
 
@@ -368,7 +374,7 @@ mod tests {
             assert_eq!(maker.make(&cut(Area::whole(50, 50))).err(), Some(beyond));
         }
 
-        let maker = PixelMaker::new(Some(crop), Fit::Crop, 28, &spec);
+        let maker = PixelMaker::new(Some(crop), Fit::Crop, (28, 28), &spec);
         assert_eq!(
             maker.area(60, 50),
             Area {

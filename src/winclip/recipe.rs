@@ -5,6 +5,7 @@ use super::pixels::{Fit, area};
 use super::preset::{Parameters, Preset};
 use super::tiles;
 use crate::base::problems::Problems;
+use crate::data::grid::Grid;
 use crate::data::picture::Area;
 use crate::engine::device_scorer::MapKind;
 use crate::engine::{EncodePlan, PatchLayer};
@@ -23,8 +24,12 @@ pub struct Recipe {
     /// Side in camera pixels of the overlapping squares of each region that are encoded beside the
     /// whole.
     pub tile_px: Option<usize>,
-    /// Way from a camera's picture to the encoder's square.
+    /// Way from a camera's picture to the encoder's input.
     pub fit: Fit,
+    /// Cells of the map with `fit = "keep"`, at most. `None`: 256.
+    pub cells: Option<usize>,
+    /// Width and height of the pictures in pixels, where they are known.
+    pub picture: Option<(usize, usize)>,
     /// Input side in pixels. `None`: the model's own.
     pub input_px: Option<usize>,
     /// Block of the patch map, counted from 1. `None`: the preset's (the last).
@@ -68,6 +73,8 @@ impl Recipe {
             regions: vec![Region::default()],
             tile_px: None,
             fit: Fit::Squash,
+            cells: None,
+            picture: None,
             input_px: None,
             block: None,
             maps: None,
@@ -122,11 +129,11 @@ impl Recipe {
             );
         }
 
-        // `side` is the encoder's input side; other sides than the model's own need its position
-        // embedding to be resized.
-        let side = self.input_px.unwrap_or(spec.side);
+        // Other sizes than the model's own need its position embedding to be resized.
+        let (width, height) = self.input_size(spec, &mut problems);
         let mut plan = EncodePlan {
-            side,
+            width,
+            height,
             image: has_text && parameters.needs_whole_image(with_references),
             patches: vec![],
             scales: vec![],
@@ -161,9 +168,9 @@ impl Recipe {
             );
         }
 
-        // The grid is that of the asked side, since masks are laid over the cells of the map that
+        // The grid is that of the asked size, since masks are laid over the cells of the map that
         // will be made.
-        self.check_regions(side / spec.patch, &mut problems);
+        self.check_regions(plan.grid(spec), &mut problems);
         if let Err(error) = plan.check(spec) {
             for line in error.to_string().lines() {
                 let (place, words) = line.split_once(": ").unwrap_or(("plan", line));
@@ -192,9 +199,8 @@ impl Recipe {
         }
     }
 
-    /// Notes regions that cannot be inspected with a map of `grid` cells a side, or not in bounded
-    /// time.
-    fn check_regions(&self, grid: usize, problems: &mut Problems) {
+    /// Notes regions that cannot be inspected with a map of this grid, or not in bounded time.
+    fn check_regions(&self, grid: Grid, problems: &mut Problems) {
         if self.regions.is_empty() || self.regions.len() > REGIONS_MAX {
             problems.note(
                 "region",
@@ -224,13 +230,13 @@ impl Recipe {
             if is_masked && !cell_mask(&region.mask, area, grid).contains(&true) {
                 problems.note(
                     &mask_key,
-                    format!("leaves none of the {grid} x {grid} cells over the crop {area}: nothing would be looked at"),
+                    format!("leaves none of the {grid} cells over the crop {area}: nothing would be looked at"),
                 );
             }
 
             if let Some(side) = self.tile_px {
                 tile_count += tiles::tiles(area, side).len();
-                check_merged_side(area, side, grid, problems);
+                check_merged_side(area, side, grid.w, problems);
             }
         }
 

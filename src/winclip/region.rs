@@ -5,11 +5,12 @@ use super::pixels::{Fit, PixelError, PixelMaker};
 use super::recipe::{Recipe, Region};
 use super::scorer::{Scorer, highest_share, mean_of_highest};
 use super::tiles;
+use crate::data::grid::Grid;
 use crate::data::map::Map;
 use crate::data::picture::{Area, Picture};
 use crate::engine::device_scorer::{CropTransform, PartialScores, ReferenceBank};
 use crate::engine::nearest::Nearest;
-use crate::engine::{EngineError, Features, Pixels};
+use crate::engine::{EncodePlan, EngineError, Features, Pixels};
 use crate::model::ModelSpec;
 use std::sync::Arc;
 
@@ -42,12 +43,13 @@ pub(super) struct RegionCrops {
 }
 
 impl RegionInspector {
-    /// A region without references so far, see [`RegionInspector::set_references`]. `side` is the
-    /// encoder's input side.
-    pub fn new(region: &Region, recipe: &Recipe, side: usize, spec: &ModelSpec) -> Self {
-        // The encoder sees `grid x grid` patches of each crop, whatever the crop's size in pixels.
-        let grid = side / spec.patch;
-        let whole_pixels = PixelMaker::new(region.crop, recipe.fit, side, spec);
+    /// A region without references so far, see [`RegionInspector::set_references`]. `plan` is the
+    /// encoder's.
+    pub fn new(region: &Region, recipe: &Recipe, plan: &EncodePlan, spec: &ModelSpec) -> Self {
+        // The encoder sees as many patches of each crop, whatever the crop's size in pixels.
+        let grid = plan.grid(spec);
+        let input = (plan.width, plan.height);
+        let whole_pixels = PixelMaker::new(region.crop, recipe.fit, input, spec);
         // Tiles and masks need a crop, with which the area is the same in every picture.
         let area = whole_pixels.area(0, 0);
         let polygons = region.mask.clone();
@@ -73,7 +75,7 @@ impl RegionInspector {
         RegionInspector {
             name: region.name.clone(),
             whole_pixels,
-            tile_pixels: PixelMaker::new(region.crop, Fit::Squash, side, spec),
+            tile_pixels: PixelMaker::new(region.crop, Fit::Squash, input, spec),
             polygons,
             tiles,
             masks,
@@ -196,13 +198,13 @@ impl RegionInspector {
     fn merged(&self, area: Area, whole: &Map, tiles: &[(Area, Map)]) -> Map {
         // Cells of the merged map are as fine as the tiles'. The polygons are drawn over them anew.
         let merged = tiles::merged(area, whole, tiles);
-        let mask = mask_over(&self.polygons, area, merged.side());
+        let mask = mask_over(&self.polygons, area, merged.grid());
         merged.masked(mask.as_deref())
     }
 }
 
 /// Cells over `area` that count. `None` without polygons: all count.
-fn mask_over(polygons: &[Polygon], area: Area, grid: usize) -> Option<Vec<bool>> {
+fn mask_over(polygons: &[Polygon], area: Area, grid: Grid) -> Option<Vec<bool>> {
     match polygons.is_empty() {
         true => None,
         false => Some(cell_mask(polygons, area, grid)),

@@ -5,6 +5,7 @@ use super::gallery::Gallery;
 use super::preset::{FewShotMap, ImageScore, LanguageMap, MapKind, Mean, Parameters};
 use super::vectors::{cosine, harmonic, unit_rows};
 use super::windows::{over, scattered};
+use crate::data::grid::Grid;
 use crate::data::map::Map;
 use crate::engine::device_scorer::{PartialScores, ReferenceBank, TextReferences};
 use crate::engine::nearest::Nearest;
@@ -128,13 +129,13 @@ impl Scorer {
             // The whole crop's embedding `[E]` gives one number against the prototypes, WinCLIP's
             // zero-shot score.
             parts.image = features.image.as_ref().map(|image| language.of_row(image));
-            // The windows' embeddings give the language map, `[grid * grid]`.
+            // The windows' embeddings give the language map, a value a cell.
             if self.wants_language_map() {
                 parts.language = Some(self.language_map(language, features));
             }
         }
 
-        // The visual map, `[grid * grid]`, holds distances to the nearest of the references.
+        // The visual map, a value a cell, holds distances to the nearest of the references.
         if !self.galleries.is_empty() {
             parts.visual = Some(self.visual_map(nearest, features, left_out)?);
         }
@@ -147,7 +148,7 @@ impl Scorer {
         self.has_words() && self.parameters.needs_language_map(with_references)
     }
 
-    /// The score and the `grid x grid` map that the partial scores make.
+    /// The score and the map that the partial scores make.
     pub fn combine(&self, parts: PartialScores) -> (f32, Map) {
         // The score is taken from the map before the mask sets its other cells to 0; `score` asks
         // the mask itself.
@@ -172,7 +173,7 @@ impl Scorer {
             // With references alone the map is that of the distances. Without either there is
             // nothing to compare with, and no cell is anomalous.
             (None, Some(visual)) => visual.clone(),
-            (None, None) => vec![0.0; parts.grid * parts.grid],
+            (None, None) => vec![0.0; parts.grid.cells()],
         }
     }
 
@@ -209,14 +210,14 @@ impl Scorer {
     ) -> Result<Vec<f32>, EngineError> {
         let grid = features.grid;
         // The preset's visual maps are summed, then divided by their number: each map is one scale.
-        let mut sums = vec![0.0; grid * grid];
+        let mut sums = vec![0.0; grid.cells()];
         for (map, gallery) in self.parameters.maps.iter().zip(&self.galleries) {
             // The rows are `[Q, D]`, of the cells that count. They are compared with the gallery of
             // the same map, which gives `[Q]` distances.
             let rows = unmasked_rows(features, *map, self.mask.as_deref());
             let distances = gallery.distances(nearest, rows.view(), left_out)?;
             // Window distances are spread over the patches that they cover, so that all maps have
-            // `grid * grid` cells.
+            // the grid's cells.
             let values = self.visual_values(*map, grid, distances);
             for (sum, value) in sums.iter_mut().zip(values) {
                 *sum += value;
@@ -232,7 +233,7 @@ impl Scorer {
     }
 
     /// One value a patch from the distances of one visual map.
-    fn visual_values(&self, map: MapKind, grid: usize, distances: Vec<f32>) -> Vec<f32> {
+    fn visual_values(&self, map: MapKind, grid: Grid, distances: Vec<f32>) -> Vec<f32> {
         // A patch is a cell already. A window covers several patches, each of which takes the mean
         // over its windows.
         match map {
@@ -246,14 +247,12 @@ impl Scorer {
 
     /// Values of the unmasked windows, each at its index among all; the others are 0, and no cell
     /// that counts is under one of them. Patches are windows of one.
-    fn in_place(&self, scale: usize, grid: usize, values: Vec<f32>) -> Vec<f32> {
+    fn in_place(&self, scale: usize, grid: Grid, values: Vec<f32>) -> Vec<f32> {
         let Some(mask) = &self.mask else {
             return values;
         };
 
-        // Windows of `scale` patches have `grid - scale + 1` places along each side.
-        let columns = grid - scale + 1;
-        let mut all = vec![0.0; columns * columns];
+        let mut all = vec![0.0; grid.windows(scale).cells()];
         // The engine left masked windows out, in order; each value returns to the index that it
         // would have without a mask.
         let windows = unmasked_windows(grid, scale, Some(mask));
@@ -295,7 +294,7 @@ impl Scorer {
 
         // The two readings of the paper's equation differ in how windows and scales are averaged.
         match self.parameters.language {
-            LanguageMap::OddsMean => (0..grid * grid)
+            LanguageMap::OddsMean => (0..grid.cells())
                 .map(|cell| odds_mean(&scales, grid, cell))
                 .collect(),
             LanguageMap::Harmonic => {
@@ -310,7 +309,7 @@ impl Scorer {
         &self,
         language: &Language,
         windows: &WindowFeatures,
-        grid: usize,
+        grid: Grid,
     ) -> ScaleScores {
         let scale = windows.scale;
         // Each encoded window has a row, masked ones left out: `[W, E]` to `[W]`.
@@ -323,9 +322,9 @@ impl Scorer {
 }
 
 /// Harmonic means over the scales, the score of the whole crop as the coarsest of them.
-fn harmonic_map(scales: &[ScaleScores], grid: usize, whole: f32) -> Vec<f32> {
+fn harmonic_map(scales: &[ScaleScores], grid: Grid, whole: f32) -> Vec<f32> {
     let mut maps = Vec::with_capacity(scales.len() + 1);
-    // Each scale's windows become a map of `grid * grid` cells first, hence scales have equal
+    // Each scale's windows become a map of the grid's cells first, hence scales have equal
     // weight whatever their number of windows.
     for scores in scales {
         let map = scattered(&scores.values, grid, scores.scale, Mean::Harmonic);
@@ -333,15 +332,15 @@ fn harmonic_map(scales: &[ScaleScores], grid: usize, whole: f32) -> Vec<f32> {
     }
 
     // The whole crop's score is the same at each cell.
-    maps.push(vec![whole; grid * grid]);
-    (0..grid * grid)
+    maps.push(vec![whole; grid.cells()]);
+    (0..grid.cells())
         .map(|cell| harmonic(maps.iter().map(|map| map[cell])))
         .collect()
 }
 
 /// caoyunkang: `u = mean of 1/(1 - s)` over the windows of a scale, then `1 - 1/mean(u)` over the
 /// scales.
-fn odds_mean(scales: &[ScaleScores], grid: usize, cell: usize) -> f32 {
+fn odds_mean(scales: &[ScaleScores], grid: Grid, cell: usize) -> f32 {
     // Each scale has one mean of odds at this cell; the scales are averaged by odds too.
     let odds: f32 = scales
         .iter()
@@ -354,11 +353,11 @@ fn odds_mean(scales: &[ScaleScores], grid: usize, cell: usize) -> f32 {
 }
 
 /// Mean of `1/(1 - s)` over the windows that cover a cell.
-fn mean_odds(scores: &ScaleScores, grid: usize, cell: usize) -> f32 {
+fn mean_odds(scores: &ScaleScores, grid: Grid, cell: usize) -> f32 {
     let mut sum = 0.0;
     let mut count = 0;
     // The odds are finite unless a window is as anomalous as can be, see `odds_mean`.
-    for window in over(grid, scores.scale, cell / grid, cell % grid) {
+    for window in over(grid, scores.scale, grid.row(cell), grid.column(cell)) {
         sum += 1.0 / (1.0 - scores.values[window]);
         count += 1;
     }
@@ -368,7 +367,7 @@ fn mean_odds(scores: &ScaleScores, grid: usize, cell: usize) -> f32 {
 
 fn mixed(formula: FewShotMap, language: &[f32], visual: &[f32]) -> Vec<f32> {
     let cells = language.iter().zip(visual);
-    // Both values are at the same cell of the `grid x grid` map.
+    // Both values are at the same cell of the map.
     cells
         // `harmonic` over two values is `2 ab / (a + b)`; the formula of caoyunkang has no factor
         // 2.
@@ -503,7 +502,7 @@ mod tests {
 
     use ndarray::Array2;
 
-    const GRID: usize = 3;
+    const GRID: Grid = Grid { w: 3, h: 3 };
     const SIZE: usize = 4;
 
     /// Values that break arithmetic: none, the largest, the smallest, and plain ones; rows often
@@ -530,7 +529,7 @@ mod tests {
     }
 
     fn features() -> impl Strategy<Value = Features> {
-        (rows(1), rows(1 + GRID * GRID), rows(4), rows(1)).prop_map(
+        (rows(1), rows(1 + GRID.cells()), rows(4), rows(1)).prop_map(
             |(image, tokens, two, three)| Features {
                 grid: GRID,
                 image: Some(image.into_iter().collect()),

@@ -1,6 +1,7 @@
 //! Tiles for small defects: overlapping squares of the picture, each encoded as finely as the
 //! whole, and one map of all.
 
+use crate::data::grid::Grid;
 use crate::data::map::Map;
 use crate::data::picture::Area;
 
@@ -58,18 +59,18 @@ pub fn merged_side(area: Area, side: usize, grid: usize) -> usize {
 pub fn merged(area: Area, whole: &Map, tiles: &[(Area, Map)]) -> Map {
     // The merged map is as fine as the tiles' maps, so that no detail of a tile is lost; without
     // tiles the whole's map is all there is.
-    let side = match tiles.first() {
-        Some((tile, map)) => merged_side(area, tile.w, map.side()),
-        None => whole.side(),
+    let grid = match tiles.first() {
+        Some((tile, map)) => Grid::square(merged_side(area, tile.w, map.grid().w)),
+        None => whole.grid(),
     };
 
     // Each cell of the merged map is looked up by the place of its middle in the picture, in camera
     // pixels.
-    let mut values = Vec::with_capacity(side * side);
-    for row in 0..side {
-        let y = centre(row, side, area.y, area.h);
-        for column in 0..side {
-            let x = centre(column, side, area.x, area.w);
+    let mut values = Vec::with_capacity(grid.cells());
+    for row in 0..grid.h {
+        let y = centre(row, grid.h, area.y, area.h);
+        for column in 0..grid.w {
+            let x = centre(column, grid.w, area.x, area.w);
             let of_whole = value_at(whole, area, x, y);
             let of_tiles = mean_at(tiles, x, y);
             // The whole weighs as much as all tiles together: it is one scale of two.
@@ -81,13 +82,13 @@ pub fn merged(area: Area, whole: &Map, tiles: &[(Area, Map)]) -> Map {
         }
     }
 
-    Map::new(side, values)
+    Map::new(grid, values)
 }
 
-/// Place in the picture of the middle of a cell, along one direction.
-fn centre(cell: usize, side: usize, start: usize, length: usize) -> f64 {
+/// Place in the picture of the middle of one of `cells`, along one direction.
+fn centre(cell: usize, cells: usize, start: usize, length: usize) -> f64 {
     // The middle of the cell in pixels, counted from `start`, is a share of the length.
-    let share = (cell as f64 + 0.5) * length as f64 / side as f64;
+    let share = (cell as f64 + 0.5) * length as f64 / cells as f64;
     start as f64 + share
 }
 
@@ -110,20 +111,20 @@ fn mean_at(tiles: &[(Area, Map)], x: f64, y: f64) -> Option<f32> {
 /// The value of the cell at a place of the picture, if the map reaches it and the cell counts.
 fn value_at(map: &Map, area: Area, x: f64, y: f64) -> Option<f32> {
     // A place beyond the map's own area belongs to another tile.
-    let side = map.side();
-    let row = cell_at(y, area.y, area.h, side)?;
-    let column = cell_at(x, area.x, area.w, side)?;
+    let grid = map.grid();
+    let row = cell_at(y, area.y, area.h, grid.h)?;
+    let column = cell_at(x, area.x, area.w, grid.w)?;
     map.counts(row, column)
-        .then(|| map.values()[row * side + column])
+        .then(|| map.values()[row * grid.w + column])
 }
 
 /// The cell at a place, along one direction. `None` outside of the map.
-fn cell_at(place: f64, start: usize, length: usize, side: usize) -> Option<usize> {
+fn cell_at(place: f64, start: usize, length: usize, cells: usize) -> Option<usize> {
     // The share is exactly 1 at the far edge, where the next tile begins.
     let share = (place - start as f64) / length as f64;
     (0.0..1.0)
         .contains(&share)
-        .then_some((share * side as f64) as usize)
+        .then_some((share * cells as f64) as usize)
 }
 
 #[cfg(test)]
@@ -156,7 +157,7 @@ mod tests {
             h: 40,
         };
 
-        let whole = Map::new(2, vec![0.2, 0.4, 0.6, 0.8]);
+        let whole = Map::new(Grid::square(2), vec![0.2, 0.4, 0.6, 0.8]);
         let tile = |x: usize, value: f32| {
             (
                 Area {
@@ -165,12 +166,12 @@ mod tests {
                     w: 40,
                     h: 40,
                 },
-                Map::new(2, vec![value; 4]),
+                Map::new(Grid::square(2), vec![value; 4]),
             )
         };
 
         let map = merged(area, &whole, &[tile(10, 0.0), tile(50, 1.0)]);
-        assert_eq!(map.side(), 4);
+        assert_eq!(map.grid(), Grid::square(4));
         assert_eq!(map.values()[..4], [0.1, 0.1, 0.7, 0.7]);
         assert_eq!(map.values()[12..], [0.3, 0.3, 0.9, 0.9]);
     }

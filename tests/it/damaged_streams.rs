@@ -6,7 +6,9 @@ use crate::harness::golden::imported;
 use crate::harness::line::LineConfig;
 use crate::harness::plc::Listener;
 use crate::harness::program::Running;
-use crate::harness::stream::{Coded, Outcome, Route, compared, kind_of, played, recorded};
+use crate::harness::stream::{
+    Coded, Outcome, Route, compared, kind_of, live_kind_of, played, recorded,
+};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -264,6 +266,41 @@ fn h265_is_whole_again_after_wrong_bytes() {
         let spoil = |stream: &mut Coded, random: &mut StdRng| spoil_bytes(false, stream, random);
         let sum = damaged(&name, &h265(options), Route::Rtp("h265"), spoil);
         assert!(sum.whole > 0, "{name}: {sum:?}");
+    }
+}
+
+/// Damage that is in no words and that no check finds is the line's to tell, before it happens.
+#[test]
+fn a_stream_in_which_some_damage_is_not_seen_is_told() {
+    let cavlc = h264("tune=zerolatency cabac=false key-int-max=10");
+    let cabac = h264("tune=zerolatency cabac=true key-int-max=10");
+    let h265 = h265("tune=zerolatency key-int-max=10");
+    for (mut stream, route, words) in [
+        (cavlc, Route::Rtp("h264"), Some("H.264 with CAVLC")),
+        (h265, Route::Rtp("h265"), Some("H.265")),
+        (cabac, Route::Rtp("h264"), None),
+    ] {
+        let (folder, _model) = imported("dinov2-tiny");
+        stream.slow_down(4);
+        let kind = live_kind_of(&stream, route, folder.path());
+        let broker = Broker::anywhere();
+        let plc = Listener::station(broker.port);
+        LineConfig::new(broker.port, &format!("kind = {kind:?}")).write(folder.path());
+        let line = Running::line(folder.path());
+        plc.until("box/camera/top/status", "state", "online");
+        let state = plc.until_fits("box/state", |state| {
+            words.is_none() || state["health"] == "MAINTENANCE_REQUIRED"
+        });
+
+        let told = state["causes"].to_string();
+        let expected = words.map(|words| format!("stream of top: it sends {words}"));
+        assert_eq!(
+            told.contains("stream of top"),
+            expected.is_some(),
+            "{state}"
+        );
+        assert!(told.contains(expected.as_deref().unwrap_or("")), "{state}");
+        line.summary();
     }
 }
 

@@ -153,7 +153,8 @@ fn an_unknown_tensorrt_is_refused_by_its_number() {
 fn what_the_library_logs_becomes_the_error_in_both_series() {
     let (guard, model) = imported("dinov2-tiny");
     let plan = EncodePlan {
-        side: model.spec.side,
+        width: model.spec.side,
+        height: model.spec.side,
         image: true,
         patches: vec![],
         scales: vec![],

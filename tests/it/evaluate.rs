@@ -5,6 +5,7 @@ use crate::harness::program::{errors, winspect};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Output;
+use winspect::data::grid::Grid;
 use winspect::data::map::Map;
 use winspect::evaluate::ranking::{Ranking, Scores};
 use winspect::evaluate::regions::Regions;
@@ -99,7 +100,7 @@ fn a_map_is_enlarged_as_torch_does_it() {
         let [side, width, height] =
             ["side", "width", "height"].map(|key| golden[key].as_u64().expect("a side") as usize);
 
-        let ours = Map::new(side, floats(golden, "map")).enlarged(width, height);
+        let ours = Map::new(Grid::square(side), floats(golden, "map")).enlarged(width, height);
         let expected = floats(golden, "enlarged");
         assert_eq!(ours.len(), expected.len());
         for (ours, expected) in ours.iter().zip(&expected) {

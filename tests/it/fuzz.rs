@@ -328,7 +328,8 @@ fn open_mutated_graphs(folder: &Path) {
     let (side, blocks) = (model.spec.side, model.spec.blocks);
     let patches = vec![PatchLayer::Block(blocks)];
     let plan = EncodePlan {
-        side,
+        width: side,
+        height: side,
         image: false,
         patches,
         scales: vec![],

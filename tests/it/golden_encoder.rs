@@ -28,7 +28,8 @@ fn open_clip_towers_give_open_clips_tensors() {
         let (_guard, model) = imported(name);
         for picture in ["good_a", "good_b", "good_c", "bad"] {
             let mut plan = EncodePlan {
-                side: model.spec.side,
+                width: model.spec.side,
+                height: model.spec.side,
                 image: true,
                 patches: vec![PatchLayer::Block(model.spec.blocks)],
                 scales: vec![2, 3],
@@ -104,7 +105,8 @@ fn a_transformers_clip_gives_transformers_tensors() {
     let golden = Golden::open("clip-hf-tiny");
     let (_guard, model) = imported("clip-hf-tiny");
     let plan = EncodePlan {
-        side: 80,
+        width: 80,
+        height: 80,
         image: true,
         patches: vec![PatchLayer::Block(3)],
         scales: vec![],
@@ -150,7 +152,8 @@ fn dinov2_gives_transformers_tensors_at_any_multiple_of_its_patch() {
             layers.chain([(PatchLayer::AfterFinalNorm, format!("final_norm.{side}"))])
         {
             let plan = EncodePlan {
-                side,
+                width: side,
+                height: side,
                 image: false,
                 patches: vec![layer],
                 scales: vec![],
@@ -173,7 +176,8 @@ fn windows_differ_from_each_other() {
     let golden = Golden::open("open-clip-tiny");
     let (_guard, model) = imported("open-clip-tiny");
     let plan = EncodePlan {
-        side: 80,
+        width: 80,
+        height: 80,
         image: false,
         patches: vec![],
         scales: vec![2],
@@ -197,7 +201,8 @@ fn windows_differ_from_each_other() {
 fn a_plan_beyond_the_model_is_refused_with_every_limit() {
     let (_guard, model) = imported("open-clip-tiny");
     let plan = EncodePlan {
-        side: 96,
+        width: 96,
+        height: 96,
         image: true,
         patches: vec![PatchLayer::Block(4)],
         scales: vec![0, 9],

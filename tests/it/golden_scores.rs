@@ -2,6 +2,7 @@
 
 use crate::harness::golden::{Golden, assert_close, golden, imported, runtime};
 use ndarray::{Array2, Ix2, arr1};
+use winspect::data::grid::Grid;
 use winspect::data::map::Map;
 use winspect::data::picture::{Area, Picture};
 use winspect::engine::nearest::Nearest;
@@ -40,7 +41,7 @@ fn golden_features(golden: &Golden, picture: &str, patches: &str) -> Features {
     });
 
     Features {
-        grid: (patches.nrows() as f64).sqrt() as usize,
+        grid: Grid::square((patches.nrows() as f64).sqrt() as usize),
         image: Some(
             golden
                 .tensor(&format!("encode.image.{picture}"))
@@ -61,8 +62,8 @@ fn assert_judged(golden: &Golden, run: &str, picture: &str, score: f32, map: &Ma
         tolerance,
     );
 
-    let grid =
-        Array2::from_shape_vec((map.side(), map.side()), map.values().to_vec()).expect("square");
+    let shape = (map.grid().h, map.grid().w);
+    let grid = Array2::from_shape_vec(shape, map.values().to_vec()).expect("its cells");
 
     assert_close(
         &format!("{run} grid {picture}"),
@@ -218,9 +219,10 @@ fn pixels_are_pillows() {
         let (_guard, model) = imported(name);
         for (fit, tensor) in [(Fit::Squash, "squash"), (Fit::Crop, "crop")] {
             for shown in PICTURES {
-                let ours = PixelMaker::new(None, fit, model.spec.side, &model.spec)
-                    .make(&picture(name, shown))
-                    .expect("made");
+                let ours =
+                    PixelMaker::new(None, fit, (model.spec.side, model.spec.side), &model.spec)
+                        .make(&picture(name, shown))
+                        .expect("made");
 
                 let pillow = golden.tensor(&format!("{tensor}.{shown}"));
                 // Half a grey level, normalised.
@@ -371,7 +373,7 @@ fn windows_outside_a_mask_are_not_computed() {
         .expect("judged")
         .remove(0);
 
-    let (map, side) = (&left.region_score.map, left.region_score.map.side());
+    let (map, side) = (&left.region_score.map, left.region_score.map.grid().w);
     let is_left = |cell: usize| cell % side < 2 * side / 5;
     for (cell, value) in map.values().iter().enumerate() {
         assert_eq!(is_left(cell), *value > 0.0, "cell {cell}: {value}");

@@ -217,7 +217,8 @@ fn a_network_that_is_off_does_not_pass() {
         };
 
         let plan = EncodePlan {
-            side,
+            width: side,
+            height: side,
             ..plan.clone()
         };
 

@@ -1,7 +1,7 @@
 //! The recipe library as people use it: by command, and by a line that judges.
 
 use crate::harness::disk::run_script;
-use crate::harness::golden::imported;
+use crate::harness::golden::{golden, imported};
 use crate::harness::line::{FREE_RUNNING, LineConfig, assert_refused};
 use crate::harness::plc::Listener;
 use crate::harness::program::{Running, both, errors, winspect};
@@ -323,4 +323,33 @@ fn a_threshold_that_cannot_be_kept_is_told_until_it_is() {
     states.until_fits("box/state", told("nut@3 is the library's current revision"));
     assert_eq!(plc.next("box/result")["recipe"], "nut@2");
     station.summary();
+}
+
+#[test]
+fn calibration_pictures_go_with_their_recipe() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let folder = folder.path();
+    let picture = golden("open-clip-tiny").join("good_c.png");
+    LineConfig::new(1, FREE_RUNNING)
+        .without("threshold")
+        .recipe(&format!(
+            "false_reject_rate = 0.4\ncalibration = [{picture:?}]"
+        ))
+        .write(folder);
+
+    done(folder, &["add", "line.toml"]);
+    let said = done(folder, &["show", "line.toml", "nut"]);
+    let words = [
+        "threshold  false_reject_rate 0.4",
+        "calibrate  calibration/",
+        "from good_c.png",
+    ];
+    assert_said(&said, &words);
+    // The line's file is read with them.
+    refused(
+        folder,
+        &["add", "line.toml"],
+        65,
+        "is in the library already, as nut@1",
+    );
 }

@@ -7,6 +7,7 @@
 )]
 
 mod architecture;
+mod aspect;
 mod bad_image;
 mod bounds;
 mod camera;
@@ -58,6 +59,7 @@ mod sources;
 mod stand_ins;
 mod strict;
 mod teach;
+mod threshold;
 mod tls;
 mod undecided;
 mod upgrade;

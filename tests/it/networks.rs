@@ -112,7 +112,8 @@ fn built(fake: &Fake, model: &ModelFolder, extra: &str) -> Result<BuiltPlan, Str
 
 fn build(fake: &Fake, model: &ModelFolder) -> Result<BuiltPlan, String> {
     let plan = EncodePlan {
-        side: model.spec.side,
+        width: model.spec.side,
+        height: model.spec.side,
         image: false,
         patches: vec![],
         scales: vec![2, 3],
@@ -155,7 +156,7 @@ fn build(fake: &Fake, model: &ModelFolder) -> Result<BuiltPlan, String> {
 fn shape(model: &ModelFolder) -> (usize, usize, usize) {
     (
         model.spec.side,
-        1 + model.spec.grid() * model.spec.grid(),
+        1 + model.spec.grid().cells(),
         model.spec.width,
     )
 }
@@ -177,7 +178,7 @@ fn everything_is_freed_before_what_made_it() {
         let windows = String::from_utf8(plan.read(TowerPart::Windows).expect("whole"))
             .expect("the fake's are text");
 
-        let (places, width) = (model.spec.grid() - 1, model.spec.width);
+        let (places, width) = (model.spec.grid().w - 1, model.spec.width);
         for line in [
             format!("profile 0 1 5 {width}"),
             format!("profile 2 {} 5 {width}", 2 * places * places),
@@ -323,7 +324,7 @@ fn all_bindings_of_a_plan_share_one_workspace() {
         };
 
         // The fake writes to as much room as a profile says that it needs, and fails where it has got less.
-        let windows = 2 * (model.spec.grid() - 2) * (model.spec.grid() - 2);
+        let windows = 2 * model.spec.grid().windows(3).cells();
         let (embedded, picture, tokened) = (
             [windows, model.spec.embed],
             [1, 3, side, side],

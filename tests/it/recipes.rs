@@ -426,8 +426,8 @@ fn tiles_outside_a_mask_are_not_computed() {
     let [plain, masked] = [recipe(&[]), recipe(std::slice::from_ref(&left))]
         .map(|recipe| judged(&model, &recipe).0.remove(0));
 
-    let side = plain.map.side();
-    assert_eq!(masked.map.side(), side);
+    let side = plain.map.grid().w;
+    assert_eq!(masked.map.grid(), plain.map.grid());
     // Three columns of tiles, of which the first alone reaches into the mask.
     let looks = [recipe(&[]), recipe(&[left])].map(|recipe| looks_of(&model, &recipe));
     assert_eq!(looks[0] - 1, 3 * (looks[1] - 1));

@@ -16,7 +16,7 @@ use winspect::data::verdict::{Verdict, decide};
 use winspect::engine::onnx::OnnxEncoder;
 use winspect::model::ModelFolder;
 use winspect::recipe::spec::Threshold;
-use winspect::recipe::threshold;
+use winspect::recipe::threshold::{self, GoodParts};
 use winspect::winclip::{Inspector, Recipe, Region};
 
 const WIDTH: usize = 1920;
@@ -128,10 +128,16 @@ fn failing(
         factor: AUTO_FACTOR,
     }];
 
-    let threshold = threshold::thresholds(&auto, &mut inspector, &[])
+    let good = GoodParts {
+        references: &[],
+        calibration: None,
+    };
+
+    let threshold = threshold::thresholds(&auto, &mut inspector, good)
         .expect("compared")
         .remove(0)
-        .expect("they differ");
+        .expect("they differ")
+        .value;
 
     shown.map(|pictures| {
         let scores = pictures

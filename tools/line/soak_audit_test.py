@@ -28,6 +28,9 @@ def captured(seq):
     return last_captured
 
 
+MAP = {"side": 1, "w": 1, "h": 1, "scale": 1.0, "u8": "AA=="}
+
+
 def wall(at):
     """The time of a moment of the monotonic clock, as messages say it."""
     moment = datetime.datetime.fromtimestamp(time.time() - time.monotonic() + at, datetime.timezone.utc)
@@ -41,7 +44,7 @@ def row(seq, topic="result", verdict="pass", camera="top", **more):
             "reason": None if score else "late", "reject": verdict != "pass", "score": score, "threshold": 0.05,
             "margin": None if score is None else score - 0.05, "captured_at": wall(captured(seq)),
             "captured_by": "sender", "latency_ms": {"total": 20.0}, "deadline_ms": 1000, "deadline_met": bool(score),
-            "recipe": "nut@1", "challenge": None, "views": [], "map": {"side": 1, "scale": 1.0, "u8": "AA=="},
+            "recipe": "nut@1", "challenge": None, "views": [], "map": MAP,
             "historical": topic == "result/late", "given_up_before": 0}
     return told | more
 
@@ -162,8 +165,12 @@ class Books(unittest.TestCase):
             "another station": {"station": "other"},
             "another station's recipe": {"recipe": "other@9"},
             "another deadline": {"deadline_ms": 80},
-            "half a map": {"map": {"side": 4, "scale": 1.0, "u8": "AA=="}},
+            "half a map": {"map": MAP | {"side": 4, "w": 4, "h": 4}},
+            "an oblong map with a side": {"map": MAP | {"w": 2, "h": 1, "u8": "AAA="}},
+            "a square map without its side": {"map": MAP | {"side": None}},
         }
+        oblong = {"map": MAP | {"side": None, "w": 2, "h": 1, "u8": "AAA="}}
+        self.assertEqual(flaws(row(1) | oblong, "result", 900, LINE), [])
         for what, changed in wrong.items():
             self.assertNotEqual(flaws(row(1) | changed, "result", 900, LINE), [], what)
         self.assertNotEqual(flaws(row(1), "result", 1537, LINE), [], "too large")

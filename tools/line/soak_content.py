@@ -95,7 +95,7 @@ def flaws(result, topic, size, line):
         f"the recipe {result['recipe']!r}": result["recipe"] in line.recipes,
         f"the deadline {result['deadline_ms']} ms": result["deadline_ms"] == round(1000 * line.deadline_s),
         "a verdict within its deadline that says it missed it, or the other way round": agrees_about_time(result),
-        "a map that is no square of bytes": map_is_whole(result),
+        "a map that has not a byte for each cell": map_is_whole(result),
     }
     if verdict != "undecided":
         checks["a verdict without a score or a threshold"] = is_number(score) and is_number(threshold)
@@ -118,8 +118,13 @@ def agrees_about_time(result):
 
 
 def map_is_whole(result):
+    """A map has `w` columns and `h` rows, and `side` where they are as many."""
     told = result["map"]
-    return told is None or len(base64.b64decode(told["u8"], validate=True)) == told["side"] ** 2
+    if told is None:
+        return True
+    columns, rows = told["w"], told["h"]
+    side = columns if columns == rows else None
+    return len(base64.b64decode(told["u8"], validate=True)) == columns * rows and told["side"] == side
 
 
 class Sent:

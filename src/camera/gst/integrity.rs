@@ -33,6 +33,8 @@ const SPEAKING: [&str; 2] = ["avdec_h264", "avdec_h265"];
 pub struct Integrity {
     causes: Arc<Mutex<Causes>>,
     blindness: Blindness,
+    /// Damage that no check of the stream finds, in words. `None` before the first key frame as well.
+    blind_spot: Arc<Mutex<Option<&'static str>>>,
 }
 
 /// The last units, the newest at the back; beyond [`REMEMBERED`] the oldest is forgotten.
@@ -74,6 +76,12 @@ impl Integrity {
         let known = self.causes().of(pts);
         let is_marked = buffer.flags().contains(gst::BufferFlags::CORRUPTED);
         known.or_else(|| is_marked.then(|| MARKED.into()))
+    }
+
+    /// Damage that no check of the stream finds, in words. `None` where all is found, and before the
+    /// first key frame.
+    pub fn blind_spot(&self) -> Option<&'static str> {
+        *locked(&self.blind_spot)
     }
 
     fn causes(&self) -> MutexGuard<'_, Causes> {
@@ -313,10 +321,9 @@ impl Stream {
             unit.lost_before.get_or_insert(words.to_owned());
         }
 
-        if self.is_first
-            && let Some(advice) = checker.blind_spot()
-        {
-            tracing::info!("{advice}; H.264 of profile Main or High (CABAC) tells");
+        // The parameter sets that say how pictures are coded come with a key frame.
+        if unit.entry != Entry::None {
+            *locked(&self.integrity.blind_spot) = checker.blind_spot();
         }
 
         // The cause is on record before the decoder gets the unit, whose picture may come out at once.

@@ -69,6 +69,8 @@ pub struct GstSource {
     settings: CameraSettings,
     closing: Closing,
     blindness: Blindness,
+    /// Damage that no check of the stream finds, as the line was told last.
+    blind_spot: Option<&'static str>,
     lookup: Lookup,
     /// True once the pipeline could be built: a later failure is no fault of the configuration.
     was_built: bool,
@@ -126,6 +128,7 @@ impl GstSource {
             settings: settings.clone(),
             closing: Closing::new(settings.name.clone()),
             blindness: Blindness::default(),
+            blind_spot: None,
             lookup: Lookup::default(),
             was_built: false,
         })
@@ -265,6 +268,13 @@ impl GstSource {
         } else {
             None
         };
+
+        // Told before the first picture of which it is true.
+        let blind_spot = reading.integrity.blind_spot();
+        if self.blind_spot != blind_spot {
+            self.blind_spot = blind_spot;
+            sink.blind_spot(blind_spot);
+        }
 
         let frame = self.frame(sample, clock, reading)?;
         sink.frame(frame);

@@ -74,7 +74,7 @@ pub fn run(arguments: &CamerasArguments) -> Result<(), Failure> {
     let side = usize::from(arguments.input_px);
 
     // The inspector makes the pixels that an encoder would get, `[3, S, S]`, and stops there.
-    let maker = PixelMaker::new(None, Fit::Squash, side, &spec(side));
+    let maker = PixelMaker::new(None, Fit::Squash, (side, side), &spec(side));
     let inspector = thread::spawn(move || inspect(&intake, maker));
 
     // Each camera has a thread, as in a line, which ends with its source, after its last frame.

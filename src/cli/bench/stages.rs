@@ -440,6 +440,7 @@ fn request() -> PartRequest {
         position: None,
         since: Instant::now(),
         at: jiff::Timestamp::now(),
+        moment: Instant::now(),
         timing: PartTiming {
             deadline: Duration::from_secs(1),
             ..PartTiming::default()

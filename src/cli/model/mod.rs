@@ -58,7 +58,7 @@ fn describe(model: &ModelFolder) -> String {
     let mut lines = vec![
         format!("model      {} ({:?})", model.label(), spec.family),
         format!(
-            "input      {0} x {0} pixels, patches of {1}: a grid of {2} x {2}",
+            "input      {0} x {0} pixels, patches of {1}: a grid of {2}",
             spec.side,
             spec.patch,
             spec.grid()

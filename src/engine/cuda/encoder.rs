@@ -78,6 +78,7 @@ impl CudaEncoder {
         plan.check(spec)?;
         device.bind()?;
         let facts = networks.facts();
+        let sizes = Sizes::new(plan, spec, facts.precision)?;
 
         // The kernels are compiled for the element type of the network's tensors, f16 or f32, and
         // for this device.
@@ -94,7 +95,7 @@ impl CudaEncoder {
             normalisation_lut: device.buffer_of(lut.as_flattened())?,
             kernels,
             plan: plan.clone(),
-            sizes: Sizes::new(plan, spec, facts.precision),
+            sizes,
             backend: facts.name.clone(),
             networks,
             device,

@@ -15,6 +15,7 @@ use super::kernels::scatter::{self, LanguageMean, MapLayer, Maps};
 use super::memory::{Buffer, Pinned};
 use super::tower::{Mark, ScaleWindows, Tower};
 use super::windows::UnmaskedWindows;
+use crate::data::grid::Grid;
 use crate::engine::EngineError;
 use crate::engine::device_scorer::{LanguageMap, MapKind, Mean, PartialScores};
 use cudarc::driver::result;
@@ -89,7 +90,7 @@ pub type Prototypes<'a> = Option<&'a Buffer>;
 pub struct Scoring {
     plan: ScoringPlan,
     crops: usize,
-    grid: usize,
+    grid: Grid,
     embed: usize,
     prototypes: u64,
     whole: Option<LanguageRows>,
@@ -291,7 +292,7 @@ impl Scoring {
         Maps {
             address: self.address(word),
             crops: self.crops as u32,
-            grid: self.grid as u32,
+            grid: self.grid.w as u32,
         }
     }
 
@@ -342,7 +343,7 @@ impl Scoring {
     /// The partial scores of a crop out of all words of the result.
     fn scores_of(&self, crop: usize, values: &[f32]) -> PartialScores {
         // A map holds the cells of a crop row-major, and the maps of all crops follow each other.
-        let cells = self.grid * self.grid;
+        let cells = self.grid.cells();
         let map = |at: usize| values[at + crop * cells..][..cells].to_vec();
         let image = self
             .whole
@@ -530,10 +531,10 @@ struct ResultLayout {
 }
 
 impl ResultLayout {
-    fn new(plan: &ScoringPlan, crops: usize, grid: usize) -> Self {
-        // A map is `grid * grid` words for each crop. Maps that the plan does not want take no
+    fn new(plan: &ScoringPlan, crops: usize, grid: Grid) -> Self {
+        // A map is a word a cell for each crop. Maps that the plan does not want take no
         // room, and their offset is `None`.
-        let map_words = crops * grid * grid;
+        let map_words = crops * grid.cells();
         let mut layout = ResultLayout {
             image: crops,
             language: None,

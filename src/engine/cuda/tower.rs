@@ -6,6 +6,7 @@ use super::kernels::Kernels;
 use super::kernels::gather::{self, GatherArgs};
 use super::memory::Buffer;
 use super::windows::UnmaskedWindows;
+use crate::data::grid::Grid;
 use crate::engine::graphs::{layer_output, trunk_outputs};
 use crate::engine::network::{Binding, Network, Networks, Precision, TowerPart};
 use crate::engine::{EncodePlan, EngineError, Features, PatchLayer, Pixels, WindowFeatures};
@@ -16,10 +17,10 @@ use ndarray::{Array2, Array3};
 /// The numbers that all buffers follow from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sizes {
-    /// S, the input side in pixels.
+    /// S, the side of the square input in pixels.
     pub side: usize,
-    /// Patches along the input side.
-    pub grid: usize,
+    /// Patches of the input, a square.
+    pub grid: Grid,
     /// D, the width of a token.
     pub width: usize,
     /// E, the width of an embedding.
@@ -30,19 +31,26 @@ pub struct Sizes {
 
 impl Sizes {
     /// The sizes that `plan` has with a model.
-    pub fn new(plan: &EncodePlan, spec: &ModelSpec, precision: Precision) -> Self {
-        Sizes {
-            side: plan.side,
-            grid: plan.side / spec.patch,
+    ///
+    /// # Errors
+    /// [`EngineError::Plan`] for an oblong input.
+    pub fn new(
+        plan: &EncodePlan,
+        spec: &ModelSpec,
+        precision: Precision,
+    ) -> Result<Self, EngineError> {
+        Ok(Sizes {
+            side: plan.square_side()?,
+            grid: plan.grid(spec),
             width: spec.width,
             embed: spec.embed,
             precision,
-        }
+        })
     }
 
     /// P, the patches of a crop.
     pub fn patches(&self) -> usize {
-        self.grid * self.grid
+        self.grid.cells()
     }
 }
 
@@ -378,7 +386,7 @@ impl ScaleWindows {
             places: self.places.address(),
             out: self.gathered.address(),
             windows: self.windows.count() as u32,
-            grid: sizes.grid as u32,
+            grid: sizes.grid.w as u32,
             width: sizes.width as u32,
             scale: self.windows.scale as u32,
         }

@@ -1,6 +1,7 @@
 //! The windows of a run's crops that are computed: the tables that the kernels follow.
 
 use super::kernels::gather::WindowPlace;
+use crate::data::grid::Grid;
 use crate::engine::unmasked_windows;
 
 /// The unmasked windows of one scale, crop by crop; patches are windows of one.
@@ -12,16 +13,16 @@ pub struct UnmaskedWindows {
     pub places: Vec<WindowPlace>,
     /// Index of each crop's first window, and the number of windows: `[N + 1]`.
     pub begin: Vec<i32>,
-    /// Index in `places` of each window of each crop, -1 for a masked one: `[N, (grid - scale +
-    /// 1)^2]`.
+    /// Index in `places` of each window of each crop, -1 for a masked one: `[N, W]`, `W` those of
+    /// [`Grid::windows`].
     pub place: Vec<i32>,
 }
 
 impl UnmaskedWindows {
     /// `masks` holds for each crop the patches that count; `None` means all.
-    pub fn new(grid: usize, scale: usize, masks: &[Option<&[bool]>]) -> Self {
-        // Along a side each window begins at another patch, and the last ends with the grid.
-        let across = grid - scale + 1;
+    pub fn new(grid: Grid, scale: usize, masks: &[Option<&[bool]>]) -> Self {
+        // Each window begins at another patch, and the last ends with the grid.
+        let corners = grid.windows(scale);
         let mut windows = UnmaskedWindows {
             scale,
             places: vec![],
@@ -32,16 +33,16 @@ impl UnmaskedWindows {
         // The crops' windows are numbered through, so that all of them go through the network as
         // one batch.
         for (crop, mask) in masks.iter().enumerate() {
-            let mut place = vec![-1; across * across];
+            let mut place = vec![-1; corners.cells()];
             for window in unmasked_windows(grid, scale, *mask) {
                 // A window's index in the batch is the number of windows before it. Masked ones
                 // keep -1 and count as 0 in the maps.
                 place[window] = windows.count() as i32;
-                let row = window / across;
-                let column = window % across;
+                let row = corners.row(window);
+                let column = corners.column(window);
                 windows.places.push(WindowPlace {
                     crop: crop as i32,
-                    corner: (row * grid + column) as i32,
+                    corner: (row * grid.w + column) as i32,
                 });
             }
 
@@ -74,9 +75,9 @@ impl UnmaskedWindows {
     }
 
     /// The row of each patch in `[N, 1 + P, D]`; for windows of one.
-    pub fn patch_rows(&self, grid: usize) -> Vec<i32> {
+    pub fn patch_rows(&self, grid: Grid) -> Vec<i32> {
         // Before the patches of a crop come all rows of the crops before, and its own class token.
-        let each = (1 + grid * grid) as i32;
+        let each = (1 + grid.cells()) as i32;
         self.places
             .iter()
             .map(|place| place.crop * each + 1 + place.corner)
@@ -98,7 +99,7 @@ mod tests {
     #[test]
     fn a_mask_leaves_windows_out_and_the_others_keep_their_place() {
         let corner: Vec<bool> = (0..9).map(|cell| cell == 8).collect();
-        let windows = UnmaskedWindows::new(3, 2, &[None, Some(&corner)]);
+        let windows = UnmaskedWindows::new(Grid::square(3), 2, &[None, Some(&corner)]);
         assert_eq!(windows.begin, [0, 4, 5]);
         assert_eq!(windows.place, [0, 1, 2, 3, -1, -1, -1, 4]);
         let corners: Vec<i32> = windows.places.iter().map(|place| place.corner).collect();
@@ -112,7 +113,7 @@ mod tests {
     #[test]
     fn patches_lie_after_the_class_token_of_their_crop() {
         let last: Vec<bool> = (0..4).map(|cell| cell == 3).collect();
-        let windows = UnmaskedWindows::new(2, 1, &[None, Some(&last)]);
-        assert_eq!(windows.patch_rows(2), [1, 2, 3, 4, 9]);
+        let windows = UnmaskedWindows::new(Grid::square(2), 1, &[None, Some(&last)]);
+        assert_eq!(windows.patch_rows(Grid::square(2)), [1, 2, 3, 4, 9]);
     }
 }

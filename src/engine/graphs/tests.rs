@@ -26,7 +26,8 @@ fn a_weight_beyond_fp16_is_named() {
 #[test]
 fn a_plan_names_the_outputs_that_it_needs() {
     let plan = EncodePlan {
-        side: 64,
+        width: 64,
+        height: 64,
         image: true,
         patches: vec![PatchLayer::Block(2)],
         scales: vec![2, 3],
@@ -34,7 +35,8 @@ fn a_plan_names_the_outputs_that_it_needs() {
 
     assert_eq!(trunk_outputs(&plan), ["block2", "tokens", "image"]);
     let plan = EncodePlan {
-        side: 64,
+        width: 64,
+        height: 64,
         image: false,
         patches: vec![PatchLayer::AfterFinalNorm],
         scales: vec![],
@@ -105,7 +107,8 @@ fn a_typed_graph_runs_as_file_and_from_memory_and_says_the_same_in_fp16() {
         let side = side.unwrap_or(spec.side);
         let patches = vec![PatchLayer::Block(1), PatchLayer::AfterFinalNorm];
         let plan = EncodePlan {
-            side,
+            width: side,
+            height: side,
             image: true,
             patches,
             scales: vec![2],

@@ -4,6 +4,7 @@ use super::loader::GraphLoader;
 use super::nearest::OnnxNearest;
 use super::runtime::{Runtime, finite, matrix, run_error, values};
 use super::windows::WindowTower;
+use crate::data::grid::Grid;
 use crate::engine::encoder::{EncodeTimes, Encoder};
 use crate::engine::error::EngineError;
 use crate::engine::features::{Crop, Features};
@@ -24,7 +25,7 @@ pub struct OnnxEncoder {
     windows: Option<WindowTower>,
     nearest: OnnxNearest,
     plan: EncodePlan,
-    grid: usize,
+    grid: Grid,
     /// Width of a token.
     width: usize,
     /// Outputs of the trunk, one a patch layer of the plan.
@@ -44,7 +45,7 @@ impl OnnxEncoder {
     ) -> Result<Self, EngineError> {
         // The plan is compared with the model before a file is read.
         plan.check(&model.spec)?;
-        let grid = plan.side / model.spec.patch;
+        let grid = plan.grid(&model.spec);
         let mut loader = GraphLoader::new(runtime, model);
 
         // Trunk and windows come from one loader, which shares their weights.
@@ -72,7 +73,7 @@ impl OnnxEncoder {
         self.times = EncodeTimes::default();
         let started = Instant::now();
 
-        // The network takes batches: pixels `[3, S, S]` become `[1, 3, S, S]` without a copy.
+        // The network takes batches: pixels `[3, H, W]` become `[1, 3, H, W]` without a copy.
         let batch = crop.pixels.view().insert_axis(Axis(0));
         let input = TensorRef::from_array_view(batch).map_err(run_error)?;
         let outputs = self
@@ -82,7 +83,7 @@ impl OnnxEncoder {
 
         // The trunk's time ends here; gathering and windows are timed by their own stage.
         self.times.trunk = started.elapsed();
-        let shape = (1 + self.grid * self.grid, self.width);
+        let shape = (1 + self.grid.cells(), self.width);
 
         // Each layer is `[1 + P, D]`, the class token first.
         let tokens = self

@@ -2,6 +2,7 @@
 
 use super::loader::GraphLoader;
 use super::runtime::{finite, matrix_input, run_error, tensor, values};
+use crate::data::grid::Grid;
 use crate::engine::encoder::EncodeTimes;
 use crate::engine::error::EngineError;
 use crate::engine::features::{WindowFeatures, unmasked_windows};
@@ -27,7 +28,7 @@ pub(super) struct WindowTower {
     /// bound by memory and so needs all threads.
     gather: Session,
     tower: Session,
-    grid: usize,
+    grid: Grid,
     /// The rows of every window, for each scale: `[W, 1 + scale^2]`.
     scales: Vec<(usize, Array2<i64>)>,
 }
@@ -40,7 +41,7 @@ impl WindowTower {
     pub(super) fn open(
         loader: &mut GraphLoader,
         plan: &EncodePlan,
-        grid: usize,
+        grid: Grid,
     ) -> Result<Self, EngineError> {
         let gather = loader.runtime.session_of(&gather_graph())?;
         let tower = ModelGraph::of(loader.model, plan, TowerPart::Windows)?;
@@ -184,18 +185,17 @@ fn gather_graph() -> Vec<u8> {
 /// The rows of the token matrix that each window takes (WinCLIP, section 4.1): `{class token, scale
 /// x scale patches}`, `[W, 1 + scale^2]`, windows in row-major order of their top-left patch. The
 /// class token is row 0.
-fn window_rows(grid: usize, scale: usize) -> Array2<i64> {
-    // The top-left patch of a window may lie in `columns` places along each direction.
-    let columns = grid - scale + 1;
-    let shape = (columns * columns, 1 + scale * scale);
+fn window_rows(grid: Grid, scale: usize) -> Array2<i64> {
+    let places = grid.windows(scale);
+    let shape = (places.cells(), 1 + scale * scale);
 
     // Column 0 is the class token; column `1 + p` is patch `p` of the window, row-major.
     Array2::from_shape_fn(shape, |(window, token)| match token.checked_sub(1) {
         None => 0,
         Some(patch) => {
-            let row = window / columns + patch / scale;
-            let column = window % columns + patch % scale;
-            (1 + row * grid + column) as i64
+            let row = places.row(window) + patch / scale;
+            let column = places.column(window) + patch % scale;
+            (1 + row * grid.w + column) as i64
         }
     })
 }
@@ -206,9 +206,12 @@ mod tests {
 
     #[test]
     fn a_window_takes_the_class_token_and_its_patches() {
-        let rows = window_rows(4, 3);
+        let rows = window_rows(Grid::square(4), 3);
         assert_eq!(rows.dim(), (4, 10));
         assert_eq!(rows.row(0).to_vec(), [0, 1, 2, 3, 5, 6, 7, 9, 10, 11]);
         assert_eq!(rows.row(3).to_vec(), [0, 6, 7, 8, 10, 11, 12, 14, 15, 16]);
+        let oblong = window_rows(Grid { w: 2, h: 3 }, 2);
+        assert_eq!(oblong.dim(), (2, 5));
+        assert_eq!(oblong.row(1).to_vec(), [0, 3, 4, 5, 6]);
     }
 }

@@ -185,17 +185,16 @@ fn profiles(order: &BuildOrder, part: TowerPart) -> Vec<[Vec<usize>; 3]> {
 fn trunk_profile(order: &BuildOrder) -> [Vec<usize>; 3] {
     // The batch dimension alone varies. The library tunes for one crop, which is what a line mostly
     // judges.
-    let side = order.plan.side;
-    [1, 1, order.looks_max].map(|count| vec![count, 3, side, side])
+    let EncodePlan { width, height, .. } = *order.plan;
+    [1, 1, order.looks_max].map(|count| vec![count, 3, height, width])
 }
 
 fn windows_profile(order: &BuildOrder, scale: usize) -> [Vec<usize>; 3] {
-    let grid = order.plan.side / order.model.spec.patch;
+    let grid = order.plan.grid(&order.model.spec);
 
     // The largest batch has the windows of all crops; the smallest is one window, because masks may
     // leave one.
-    let across = grid - scale + 1;
-    let windows = across * across;
+    let windows = grid.windows(scale).cells();
     let tokens = 1 + scale * scale;
     let width = order.model.spec.width;
     [1, windows, order.looks_max * windows].map(|count| vec![count, tokens, width])

@@ -154,7 +154,7 @@ impl Key {
             gpu,
             precision,
             model: model.hash.clone(),
-            side: plan.side,
+            side: plan.square_side()?,
             outputs: trunk_outputs(plan),
             scales: plan.scales.clone(),
             looks_max,

@@ -92,13 +92,13 @@ impl<'a> EnlargedLayer<'a> {
         let width = placed.right - placed.left;
         let height = placed.bottom - placed.top;
         // Cells are looked up, because two divisions a pixel would cost more than the glow.
-        let side = placed.map.side();
+        let grid = placed.map.grid();
         EnlargedLayer {
             placed,
             width,
             values: placed.map.enlarged(width, height),
-            cell_rows: (0..height).map(|row| row * side / height).collect(),
-            cell_columns: (0..width).map(|column| column * side / width).collect(),
+            cell_rows: (0..height).map(|row| row * grid.h / height).collect(),
+            cell_columns: (0..width).map(|column| column * grid.w / width).collect(),
         }
     }
 
@@ -186,6 +186,7 @@ impl Canvas {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::grid::Grid;
     use crate::data::map::Map;
     use crate::data::picture::Area;
     use crate::data::verdict::Verdict;
@@ -209,7 +210,7 @@ mod tests {
     #[test]
     fn the_hot_corner_glows_and_the_cold_one_is_as_the_camera_saw_it() {
         let picture = Picture::new(40, 40, vec![90; 3 * 1600]).expect("its bytes");
-        let map = Map::new(2, vec![0.0, 0.0, 0.0, 1.0]);
+        let map = Map::new(Grid::square(2), vec![0.0, 0.0, 0.0, 1.0]);
         let drawn = draw(&picture, &map, Area::whole(40, 40), (0.0, 1.0), None);
         assert_eq!(drawn.rgb()[..3], [90, 90, 90]);
         let hot = &drawn.rgb()[3 * 1599..];
@@ -226,7 +227,13 @@ mod tests {
             h: 8,
         };
 
-        let drawn = draw(&picture, &Map::new(1, vec![1.0]), area, (0.0, 1.0), None);
+        let drawn = draw(
+            &picture,
+            &Map::new(Grid::square(1), vec![1.0]),
+            area,
+            (0.0, 1.0),
+            None,
+        );
         let at = |x: usize, y: usize| drawn.rgb()[3 * (40 * y + x)];
         assert_eq!(
             (at(19, 14), at(28, 14), at(24, 9), at(24, 18)),
@@ -239,8 +246,8 @@ mod tests {
     #[test]
     fn every_region_glows_and_is_outlined_where_it_lies() {
         let picture = Picture::new(60, 40, vec![90; 3 * 2400]).expect("its bytes");
-        let hot = Map::new(1, vec![1.0]);
-        let cold = Map::new(1, vec![0.0]);
+        let hot = Map::new(Grid::square(1), vec![1.0]);
+        let cold = Map::new(Grid::square(1), vec![0.0]);
         let layer = |map, x| HeatLayer {
             map,
             area: Area {
@@ -275,7 +282,7 @@ mod tests {
     #[test]
     fn png_carries_its_texts_and_a_flat_map_divides_by_nothing() {
         let picture = Picture::new(2000, 1, vec![7; 6000]).expect("its bytes");
-        let map = Map::new(1, vec![0.5]);
+        let map = Map::new(Grid::square(1), vec![0.5]);
         let area = Area::whole(2000, 1);
         let drawn = draw(&picture, &map, area, (0.5, 0.5), Some(Verdict::Fail));
         assert_eq!(drawn.width(), 960);

@@ -37,8 +37,9 @@ use crate::protocol::request::{Request, RequestSource};
 use crate::recipe::spec::RecipeSpec;
 use crate::store::{Pending, Store};
 use crate::trigger::OwnClock;
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -75,6 +76,8 @@ pub struct CommandHandler {
     recipes: Vec<RecipeSpec>,
     /// Recipes to prepare, to the changeover.
     wanted: Sender<RecipeRequest>,
+    /// Selections of this round, which wait until their first answers are out.
+    unanswered: Vec<Sender<Infallible>>,
 }
 
 /// A command that was begun.
@@ -136,6 +139,7 @@ impl CommandHandler {
             rates: HashMap::new(),
             recipes,
             wanted: ends.recipes,
+            unanswered: vec![],
         }
     }
 
@@ -308,6 +312,9 @@ impl CommandHandler {
                 self.events.tell(Event::Outcome(outcome));
             }
         }
+
+        // The answers are out: outcomes may follow.
+        self.unanswered.clear();
     }
 
     /// The answer, once it is valid. `None` if the line is stopping.
@@ -423,7 +430,12 @@ impl CommandHandler {
         alone.chain(groups).collect()
     }
 
-    fn select(&self, id: Option<&str>, name: &str, revision: Option<u64>) -> Result<Done, String> {
+    fn select(
+        &mut self,
+        id: Option<&str>,
+        name: &str,
+        revision: Option<u64>,
+    ) -> Result<Done, String> {
         // Only recipes of the configuration can be selected: a message must not choose a file.
         let Some(recipe) = self.recipes.iter().find(|recipe| recipe.name == name) else {
             let names: Vec<String> = self.recipes.iter().map(RecipeSpec::label).collect();
@@ -446,10 +458,12 @@ impl CommandHandler {
         let selection = Selection::new(id, &recipe.label());
         let key = selection.key.clone();
         drop(self.store.set(&key, &selection.kept()));
+        let (unanswered, answered) = bounded(0);
         let wanted = RecipeRequest {
             selection,
             recipe: recipe.clone(),
             revision,
+            answered,
         };
 
         // The channel holds one: a second recipe would be prepared for nothing while the first is
@@ -458,6 +472,8 @@ impl CommandHandler {
             drop(self.store.set(&key, ""));
             return Err("another recipe is being prepared; wait for its outcome".to_owned());
         }
+
+        self.unanswered.push(unanswered);
 
         Ok(Done::begun("it is prepared; the outcome comes as done"))
     }

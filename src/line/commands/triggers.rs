@@ -39,12 +39,18 @@ impl CommandHandler {
         let look = self.own_clock.look();
         let came_at = look.reading.wall_at(request.came_at);
         let at = trigger.at.unwrap_or(came_at);
+        let moment = moment_of(trigger, request, &look);
+        // A part whose own moment is in doubt is undecided, and counts from its command's arrival.
+        let part_moment = moment.as_ref().copied().unwrap_or(request.came_at);
         // Each region of each group that the trigger means gets a request; one store request
         // numbers them all, so that a crash leaves all or none.
         let asks = groups
             .iter()
             .map(|group| &self.groups[*group].source)
-            .flat_map(|source| part_requests(source, trigger, request.came_at, at))
+            .flat_map(|source| {
+                let whole = source.ask(request.came_at, at, part_moment);
+                part_requests(source, trigger, whole)
+            })
             .collect();
 
         // The answer names the parts' numbers, which only the store knows, so that its wording runs
@@ -58,7 +64,7 @@ impl CommandHandler {
         PendingAnswer::Parts {
             accepting,
             groups,
-            at: moment_of(trigger, request, &look),
+            at: moment,
         }
     }
 
@@ -177,18 +183,17 @@ fn moment_of(
     })
 }
 
-/// The parts that a trigger asks of one source.
+/// The parts that a trigger asks of one source, whose view is `whole`.
 fn part_requests(
     source: &PartSource,
     trigger: &TriggerCommand,
-    came_at: Instant,
-    at: Timestamp,
+    whole: PartRequest,
 ) -> Vec<PartRequest> {
     source.each(&PartRequest {
         part_id: trigger.part_id.clone(),
         count: trigger.count,
         position: trigger.position,
-        ..source.ask(came_at, at)
+        ..whole
     })
 }
 

@@ -154,7 +154,7 @@ pub fn vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
     // models.
     let spec = &layout.spec;
     let width = spec.width;
-    let cells = spec.grid() * spec.grid();
+    let cells = spec.grid().cells();
     // The token is [1, 1, D] and the positions are [1, 1 + P, D], with the class token's in row 0.
     let token = reader.tensor("embeddings.cls_token", &[1, 1, width]);
     let positions = reader.tensor("embeddings.position_embeddings", &[1, 1 + cells, width]);

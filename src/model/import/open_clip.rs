@@ -278,7 +278,7 @@ pub fn vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
     // `width` is D, and `cells` is P, the cells of the native grid.
     let spec = &layout.spec;
     let width = spec.width;
-    let cells = spec.grid() * spec.grid();
+    let cells = spec.grid().cells();
     // The token is [D] and the positions are [1 + P, D], with the class token's in row 0.
     let token = reader.tensor("visual.class_embedding", &[width]);
     let positions = reader.tensor("visual.positional_embedding", &[1 + cells, width]);

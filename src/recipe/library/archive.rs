@@ -8,7 +8,7 @@ use super::bounds::{PICTURES_MAX, REVISION_BYTES, TEXT_BYTES};
 use super::disk;
 use super::draft::Draft;
 use super::error::LibraryError;
-use super::manifest::{MANIFEST, Manifest, PictureEntry, PictureUse};
+use super::manifest::{FOLDERS, MANIFEST, Manifest, PictureEntry};
 use super::revision::{RECIPE, Revision};
 use super::writer::LibraryWriter;
 use std::collections::BTreeMap;
@@ -102,8 +102,8 @@ fn unpack(from: &Path, folder: &Path) -> Result<Revision, LibraryError> {
     let mut archive = Archive::new(file);
     let mut entries = archive.entries().map_err(wrong)?;
     disk::make_folder(folder)?;
-    for used_as in [PictureUse::Good, PictureUse::Bad, PictureUse::TestGood] {
-        disk::make_folder(&folder.join(used_as.folder()))?;
+    for name in FOLDERS {
+        disk::make_folder(&folder.join(name))?;
     }
 
     // Manifest and recipe are checked before a single picture is taken out.

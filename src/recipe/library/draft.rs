@@ -4,7 +4,7 @@ use super::bounds::{PICTURE_BYTES, PICTURES_MAX, REVISION_BYTES};
 use super::disk::{self, Content};
 use super::error::LibraryError;
 use super::manifest::{
-    ChangeKind, MANIFEST, Manifest, ModelNote, PictureEntry, PictureUse, ThresholdNote,
+    ChangeKind, FOLDERS, MANIFEST, Manifest, ModelNote, PictureEntry, PictureUse, ThresholdNote,
 };
 use super::revision::{RECIPE, Revision};
 use super::table::{self, Table, TablePictures};
@@ -127,6 +127,12 @@ impl Draft {
             }
         }
 
+        // Calibration pictures serve a rate alone, and are refused without one.
+        if !table::has_rate(&self.table) {
+            let is_of_rate = |picture: &DraftPicture| picture.used_as == PictureUse::Calibration;
+            self.pictures.retain(|picture| !is_of_rate(picture));
+        }
+
         self.thresholds = fresh;
         self.change = ChangeKind::Threshold;
         Ok(())
@@ -144,8 +150,8 @@ impl Draft {
         }
 
         disk::make_folder(folder)?;
-        for used_as in [PictureUse::Good, PictureUse::Bad, PictureUse::TestGood] {
-            disk::make_folder(&folder.join(used_as.folder()))?;
+        for name in FOLDERS {
+            disk::make_folder(&folder.join(name))?;
         }
 
         let pictures = self.write_pictures(folder)?;
@@ -166,8 +172,8 @@ impl Draft {
         };
 
         disk::write(&folder.join(MANIFEST), &manifest.encode())?;
-        for used_as in [PictureUse::Good, PictureUse::Bad, PictureUse::TestGood] {
-            disk::sync_folder(&folder.join(used_as.folder()))?;
+        for name in FOLDERS {
+            disk::sync_folder(&folder.join(name))?;
         }
 
         disk::sync_folder(folder)
@@ -212,13 +218,11 @@ fn check_uses(
     sha256: &str,
     picture: &DraftPicture,
 ) -> Result<(), LibraryError> {
-    let opposite = match picture.used_as {
-        PictureUse::Good | PictureUse::TestGood => [PictureUse::Bad, PictureUse::TestBad],
-        PictureUse::Bad | PictureUse::TestBad => [PictureUse::Good, PictureUse::TestGood],
-    };
+    let is_both = known
+        .iter()
+        .any(|(known, used_as)| known == sha256 && used_as.is_bad() != picture.used_as.is_bad());
 
-    let is_both = |used_as| known.contains(&(sha256.to_owned(), used_as));
-    if !opposite.into_iter().any(is_both) {
+    if !is_both {
         return Ok(());
     }
 

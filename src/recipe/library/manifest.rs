@@ -20,18 +20,29 @@ pub enum PictureUse {
     Good,
     /// A picture of a bad part.
     Bad,
+    /// A picture of a good part by which a threshold at a rate is found.
+    Calibration,
     /// The self-test's picture of a good part.
     TestGood,
     /// The self-test's picture of a bad part.
     TestBad,
 }
 
+/// The folders of a revision's pictures.
+pub const FOLDERS: [&str; 4] = ["good", "bad", "calibration", "test"];
+
 impl PictureUse {
+    /// True for a picture of a bad part.
+    pub fn is_bad(self) -> bool {
+        matches!(self, PictureUse::Bad | PictureUse::TestBad)
+    }
+
     /// The folder of the revision in which such pictures lie.
     pub fn folder(self) -> &'static str {
         match self {
             PictureUse::Good => "good",
             PictureUse::Bad => "bad",
+            PictureUse::Calibration => "calibration",
             PictureUse::TestGood | PictureUse::TestBad => "test",
         }
     }

@@ -7,6 +7,7 @@
 //! <library>/nut/3/recipe.toml        the recipe, as a recipe's file has it
 //! <library>/nut/3/good/<sha256>.png  its references
 //! <library>/nut/3/bad/<sha256>.png   pictures of bad parts
+//! <library>/nut/3/calibration/...    good parts by which a threshold at a rate is found
 //! <library>/nut/3/test/<sha256>.png  the self-test's pictures
 //! ```
 //! The good path: [`writer::LibraryWriter::commit`] writes a [`draft::Draft`] whole into `.new-4`, each

@@ -4,7 +4,7 @@ use super::bounds::{RECIPE_BYTES, REVISIONS_MAX};
 use super::disk;
 use super::error::LibraryError;
 use super::folder::numbers_in;
-use super::manifest::{ChangeKind, MANIFEST, Manifest};
+use super::manifest::{ChangeKind, FOLDERS, MANIFEST, Manifest};
 use super::pointer::Pointer;
 use std::collections::BTreeMap;
 use std::fs;
@@ -68,7 +68,7 @@ fn change_of(recipe: &Path, number: u64) -> Option<ChangeKind> {
 fn bytes_of(recipe: &Path, numbers: &[u64]) -> u64 {
     let mut files = BTreeMap::new();
     for number in numbers {
-        for folder in ["good", "bad", "test"] {
+        for folder in FOLDERS {
             let folder = recipe.join(number.to_string()).join(folder);
             // What cannot be read cannot be counted; reading the revision tells it.
             let entries = fs::read_dir(folder).into_iter().flatten().flatten();

@@ -15,11 +15,16 @@ pub fn hash(table: &Table) -> String {
     disk::sha256(&text)
 }
 
-/// The paths of a table: references, then the self-test's good and bad picture.
+/// Key of a threshold that is found by a rate.
+const RATE: &str = "false_reject_rate";
+
+/// The paths of a table: references, calibration pictures, then the self-test's good and bad picture.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct TablePictures {
     /// The references.
     pub good: Vec<String>,
+    /// The calibration pictures.
+    pub calibration: Vec<String>,
     /// The self-test's picture of a good part.
     pub test_good: Option<String>,
     /// The self-test's picture of a bad part.
@@ -29,15 +34,10 @@ pub struct TablePictures {
 impl TablePictures {
     /// Reads the paths of a table.
     pub fn of(table: &Table) -> Self {
-        let good = match table.get("references") {
-            Some(Value::String(one)) => vec![one.clone()],
-            Some(Value::Array(all)) => all.iter().filter_map(text).collect(),
-            _ => vec![],
-        };
-
         let test = table.get("self_test");
         TablePictures {
-            good,
+            good: texts(table.get("references")),
+            calibration: texts(table.get("calibration")),
             test_good: test.and_then(|test| text(&test["good"])),
             test_bad: test.and_then(|test| text(&test["bad"])),
         }
@@ -51,6 +51,7 @@ impl TablePictures {
             match picture.used_as {
                 PictureUse::Good => paths.good.push(file),
                 PictureUse::Bad => {}
+                PictureUse::Calibration => paths.calibration.push(file),
                 PictureUse::TestGood => paths.test_good = Some(file),
                 PictureUse::TestBad => paths.test_bad = Some(file),
             }
@@ -61,9 +62,11 @@ impl TablePictures {
 
     /// Puts the paths into a table, in place of those that it has.
     pub fn put(self, table: &mut Table) {
-        table.remove("references");
-        if !self.good.is_empty() {
-            table.insert("references".to_owned(), self.good.into());
+        for (key, paths) in [("references", self.good), ("calibration", self.calibration)] {
+            table.remove(key);
+            if !paths.is_empty() {
+                table.insert(key.to_owned(), paths.into());
+            }
         }
 
         // A table without a self-test gets none.
@@ -79,38 +82,61 @@ impl TablePictures {
     }
 }
 
+/// A list of texts, or one text alone.
+fn texts(value: Option<&Value>) -> Vec<String> {
+    match value {
+        Some(Value::String(one)) => vec![one.clone()],
+        Some(Value::Array(all)) => all.iter().filter_map(text).collect(),
+        _ => vec![],
+    }
+}
+
 fn text(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
 
 /// Returns the threshold of each region, all with the same words on how they came about.
 pub fn thresholds(table: &Table, how: &str) -> Vec<ThresholdNote> {
-    let own = shown(table.get("threshold"));
-    let note = |region, value| ThresholdNote {
+    let own = shown(table);
+    let note = |region, value: Option<String>| ThresholdNote {
         region,
-        value,
+        value: value.unwrap_or_else(|| "none".to_owned()),
         how: how.to_owned(),
     };
 
     // Regions without a threshold of their own have the recipe's.
-    match table.get("region") {
-        Some(Value::Array(regions)) => regions
-            .iter()
-            .map(|region| match region.get("threshold") {
-                None | Some(Value::Null) => note(text(&region["name"]), own.clone()),
-                given => note(text(&region["name"]), shown(given)),
-            })
-            .collect(),
-        _ => vec![note(None, own)],
+    let Some(Value::Array(regions)) = table.get("region") else {
+        return vec![note(None, own)];
+    };
+
+    let mut notes = vec![];
+    for region in regions {
+        let of_region = region.as_object().and_then(shown);
+        notes.push(note(text(&region["name"]), of_region.or(own.clone())));
+    }
+
+    notes
+}
+
+/// The threshold of a table as it stands there; `None` where it has none.
+fn shown(table: &Table) -> Option<String> {
+    let rate = table.get(RATE).filter(|rate| !rate.is_null());
+    if let Some(rate) = rate {
+        return Some(format!("{RATE} {rate}"));
+    }
+
+    match table.get("threshold")? {
+        Value::Null => None,
+        Value::String(word) => Some(word.clone()),
+        other => Some(other.to_string()),
     }
 }
 
-fn shown(threshold: Option<&Value>) -> String {
-    match threshold {
-        None | Some(Value::Null) => "none".to_owned(),
-        Some(Value::String(word)) => word.clone(),
-        Some(other) => other.to_string(),
-    }
+/// True if a threshold of the table is found by a rate.
+pub fn has_rate(table: &Table) -> bool {
+    let regions = table.get("region").and_then(Value::as_array);
+    let mut regions = regions.into_iter().flatten();
+    table.contains_key(RATE) || regions.any(|region| region.get(RATE).is_some())
 }
 
 /// Puts the threshold of a region into a table; of the recipe where `region` is `None`. False where
@@ -119,6 +145,8 @@ pub fn set_threshold(table: &mut Table, region: Option<&str>, value: f32) -> boo
     // The shortest decimal that is this number, as a person would write it.
     let value: Value = format!("{value}").parse::<f64>().unwrap_or_default().into();
     let Some(region) = region else {
+        // A rate gives the threshold too, and is refused beside one.
+        table.remove(RATE);
         table.insert("threshold".to_owned(), value);
         return true;
     };
@@ -127,9 +155,10 @@ pub fn set_threshold(table: &mut Table, region: Option<&str>, value: f32) -> boo
         return false;
     };
 
-    for of_region in regions {
-        if of_region["name"] == region {
-            of_region["threshold"] = value;
+    for of_region in regions.iter_mut().filter_map(Value::as_object_mut) {
+        if of_region.get("name").and_then(Value::as_str) == Some(region) {
+            of_region.remove(RATE);
+            of_region.insert("threshold".to_owned(), value);
             return true;
         }
     }
@@ -170,10 +199,29 @@ mod tests {
     }
 
     #[test]
+    fn a_threshold_takes_the_place_of_a_rate() {
+        let mut rate = table(json!({"false_reject_rate": 0.05, "calibration": "good"}));
+        assert_eq!(thresholds(&rate, "so")[0].value, "false_reject_rate 0.05");
+        assert!(has_rate(&rate) && set_threshold(&mut rate, None, 0.3));
+        assert!(!has_rate(&rate));
+        assert_eq!(thresholds(&rate, "so")[0].value, "0.3");
+        let mut regions = table(json!({
+            "threshold": "auto",
+            "region": [{"name": "rim", "false_reject_rate": 0.1}, {"name": "bore"}],
+        }));
+
+        assert!(has_rate(&regions) && set_threshold(&mut regions, Some("rim"), 0.3));
+        assert!(!has_rate(&regions));
+        TablePictures::default().put(&mut rate);
+        assert!(!rate.contains_key("calibration"));
+    }
+
+    #[test]
     fn paths_are_replaced_and_a_self_test_is_not_made_up() {
         let mut without = table(json!({"references": "good"}));
         let paths = || TablePictures {
             good: vec!["good/a.png".to_owned()],
+            calibration: vec![],
             test_good: Some("test/b.png".to_owned()),
             test_bad: Some("test/c.png".to_owned()),
         };

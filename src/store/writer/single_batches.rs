@@ -18,6 +18,11 @@ impl StoreWriter {
         self.run_once(ops, false);
     }
 
+    /// Waits for the disk, however long it takes: a busy machine's disk lags behind.
+    pub(in crate::store) fn land(&mut self) {
+        self.run_once(vec![], true);
+    }
+
     pub(in crate::store) fn take_the_log_over(&mut self) {
         self.file.database().checkpoint().expect("works");
     }

@@ -46,14 +46,19 @@ impl Checker {
         }
     }
 
-    /// Damage of such a stream that nobody tells, in words; `None` where FFmpeg tells wrong bytes.
+    /// Damage of such a stream that no check finds, in words with the way out; `None` where FFmpeg tells
+    /// wrong bytes.
     pub fn blind_spot(&self) -> Option<&'static str> {
         match self {
-            Checker::H264(checker) if checker.has_cavlc() => {
-                Some("H.264 with CAVLC: wrong bytes in a picture are not always seen")
-            }
+            Checker::H264(checker) if checker.has_cavlc() => Some(
+                "it sends H.264 with CAVLC, in which wrong bytes within a picture are not always seen; set it to \
+                 profile Main or High (CABAC)",
+            ),
             Checker::H264(_) => None,
-            Checker::H265(_) => Some("H.265: wrong bytes in a picture are not seen"),
+            Checker::H265(_) => Some(
+                "it sends H.265, in which wrong bytes within a picture are not seen; set it to H.264 of profile Main \
+                 or High (CABAC)",
+            ),
         }
     }
 

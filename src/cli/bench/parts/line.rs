@@ -7,6 +7,7 @@ use crate::base::stop::{Stop, Stopper, stop_pair};
 use crate::base::systemd::Heartbeat;
 use crate::data::counters::Outcome;
 use crate::data::frame::{CapturedBy, Frame};
+use crate::data::grid::Grid;
 use crate::data::map::Map;
 use crate::data::part::{Part, PartTiming};
 use crate::data::picture::Picture;
@@ -187,7 +188,7 @@ pub fn fill(file: &Path, count: usize) -> Result<(), Failure> {
 
     // Parts are accepted and judged 250 at a time, which bounds the memory and the transactions.
     for start in (0..count).step_by(TOGETHER) {
-        let request = parts.ask(Instant::now(), jiff::Timestamp::now());
+        let request = parts.ask(Instant::now(), jiff::Timestamp::now(), Instant::now());
         let requests = vec![request; TOGETHER.min(count - start)];
         let parts = store
             .accept_durable(requests)
@@ -255,7 +256,7 @@ fn pass(part: Part) -> Report {
     report.verdict = Verdict::Pass;
     report.reason = None;
     report.score = Some(0.1);
-    report.map = Some(Map::new(16, vec![0.1; 256]));
+    report.map = Some(Map::new(Grid::square(16), vec![0.1; 256]));
     report
 }
 

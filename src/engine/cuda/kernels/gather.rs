@@ -96,6 +96,7 @@ pub unsafe fn enqueue(
 mod tests {
     use super::super::testing::{Bench, on_device, random};
     use super::*;
+    use crate::data::grid::Grid;
     use crate::engine::unmasked_windows;
 
     /// The plain reference: a window's class token and patches, one after another.
@@ -150,8 +151,10 @@ mod tests {
         let mut last = vec![false; grid * grid];
         last[grid * grid - 1] = true;
         let across = grid - scale + 1;
-        let of =
-            |crop: usize| unmasked_windows(grid, scale, (crop % 2 == 1).then_some(last.as_slice()));
+        let of = |crop: usize| {
+            let mask = (crop % 2 == 1).then_some(last.as_slice());
+            unmasked_windows(Grid::square(grid), scale, mask)
+        };
 
         let place = |crop: usize, window: usize| WindowPlace {
             crop: crop as i32,

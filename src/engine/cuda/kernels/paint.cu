@@ -4,9 +4,8 @@
 struct PaintLayer {
     const float* map;
     const unsigned char* counts;
-    unsigned side, left, top, right, bottom;
+    unsigned columns, rows, left, top, right, bottom;
     float low, high;
-    unsigned unused;
 };
 static_assert(sizeof(PaintLayer) == 48, "as PaintLayer in paint.rs");
 
@@ -38,24 +37,24 @@ static __device__ __forceinline__ Tint glow(unsigned step) {
     }
 }
 
-// The two cells around the middle of the pixel `at` of `of`, and how far it is from the first to the second.
+// The two of `cells` around the middle of the pixel `at` of `of`, and how far it is from the first to the second.
 struct Between {
     unsigned first, second;
     float share;
 };
 
-static __device__ __forceinline__ Between between(unsigned at, unsigned of, unsigned side) {
-    const unsigned last = side - 1;
-    const float place = fminf(fmaxf((at + 0.5f) * side / of - 0.5f, 0.0f), static_cast<float>(last));
+static __device__ __forceinline__ Between between(unsigned at, unsigned of, unsigned cells) {
+    const unsigned last = cells - 1;
+    const float place = fminf(fmaxf((at + 0.5f) * cells / of - 0.5f, 0.0f), static_cast<float>(last));
     const unsigned first = static_cast<unsigned>(place);
     return {first, min(first + 1, last), place - first};
 }
 
 // The map at a pixel of the layer: bilinear between the middles of cells, flat beyond the outermost (Map::enlarged).
 static __device__ __forceinline__ float enlarged(const PaintLayer& layer, unsigned x, unsigned y) {
-    const Between across = between(x - layer.left, layer.right - layer.left, layer.side);
-    const Between down = between(y - layer.top, layer.bottom - layer.top, layer.side);
-    const float *upper = layer.map + down.first * layer.side, *lower = layer.map + down.second * layer.side;
+    const Between across = between(x - layer.left, layer.right - layer.left, layer.columns);
+    const Between down = between(y - layer.top, layer.bottom - layer.top, layer.rows);
+    const float *upper = layer.map + down.first * layer.columns, *lower = layer.map + down.second * layer.columns;
     const float above = upper[across.first] * (1 - across.share) + upper[across.second] * across.share;
     const float below = lower[across.first] * (1 - across.share) + lower[across.second] * across.share;
     return above * (1 - down.share) + below * down.share;
@@ -67,9 +66,9 @@ static __device__ __forceinline__ bool is_over(const PaintLayer& layer, unsigned
 
 static __device__ __forceinline__ bool counts_at(const PaintLayer& layer, unsigned x, unsigned y) {
     if (layer.counts == nullptr) return true;
-    const unsigned column = (x - layer.left) * layer.side / (layer.right - layer.left);
-    const unsigned row = (y - layer.top) * layer.side / (layer.bottom - layer.top);
-    return layer.counts[row * layer.side + column] != 0;
+    const unsigned column = (x - layer.left) * layer.columns / (layer.right - layer.left);
+    const unsigned row = (y - layer.top) * layer.rows / (layer.bottom - layer.top);
+    return layer.counts[row * layer.columns + column] != 0;
 }
 
 static __device__ __forceinline__ unsigned char mixed(float seen, float low, float high, float share, float opacity) {

@@ -17,12 +17,13 @@ use cudarc::driver::{CudaStream, DeviceRepr};
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct PaintLayer {
-    /// Device address of f32 `[side, side]`.
+    /// Device address of f32 `[rows, columns]`.
     map: u64,
-    /// Device address of bytes `[side, side]`, 0 for a masked cell; address 0 when no cell is
+    /// Device address of bytes `[rows, columns]`, 0 for a masked cell; address 0 when no cell is
     /// masked.
     counts: u64,
-    side: u32,
+    columns: u32,
+    rows: u32,
     left: u32,
     top: u32,
     right: u32,
@@ -31,7 +32,6 @@ pub struct PaintLayer {
     low: f32,
     /// The map's value of "full glow".
     high: f32,
-    unused: u32,
 }
 
 // SAFETY: plain numbers, laid out as the kernel's `struct PaintLayer`.
@@ -59,21 +59,22 @@ pub struct PaintOutline {
 unsafe impl DeviceRepr for PaintOutline {}
 
 impl PaintLayer {
-    /// `map` is the device address of the layer's f32 `[side, side]`; `counts` that of bytes
-    /// `[side, side]`, 0 for a masked cell, or 0 when no cell is masked.
+    /// `map` is the device address of the layer's f32 `[rows, columns]`; `counts` that of bytes
+    /// `[rows, columns]`, 0 for a masked cell, or 0 when no cell is masked.
     pub fn new(placed: &overlay::PlacedLayer, map: u64, counts: u64) -> Self {
         let (low, high) = placed.scale;
+        let grid = placed.map.grid();
         PaintLayer {
             map,
             counts,
-            side: placed.map.side() as u32,
+            columns: grid.w as u32,
+            rows: grid.h as u32,
             left: placed.left as u32,
             top: placed.top as u32,
             right: placed.right as u32,
             bottom: placed.bottom as u32,
             low,
             high,
-            unused: 0,
         }
     }
 }
@@ -155,6 +156,7 @@ pub unsafe fn enqueue(
 mod tests {
     use super::super::testing::{Bench, on_device, random};
     use super::*;
+    use crate::data::grid::Grid;
     use crate::data::map::Map;
     use crate::data::picture::{Area, Picture};
     use crate::data::verdict::{Defect, Verdict};
@@ -227,8 +229,8 @@ mod tests {
                 let picture = Picture::new(width, height, rgb).expect("its bytes");
                 let cells: Vec<bool> = (0..25).map(|cell| cell % 3 != 0).collect();
                 let maps = [
-                    Map::new(5, random(1, 25)).masked(Some(&cells)),
-                    Map::new(3, random(2, 9)),
+                    Map::new(Grid::square(5), random(1, 25)).masked(Some(&cells)),
+                    Map::new(Grid { w: 2, h: 7 }, random(2, 14)),
                 ];
 
                 let part = Area {
@@ -257,7 +259,7 @@ mod tests {
         on_device(|bench| {
             let picture = Picture::new(50, 40, vec![90; 6000]).expect("its bytes");
             let layer = overlay::HeatLayer {
-                map: &Map::new(1, vec![1.0]),
+                map: &Map::new(Grid::square(1), vec![1.0]),
                 area: Area::whole(50, 40),
                 scale: (0.5, 0.5),
             };

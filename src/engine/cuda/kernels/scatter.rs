@@ -180,6 +180,7 @@ pub unsafe fn visual_map(
 mod tests {
     use super::super::testing::{Bench, on_device, random};
     use super::*;
+    use crate::data::grid::Grid;
     use crate::engine::unmasked_windows;
     use crate::winclip::vectors::harmonic;
     use crate::winclip::windows::{over, scattered};
@@ -209,7 +210,7 @@ mod tests {
         };
 
         for (crop, cells) in [None, Some(cells.as_slice()), None].into_iter().enumerate() {
-            let counted = unmasked_windows(grid, scale, cells);
+            let counted = unmasked_windows(Grid::square(grid), scale, cells);
             let (mut all, mut place) = (vec![0.0; windows], vec![-1; windows]);
             for (at, window) in counted.into_iter().enumerate() {
                 let drawn = random((97 * scale + 13 * crop + at) as u64, 1)[0].abs();
@@ -333,7 +334,8 @@ mod tests {
 
                     let plain = each(grid, |crop, cell| {
                         let of = |s: &Scale| {
-                            scattered(&s.all[crop], grid, s.scale, Mean::Harmonic)[cell]
+                            scattered(&s.all[crop], Grid::square(grid), s.scale, Mean::Harmonic)
+                                [cell]
                         };
 
                         harmonic(
@@ -361,7 +363,7 @@ mod tests {
 
                 let plain = each(grid, |crop, cell| {
                     let odds = |s: &Scale| {
-                        let values = over(grid, s.scale, cell / grid, cell % grid)
+                        let values = over(Grid::square(grid), s.scale, cell / grid, cell % grid)
                             .map(|w| 1.0 / (1.0 - s.all[crop][w]));
 
                         values.clone().sum::<f32>() / values.count() as f32
@@ -400,7 +402,9 @@ mod tests {
                     let plain = each(grid, |crop, cell| {
                         let of = |s: &Scale| match s.scale {
                             1 => s.all[crop][cell],
-                            scale => scattered(&s.all[crop], grid, scale, s.mean)[cell],
+                            scale => {
+                                scattered(&s.all[crop], Grid::square(grid), scale, s.mean)[cell]
+                            }
                         };
 
                         scales.iter().map(of).sum::<f32>() / scales.len() as f32

@@ -176,7 +176,7 @@ fn on_the_device(bench: &Bench, crops: &[CroppedPicture]) -> Vec<f32> {
     let mut rows = 1;
     for (shown, crop, fit) in crops {
         let (width, height) = (shown.picture.width(), shown.picture.height());
-        let transform = PixelMaker::new(Some(*crop), *fit, SIDE, &spec())
+        let transform = PixelMaker::new(Some(*crop), *fit, (SIDE, SIDE), &spec())
             .transform(width, height)
             .expect("inside");
 
@@ -224,7 +224,7 @@ fn check(bench: &Bench, crops: &[CroppedPicture]) {
         .zip(found.chunks_exact(3 * SIDE * SIDE))
         .enumerate()
     {
-        let mut maker = PixelMaker::new(Some(*crop), *fit, SIDE, &spec());
+        let mut maker = PixelMaker::new(Some(*crop), *fit, (SIDE, SIDE), &spec());
         let plain: Vec<f32> = maker
             .make(&shown.picture)
             .expect("inside")

@@ -1,0 +1,446 @@
+//! `winspect threshold line.toml --good PICTURES --bad PICTURES`: where should the line's threshold be, and what does each
+//! cost? The line may run meanwhile: nothing of it is changed or locked. Text for people on standard output.
+//!
+//! `choice.rs` has the prices, `histogram.rs` the figure, `stored.rs` the line's own parts.
+
+mod choice;
+mod histogram;
+mod stored;
+
+use super::flags::check_output_file;
+use super::run::configuration;
+use super::terminal::{print, say};
+use crate::base::exit::{Exit, Failure};
+use crate::config::LineConfig;
+use crate::model::ModelFolder;
+use crate::recipe::active::ActiveRecipe;
+use crate::recipe::conformal::{FalseRejectRate, percent};
+use crate::recipe::judged::{JudgedPictures, Judging};
+use crate::recipe::prepare::{PrepareMode, RecipePreparer};
+use crate::recipe::references::References;
+use crate::recipe::spec::RecipeSpec;
+use crate::recipe::threshold::{CALIBRATION, REFERENCES, by_rate, of_region};
+use choice::{Candidate, Costs, KnownScores};
+use clap::Args;
+use histogram::{Histogram, ThresholdMark};
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use stored::StoredParts;
+
+/// Arguments of `winspect threshold`.
+#[derive(Debug, Args)]
+pub struct ThresholdArguments {
+    /// The line's configuration
+    line: PathBuf,
+    /// The recipe, by its name; the line's first unless given
+    #[arg(long, value_name = "NAME")]
+    recipe: Option<String>,
+    /// The region, by its name, where the recipe has several
+    #[arg(long, value_name = "NAME")]
+    region: Option<String>,
+    /// A picture of a good part that is not among the references, or a folder of them; may be repeated. Without any the
+    /// references are compared with each other
+    #[arg(long, value_name = "PICTURES")]
+    good: Vec<PathBuf>,
+    /// A picture of a bad part, or a folder of them; may be repeated
+    #[arg(long, value_name = "PICTURES")]
+    bad: Vec<PathBuf>,
+    /// Share of the good parts that may fail
+    #[arg(long, value_name = "RATE", default_value = "0.05", value_parser = rate)]
+    false_reject_rate: FalseRejectRate,
+    /// Price of a bad part that passes
+    #[arg(long, value_name = "PRICE", default_value_t = 10.0, value_parser = price)]
+    cost_miss: f64,
+    /// Price of a good part that fails
+    #[arg(long, value_name = "PRICE", default_value_t = 1.0, value_parser = price)]
+    cost_reject: f64,
+    /// Share of bad parts in the production; that among the pictures unless given
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    bad_share: Option<f64>,
+    /// Write the histogram into this file
+    #[arg(long, value_name = "FILE.svg")]
+    picture: Option<PathBuf>,
+    /// Newest parts of the line's store that are looked at
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..))]
+    stored: u16,
+}
+
+/// Rows of the table of thresholds at most.
+const ROWS_MAX: usize = 20;
+
+fn rate(words: &str) -> Result<FalseRejectRate, String> {
+    let rate = words.parse().ok().and_then(FalseRejectRate::new);
+    rate.ok_or_else(|| "must be between 0 and 1 (exclusive), such as 0.05".to_owned())
+}
+
+fn price(words: &str) -> Result<f64, String> {
+    // The good range is tested, so that NaN is refused.
+    match words.parse() {
+        Ok(price) if (0.0..=1e9).contains(&price) => Ok(price),
+        _ => Err("must be a number from 0 to 1e9".to_owned()),
+    }
+}
+
+fn share(words: &str) -> Result<f64, String> {
+    match words.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("must be a number from 0 to 1, such as 0.01".to_owned()),
+    }
+}
+
+/// Judges the known parts by the line's recipe, and tells what each threshold costs.
+///
+/// # Errors
+/// When the configuration, the recipe or a picture cannot be used, or a good part is a bad one too.
+pub fn run(arguments: &ThresholdArguments) -> Result<(), Failure> {
+    // What can be refused without the model is refused first.
+    let config = configuration(&arguments.line)?;
+    let spec = chosen_recipe(&config, arguments.recipe.as_deref())?;
+    let region = chosen_region(spec, arguments.region.as_deref())?;
+    if let Some(file) = &arguments.picture {
+        check_output_file("picture", file)?;
+    }
+
+    say("opening the model and learning the references");
+    let model =
+        ModelFolder::open(&config.model).map_err(|error| Failure::new(Exit::Config, error))?;
+
+    let preparer = RecipePreparer {
+        model,
+        engines: config.engines.clone(),
+        batch: config.batch,
+    };
+
+    let mut active = preparer.prepare(spec, PrepareMode::Startup)?;
+    let parts = KnownParts::judged(arguments, spec, region, &mut active)?;
+    let own = active.thresholds(spec)?.swap_remove(region);
+    let report = ThresholdReport {
+        arguments,
+        known: parts.scores(),
+        parts,
+        stored: stored_parts(arguments, &config, spec),
+    };
+
+    report.tell(spec, own.ok().map(|own| own.value))
+}
+
+fn chosen_recipe<'a>(
+    config: &'a LineConfig,
+    name: Option<&str>,
+) -> Result<&'a RecipeSpec, Failure> {
+    let Some(name) = name else {
+        return Ok(&config.recipe);
+    };
+
+    let mut recipes = config.recipes.iter().chain([&config.recipe]);
+    recipes
+        .find(|recipe| recipe.name == name)
+        .ok_or_else(|| Failure::words(Exit::Usage, format!("--recipe: the line has no {name:?}")))
+}
+
+/// Returns the place of the region among the recipe's.
+fn chosen_region(spec: &RecipeSpec, name: Option<&str>) -> Result<usize, Failure> {
+    let regions = &spec.winclip.regions;
+    let place = regions
+        .iter()
+        .position(|region| name.is_some() && region.name.as_deref() == name);
+
+    // A bad picture is bad in one region, and which one is not known.
+    match (name, place) {
+        (_, Some(place)) => Ok(place),
+        (None, None) if regions.len() == 1 => Ok(0),
+        _ => {
+            let names: Vec<&str> = regions.iter().flat_map(|r| r.name.as_deref()).collect();
+            let words = match names.is_empty() {
+                true => "--region: the recipe has no regions; take it out".to_owned(),
+                false => format!("--region: name one of the recipe's: {}", names.join(", ")),
+            };
+
+            Err(Failure::words(Exit::Usage, words))
+        }
+    }
+}
+
+/// Reads the line's newest parts. A store that is not there yet is told, and no fault.
+fn stored_parts(
+    arguments: &ThresholdArguments,
+    config: &LineConfig,
+    spec: &RecipeSpec,
+) -> Option<StoredParts> {
+    let count = usize::from(arguments.stored);
+    let region = arguments.region.as_deref();
+    StoredParts::read(&config.store.file, &spec.label(), region, count)
+        .map_err(|why| say(format!("the line's stored parts are not looked at: {why}")))
+        .ok()
+}
+
+/// Known parts with their scores in one region.
+struct KnownParts {
+    good: Vec<(PathBuf, f32)>,
+    bad: Vec<(PathBuf, f32)>,
+    /// The good parts in words.
+    good_kind: &'static str,
+}
+
+impl KnownParts {
+    fn judged(
+        arguments: &ThresholdArguments,
+        spec: &RecipeSpec,
+        region: usize,
+        active: &mut ActiveRecipe,
+    ) -> Result<Self, Failure> {
+        // The references are read again: a known part must not be one of them.
+        let references = References::read(&spec.references, &mut |_| ())?;
+        let mut read = |kind, paths: &[PathBuf]| {
+            let judging = Judging {
+                kind,
+                references: &references,
+                gate: &active.gate,
+                inspector: &mut active.inspector,
+            };
+
+            JudgedPictures::read(paths, judging)
+        };
+
+        let good = read("good", &arguments.good)?;
+        let bad = read("bad", &arguments.bad)?;
+        refuse_both(&good, &bad)?;
+        let mut parts = KnownParts {
+            good: of_one_region(good, region),
+            bad: of_one_region(bad, region),
+            good_kind: CALIBRATION,
+        };
+
+        if arguments.good.is_empty() {
+            parts.good = left_out(active, region)?;
+            parts.good_kind = REFERENCES;
+        }
+
+        Ok(parts)
+    }
+
+    fn scores(&self) -> KnownScores {
+        let scores = |parts: &[(PathBuf, f32)]| parts.iter().map(|(_, score)| *score).collect();
+        KnownScores::new(scores(&self.good), scores(&self.bad))
+    }
+}
+
+/// A part is good or bad; a picture with both labels makes every figure wrong.
+fn refuse_both(good: &JudgedPictures, bad: &JudgedPictures) -> Result<(), Failure> {
+    for (file, hash) in bad.files.iter().zip(&bad.hashes) {
+        if let Some(place) = good.hashes.iter().position(|other| other == hash) {
+            let words = format!(
+                "{} is given as good, and the same picture {} as bad; take one of them out",
+                good.files[place].display(),
+                file.display()
+            );
+
+            return Err(Failure::words(Exit::Data, words));
+        }
+    }
+
+    Ok(())
+}
+
+fn of_one_region(mut parts: JudgedPictures, region: usize) -> Vec<(PathBuf, f32)> {
+    let scores = parts.scores.swap_remove(region);
+    parts.files.into_iter().zip(scores).collect()
+}
+
+/// Returns the references, each with its score against the others.
+fn left_out(active: &mut ActiveRecipe, region: usize) -> Result<Vec<(PathBuf, f32)>, Failure> {
+    let mut regions = active
+        .inspector
+        .leave_one_out()
+        .map_err(|error| Failure::new(Exit::Software, error))?;
+
+    let scores = regions.swap_remove(region).into_iter();
+    let files = active.references.iter().cloned();
+    Ok(files.zip(scores.map(|(score, _)| score)).collect())
+}
+
+/// All that is told of the known parts.
+struct ThresholdReport<'a> {
+    arguments: &'a ThresholdArguments,
+    parts: KnownParts,
+    known: KnownScores,
+    /// `None` where the store cannot be read.
+    stored: Option<StoredParts>,
+}
+
+impl ThresholdReport<'_> {
+    /// Tells everything; `own` is the recipe's threshold.
+    fn tell(&self, spec: &RecipeSpec, own: Option<f32>) -> Result<(), Failure> {
+        let label = spec.label();
+        let of_region = of_region(self.arguments.region.as_deref());
+        let good = self.known.good.len();
+        let bad = self.known.bad.len();
+        out(format!(
+            "recipe {label}{of_region}: {good} good parts ({}), {bad} bad parts",
+            self.parts.good_kind
+        ))?;
+
+        self.tell_scores()?;
+        let costs = Costs {
+            miss: self.arguments.cost_miss,
+            reject: self.arguments.cost_reject,
+            bad_share: self.arguments.bad_share,
+        };
+
+        let proposed = self.proposed(own, costs);
+        self.tell_histogram(&format!("{label}{of_region}"), &proposed)?;
+        self.tell_candidates(costs)?;
+        if let Some(stored) = &self.stored {
+            out(format!("\n{}", stored.told(&label)))?;
+        }
+
+        out("")?;
+        for mark in &proposed {
+            self.tell_proposed(mark)?;
+        }
+
+        self.tell_rate()
+    }
+
+    fn tell_scores(&self) -> Result<(), Failure> {
+        let mut all: Vec<(f32, &str, &Path)> = vec![];
+        for (kind, parts) in [("good", &self.parts.good), ("bad", &self.parts.bad)] {
+            all.extend(
+                parts
+                    .iter()
+                    .map(|(file, score)| (*score, kind, file.as_path())),
+            );
+        }
+
+        all.sort_by(|a, b| a.0.total_cmp(&b.0));
+        for (score, kind, file) in all {
+            out(format!("{score:.4} {kind:4} {}", file.display()))?;
+        }
+
+        Ok(())
+    }
+
+    /// Returns the thresholds to compare: the recipe's, that by the rate and the cheapest.
+    fn proposed(&self, own: Option<f32>, costs: Costs) -> Vec<ThresholdMark> {
+        let mark = |name: &str, threshold: Option<f32>| {
+            threshold.map(|threshold| ThresholdMark {
+                name: name.to_owned(),
+                threshold,
+            })
+        };
+
+        // Without bad parts there is nothing to weigh good ones against.
+        let cheapest = match self.known.bad.is_empty() {
+            true => None,
+            false => self
+                .known
+                .cheapest(costs)
+                .map(|cheapest| cheapest.threshold),
+        };
+
+        let by_rate = self.arguments.false_reject_rate.threshold(&self.known.good);
+        let marks = [
+            mark("the recipe's", own),
+            mark("by rate", by_rate),
+            mark("by cost", cheapest),
+        ];
+
+        marks.into_iter().flatten().collect()
+    }
+
+    fn tell_histogram(&self, title: &str, marks: &[ThresholdMark]) -> Result<(), Failure> {
+        let Some(histogram) = Histogram::new(&self.known) else {
+            return out("no part to draw: give --good or --bad, or the recipe references");
+        };
+
+        out("\no good, x bad")?;
+        for line in histogram.text(marks) {
+            out(line)?;
+        }
+
+        let Some(file) = &self.arguments.picture else {
+            return Ok(());
+        };
+
+        std::fs::write(file, histogram.svg(title, marks))
+            .map_err(|error| Failure::words(Exit::Data, format!("{}: {error}", file.display())))
+    }
+
+    fn tell_candidates(&self, costs: Costs) -> Result<(), Failure> {
+        if self.known.bad.is_empty() {
+            return Ok(());
+        }
+
+        let candidates = self.known.candidates();
+        let share = match costs.bad_share {
+            Some(share) => format!("of which {} are bad", percent(share)),
+            None => "with as many bad ones as here".to_owned(),
+        };
+
+        out(format!(
+            "\nprice of 1000 parts, {share}; a bad one that passes costs {}, a good one that fails {}",
+            costs.miss, costs.reject
+        ))?;
+
+        out("threshold  good that fail  bad that pass  price")?;
+        // Of many, those around the cheapest.
+        let cheapest = self.known.cheapest(costs);
+        let place = candidates.iter().position(|one| Some(*one) == cheapest);
+        let last_first = candidates.len().saturating_sub(ROWS_MAX);
+        let first = place
+            .unwrap_or(0)
+            .saturating_sub(ROWS_MAX / 2)
+            .min(last_first);
+        for candidate in candidates.iter().skip(first).take(ROWS_MAX) {
+            let cost = self.known.cost(*candidate, costs);
+            let Candidate {
+                threshold,
+                good_rejected,
+                bad_passed,
+            } = candidate;
+
+            out(format!(
+                "{threshold:9.4} {good_rejected:15} {bad_passed:14} {cost:6.1}"
+            ))?;
+        }
+
+        match last_first {
+            0 => Ok(()),
+            left_out => out(format!(
+                "{left_out} more, further from the cheapest, are left out"
+            )),
+        }
+    }
+
+    fn tell_proposed(&self, mark: &ThresholdMark) -> Result<(), Failure> {
+        let at = self.known.at(mark.threshold);
+        let stored = self
+            .stored
+            .as_ref()
+            .and_then(|stored| stored.under(mark.threshold));
+        let stored = stored.map(|words| format!("; {words}")).unwrap_or_default();
+        out(format!(
+            "{}: threshold = {}: {} of {} good parts fail, {} of {} bad ones pass{stored}",
+            mark.name,
+            mark.threshold,
+            at.good_rejected,
+            self.known.good.len(),
+            at.bad_passed,
+            self.known.bad.len()
+        ))
+    }
+
+    /// Tells what the rate promises, or what is missing for it.
+    fn tell_rate(&self) -> Result<(), Failure> {
+        let rate = self.arguments.false_reject_rate;
+        match by_rate(rate, &self.known.good, self.parts.good_kind) {
+            Ok(found) => out(format!("false_reject_rate = {}: {found}", rate.get())),
+            Err(why) => out(format!("no threshold by rate: {why}")),
+        }
+    }
+}
+
+/// Prints a line; a reader that has left is no fault.
+fn out(words: impl Display) -> Result<(), Failure> {
+    print(words).map(drop)
+}

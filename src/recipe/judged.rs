@@ -1,0 +1,168 @@
+//! Pictures of known parts and their scores: calibration pictures, by which a threshold keeps a rate,
+//! and labelled parts, by which one is chosen.
+//!
+//! Pictures are read, judged and dropped one by one: hundreds of them would not fit into memory. A
+//! picture that no part of the line could be like is not counted, and told: one that is also a
+//! reference (it matches itself), one that is there twice, one that the quality gate would not let
+//! through.
+
+use crate::base::exit::{Exit, Failure, chain};
+use crate::data::picture::Picture;
+use crate::image::file as image_file;
+use crate::recipe::quality::{Gate, shows_nothing};
+use crate::recipe::references::References;
+use crate::winclip::Inspector;
+use crate::winclip::inspector::InspectError;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// Known parts that were judged; those that are not counted are left out.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct JudgedPictures {
+    /// Files of the pictures.
+    pub files: Vec<PathBuf>,
+    /// SHA-256 of each picture's pixels, in the order of `files`.
+    pub hashes: Vec<[u8; 32]>,
+    /// Scores in the order of `files`, for each region in the recipe's order.
+    pub scores: Vec<Vec<f32>>,
+}
+
+/// The prepared recipe that known parts are judged by.
+pub struct Judging<'a> {
+    /// The pictures' name in words for a person: `calibration`.
+    pub kind: &'static str,
+    /// Pictures that the parts are compared with.
+    pub references: &'a References,
+    /// Quality gate before the inspector.
+    pub gate: &'a Gate,
+    /// The algorithm.
+    pub inspector: &'a mut Inspector,
+}
+
+impl JudgedPictures {
+    /// Reads and judges files and folders of files.
+    ///
+    /// # Errors
+    /// All files that cannot be used, at once; when the engine fails.
+    pub fn read(paths: &[PathBuf], judging: Judging) -> Result<Self, Failure> {
+        let kind = judging.kind;
+        let expanded = image_file::expand(paths);
+        for passed_over in expanded.passed_over {
+            tracing::warn!("{kind}: {passed_over}");
+        }
+
+        let mut reading = PictureReading {
+            problems: expanded.problems.iter().map(|p| chain(p)).collect(),
+            known: HashMap::new(),
+            parts: JudgedPictures {
+                scores: vec![vec![]; judging.inspector.regions().len()],
+                ..JudgedPictures::default()
+            },
+            judging,
+        };
+
+        for file in expanded.files {
+            reading.add(file)?;
+        }
+
+        if reading.problems.is_empty() {
+            return Ok(reading.parts);
+        }
+
+        let words = format!(
+            "{} of the {kind} pictures cannot be used:\n  {}",
+            reading.problems.len(),
+            reading.problems.join("\n  ")
+        );
+
+        Err(Failure::words(Exit::Data, words))
+    }
+}
+
+/// Known parts on their way to scores.
+struct PictureReading<'a> {
+    judging: Judging<'a>,
+    /// Hash of each picture that counts, with its place among the files.
+    known: HashMap<[u8; 32], usize>,
+    parts: JudgedPictures,
+    problems: Vec<String>,
+}
+
+impl PictureReading<'_> {
+    fn add(&mut self, file: PathBuf) -> Result<(), Failure> {
+        let picture = match image_file::read(&file) {
+            Ok(picture) => picture,
+            Err(error) => {
+                self.problems.push(chain(&error));
+                return Ok(());
+            }
+        };
+
+        if shows_nothing(&picture) {
+            let file = file.display();
+            let words = format!("{file}: black, white or flat from edge to edge: it shows no part");
+            self.problems.push(words);
+            return Ok(());
+        }
+
+        let hash = hash(&picture);
+        if let Some(why) = self.not_counted(&picture, &hash) {
+            let kind = self.judging.kind;
+            tracing::warn!("{kind} {}: {why}; not counted", file.display());
+            return Ok(());
+        }
+
+        // After a problem there will be no scores; the other files are only looked at.
+        if self.problems.is_empty() {
+            self.judge(&file, &picture)?;
+        }
+
+        self.known.insert(hash, self.parts.files.len());
+        self.parts.files.push(file);
+        self.parts.hashes.push(hash);
+        Ok(())
+    }
+
+    fn not_counted(&self, picture: &Picture, hash: &[u8; 32]) -> Option<String> {
+        if let Some(reference) = self.judging.references.same_as(picture) {
+            let reference = reference.display();
+            return Some(format!("the same picture as the reference {reference}"));
+        }
+
+        if let Some(known) = self.known.get(hash) {
+            let known = self.parts.files[*known].display();
+            let kind = self.judging.kind;
+            return Some(format!("the same picture as the {kind} picture {known}"));
+        }
+
+        let flaw = self.judging.gate.flaw(picture)?;
+        Some(format!("a part's picture would not be judged: {flaw}"))
+    }
+
+    fn judge(&mut self, file: &Path, picture: &Picture) -> Result<(), Failure> {
+        match self.judging.inspector.inspect(picture) {
+            Ok(regions) => {
+                for (scores, region) in self.parts.scores.iter_mut().zip(regions) {
+                    scores.push(region.score);
+                }
+
+                Ok(())
+            }
+            Err(InspectError::Picture(error)) => {
+                let words = format!("{}: {}", file.display(), chain(&error));
+                self.problems.push(words);
+                Ok(())
+            }
+            Err(error) => Err(Failure::new(Exit::Software, error)),
+        }
+    }
+}
+
+/// Returns a picture's SHA-256, over its width and its bytes.
+fn hash(picture: &Picture) -> [u8; 32] {
+    let mut sum = Sha256::new();
+    sum.update((picture.width() as u64).to_le_bytes());
+    sum.update(picture.rgb());
+    sum.finalize().into()
+}

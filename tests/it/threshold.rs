@@ -482,6 +482,27 @@ fn references_alone_tell_how_many_good_parts_are_missing() {
     assert!(output.status.success());
 }
 
+#[test]
+fn calibration_pictures_serve_where_no_good_parts_are_given() {
+    let (folder, _model) = imported("dinov2-tiny");
+    folder_of(&folder.path().join("parts"), 20..29);
+    let region = "[[recipe.region]]\nname = \"rim\"\ncrop = [0, 0, 60, 60]\n";
+    folder_of(&folder.path().join("good"), 0..4);
+    line(1, "0.1")
+        .recipe("references = [\"good\"]\ncalibration = [\"parts\"]")
+        .tables(region)
+        .write(folder.path());
+
+    let output = threshold(folder.path(), &["--false-reject-rate", "0.1"]);
+    let words = [
+        "recipe nut@1, region rim: 9 good parts (calibration pictures), 0 bad parts",
+        "by rate: threshold = 0.",
+    ];
+
+    assert_said(&both(&output), &words);
+    assert!(output.status.success());
+}
+
 #[cfg(feature = "gstreamer")]
 #[test]
 fn stored_parts_are_counted_beside_the_line_that_stores_them() {

@@ -8,11 +8,15 @@ const BARS: usize = 24;
 /// Characters of the longest bar.
 const BAR_WIDTH: usize = 40;
 /// Width of the figure's field, in its pixels.
-const WIDTH: f64 = 720.0;
+const WIDTH: f64 = 640.0;
 /// Height of the figure's field.
 const HEIGHT: f64 = 240.0;
-/// Room around the field for numbers and words.
+/// Room beside and below the field for numbers.
 const MARGIN: f64 = 40.0;
+/// Room above the field for the title and the names of thresholds.
+const TOP: f64 = 76.0;
+/// Room right of the field for the name of a threshold at its edge.
+const RIGHT: f64 = 160.0;
 
 /// Numbers of parts in bars of equal width.
 pub struct Histogram {
@@ -95,8 +99,8 @@ impl Histogram {
 
     /// Returns the histogram as an SVG figure with a title.
     pub fn svg(&self, title: &str, marks: &[ThresholdMark]) -> String {
-        let width = WIDTH + 2.0 * MARGIN;
-        let height = HEIGHT + 2.0 * MARGIN;
+        let width = MARGIN + WIDTH + RIGHT;
+        let height = TOP + HEIGHT + MARGIN;
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
              font-family=\"sans-serif\" font-size=\"12\">\n\
@@ -110,13 +114,11 @@ impl Histogram {
         }
 
         self.draw_axis(&mut svg);
-        for mark in marks {
-            self.draw_line(mark, &mut svg);
-        }
-
-        // Words stand over all lines.
-        for (number, mark) in marks.iter().enumerate() {
-            self.draw_words(number, mark, &mut svg);
+        // From left to right each name stands lower than the one before, so that no line crosses it.
+        let mut marks: Vec<&ThresholdMark> = marks.iter().collect();
+        marks.sort_by(|a, b| a.threshold.total_cmp(&b.threshold));
+        for (number, mark) in marks.into_iter().enumerate() {
+            self.draw_mark(number, mark, &mut svg);
         }
 
         svg + "</svg>\n"
@@ -126,7 +128,7 @@ impl Histogram {
         let unit = HEIGHT / self.highest() as f64;
         let wide = WIDTH / BARS as f64;
         let x = MARGIN + bar as f64 * wide;
-        let mut foot = MARGIN + HEIGHT;
+        let mut foot = TOP + HEIGHT;
         // Bad parts stand on the good ones, so that none hides the other.
         for (count, colour) in [(self.good[bar], "#2a7f62"), (self.bad[bar], "#c2410c")] {
             let high = count as f64 * unit;
@@ -141,12 +143,12 @@ impl Histogram {
     }
 
     fn draw_axis(&self, svg: &mut String) {
-        let foot = MARGIN + HEIGHT;
+        let foot = TOP + HEIGHT;
         let end = MARGIN + WIDTH;
         svg.push_str(&format!(
             "<path d=\"M{MARGIN} {foot}H{end}\" stroke=\"#333\"/>\n\
              <text x=\"4\" y=\"{}\">{}</text>\n",
-            MARGIN + 12.0,
+            TOP + 12.0,
             self.highest()
         ));
 
@@ -175,29 +177,17 @@ impl Histogram {
         along.clamp(0.0, 1.0)
     }
 
-    fn draw_line(&self, mark: &ThresholdMark, svg: &mut String) {
+    fn draw_mark(&self, number: usize, mark: &ThresholdMark, svg: &mut String) {
         let x = MARGIN + WIDTH * self.along(mark.threshold);
-        let foot = MARGIN + HEIGHT;
-        svg.push_str(&format!(
-            "<path d=\"M{x:.1} {MARGIN}V{foot}\" stroke=\"#333\" stroke-dasharray=\"4 3\"/>\n"
-        ));
-    }
-
-    fn draw_words(&self, number: usize, mark: &ThresholdMark, svg: &mut String) {
-        let along = self.along(mark.threshold);
-        let x = MARGIN + WIDTH * along;
-        let y = MARGIN + 12.0 + 14.0 * number as f64;
+        let y = 34.0 + 14.0 * number as f64;
+        let foot = TOP + HEIGHT;
         let name = escaped(&mark.name);
         let threshold = mark.threshold;
-        // Words stay within the figure on both sides.
-        let (anchor, x_words) = match along > 0.5 {
-            true => ("end", x - 4.0),
-            false => ("start", x + 4.0),
-        };
-
         svg.push_str(&format!(
-            "<text x=\"{x_words:.1}\" y=\"{y}\" text-anchor=\"{anchor}\" paint-order=\"stroke\" \
-             stroke=\"#fff\" stroke-width=\"4\">{name} {threshold:.4}</text>\n"
+            "<path d=\"M{x:.1} {}V{foot}\" stroke=\"#333\" stroke-dasharray=\"4 3\"/>\n\
+             <text x=\"{:.1}\" y=\"{y}\">{name} {threshold:.4}</text>\n",
+            y - 8.0,
+            x + 4.0
         ));
     }
 }

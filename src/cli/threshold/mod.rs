@@ -39,7 +39,7 @@ pub struct ThresholdArguments {
     #[arg(long, value_name = "NAME")]
     region: Option<String>,
     /// A picture of a good part that is not among the references, or a folder of them; may be repeated. Without any the
-    /// references are compared with each other
+    /// recipe's calibration pictures serve, or the references, each against the others
     #[arg(long, value_name = "PICTURES")]
     good: Vec<PathBuf>,
     /// A picture of a bad part, or a folder of them; may be repeated
@@ -118,10 +118,11 @@ pub fn run(arguments: &ThresholdArguments) -> Result<(), Failure> {
         arguments,
         known: parts.scores(),
         parts,
-        stored: stored_parts(arguments, &config, spec),
+        stored: stored_parts(arguments, &config, spec, region),
+        title: format!("{}{}", spec.label(), of_region(region_name(spec, region))),
     };
 
-    report.tell(spec, own.ok().map(|own| own.value))
+    report.tell(own.ok().map(|own| own.value))
 }
 
 fn chosen_recipe<'a>(
@@ -161,14 +162,19 @@ fn chosen_region(spec: &RecipeSpec, name: Option<&str>) -> Result<usize, Failure
     }
 }
 
+fn region_name(spec: &RecipeSpec, region: usize) -> Option<&str> {
+    spec.winclip.regions[region].name.as_deref()
+}
+
 /// Reads the line's newest parts. A store that is not there yet is told, and no fault.
 fn stored_parts(
     arguments: &ThresholdArguments,
     config: &LineConfig,
     spec: &RecipeSpec,
+    region: usize,
 ) -> Option<StoredParts> {
     let count = usize::from(arguments.stored);
-    let region = arguments.region.as_deref();
+    let region = region_name(spec, region);
     StoredParts::read(&config.store.file, &spec.label(), region, count)
         .map_err(|why| say(format!("the line's stored parts are not looked at: {why}")))
         .ok()
@@ -202,7 +208,11 @@ impl KnownParts {
             JudgedPictures::read(paths, judging)
         };
 
-        let good = read("good", &arguments.good)?;
+        let good = match &active.calibration {
+            Some(calibration) if arguments.good.is_empty() => calibration.clone(),
+            _ => read("good", &arguments.good)?,
+        };
+
         let bad = read("bad", &arguments.bad)?;
         refuse_both(&good, &bad)?;
         let mut parts = KnownParts {
@@ -211,7 +221,7 @@ impl KnownParts {
             good_kind: CALIBRATION,
         };
 
-        if arguments.good.is_empty() {
+        if arguments.good.is_empty() && active.calibration.is_none() {
             parts.good = left_out(active, region)?;
             parts.good_kind = REFERENCES;
         }
@@ -266,17 +276,18 @@ struct ThresholdReport<'a> {
     known: KnownScores,
     /// `None` where the store cannot be read.
     stored: Option<StoredParts>,
+    /// The recipe with its revision, and the region.
+    title: String,
 }
 
 impl ThresholdReport<'_> {
     /// Tells everything; `own` is the recipe's threshold.
-    fn tell(&self, spec: &RecipeSpec, own: Option<f32>) -> Result<(), Failure> {
-        let label = spec.label();
-        let of_region = of_region(self.arguments.region.as_deref());
+    fn tell(&self, own: Option<f32>) -> Result<(), Failure> {
+        let title = &self.title;
         let good = self.known.good.len();
         let bad = self.known.bad.len();
         out(format!(
-            "recipe {label}{of_region}: {good} good parts ({}), {bad} bad parts",
+            "recipe {title}: {good} good parts ({}), {bad} bad parts",
             self.parts.good_kind
         ))?;
 
@@ -288,10 +299,10 @@ impl ThresholdReport<'_> {
         };
 
         let proposed = self.proposed(own, costs);
-        self.tell_histogram(&format!("{label}{of_region}"), &proposed)?;
+        self.tell_histogram(title, &proposed)?;
         self.tell_candidates(costs)?;
         if let Some(stored) = &self.stored {
-            out(format!("\n{}", stored.told(&label)))?;
+            out(format!("\n{}", stored.told(title)))?;
         }
 
         out("")?;

@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub const ENGINE: &str = "engine";
 /// Beginning of the diagnostics sources of cameras whose pictures are bad.
 pub const PICTURES_OF: &str = "pictures of ";
-/// Beginning of the diagnostics sources of areas that are beyond their cameras' pictures.
+/// Beginning of the diagnostics sources of cameras whose `presence` can see no part.
 pub const PRESENCE_OF: &str = "presence of ";
 /// Cause of a health that a hanging commit gives.
 const HANGING_COMMIT: &str =

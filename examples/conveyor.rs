@@ -70,12 +70,13 @@ enum Codec {
 }
 
 impl Codec {
-    /// Encoder and payloader: a key frame a second, nearly lossless.
+    /// Encoder and payloader: a key frame a second, nearly lossless. H.264 names its profile, because
+    /// the encoder takes the lowest one (without CABAC) where the server names none.
     fn launch(self, fps: u32) -> String {
         match self {
             Codec::H264 => format!(
-                "x264enc tune=zerolatency speed-preset=veryfast cabac=true pass=quant quantizer=18 key-int-max={fps} \
-                 ! rtph264pay name=pay0 pt=96 config-interval=1"
+                "x264enc tune=zerolatency speed-preset=veryfast pass=quant quantizer=18 key-int-max={fps} \
+                 ! video/x-h264,profile=high ! rtph264pay name=pay0 pt=96 config-interval=1"
             ),
             Codec::H265 => format!(
                 "x265enc tune=zerolatency speed-preset=ultrafast qp=18 key-int-max={fps} log-level=error \

@@ -17,7 +17,8 @@ use crate::line::views::ViewJoiner;
 use crate::protocol::event::Event;
 use crate::store::Store;
 use crate::trigger::{
-    ClockLook, Odometer, OwnClock, Presence, Ring, RingMatches, Stretch, Stretches, Trigger,
+    ClockLook, LineChange, Odometer, OwnClock, Presence, Ring, RingMatches, Stretch, Stretches,
+    Trigger,
 };
 use jiff::Timestamp;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -213,8 +214,8 @@ impl Admission {
             TriggerState::Presence { presence, is_told } => {
                 let found = presence.on_frame(frame, ticket, now);
                 self.tell_presence(found.as_ref().err(), is_told);
-                if presence.take_over() {
-                    self.tell_taken_over();
+                if let Some(change) = presence.take_change() {
+                    self.tell_line(change);
                 }
 
                 if let Ok(Some(held)) = found {
@@ -242,9 +243,14 @@ impl Admission {
         self.diagnostics.set(source, Health::Failure, words);
     }
 
-    /// Tells that an object that stayed has become the line's own.
-    fn tell_taken_over(&self) {
+    /// Tells that an object that stayed has become the line's own; once it leaves, nothing is in doubt
+    /// any more, and a belt that stood needs no `reset`.
+    fn tell_line(&self, change: LineChange) {
         let source = format!("{LINE_OF}{}", self.camera);
+        if change == LineChange::GivenBack {
+            return self.diagnostics.clear(&source);
+        }
+
         let words = format!(
             "what stood before the camera until {:.0} is taken for the line's own; parts that came meanwhile were not \
              seen; `reset` confirms it",

@@ -8,7 +8,7 @@ mod ring;
 
 pub use distance::{Odometer, Stretch, Stretches};
 pub use own_clock::{ClockLook, ClockStep, OwnClock};
-pub use presence::{HeldFrame, Presence, PresenceSettings};
+pub use presence::{HeldFrame, LineChange, Presence, PresenceSettings};
 pub use ring::{MissedParts, Ring, RingMatches, RingSettings, offset_words};
 
 /// Trigger of a camera's parts.

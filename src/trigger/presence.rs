@@ -89,8 +89,8 @@ pub struct Presence {
     /// The background before an object that stayed became the line's own. `None` once another object
     /// came and went before the new one: what stayed is not a part then.
     former: Option<Vec<f32>>,
-    /// True once an object that stayed has become the line's own, until that is asked for.
-    has_taken_over: bool,
+    /// What became of the line's own since it was asked for last.
+    change: Option<LineChange>,
     /// Frames of the empty line that were learned.
     learned: usize,
     /// When learning began. `None` before the first frame, and once the empty line is known.
@@ -99,6 +99,16 @@ pub struct Presence {
     object: Option<PresentObject>,
     /// Arrival of the last frame. `None` before the first.
     looked: Option<Instant>,
+}
+
+/// A change of what counts as the line's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineChange {
+    /// An object that stayed became the line's own: what passed with it before the camera was not told
+    /// apart from it.
+    TakenOver,
+    /// That object left, and the line is what it was before.
+    GivenBack,
 }
 
 /// A frame that shows a part, and its ticket.
@@ -142,7 +152,7 @@ impl Presence {
             size: (0, 0),
             background: vec![],
             former: None,
-            has_taken_over: false,
+            change: None,
             learned: 0,
             learns_since: None,
             object: None,
@@ -150,10 +160,9 @@ impl Presence {
         }
     }
 
-    /// True once after an object that stayed has become the line's own: what passed with it before the
-    /// camera was not told apart from it.
-    pub fn take_over(&mut self) -> bool {
-        std::mem::take(&mut self.has_taken_over)
+    /// What became of the line's own since the last call. `None` if nothing changed.
+    pub fn take_change(&mut self) -> Option<LineChange> {
+        self.change.take()
     }
 
     /// Takes a frame. Returns the frame of an object that has just crossed the middle, or gone; all
@@ -273,7 +282,7 @@ impl Presence {
             // The first of several backgrounds is the empty line.
             let former = std::mem::replace(&mut self.background, cells.to_vec());
             self.former.get_or_insert(former);
-            self.has_taken_over = true;
+            self.change = Some(LineChange::TakenOver);
             return self.end(now);
         }
 
@@ -298,6 +307,7 @@ impl Presence {
     fn leave_former(&mut self) {
         if let Some(former) = self.former.take() {
             self.background = former;
+            self.change = Some(LineChange::GivenBack);
         }
 
         if let Some(held) = self.object.take().and_then(|object| object.held) {

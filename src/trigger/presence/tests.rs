@@ -285,7 +285,8 @@ fn taken_over() -> TestLine {
         .collect();
 
     assert_eq!(came, ["96"]);
-    assert!(line.presence.take_over() && !line.presence.take_over());
+    assert_eq!(line.presence.take_change(), Some(LineChange::TakenOver));
+    assert_eq!(line.presence.take_change(), None);
     line
 }
 
@@ -296,6 +297,7 @@ fn a_part_that_stood_until_it_was_the_lines_own_is_no_second_part_as_it_leaves()
     let after = leaves.chain([None, Some(90), None, None]);
     let chosen: Vec<String> = after.filter_map(|x| line.show(x, 0)).collect();
     assert_eq!(chosen, ["90"]);
+    assert_eq!(line.presence.take_change(), Some(LineChange::GivenBack));
 }
 
 #[test]
@@ -306,5 +308,6 @@ fn parts_before_what_was_put_there_for_good_are_seen() {
         let passes = [Some(96), Some(72), Some(96), Some(96)];
         let chosen: Vec<String> = passes.iter().filter_map(|x| line.show(*x, 0)).collect();
         assert_eq!(chosen, ["72"]);
+        assert_eq!(line.presence.take_change(), None);
     }
 }

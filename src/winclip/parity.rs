@@ -166,6 +166,8 @@ impl Comparison<'_> {
         Recipe {
             regions: vec![Region::default()],
             tile_px: None,
+            // The drawn pictures are squares.
+            picture: None,
             ..self.recipe.clone()
         }
     }

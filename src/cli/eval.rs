@@ -515,7 +515,7 @@ fn write(
         "preset": recipe.preset,
         "fit": recipe.fit,
         "input_px": plan.square_side().ok(),
-        "cells": {"w": grid.w, "h": grid.h},
+        "grid": {"w": grid.w, "h": grid.h},
         "block": recipe.block,
         "maps": maps,
         "results": lines,

@@ -455,6 +455,13 @@ pub(crate) mod tests {
             (small.side, small.w, small.h)
         };
 
+        // A cell off the diagonal stays in its row and column.
+        let mut values = vec![0.0; 60 * 20];
+        values[18 * 60 + 5] = 1.0;
+        let map = SmallMap::of(&Map::new(Grid { w: 60, h: 20 }, values));
+        let hot = map.cells.iter().position(|cell| *cell == 255);
+        let hot = hot.expect("a hot cell");
+        assert_eq!((hot / map.w, hot % map.w), (18 * 9 / 20, 5 * 27 / 60));
         assert_eq!(small(10, 25), (None, 10, 25));
         assert_eq!(small(60, 20), (None, 27, 9));
         assert_eq!(small(128, 1), (None, 128, 1));

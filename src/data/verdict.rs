@@ -211,6 +211,31 @@ mod tests {
     }
 
     #[test]
+    fn a_defect_of_an_oblong_map_lies_where_its_cells_do() {
+        let map = Map::new(
+            Grid { w: 2, h: 5 },
+            vec![
+                0.0, 0.0, //
+                0.0, 0.0, //
+                0.0, 0.7, //
+                0.0, 0.9, //
+                0.0, 0.0, //
+            ],
+        );
+
+        let found = find_defects(&map, 0.5, Area::whole(200, 500), 3);
+        let defect = Defect {
+            x: 100,
+            y: 200,
+            w: 100,
+            h: 200,
+            peak: 0.9,
+        };
+
+        assert_eq!(found, [defect]);
+    }
+
+    #[test]
     fn defects_are_connected_areas_in_picture_pixels() {
         let map = Map::new(
             Grid::square(4),

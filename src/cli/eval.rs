@@ -106,8 +106,10 @@ pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
     let first = draws
         .drawn()
         .next()
-        .map(|index| read(&dataset.references[index]));
-    let recipe = recipe.for_pictures_like(&Vec::from_iter(first.transpose()?));
+        .map(|index| read(&dataset.references[index]))
+        .transpose()?;
+
+    let recipe = recipe.for_pictures_like(first.as_ref());
     let plan = plan(&recipe, &model.spec, &shots)?;
 
     // References change from draw to draw, so that the inspector starts without any.

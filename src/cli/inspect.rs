@@ -87,7 +87,7 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
 
     let mut warn = |words| terminal.say(format!("warning: {words}"));
     let references = References::read(&arguments.reference, &mut warn)?;
-    let recipe = recipe.for_pictures_like(&references.pictures);
+    let recipe = recipe.for_pictures_like(references.pictures.first());
     let plan = encode_plan(&arguments, &recipe, &model)?;
     let preparation = Preparation {
         model: &model,

@@ -52,7 +52,7 @@ impl RecipePreparer {
         references.refuse_empty()?;
 
         // The size of the pictures is known now; a recipe that keeps their aspect depends on it.
-        let recipe = spec.winclip.for_pictures_like(&references.pictures);
+        let recipe = spec.winclip.for_pictures_like(references.pictures.first());
         let plan = self.encode_plan(spec, &recipe)?;
         let preparation = Preparation {
             model: &self.model,

@@ -17,10 +17,9 @@ use crate::model::{Family, ModelSpec};
 const CELLS: usize = 256;
 
 impl Recipe {
-    /// The recipe for pictures of the size of the first of `pictures`, on which `fit = "keep"`
-    /// depends where a region has no crop. Without pictures nothing changes.
-    pub fn for_pictures_like(&self, pictures: &[Picture]) -> Self {
-        let first = pictures.first();
+    /// The recipe for pictures of the size of `first`, on which `fit = "keep"` depends where a region
+    /// has no crop. Without a picture nothing changes.
+    pub fn for_pictures_like(&self, first: Option<&Picture>) -> Self {
         let size = first.map(|picture| (picture.width(), picture.height()));
         Recipe {
             picture: size.or(self.picture),

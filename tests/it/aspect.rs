@@ -69,7 +69,7 @@ fn judged(
     references: &[Picture],
     shown: &Picture,
 ) -> RegionScore {
-    let recipe = recipe.for_pictures_like(references);
+    let recipe = recipe.for_pictures_like(references.first());
     let plan = recipe.encode_plan(&model.spec, true).expect("fits");
     let encoder = OnnxEncoder::open(&runtime(), model, &plan).expect("opened");
     let mut inspector = Inspector::prepare(

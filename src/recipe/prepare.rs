@@ -58,7 +58,7 @@ impl RecipePreparer {
             model: &self.model,
             recipe: &recipe,
             plan: &plan,
-            engines: &self.engines_for(spec, mode),
+            engines: &self.engines_for(spec, &plan, mode),
             wrong_recipe: Exit::Config,
         };
 
@@ -129,7 +129,7 @@ impl RecipePreparer {
             })
     }
 
-    fn engines_for(&self, spec: &RecipeSpec, mode: PrepareMode) -> Engines {
+    fn engines_for(&self, spec: &RecipeSpec, plan: &EncodePlan, mode: PrepareMode) -> Engines {
         // A line that judges must not be silent for minutes: beside it no plan is built, and the
         // error names the command that builds it.
         let build_command = match mode {
@@ -137,6 +137,7 @@ impl RecipePreparer {
             PrepareMode::Live => Some(build_command(
                 &self.engines,
                 &spec.winclip,
+                plan,
                 &self.model.path,
             )),
         };

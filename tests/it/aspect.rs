@@ -292,8 +292,8 @@ fn eval_compares_keep_with_squash() {
     assert!(output.status.success(), "{}", errors(&output));
     let told = json_of(&json);
     assert_eq!(told["fit"], "keep");
-    assert_eq!(told["cells"]["w"], 6);
-    assert_eq!(told["cells"]["h"], 15);
+    assert_eq!(told["grid"]["w"], 6);
+    assert_eq!(told["grid"]["h"], 15);
     assert_eq!(told["input_px"], Value::Null);
     let auroc = told["results"][0]["image_AUROC"]["mean"].as_f64();
     assert!(auroc.is_some_and(|auroc| auroc > 0.5), "{told}");

@@ -15,7 +15,8 @@
 //! The promise holds as well for scores of references that are each left out of the gallery once. The
 //! scores with the next part in the gallery too would be exchangeable with that part's score (full
 //! conformal prediction, Vovk et al., section 2.2.4), and one reference fewer never lowers a score:
-//! each cell's distance is that to the nearest reference, and every score grows with its cells.
+//! each cell's distance is that to the nearest reference, and every score grows with its cells. It is the
+//! mean that holds for them: such scores depend on each other, and [`Spread`] is of a split alone.
 
 /// Share of good parts that may fail, above 0 and below 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -71,7 +72,7 @@ impl FalseRejectRate {
 }
 
 /// The false-reject rate that a number of good parts promises, and how far a single teaching may be
-/// from it: the rate of one set of n parts whose number m from the top is the highest that passes is
+/// from it, where none of them is in the gallery (a split): the rate of one set of n parts whose number m from the top is the highest that passes is
 /// distributed as Beta(m, n + 1 - m), or below that where scores are equal.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spread {

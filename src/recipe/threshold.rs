@@ -84,11 +84,13 @@ pub fn thresholds(
                 automatic(&left_out, factor)
             }
             Threshold::Rate(rate) => match good.calibration {
-                Some(calibration) => by_rate(rate, &calibration.scores[region], CALIBRATION),
+                Some(calibration) => {
+                    by_rate(rate, &calibration.scores[region], GoodKind::Calibration)
+                }
                 None => {
                     // An odd one is told and counts: the promise is about parts like all of them.
                     warn_of_unlike(&left_out, good.references, name, "it counts all the same");
-                    by_rate(rate, &left_out, REFERENCES)
+                    by_rate(rate, &left_out, GoodKind::References)
                 }
             },
         });
@@ -110,10 +112,23 @@ fn left_out_scores(inspector: &mut Inspector) -> Result<Vec<Vec<f32>>, EngineErr
 
 const NONE: &str =
     "the recipe has none; give it threshold = \"auto\" or a number, or a false_reject_rate";
-/// Good parts of a split: pictures that are not among the references.
-pub const CALIBRATION: &str = "calibration pictures";
-/// Good parts where there is no split.
-pub const REFERENCES: &str = "references, each against the others";
+/// Good parts by which a threshold is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GoodKind {
+    /// Those of a split: pictures that are not among the references.
+    Calibration,
+    /// Those where there is no split: the references, each against the others.
+    References,
+}
+
+impl fmt::Display for GoodKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            GoodKind::Calibration => "calibration pictures",
+            GoodKind::References => "references, each against the others",
+        })
+    }
+}
 
 /// Returns the threshold that keeps a rate, by the scores of good parts that are not in the gallery;
 /// `kind` names them.
@@ -123,7 +138,7 @@ pub const REFERENCES: &str = "references, each against the others";
 pub fn by_rate(
     rate: FalseRejectRate,
     good: &[f32],
-    kind: &str,
+    kind: GoodKind,
 ) -> Result<DerivedThreshold, String> {
     let parts = good.len();
     let Some(value) = rate.threshold(good) else {
@@ -138,11 +153,16 @@ pub fn by_rate(
     }
 
     let spread = Spread::new(rate.place_from_top(parts), parts);
-    let origin = format!(
-        "by {parts} {kind}: at most {} of good parts like them fail, on average; in nine of ten such sets at most {}",
-        percent(spread.mean),
-        percent(spread.nine_in_ten)
-    );
+    let mean = percent(spread.mean);
+    let mut origin =
+        format!("by {parts} {kind}: at most {mean} of good parts like them fail, on average");
+
+    // References that are compared with each other depend on each other: the mean holds for them, and
+    // how far a single set is from it is not known.
+    if kind == GoodKind::Calibration {
+        let nine_in_ten = percent(spread.nine_in_ten);
+        origin += &format!("; in nine of ten such sets at most {nine_in_ten}");
+    }
 
     Ok(DerivedThreshold {
         value,
@@ -151,7 +171,7 @@ pub fn by_rate(
 }
 
 /// Returns the words for a rate that so few good parts cannot promise, with the ways out.
-fn too_few(rate: FalseRejectRate, parts: usize, kind: &str) -> String {
+fn too_few(rate: FalseRejectRate, parts: usize, kind: GoodKind) -> String {
     let needed = rate.parts_needed();
     let missing = needed - parts;
     let lowest = match FalseRejectRate::lowest(parts) {
@@ -261,7 +281,8 @@ fn expected_above(good: &[f32], value: f32) -> String {
         }
     };
 
-    format!("auto, by {parts} {REFERENCES}: {expected}; {way_out}")
+    let kind = GoodKind::References;
+    format!("auto, by {parts} {kind}: {expected}; {way_out}")
 }
 
 const TOO_FEW_FOR_AUTO: &str =
@@ -282,7 +303,7 @@ mod tests {
         assert_eq!(auto(&[0.25, 0.5], 1.5), Ok(0.75));
         assert!(auto(&[], 1.1).is_err_and(|why| why.contains("at least 2 different references")));
         assert!(auto(&[0.0, 0.0], 1.1).is_err_and(|why| why.contains("no difference")));
-        let alike = by_rate(rate(0.1), &[0.0; 20], REFERENCES);
+        let alike = by_rate(rate(0.1), &[0.0; 20], GoodKind::References);
         assert!(alike.is_err_and(|why| why.contains("no difference between the 20 references")));
     }
 
@@ -293,20 +314,26 @@ mod tests {
     #[test]
     fn a_rate_names_its_promise_or_the_number_of_good_parts_that_is_missing() {
         let good: Vec<f32> = (1..=40).map(|score| score as f32 / 100.0).collect();
-        let found = by_rate(rate(0.05), &good, CALIBRATION).expect("enough");
+        let found = by_rate(rate(0.05), &good, GoodKind::Calibration).expect("enough");
         assert_eq!(
             found.to_string(),
             "0.3900 (by 40 calibration pictures: at most 4.9 % of good parts like them fail, on average; in nine of ten such sets at most 9.4 %)"
         );
 
-        let refused = by_rate(rate(0.05), &good[..8], REFERENCES).expect_err("too few");
+        let found = by_rate(rate(0.05), &good, GoodKind::References).expect("enough");
+        let origin = found.origin.expect("by a rate");
+        assert!(
+            origin.ends_with("of good parts like them fail, on average"),
+            "{origin}"
+        );
+        let refused = by_rate(rate(0.05), &good[..8], GoodKind::References).expect_err("too few");
         assert_eq!(
             refused,
             "false_reject_rate = 0.05 needs 19 good parts (1 / rate - 1), and there are 8 references, each against the others; give 11 more, ask for 0.112 or more, or take threshold = \"auto\", which promises nothing"
         );
 
         assert!(
-            by_rate(rate(0.1), &[], CALIBRATION)
+            by_rate(rate(0.1), &[], GoodKind::Calibration)
                 .is_err_and(|why| why.contains("give 9 more, or take"))
         );
     }

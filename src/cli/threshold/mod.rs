@@ -19,7 +19,7 @@ use crate::recipe::judged::{JudgedPictures, Judging};
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
 use crate::recipe::references::References;
 use crate::recipe::spec::RecipeSpec;
-use crate::recipe::threshold::{CALIBRATION, REFERENCES, by_rate, of_region};
+use crate::recipe::threshold::{GoodKind, by_rate, of_region};
 use choice::{Candidate, Costs, KnownScores};
 use clap::Args;
 use histogram::{Histogram, ThresholdMark};
@@ -184,8 +184,8 @@ fn stored_parts(
 struct KnownParts {
     good: Vec<(PathBuf, f32)>,
     bad: Vec<(PathBuf, f32)>,
-    /// The good parts in words.
-    good_kind: &'static str,
+    /// Origin of the good parts.
+    good_kind: GoodKind,
 }
 
 impl KnownParts {
@@ -218,12 +218,12 @@ impl KnownParts {
         let mut parts = KnownParts {
             good: of_one_region(good, region),
             bad: of_one_region(bad, region),
-            good_kind: CALIBRATION,
+            good_kind: GoodKind::Calibration,
         };
 
         if arguments.good.is_empty() && active.calibration.is_none() {
             parts.good = left_out(active, region)?;
-            parts.good_kind = REFERENCES;
+            parts.good_kind = GoodKind::References;
         }
 
         Ok(parts)

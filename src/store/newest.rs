@@ -127,7 +127,9 @@ fn copied(file: &Path, copy: &Path) -> std::io::Result<bool> {
         Err(error) => return Err(error),
     }
 
-    Ok(beginning(&log_copy)? == before)
+    // The line's own log is looked at: the copy's header was written before the rest of it, which may be
+    // of a log that began anew meanwhile. A new header comes before any new page.
+    Ok(beginning(&log)? == before)
 }
 
 /// Returns the header of a log; empty where there is none.

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 /// Lines of each kind that are told; the rest is counted.
 const TOLD_MAX: usize = 5;
 
-/// Hash of a picture's size and pixels.
-type PictureHash = [u8; 32];
+/// SHA-256 of a picture's size and pixels.
+pub type PictureHash = [u8; 32];
 
 /// Pictures that were read, by their pixels.
 #[derive(Debug, Default)]
@@ -96,7 +96,7 @@ fn pair(one: &Path, other: &Path) -> String {
     format!("{} = {}", one.display(), other.display())
 }
 
-fn hash(picture: &Picture) -> PictureHash {
+pub fn hash(picture: &Picture) -> PictureHash {
     let mut sum = Sha256::new();
     sum.update((picture.width() as u64).to_le_bytes());
     sum.update((picture.height() as u64).to_le_bytes());

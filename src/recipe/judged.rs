@@ -8,12 +8,12 @@
 
 use crate::base::exit::{Exit, Failure, chain};
 use crate::data::picture::Picture;
+use crate::evaluate::duplicates::{PictureHash, hash};
 use crate::image::file as image_file;
 use crate::recipe::quality::{Gate, shows_nothing};
 use crate::recipe::references::References;
 use crate::winclip::Inspector;
 use crate::winclip::inspector::InspectError;
-use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -22,8 +22,8 @@ use std::path::{Path, PathBuf};
 pub struct JudgedPictures {
     /// Files of the pictures.
     pub files: Vec<PathBuf>,
-    /// SHA-256 of each picture's pixels, in the order of `files`.
-    pub hashes: Vec<[u8; 32]>,
+    /// Hash of each picture, in the order of `files`.
+    pub hashes: Vec<PictureHash>,
     /// Scores in the order of `files`, for each region in the recipe's order.
     pub scores: Vec<Vec<f32>>,
 }
@@ -84,7 +84,7 @@ impl JudgedPictures {
 struct PictureReading<'a> {
     judging: Judging<'a>,
     /// Hash of each picture that counts, with its place among the files.
-    known: HashMap<[u8; 32], usize>,
+    known: HashMap<PictureHash, usize>,
     parts: JudgedPictures,
     problems: Vec<String>,
 }
@@ -124,7 +124,7 @@ impl PictureReading<'_> {
         Ok(())
     }
 
-    fn not_counted(&self, picture: &Picture, hash: &[u8; 32]) -> Option<String> {
+    fn not_counted(&self, picture: &Picture, hash: &PictureHash) -> Option<String> {
         if let Some(reference) = self.judging.references.same_as(picture) {
             let reference = reference.display();
             return Some(format!("the same picture as the reference {reference}"));
@@ -157,12 +157,4 @@ impl PictureReading<'_> {
             Err(error) => Err(Failure::new(Exit::Software, error)),
         }
     }
-}
-
-/// Returns a picture's SHA-256, over its width and its bytes.
-fn hash(picture: &Picture) -> [u8; 32] {
-    let mut sum = Sha256::new();
-    sum.update((picture.width() as u64).to_le_bytes());
-    sum.update(picture.rgb());
-    sum.finalize().into()
 }

@@ -57,11 +57,6 @@ pub enum Threshold {
 }
 
 impl Threshold {
-    /// Returns true when scores of good parts are needed.
-    pub fn needs_good_scores(&self) -> bool {
-        matches!(self, Threshold::Auto { .. } | Threshold::Rate(_))
-    }
-
     /// Returns true when the threshold is found by a rate.
     pub fn is_by_rate(&self) -> bool {
         matches!(self, Threshold::Rate(_))

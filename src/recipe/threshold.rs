@@ -51,8 +51,9 @@ pub fn thresholds(
     // The comparison of all references costs time, and a number, or calibration pictures, do not
     // need it.
     let needs_them = |asked: &Threshold| match asked {
+        Threshold::Auto { .. } => true,
         Threshold::Rate(_) => good.calibration.is_none(),
-        other => other.needs_good_scores(),
+        Threshold::Fixed(_) | Threshold::None => false,
     };
 
     let left_out = match asked.iter().any(needs_them) {

@@ -195,8 +195,12 @@ impl KnownParts {
         region: usize,
         active: &mut ActiveRecipe,
     ) -> Result<Self, Failure> {
-        // The references are read again: a known part must not be one of them.
-        let references = References::read(&spec.references, &mut |_| ())?;
+        // The references are read again where parts are given: none of those may be one of them.
+        let references = match arguments.good.is_empty() && arguments.bad.is_empty() {
+            true => References::default(),
+            false => References::read(&spec.references, &mut |_| ())?,
+        };
+
         let mut read = |kind, paths: &[PathBuf]| {
             let judging = Judging {
                 kind,
@@ -299,7 +303,7 @@ impl ThresholdReport<'_> {
         };
 
         let proposed = self.proposed(own, costs);
-        self.tell_histogram(title, &proposed)?;
+        self.tell_histogram(&proposed)?;
         self.tell_candidates(costs)?;
         if let Some(stored) = &self.stored {
             out(format!("\n{}", stored.told(title)))?;
@@ -310,7 +314,9 @@ impl ThresholdReport<'_> {
             self.tell_proposed(mark)?;
         }
 
-        self.tell_rate()
+        self.tell_rate()?;
+        // The figure comes last: a file that cannot be written takes none of the above with it.
+        self.draw(title, &proposed)
     }
 
     fn tell_scores(&self) -> Result<(), Failure> {
@@ -340,8 +346,8 @@ impl ThresholdReport<'_> {
             })
         };
 
-        // Without bad parts there is nothing to weigh good ones against.
-        let cheapest = match self.known.bad.is_empty() {
+        // Without either there is nothing to weigh the others against.
+        let cheapest = match self.known.bad.is_empty() || self.known.good.is_empty() {
             true => None,
             false => self
                 .known
@@ -349,7 +355,9 @@ impl ThresholdReport<'_> {
                 .map(|cheapest| cheapest.threshold),
         };
 
-        let by_rate = self.arguments.false_reject_rate.threshold(&self.known.good);
+        let rate = self.arguments.false_reject_rate;
+        let by_rate = by_rate(rate, &self.known.good, self.parts.good_kind).ok();
+        let by_rate = by_rate.map(|found| found.value);
         let marks = [
             mark("the recipe's", own),
             mark("by rate", by_rate),
@@ -359,7 +367,7 @@ impl ThresholdReport<'_> {
         marks.into_iter().flatten().collect()
     }
 
-    fn tell_histogram(&self, title: &str, marks: &[ThresholdMark]) -> Result<(), Failure> {
+    fn tell_histogram(&self, marks: &[ThresholdMark]) -> Result<(), Failure> {
         let Some(histogram) = Histogram::new(&self.known) else {
             return out("no part to draw: give --good or --bad, or the recipe references");
         };
@@ -369,7 +377,15 @@ impl ThresholdReport<'_> {
             out(line)?;
         }
 
+        Ok(())
+    }
+
+    fn draw(&self, title: &str, marks: &[ThresholdMark]) -> Result<(), Failure> {
         let Some(file) = &self.arguments.picture else {
+            return Ok(());
+        };
+
+        let Some(histogram) = Histogram::new(&self.known) else {
             return Ok(());
         };
 

@@ -9,6 +9,7 @@ use crate::recipe::active::ActiveRecipe;
 use crate::recipe::build_command::build_command;
 use crate::recipe::judged::{JudgedPictures, Judging};
 use crate::recipe::preparation::Preparation;
+use crate::recipe::progress::PrepareProgress;
 use crate::recipe::quality::Gate;
 use crate::recipe::references::References;
 use crate::recipe::self_test::{SelfTest, TestPictures};
@@ -92,6 +93,9 @@ impl RecipePreparer {
         let calibration = match spec.calibration.as_slice() {
             [] => None,
             paths => {
+                // Hundreds of pictures take longer than systemd waits for a start.
+                let progress = PrepareProgress::new();
+                progress.judges();
                 let judging = Judging {
                     kind: "calibration",
                     references: &references,

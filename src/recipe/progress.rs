@@ -1,8 +1,9 @@
-//! Progress of a slow start: a TensorRT plan is built, then compared with the CPU.
+//! Progress of a slow start: a TensorRT plan is built, then compared with the CPU; calibration pictures
+//! are judged.
 //!
-//! Either may be silent for many minutes (one fused layer of a vision transformer has tactics that take
-//! as long). So a thread of its own tells the log and systemd, from the build's begin to the comparison's
-//! end, and no longer than `LONGEST`.
+//! Each may be silent for many minutes (one fused layer of a vision transformer has tactics that take
+//! as long, and a rate of 0.5 % asks for 199 pictures). So a thread of its own tells the log and systemd,
+//! from the begin of the work to its end, and no longer than `LONGEST`.
 
 use crate::base::systemd;
 use crate::engine::tensorrt::BuildProgress;
@@ -57,6 +58,11 @@ impl PrepareProgress {
     /// Tells that a plan is compared with the CPU.
     pub fn compares(&self) {
         self.tell("comparing the TensorRT plan with the CPU".to_owned());
+    }
+
+    /// Tells that calibration pictures are judged.
+    pub fn judges(&self) {
+        self.tell("judging the calibration pictures".to_owned());
     }
 
     fn tell(&self, words: String) {

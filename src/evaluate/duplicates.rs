@@ -96,6 +96,7 @@ fn pair(one: &Path, other: &Path) -> String {
     format!("{} = {}", one.display(), other.display())
 }
 
+/// Returns the hash of a picture.
 pub fn hash(picture: &Picture) -> PictureHash {
     let mut sum = Sha256::new();
     sum.update((picture.width() as u64).to_le_bytes());

@@ -5,7 +5,7 @@
 //! agree with it.
 
 pub mod dataset;
-mod duplicates;
+pub mod duplicates;
 pub mod ranking;
 pub mod regions;
 

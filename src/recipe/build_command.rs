@@ -1,31 +1,18 @@
 //! The command that builds a recipe's TensorRT plan, told where a running line may not build it.
 
-use crate::engine::plan::EncodePlan;
 use crate::engine::select::Engines;
-use crate::winclip::{Fit, MapKind, Recipe};
+use crate::winclip::{MapKind, Recipe};
 use std::path::{Path, PathBuf};
 
-/// Returns the `winspect engine build` that makes `plan`, which is what `recipe` needs, as a shell
-/// takes it.
-pub fn build_command(
-    engines: &Engines,
-    recipe: &Recipe,
-    plan: &EncodePlan,
-    model: &Path,
-) -> String {
-    // The input of a recipe that keeps the aspect follows from its cells.
-    let input_px = match recipe.fit {
-        Fit::Keep => Some(plan.width),
-        Fit::Squash | Fit::Crop => recipe.input_px,
-    };
-
+/// Returns the `winspect engine build` that makes what `recipe` needs, as a shell takes it.
+pub fn build_command(engines: &Engines, recipe: &Recipe, model: &Path) -> String {
     // The flags are every setting that the plan's key is made of: a command that leaves one out
     // would build another plan. Those that the recipe does not set are left out, and have the same
     // default there.
     let flags = [
         ("precision", Some(engines.precision.name().to_owned())),
         ("preset", Some(recipe.preset.name().to_owned())),
-        ("input-px", input_px.map(|side| side.to_string())),
+        ("input-px", recipe.input_px.map(|side| side.to_string())),
         ("block", recipe.block.map(|block| block.to_string())),
         ("maps", recipe.maps.as_deref().map(map_list)),
         ("scales", scale_list(&recipe.scales)),

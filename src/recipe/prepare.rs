@@ -15,7 +15,7 @@ use crate::recipe::references::References;
 use crate::recipe::self_test::{SelfTest, TestPictures};
 use crate::recipe::spec::{RecipeSpec, SelfTestSpec};
 use crate::recipe::unlike;
-use crate::winclip::{Inspector, Recipe};
+use crate::winclip::{Fit, Inspector, Recipe};
 
 /// The moment at which a recipe is prepared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,14 +136,20 @@ impl RecipePreparer {
     fn engines_for(&self, spec: &RecipeSpec, plan: &EncodePlan, mode: PrepareMode) -> Engines {
         // A line that judges must not be silent for minutes: beside it no plan is built, and the
         // error names the command that builds it.
+        // The input of a recipe that keeps the aspect follows from its cells.
+        let input_px = match spec.winclip.fit {
+            Fit::Keep => Some(plan.width),
+            Fit::Squash | Fit::Crop => spec.winclip.input_px,
+        };
+
+        let recipe = Recipe {
+            input_px,
+            ..spec.winclip.clone()
+        };
+
         let build_command = match mode {
             PrepareMode::Startup => None,
-            PrepareMode::Live => Some(build_command(
-                &self.engines,
-                &spec.winclip,
-                plan,
-                &self.model.path,
-            )),
+            PrepareMode::Live => Some(build_command(&self.engines, &recipe, &self.model.path)),
         };
 
         Engines {

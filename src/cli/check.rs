@@ -15,7 +15,6 @@ use crate::camera::{self, CameraError, CameraStatus, Sink};
 use crate::cli::probe_topics;
 use crate::config::{CameraConfig, LineConfig};
 use crate::data::frame::{CapturedBy, Frame};
-use crate::data::grid::Grid;
 use crate::model::ModelFolder;
 use crate::mqtt::probe;
 use crate::recipe::active::ActiveRecipe;
@@ -119,11 +118,10 @@ fn sight_of(config: &LineConfig, told: &mut Told) -> Result<Option<Sight>, Failu
 
     // Regions share the gate and the input side, so that one `Sight` serves all of them.
     tell_thresholds(&config.recipe, &mut active, told)?;
-    let recipe = config.recipe.winclip.clone();
     Ok(Some(Sight {
         gate: active.gate,
-        grid: Grid::square(recipe.input_px.unwrap_or(model.spec.side) / model.spec.patch),
-        recipe,
+        grid: active.grid,
+        recipe: config.recipe.winclip.clone(),
     }))
 }
 
@@ -352,6 +350,13 @@ impl Told {
         if let Some(flaw) = sight.gate.flaw(&last.picture) {
             self.warn(format!(
                 "{camera}: its picture would not be judged: {flaw}; see docs/bad-image.md"
+            ))?;
+        }
+
+        if !sight.recipe.keeps_aspect(width, height, sight.grid) {
+            self.warn(format!(
+                "{camera}: its pictures do not keep their aspect on {} cells, those of the first reference: give references of its size, or a crop",
+                sight.grid
             ))?;
         }
 

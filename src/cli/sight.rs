@@ -12,7 +12,7 @@ pub struct Sight {
     pub gate: Gate,
     /// Parameters of the algorithm.
     pub recipe: Recipe,
-    /// The encoder's patches, where the aspect is not kept: the cells of a map of the whole region.
+    /// The encoder's patches: the cells of a map of the whole region.
     pub grid: Grid,
 }
 
@@ -31,9 +31,8 @@ impl Sight {
     ) -> String {
         // The cell is wider than high where a wide picture is squashed into the encoder's square.
         let area = area(region.crop, self.recipe.fit, width, height);
-        let grid = self.recipe.kept_grid(area.w, area.h).unwrap_or(self.grid);
-        let w = self.cell(area.w, grid.w, area);
-        let h = self.cell(area.h, grid.h, area);
+        let w = self.cell(area.w, self.grid.w, area);
+        let h = self.cell(area.h, self.grid.h, area);
         let least_w = (SEEN * w).ceil();
         let least_h = (SEEN * h).ceil();
         let mm = match mm_per_pixel {
@@ -79,13 +78,16 @@ mod tests {
     fn what_can_be_seen_is_told_in_the_cameras_pixels_and_in_mm() {
         let gate = Gate::new(crate::recipe::quality::Limits::default(), &[]);
         let sight = |fit, tile_px| Sight {
+            grid: match fit {
+                Fit::Keep => Grid { w: 21, h: 12 },
+                _ => Grid::square(16),
+            },
             gate: gate.clone(),
             recipe: Recipe {
                 fit,
                 tile_px,
                 ..Recipe::new(None)
             },
-            grid: Grid::square(16),
         };
 
         let whole = Region::default();
@@ -93,6 +95,11 @@ mod tests {
         assert!(seen(sight(Fit::Squash, None), None).contains("120 x 68 of its pixels"));
         assert!(seen(sight(Fit::Crop, None), None).contains("68 x 68 of its pixels"));
         assert!(seen(sight(Fit::Keep, None), None).contains("91 x 90 of its pixels"));
+        let keeps = sight(Fit::Keep, None);
+        assert!(keeps.recipe.keeps_aspect(1920, 1080, keeps.grid));
+        assert!(!keeps.recipe.keeps_aspect(1080, 1920, keeps.grid));
+        let squashes = sight(Fit::Squash, None);
+        assert!(squashes.recipe.keeps_aspect(1080, 1920, squashes.grid));
         let words = seen(sight(Fit::Squash, Some(448)), Some(0.05));
         assert!(
             words.contains("28 x 28 of its pixels")

@@ -1,6 +1,7 @@
 //! A prepared recipe: what judges, and what it asks of the line.
 
 use crate::base::exit::{Exit, Failure};
+use crate::data::grid::Grid;
 use crate::data::report::DecisionPolicy;
 use crate::recipe::judged::JudgedPictures;
 use crate::recipe::quality::Gate;
@@ -21,6 +22,8 @@ pub type RegionPolicies = Vec<(Option<Arc<str>>, DecisionPolicy)>;
 pub struct ActiveRecipe {
     /// The algorithm with its engine and references.
     pub inspector: Inspector,
+    /// Cells of the map of a whole region.
+    pub grid: Grid,
     /// Quality gate before the inspector; a picture that does not pass is not judged.
     pub gate: Gate,
     /// Equal frames in a row after which a live camera's pictures are bad; 0 is never.

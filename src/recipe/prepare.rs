@@ -1,6 +1,7 @@
 //! A recipe's values become what judges: references, inspector, quality gate and self-test.
 
 use crate::base::exit::{Exit, Failure};
+use crate::data::grid::Grid;
 use crate::engine::EncodePlan;
 use crate::engine::select::Engines;
 use crate::image::file as image_file;
@@ -55,6 +56,8 @@ impl RecipePreparer {
         // The size of the pictures is known now; a recipe that keeps their aspect depends on it.
         let recipe = spec.winclip.for_pictures_like(references.pictures.first());
         let plan = self.encode_plan(spec, &recipe)?;
+        let grid = plan.grid(&self.model.spec);
+        warn_of_other_aspects(&recipe, grid, &references);
         let preparation = Preparation {
             model: &self.model,
             recipe: &recipe,
@@ -108,6 +111,7 @@ impl RecipePreparer {
         };
 
         Ok(ActiveRecipe {
+            grid,
             gate,
             calibration,
             frozen_frames: spec.bad_image.frozen_frames,
@@ -197,5 +201,19 @@ impl RecipePreparer {
 fn tell_when_done(done: usize, of: usize) {
     if done == of {
         tracing::info!("{of} references taught");
+    }
+}
+
+/// Logs the references that a recipe which keeps the aspect squashes: they are not like the first one,
+/// by which its grid goes.
+fn warn_of_other_aspects(recipe: &Recipe, grid: Grid, references: &References) {
+    for (file, picture) in references.files.iter().zip(&references.pictures) {
+        let (width, height) = (picture.width(), picture.height());
+        if !recipe.keeps_aspect(width, height, grid) {
+            tracing::warn!(
+                "reference {}: {width} x {height} pixels do not keep their aspect on {grid} cells, those of the first reference; give pictures of one size, or a crop",
+                file.display()
+            );
+        }
     }
 }

@@ -33,6 +33,15 @@ impl Recipe {
         (self.fit == Fit::Keep).then(|| Grid::nearest(w, h, cells, GRID_MAX))
     }
 
+    /// True if pictures of that size keep their aspect on a map of `grid`, or need not.
+    pub fn keeps_aspect(&self, w: usize, h: usize, grid: Grid) -> bool {
+        let crops = self.regions.iter().map(|region| region.crop);
+        crops.filter(Option::is_none).all(|_| {
+            let kept = self.kept_grid(w, h);
+            kept.is_none_or(|kept| kept == grid)
+        })
+    }
+
     /// Width and height in pixels of the encoder's input. Notes what contradicts it.
     pub(super) fn input_size(&self, spec: &ModelSpec, problems: &mut Problems) -> (usize, usize) {
         if self.fit != Fit::Keep {

@@ -332,11 +332,12 @@ impl Belt {
             return;
         }
 
-        let Some(running) = source.current_running_time() else {
+        let Some((running, read)) = running_time(&source) else {
             return;
         };
 
-        let late = gst::ClockTime::from_nseconds(planned.elapsed().as_nanos() as u64);
+        let late = read.saturating_duration_since(planned);
+        let late = gst::ClockTime::from_nseconds(late.as_nanos() as u64);
         let mut buffer = self.pictures[index].0.clone();
         let stamped = buffer.make_mut();
         stamped.set_pts(running.saturating_sub(late));
@@ -368,6 +369,28 @@ impl Belt {
 
         writeln!(schedule, "{line}")
     }
+}
+
+/// Running time of an element, and our moment at which it was read. `None` while it has none.
+fn running_time(element: &AppSrc) -> Option<(gst::ClockTime, Instant)> {
+    const NEAR: Duration = Duration::from_micros(200);
+    // On a busy machine some milliseconds may lie between the readings of two clocks, and a stamp
+    // would be off by them: the nearest of a few pairs counts.
+    let mut nearest: Option<(Duration, gst::ClockTime, Instant)> = None;
+    for _ in 0..5 {
+        let before = Instant::now();
+        let running = element.current_running_time()?;
+        let apart = before.elapsed();
+        if nearest.is_none_or(|(least, ..)| apart < least) {
+            nearest = Some((apart, running, before));
+        }
+
+        if apart < NEAR {
+            break;
+        }
+    }
+
+    nearest.map(|(_, running, read)| (running, read))
 }
 
 fn signed(duration: Duration) -> SignedDuration {

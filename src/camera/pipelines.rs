@@ -355,6 +355,7 @@ mod tests {
             values,
             stall,
             triggered: false,
+            keeps_frames: false,
             delay: std::time::Duration::ZERO,
             credentials: None,
         };

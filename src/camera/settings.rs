@@ -19,6 +19,9 @@ pub struct CameraSettings {
     /// True if frames come when the line triggers them: without a trigger the camera is idle, not
     /// stalled.
     pub triggered: bool,
+    /// True if any frame may be a part's: frames wait while their reader is held up. Else the newest one
+    /// replaces them.
+    pub keeps_frames: bool,
     /// Time from capture to arrival. A frame without a time of its own was captured this long before it
     /// arrived.
     pub delay: Duration,

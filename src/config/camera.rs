@@ -105,6 +105,7 @@ fn camera(place: &str, value: Value, base: &Path, problems: &mut Problems) -> Ca
         values,
         stall: Duration::from_secs_f64(stall_s.unwrap_or(5.0)),
         triggered: trigger == Trigger::Frame,
+        keeps_frames: trigger != Trigger::Continuous,
         delay: delay.unwrap_or_default(),
         credentials,
     };

@@ -98,11 +98,13 @@ fn a_files_name_with_a_tab_does_not_cut_the_connection() {
         "plant/box/heatmap/top",
         &["-F", "%t %l", "-V", "5"],
     );
-    let camera = "kind = \"folder\"\nlocation = \"pictures\"\nfps = 1";
+    // Again and again: a line that ends does not wait for heat maps to arrive.
+    let camera = "kind = \"folder\"\nlocation = \"pictures\"\nfps = 1\nloop = true";
     LineConfig::new(broker.port, camera).write(folder.path());
     let line = Running::line(folder.path());
     results.wait_for("result", 3);
     heatmaps.wait_for("heatmap/top", 3);
+    line.signal(libc::SIGTERM);
     let output = line.end();
     let said = errors(&output);
     assert!(

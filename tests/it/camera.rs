@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use winspect::base::backoff::Backoff;
 use winspect::base::problems::Problems;
 use winspect::base::stop::{Stopper, stop_pair};
@@ -95,6 +95,7 @@ fn settings(kind: &str, values: &[(&str, &str)]) -> CameraSettings {
         values,
         stall: Duration::from_secs(5),
         triggered: false,
+        keeps_frames: false,
         delay: Duration::ZERO,
         credentials: None,
     }
@@ -355,6 +356,7 @@ mod gstreamer {
         let own = settings(&own_pipeline(folder.path(), true, launch), &[]);
         let triggered = CameraSettings {
             triggered: true,
+            keeps_frames: true,
             stall: Duration::from_millis(500),
             ..own
         };
@@ -397,6 +399,35 @@ mod gstreamer {
             let before = captured - frame.arrived.elapsed().as_millis() as i128;
             assert!(before.abs_diff(3000) < 50, "{before} ms before it arrived");
         }
+    }
+
+    #[test]
+    fn frames_wait_while_their_reader_is_held_up_where_any_may_be_a_parts() {
+        let mut back = None;
+        let settings = settings("test", &[("fps", "30")]);
+        let (seen, ended) = watched_as(
+            CameraSettings {
+                keeps_frames: true,
+                ..settings
+            },
+            |seen| {
+                if seen.frames.len() == 5 {
+                    std::thread::sleep(Duration::from_millis(600));
+                    back = Some(Instant::now());
+                }
+
+                seen.frames.len() >= 20
+            },
+        );
+
+        ended.expect("stopped with enough");
+        let back = back.expect("held up once");
+        // They have the time at which they came, not that at which they were read.
+        let waited = seen.frames.iter().skip(5).filter(|f| f.arrived < back);
+        let waited = waited.count();
+        assert!((4..=9).contains(&waited), "{waited}");
+        let arrived: Vec<_> = seen.frames.iter().map(|f| f.arrived).collect();
+        assert!(arrived.is_sorted(), "{arrived:?}");
     }
 
     #[test]

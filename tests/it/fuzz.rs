@@ -160,6 +160,7 @@ fn pipeline_files_are_read_or_refused() {
                 values,
                 stall,
                 triggered: false,
+                keeps_frames: false,
                 delay: Duration::ZERO,
                 credentials: None,
             };

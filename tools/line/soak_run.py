@@ -161,7 +161,8 @@ class Soak(Breaks):
         schedule = f"{self.folder}/schedule-{self.conveyors}"
         child = start([CONVEYOR, "--port", str(port), "--loop", "--fps", str(fps), "--size", "256x256",
                        "--frames-per-picture", str(frames_a_picture), "--schedule", schedule,
-                       f"{self.folder}/{pictures}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                       f"{self.folder}/{pictures}"], stdout=subprocess.DEVNULL,
+                      stderr=open(f"{self.folder}/conveyors.log", "a"))
         until(lambda: listens(port), 20, "soak: the conveyor did not listen")
         self.schedules[schedule] = belt
         return child
@@ -315,14 +316,14 @@ class Soak(Breaks):
         figures = {"seconds": self.seconds, "rate": self.asked.rate, "seed": self.asked.seed, **figures, "faults": kinds,
                    "recovery_max_s": self.recoveries, "unrecovered": self.unrecovered, "bad_ends": self.bad_ends,
                    "left_out": self.left_out, "rss_mb": self.daemon.rss_mb(), "store_mb": round(size / 1e6, 1)}
-        return figures, details
+        return figures, details, [part.result for part in self.audit.parts.values()]
 
 
 MUST_BE_ZERO = ("lost", "duplicates", "out_of_order", "undecided_outside_faults", "unanswered", "wrong", "wrong_part",
                 "wrong_verdict", "unreadable", "same_picture", "overdue", "given_up", "unfinished", "unseen")
 
 
-def judge(folder, figures, details):
+def judge(folder, figures, details, results):
     heads = collections.Counter()
     for line in details:
         heads[line[:20]] += 1
@@ -334,6 +335,8 @@ def judge(folder, figures, details):
     if broken:
         with open(f"{folder}/details", "w") as file:
             file.write("\n".join(details))
+        with open(f"{folder}/results", "w") as file:
+            file.writelines(json.dumps(result) + "\n" for result in results)
         raise SystemExit(f"soak: broken promises: {', '.join(broken)}")
 
 

@@ -53,38 +53,44 @@ impl CaptureClock {
         }
     }
 
-    /// Time of capture of a sample that arrives now. `clock` is the time of the pipeline's clock, given
-    /// for a source whose stamps belong to that clock.
-    pub fn captured(&mut self, sample: &gst::Sample, clock: Option<gst::ClockTime>) -> CaptureTime {
-        let arrived = Instant::now();
+    /// Time of capture of a sample that came at `arrived`. `clock` is the time of the pipeline's clock
+    /// now, given for a source whose stamps belong to that clock.
+    pub fn captured(
+        &mut self,
+        sample: &gst::Sample,
+        arrived: Instant,
+        clock: Option<gst::ClockTime>,
+    ) -> CaptureTime {
         let now = Timestamp::now();
+        let arrival = before(now, arrived.elapsed());
         if let Some(sent) = sender_time(sample) {
-            return self.by_sender(sent, now, arrived);
+            return self.by_sender(sent, arrival, arrived);
         }
 
         let stamped = clock.and_then(|clock| driver_time(sample, now, clock));
         if let Some(at) = stamped.filter(|at| now.duration_since(*at) <= STAMP_AGE_MAX) {
             return CaptureTime {
                 at,
-                age: now.duration_since(at).unsigned_abs(),
+                age: Duration::try_from(arrival.duration_since(at)).unwrap_or_default(),
                 by: CapturedBy::Sender,
                 clock_offset: None,
             };
         }
 
         CaptureTime {
-            at: before(now, self.delay),
+            at: before(arrival, self.delay),
             age: self.delay,
             by: CapturedBy::Arrival,
             clock_offset: None,
         }
     }
 
-    /// Time of capture of a frame that its sender's clock stamped with `sent`.
-    fn by_sender(&mut self, sent: Timestamp, now: Timestamp, arrived: Instant) -> CaptureTime {
+    /// Time of capture of a frame that its sender's clock stamped with `sent`; `arrival` and `arrived`
+    /// are one moment by both of our clocks.
+    fn by_sender(&mut self, sent: Timestamp, arrival: Timestamp, arrived: Instant) -> CaptureTime {
         let since_1970 = sent.duration_since(Timestamp::UNIX_EPOCH);
         let age = self.sender.age(since_1970, arrived);
-        let at = before(now, age);
+        let at = before(arrival, age);
         let off = sent.duration_since(at);
         if off.abs() >= TOLD_FROM && !self.is_logged {
             self.is_logged = true;

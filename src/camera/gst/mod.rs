@@ -17,6 +17,7 @@ mod picture;
 mod probes;
 mod references;
 mod rtsp;
+mod sink_arrival;
 
 use crate::base::stop::Stop;
 use crate::camera::lookup::Lookup;
@@ -34,6 +35,7 @@ use gstreamer::prelude::*;
 use gstreamer_app::AppSink;
 use integrity::Integrity;
 use picture::PictureReader;
+use sink_arrival::SinkArrivals;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,7 +43,7 @@ use std::time::{Duration, Instant};
 const LISTEN: Duration = Duration::from_millis(50);
 /// Wait of a source for a busy inspector before it looks again.
 const BUSY: Duration = Duration::from_millis(1);
-/// Frames of a triggered camera that may wait for us.
+/// Frames that may wait for us where any of them may be a part's.
 const BUFFERS_OF_PARTS: u32 = 8;
 /// Longest time of a camera to its first frame: connecting, the first key frame.
 const FIRST_FRAME: Duration = Duration::from_secs(10);
@@ -87,6 +89,7 @@ struct Reading<'a> {
     pipeline: &'a gst::Pipeline,
     appsink: &'a AppSink,
     stopwatch: Arc<Stopwatch>,
+    sink_arrivals: SinkArrivals,
     integrity: Integrity,
     /// Time listened since the last frame, or since the start.
     silent: Duration,
@@ -135,8 +138,10 @@ impl GstSource {
     }
 
     fn build(&self) -> Result<OpenPipeline, CameraError> {
-        // Where each frame is a part, one may come while the one before it is entered in the store.
-        let buffers = if self.triggered { BUFFERS_OF_PARTS } else { 1 };
+        // A frame may come while the one before it is entered in the store or in the ring, which takes
+        // as long as a frame on a busy machine.
+        let keeps_frames = self.settings.keeps_frames;
+        let buffers = if keeps_frames { BUFFERS_OF_PARTS } else { 1 };
         // The appsink takes only formats that `PictureReader` reads, and does not wait for the
         // clock: a picture is wanted when it is there. A full sink drops the oldest for a live
         // camera, and makes a file wait.
@@ -201,6 +206,7 @@ impl GstSource {
         let pipeline = &open.pipeline;
         // All probes are in place before the first buffer flows.
         let stopwatch = probes::time_decoding(pipeline);
+        let sink_arrivals = SinkArrivals::watch(&open.appsink);
         let integrity = Integrity::watch(pipeline, &self.blindness);
         probes::announce_losses(pipeline);
         probes::keep_only_errors(pipeline);
@@ -213,6 +219,7 @@ impl GstSource {
             pipeline,
             appsink: &open.appsink,
             stopwatch,
+            sink_arrivals,
             integrity,
             silent: Duration::ZERO,
             patience: self.stall.max(FIRST_FRAME),
@@ -351,17 +358,20 @@ impl GstSource {
         clock: Option<gst::ClockTime>,
         reading: &Reading,
     ) -> Result<Frame, CameraError> {
-        let arrived = Instant::now();
+        let pulled = Instant::now();
+        let buffer = sample.buffer();
+        // A frame has arrived when it came to the appsink, however long it waited there for us.
+        let arrived = buffer.and_then(|buffer| reading.sink_arrivals.of(buffer));
+        let arrived = arrived.unwrap_or(pulled);
         // The time of capture is read before the picture is converted, which takes milliseconds.
-        let captured = self.clock.captured(sample, clock);
+        let captured = self.clock.captured(sample, arrived, clock);
         let read = self.pictures.read(sample)?;
 
         // The stopwatch knows when the buffer of this time stamp went into the decoder. JPEG is
-        // decoded here, from its arrival on.
-        let buffer = sample.buffer();
+        // decoded here.
         let pts = buffer.and_then(|buffer| buffer.pts());
         let started = match read.is_jpeg {
-            true => Some(arrived),
+            true => Some(pulled),
             false => pts.and_then(|pts| reading.stopwatch.started_at(pts.nseconds())),
         };
 

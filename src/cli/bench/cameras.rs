@@ -145,6 +145,7 @@ fn settings(arguments: &CamerasArguments, name: &str) -> Result<CameraSettings, 
         values: values.map(|(key, value)| (key.to_owned(), value)).into(),
         stall: Duration::from_secs(5),
         triggered: false,
+        keeps_frames: false,
         delay: Duration::ZERO,
         credentials: None,
     };

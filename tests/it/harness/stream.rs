@@ -235,6 +235,7 @@ pub fn played(stream: &Coded, route: Route) -> Vec<Frame> {
         values: [].into(),
         stall: Duration::from_secs(5),
         triggered: false,
+        keeps_frames: false,
         delay: Duration::ZERO,
         credentials: None,
     };

@@ -1,10 +1,10 @@
-//! The clock of a camera's sender, used for intervals alone. Pure: the time is the caller's.
+//! The clock by which a camera's frames are stamped, used for intervals alone. Pure: the time is the
+//! caller's.
 //!
 //! A camera's clock may be hours off, drift and be set while it runs. What it says is only how far two
 //! of its frames are apart. The way from its clock to ours is learned from arrivals: `arrived - sent` of
 //! a frame is the difference of the clocks plus the frame's time on the way, and the least of it within
-//! [`WINDOW`] is that of a frame that was not held up. Such a frame was captured `delay` before it
-//! arrived; each other one as much earlier as it was held up.
+//! [`WINDOW`] is that of a frame that was not held up; each other one was held up by the difference.
 //!
 //! ```text
 //! clock ahead by a step    arrived - sent falls: the new least, at once
@@ -12,6 +12,9 @@
 //! held up on the way       arrived - sent grows, sent goes on as before: the least stays
 //! drift                    the least follows within WINDOW: 3 ms of 100 ppm
 //! ```
+//! While frames that were held up come, their stamps may jitter as on any busy machine. A short interval
+//! among them is no step: taken for one, it would make frames new that are seconds old.
+//!
 //! Arrivals are taken from the monotonic clock, so that a step of this machine's own clock changes
 //! nothing.
 
@@ -31,13 +34,13 @@ const HELD_UP_MAX: SignedDuration = SignedDuration::from_secs(60);
 /// Learns how a sender's times belong to ours.
 #[derive(Debug)]
 pub struct SenderClock {
-    /// Time from capture to arrival of a frame that is not held up.
-    delay: Duration,
     /// Beginning of our monotonic times.
     origin: Instant,
     /// Frames that may still be the least, with growing lag: the first one is the least now.
     least: VecDeque<Lag>,
     last: Option<SentFrame>,
+    /// Time for which that frame was held up.
+    last_held_up: SignedDuration,
     /// The sender's newest intervals, the newest last.
     intervals: VecDeque<SignedDuration>,
 }
@@ -49,6 +52,16 @@ struct Lag {
     lag: SignedDuration,
 }
 
+/// A frame's way to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Passage {
+    /// Time for which the frame was held up.
+    pub held_up: Duration,
+    /// True if this frame shows that those before it were held up, or stamped otherwise, by more than
+    /// jitter: their times were wrong.
+    pub corrects: bool,
+}
+
 /// A frame by both clocks.
 #[derive(Debug, Clone, Copy)]
 struct SentFrame {
@@ -58,21 +71,19 @@ struct SentFrame {
 }
 
 impl SenderClock {
-    /// A clock that nothing is known of; `delay` is the time from capture to arrival of a frame that
-    /// is not held up.
-    pub fn new(delay: Duration) -> Self {
+    /// A clock that nothing is known of.
+    pub fn new() -> Self {
         SenderClock {
-            delay,
             origin: Instant::now(),
             least: VecDeque::new(),
             last: None,
+            last_held_up: SignedDuration::ZERO,
             intervals: VecDeque::new(),
         }
     }
 
-    /// Takes a frame that was `sent` at that time since 1970 by the sender's clock. Returns how long
-    /// before its arrival it was captured.
-    pub fn age(&mut self, sent: SignedDuration, arrived: Instant) -> Duration {
+    /// Takes a frame that was `sent` at that time by the sender's clock, which may begin anywhere.
+    pub fn passage(&mut self, sent: SignedDuration, arrived: Instant) -> Passage {
         let frame = SentFrame { sent, arrived };
         if let Some(last) = self.last.replace(frame) {
             let step = frame.since(last);
@@ -89,48 +100,65 @@ impl SenderClock {
         let since_origin = arrived.saturating_duration_since(self.origin);
         let since_origin = SignedDuration::try_from(since_origin).unwrap_or(SignedDuration::MAX);
         let lag = since_origin.saturating_sub(sent);
-        let held_up = self.held_up(Lag { arrived, lag });
-        self.delay + held_up
+        let passage = self.enter(Lag { arrived, lag });
+        self.last_held_up = SignedDuration::try_from(passage.held_up).unwrap_or_default();
+        passage
     }
 
-    /// Enters a frame's lag. Returns its distance from the least.
-    fn held_up(&mut self, newest: Lag) -> Duration {
+    /// Enters a frame's lag, and compares it with the least.
+    fn enter(&mut self, newest: Lag) -> Passage {
         while let Some(oldest) = self.least.front()
             && newest.arrived.saturating_duration_since(oldest.arrived) > WINDOW
         {
             self.least.pop_front();
         }
 
+        let least = self.least.front().map_or(newest.lag, |least| least.lag);
         // Older frames with a larger lag can never be the least again.
         while self.least.back().is_some_and(|last| last.lag >= newest.lag) {
             self.least.pop_back();
         }
 
         self.least.push_back(newest);
-        let least = self.least.front().map_or(newest.lag, |least| least.lag);
         let held_up = newest.lag.saturating_sub(least);
         if held_up > HELD_UP_MAX {
             self.least.clear();
             self.least.push_back(newest);
-            return Duration::ZERO;
         }
 
-        held_up.unsigned_abs()
+        Passage {
+            held_up: match held_up {
+                _ if held_up > HELD_UP_MAX => Duration::ZERO,
+                _ => Duration::try_from(held_up).unwrap_or_default(),
+            },
+            corrects: held_up < -self.step_min(),
+        }
+    }
+
+    /// Least difference between two intervals that is no jitter.
+    fn step_min(&self) -> SignedDuration {
+        let usual = self.usual_interval().unwrap_or_default();
+        STEP_MIN.max(usual / 4)
     }
 
     /// True if the sender's clock was set back between two frames. Where the sender's interval is
     /// shorter than ours, either the frame was held up on its way, and the sender's interval is the
     /// usual one; or the clock was set back, and ours is.
     fn is_set_back(&self, step: &FrameInterval) -> bool {
+        let Some(usual) = self.usual_interval() else {
+            return step.sent.is_negative();
+        };
+
+        let step_min = self.step_min();
+        if self.last_held_up > step_min {
+            return step.sent < -usual;
+        }
+
         if step.sent.is_negative() {
             return true;
         }
 
-        let Some(usual) = self.usual_interval() else {
-            return false;
-        };
-
-        let is_shorter = step.arrived.saturating_sub(step.sent) > STEP_MIN.max(usual / 4);
+        let is_shorter = step.arrived.saturating_sub(step.sent) > step_min;
         let sent_off = step.sent.saturating_sub(usual).abs();
         let arrived_off = step.arrived.saturating_sub(usual).abs();
         is_shorter && arrived_off < sent_off
@@ -185,15 +213,18 @@ mod tests {
         now: i64,
         /// Distance of the camera's clock from ours in milliseconds.
         off: i64,
+        /// True if the last frame corrected those before it.
+        corrects: bool,
     }
 
     impl TestCamera {
         fn new(off: i64) -> Self {
             TestCamera {
-                clock: SenderClock::new(Duration::ZERO),
+                clock: SenderClock::new(),
                 start: Instant::now(),
                 now: 0,
                 off,
+                corrects: false,
             }
         }
 
@@ -205,8 +236,9 @@ mod tests {
             let sent = SignedDuration::from_millis(1_700_000_000_000 + self.now + self.off);
             let arrived = self.now + way as i64;
             let at = self.start + Duration::from_millis(arrived as u64);
-            let age = self.clock.age(sent, at).as_millis() as i64;
-            arrived - age - self.now
+            let passage = self.clock.passage(sent, at);
+            self.corrects = passage.corrects;
+            arrived - passage.held_up.as_millis() as i64 - self.now
         }
 
         fn errors(&mut self, ways: impl IntoIterator<Item = u64>) -> Vec<i64> {
@@ -230,6 +262,23 @@ mod tests {
         // A freeze of 3 s: what was sent meanwhile arrives at its end.
         let held_up = (0..75).map(|n| 3005 - 40 * n);
         assert_eq!(camera.errors(held_up), [5; 75]);
+    }
+
+    #[test]
+    fn stamps_that_jitter_while_held_up_frames_come_are_no_steps() {
+        let mut camera = TestCamera::new(0);
+        camera.errors([5; 20]);
+        // A freeze of 3 s. What was sent meanwhile comes a frame in 35 ms, then faster, and a stamp
+        // in three is 30 ms early.
+        for n in 0..75 {
+            camera.off = if n % 3 == 1 { -30 } else { 0 };
+            let way = (3005 - 5 * n).max(5);
+            let error = camera.error(way);
+            assert!((-30..=5).contains(&error), "{error} at frame {n}");
+        }
+
+        camera.off = 0;
+        assert_eq!(camera.errors([5; 20]), [5; 20]);
     }
 
     #[test]
@@ -257,15 +306,12 @@ mod tests {
     #[test]
     fn a_first_frame_that_was_held_up_counts_until_a_quicker_one_comes() {
         let mut camera = TestCamera::new(-70);
-        assert_eq!(camera.errors([200, 5, 30, 5]), [200, 5, 5, 5]);
-    }
-
-    #[test]
-    fn a_known_delay_is_taken_off() {
-        let mut clock = SenderClock::new(Duration::from_millis(60));
-        let start = Instant::now();
-        let age = clock.age(SignedDuration::from_secs(5), start);
-        assert_eq!(age, Duration::from_millis(60));
+        assert_eq!(camera.error(200), 200);
+        assert!(!camera.corrects);
+        assert_eq!(camera.error(5), 5);
+        assert!(camera.corrects);
+        assert_eq!(camera.errors([30, 5]), [5, 5]);
+        assert!(!camera.corrects);
     }
 
     proptest! {

@@ -352,6 +352,13 @@ impl Admission {
         });
     }
 
+    /// Lets the frames go that wait for a command's trigger: their times were wrong.
+    pub fn forget_frames(&self) {
+        if let TriggerState::Command(ring) = &mut *self.trigger() {
+            ring.forget_frames();
+        }
+    }
+
     /// Takes the parts of a command's trigger, which were there `at` that moment. A camera with another
     /// trigger ignores them.
     pub fn on_trigger(&self, parts: Vec<Part>, at: Instant) {
@@ -471,6 +478,10 @@ impl Sink for CameraSink {
         self.admission.on_frame(frame);
     }
 
+    fn retimed(&mut self) {
+        self.admission.forget_frames();
+    }
+
     fn blind_spot(&mut self, words: Option<&'static str>) {
         let source = format!("{STREAM_OF}{}", self.admission.camera);
         match words {
@@ -508,88 +519,4 @@ impl Sink for CameraSink {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::data::frame::tests::frame;
-    use crate::data::part::tests::ask;
-    use crate::data::report::tests::judge;
-    use crate::data::verdict::Verdict;
-    use crate::line::opening::Opening;
-    use crate::line::queue::{Overflow, frame_queue};
-    use crate::line::views::ViewJoiner;
-    use crate::protocol::birth::Identity;
-    use crate::store::{StoreSettings, Sync};
-    use crate::trigger::RingSettings;
-    use std::collections::BTreeMap;
-    use std::time::Duration;
-
-    fn identity() -> Identity {
-        Identity {
-            prefix: "factory".to_owned(),
-            station: "box".to_owned(),
-            run_id: "01A".to_owned(),
-            version: "0",
-            cameras: vec![],
-            recipe: String::new(),
-            model: String::new(),
-            backend: String::new(),
-            device: String::new(),
-            references: 0,
-            gallery: None,
-            threshold: None,
-            previous: vec![],
-            regions: BTreeMap::new(),
-        }
-    }
-
-    #[test]
-    fn a_camera_that_has_no_frame_of_a_part_does_not_hide_that_another_sees_a_defect() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let settings = StoreSettings {
-            file: folder.path().join("box.db"),
-            sync: Sync::Normal,
-            waiting_max: 10,
-            keep: Duration::ZERO,
-            keep_bytes: 0,
-            reject_window: Duration::ZERO,
-        };
-
-        let opening = Opening::open(settings, "01A").expect("opens");
-        let views = ViewJoiner::new([("station".into(), vec!["top".into(), "side".into()])].into());
-        let shared = Shared::new(&opening, &["top"], views, Default::default(), identity());
-        let parts = PartSource {
-            camera: "top".into(),
-            timing: PartTiming::default(),
-            control: shared.control.clone(),
-        };
-
-        let ring = Trigger::Command(RingSettings {
-            bytes: 1000,
-            window: Duration::from_millis(10),
-            shares_frames: false,
-        });
-
-        let (_frames, mut queue) = frame_queue(&[Overflow::Refuse { capacity: 1 }]);
-        let admission = Admission::new(&shared, parts, &ring, queue.remove(0));
-        let start = Instant::now();
-        let part = Part::new(1, "01A".into(), 1, ask("station", Duration::from_secs(60)));
-        admission.on_trigger(vec![part.clone()], start);
-        admission.on_frame(Frame {
-            captured: start + Duration::from_secs(1),
-            ..frame("top")
-        });
-
-        let mut seen = Report::undecided(part.clone(), Reason::NotReady, &judge(&part));
-        (seen.verdict, seen.reason, seen.seen_by) = (Verdict::Fail, None, "side".into());
-        let said = shared
-            .views()
-            .add(seen, Instant::now())
-            .expect("both views");
-
-        assert_eq!((said.verdict, &*said.seen_by), (Verdict::Fail, "side"));
-        assert_eq!(
-            (said.views[0].camera.as_str(), said.views[0].reason),
-            ("top", Some(Reason::CameraLost))
-        );
-    }
-}
+mod tests;

@@ -11,6 +11,9 @@
 //! `b` and `c` are no older than fence 2, and `c` comes long after it was sent: it may have waited in a
 //! link, a broker or a process that stood still, and counts as stale. The same rule covers the commands
 //! that the broker kept while there was no connection: no fence of the new one has come back yet.
+//!
+//! A broker that stood still has not read what others sent meanwhile either. It reads that when it goes on,
+//! at the same time as a fence of ours: for a while after the silence the age of a command is not known.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -19,6 +22,11 @@ use std::time::{Duration, Instant};
 pub(super) const FENCE_EVERY: Duration = Duration::from_millis(200);
 /// Time that a command may be older than the interval and a round trip: what a busy machine takes.
 const SLACK: Duration = Duration::from_millis(500);
+/// Time that a broker which stood still may take to read what others sent meanwhile, at most, where
+/// it stood still for so long that the connection was given up.
+const CATCH_UP_MAX: Duration = Duration::from_secs(3);
+/// The same where the connection is the same one. Only what senders sent within some seconds waits.
+const CATCH_UP: Duration = Duration::from_secs(1);
 /// Fences on their way at once, at most: those of a round trip of 1.6 s.
 const FENCES_MAX: usize = 8;
 
@@ -35,6 +43,8 @@ pub(super) struct LinkAge {
     round_trip: Option<Duration>,
     /// True once a fence was given up, until one comes back.
     is_silent: bool,
+    /// Until then commands come that waited for a broker which stood still.
+    catches_up_until: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +57,18 @@ impl LinkAge {
     /// Notes that the broker has kept no commands for this connection, which is there since `now`.
     pub(super) fn begin_fresh(&mut self, now: Instant) {
         self.passed_on_after = Some(now);
+    }
+
+    /// Notes that this connection, which is there since `now`, follows one that stood still, and that
+    /// nothing was heard of the broker for so long.
+    pub(super) fn begin_after_silence(&mut self, now: Instant, silent: Duration) {
+        self.catches_up_until = Some(now + silent.min(CATCH_UP_MAX));
+    }
+
+    /// Moment since which the link stands still. `None` while it works, and before its first fence.
+    pub(super) fn silent_since(&self, now: Instant) -> Option<Instant> {
+        let after = self.passed_on_after?;
+        self.is_silent_at(after, now).then_some(after)
     }
 
     /// True if one more fence may be sent.
@@ -86,6 +108,10 @@ impl LinkAge {
             if fence.number == number {
                 self.is_silent = false;
                 let took = now.saturating_duration_since(fence.at);
+                if self.has_come_back() && self.is_silent_at(fence.at, now) {
+                    self.catches_up_until = Some(now + took.min(CATCH_UP));
+                }
+
                 self.round_trip = Some(self.round_trip.map_or(took, |least| least.min(took)));
                 self.passed_on_after = Some(fence.at);
             }
@@ -100,12 +126,19 @@ impl LinkAge {
     /// True if a command that comes now may have waited on its way for longer than a command of a
     /// link that works does.
     pub(super) fn is_stale(&self, now: Instant) -> bool {
+        let catches_up = self.catches_up_until.is_some_and(|until| now < until);
         let Some(after) = self.passed_on_after else {
             return true;
         };
 
+        catches_up || self.is_silent_at(after, now)
+    }
+
+    /// True if a fence that was sent at `sent`, and comes back at `now` or later, was away for longer
+    /// than on a link that works.
+    fn is_silent_at(&self, sent: Instant, now: Instant) -> bool {
         let usual = FENCE_EVERY + SLACK + 2 * self.round_trip.unwrap_or_default();
-        now.saturating_duration_since(after) > usual
+        now.saturating_duration_since(sent) > usual
     }
 }
 
@@ -176,7 +209,10 @@ mod tests {
             "they were passed on before it stood still, or in it"
         );
         link.back(after, 3803);
-        assert!(!link.is_stale(3804));
+        assert!(link.is_stale(3804), "others may have waited as well");
+        let later = link.send(4803);
+        link.back(later, 4805);
+        assert!(!link.is_stale(4806));
     }
 
     #[test]
@@ -203,6 +239,46 @@ mod tests {
         let now = link.at(5403);
         assert!(!link.age.give_up_lost(now, patience));
         assert!(!link.is_stale(5500));
+    }
+
+    #[test]
+    fn what_waited_for_a_broker_that_stood_still_may_come_for_a_while_after_it() {
+        let mut link = TestLink::new();
+        for beat in 0..3 {
+            let number = link.send(200 * beat);
+            link.back(number, 200 * beat + 2);
+        }
+
+        // It stands still for 4 s, and reads our fence before what others have sent.
+        let waiting = link.send(600);
+        link.back(waiting, 4600);
+        let next = link.send(4601);
+        link.back(next, 4603);
+        assert!(link.is_stale(4604) && link.is_stale(5590));
+        let next = link.send(5600);
+        link.back(next, 5602);
+        assert!(!link.is_stale(5603));
+    }
+
+    #[test]
+    fn a_connection_after_one_that_stood_still_begins_in_doubt() {
+        let mut link = TestLink::new();
+        let first = link.send(0);
+        link.back(first, 2);
+        assert_eq!(link.age.silent_since(link.at(300)), None);
+        assert_eq!(link.age.silent_since(link.at(5000)), Some(link.at(0)));
+        for (silent, doubted) in [(1500, 1500), (12_000, 3000)] {
+            let mut link = TestLink::new();
+            let now = link.start;
+            link.age
+                .begin_after_silence(now, Duration::from_millis(silent));
+
+            let before = doubted - 50;
+            let number = link.send(before);
+            link.back(number, before + 2);
+            assert!(link.is_stale(before + 3), "{silent}");
+            assert!(!link.is_stale(doubted + 1), "{silent}");
+        }
     }
 
     #[test]

@@ -172,6 +172,14 @@ pub(super) struct Unacknowledged {
     pub(super) sent: Instant,
 }
 
+/// A message that waits for the acknowledgement of the one before it.
+struct HeldMessage {
+    message: MqttMessage,
+    target: AckTarget,
+    /// The command that it answers. `None` if it is no answer, or not the last one.
+    answers: Option<Publish>,
+}
+
 /// One connection.
 pub(super) struct Session {
     /// Number of the connection in this run.
@@ -195,7 +203,7 @@ pub(super) struct Session {
     /// Messages at QoS 0 that the client has not written yet.
     pub(super) best_effort: usize,
     /// Messages at QoS 1 that wait for the acknowledgement of the one before, while each goes alone.
-    held: VecDeque<(MqttMessage, AckTarget)>,
+    held: VecDeque<HeldMessage>,
     /// True while each message goes alone: one of them ended the connection before, and it is to be
     /// found out which.
     pub(super) is_careful: bool,
@@ -332,6 +340,22 @@ impl Session {
         self.publish(message, AckTarget::Topic(topic))
     }
 
+    /// Publishes the answer to a command, and acknowledges the command when the answer has left.
+    pub(super) fn answer(&mut self, message: MqttMessage, command: &Publish) {
+        let target = AckTarget::Topic(message.topic.clone());
+        let goes_out = self.fits(&message) && !self.is_muted(&target);
+        if goes_out && self.must_wait() {
+            let answers = Some(command.clone());
+            self.held.push_back(HeldMessage {
+                message,
+                target,
+                answers,
+            });
+        } else if self.publish(message, target) {
+            self.acknowledge(command);
+        }
+    }
+
     /// Publishes an answer to the topic that the sender of its command named.
     pub(super) fn respond(&mut self, message: MqttMessage) -> bool {
         let topic = message.topic.clone();
@@ -345,13 +369,23 @@ impl Session {
             return true;
         }
 
-        // Alone: what ends the connection is then the one message that is not acknowledged.
-        if self.is_careful && !self.is_quiet() {
-            self.held.push_back((message, target));
+        if self.must_wait() {
+            self.held.push_back(HeldMessage {
+                message,
+                target,
+                answers: None,
+            });
+
             return true;
         }
 
         self.hand_over(message, target)
+    }
+
+    /// True while each message goes alone and one is on its way: what ends the connection is then the
+    /// one message that is not acknowledged.
+    fn must_wait(&self) -> bool {
+        self.is_careful && !self.is_quiet()
     }
 
     /// Tells the gate of a rejected part. Gives the part back where the message is not sent.
@@ -378,9 +412,12 @@ impl Session {
     /// Sends what was held back, as far as the acknowledgements allow.
     pub(super) fn send_held(&mut self) {
         while (!self.is_careful || self.unacknowledged() == 0)
-            && let Some((message, target)) = self.held.pop_front()
+            && let Some(held) = self.held.pop_front()
         {
-            self.hand_over(message, target);
+            let is_sent = self.hand_over(held.message, held.target);
+            if let Some(command) = held.answers.filter(|_| is_sent) {
+                self.acknowledge(&command);
+            }
         }
     }
 
@@ -499,5 +536,23 @@ mod tests {
             session.acknowledge(&command);
             assert_eq!(session.acks, owed);
         }
+    }
+
+    #[test]
+    fn a_command_is_acknowledged_once_its_answer_has_left() {
+        let (client, _events) = AsyncClient::new(MqttOptions::new("a", "127.0.0.1", 1), REQUESTS);
+        let mut session = Session::new(1, client);
+        session.is_careful = true;
+        let message = |topic: &str| MqttMessage::new(topic.to_owned(), "{}");
+        assert!(session.tell(message("state")), "the first one goes at once");
+        let mut command = Publish::new("cmd/pause", QoS::AtLeastOnce, "{}", None);
+        command.pkid = 7;
+        session.owed.owe(&command);
+        session.answer(message("ack/pause"), &command);
+        assert_eq!((session.held.len(), session.acks), (1, 0));
+        // The broker has the first message.
+        session.requested.clear();
+        session.send_held();
+        assert_eq!((session.held.len(), session.acks), (0, 1));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use winspect::base::backoff::Backoff;
 use winspect::base::problems::Problems;
 use winspect::base::stop::{Stopper, stop_pair};
@@ -175,6 +175,7 @@ mod gstreamer {
     use crate::harness::program::winspect;
     use crate::harness::stream::{Route, live_kind_of, recorded};
     use std::process::Command;
+    use std::time::Instant;
     use winspect::data::frame::CapturedBy;
     use winspect::engine::onnx::OnnxEncoder;
     use winspect::image::file as image_file;

@@ -10,7 +10,7 @@ import soak_pictures
 from soak_audit import Audit, Faults
 from soak_content import PICTURE_S, Belt, Line, Sent, flaws
 from soak_camera import Frames, Way
-from soak_link import Packets, flipped, result_in
+from soak_link import Link, Packets, flipped, result_in
 
 LINE = Line("box", ("nut@1", "bolt@4"), 1.0)
 SCORES = {"pass": 0.01, "fail": 0.2, "undecided": None}
@@ -415,6 +415,20 @@ class Stream(unittest.TestCase):
         self.assertEqual(flaws(json.loads(changed[changed.index(b"{"):]), "result", 900, LINE), [])
         self.assertIsNone(flipped(0x32, body.replace(b'"fail"', b'"pass"')))
 
+    def test_the_daemons_own_order_is_looked_at_on_each_connection_and_topic(self):
+        link = Link.__new__(Link)
+        link.disorder, connection = [], {}
+        sent = lambda seq, topic="s/result": link.note_order([(1, ("A", "top", seq), topic)], connection)
+        for seq in (1, 2, 4):
+            sent(seq)
+        sent(1, "s/result/late")
+        self.assertEqual(link.disorder, [])
+        sent(3)
+        self.assertEqual(len(link.disorder), 1)
+        connection = {}
+        sent(1)  # again, after a cut
+        self.assertEqual(len(link.disorder), 1)
+
     def test_packets_are_found_however_the_stream_is_cut(self):
         payload = json.dumps({"run_id": "A", "camera": "top", "seq": 7}).encode()
         body = b"\x00\x08s/result\x00\x2a\x00" + payload
@@ -423,7 +437,7 @@ class Stream(unittest.TestCase):
             packets = Packets()
             found = [*packets.feed(stream[:cut]), *packets.feed(stream[cut:])]
             self.assertEqual([(kind, flags) for kind, flags, _ in found], [(3, 2), (4, 0)])
-            self.assertEqual(result_in(found[0][1], found[0][2]), (42, ("A", "top", 7)))
+            self.assertEqual(result_in(found[0][1], found[0][2]), (42, ("A", "top", 7), "s/result"))
 
 
 if __name__ == "__main__":

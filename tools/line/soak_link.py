@@ -64,14 +64,15 @@ def flipped(head, body):
 
 
 def result_in(flags, body):
-    """(packet id, (run_id, camera, seq)) of a published result at QoS 1; else nothing."""
+    """(packet id, (run_id, camera, seq), topic) of a published result at QoS 1; else nothing."""
     size = int.from_bytes(body[:2], "big")
     topic = body[2:2 + size].decode(errors="replace")
     if not flags & 6 or not topic.endswith(("/result", "/result/late")):
         return None
     start = body.index(b"{", 4 + size)  # behind the properties
     result = json.loads(body[start:])
-    return int.from_bytes(body[2 + size:4 + size], "big"), (result["run_id"], result["camera"], result["seq"])
+    packet = int.from_bytes(body[2 + size:4 + size], "big")
+    return packet, (result["run_id"], result["camera"], result["seq"]), topic
 
 
 class Link(Proxy):
@@ -81,6 +82,7 @@ class Link(Proxy):
         super().__init__(port)
         self.broker_port = broker_port
         self.acked = {}  # result -> when its PUBACK passed last
+        self.disorder = []  # results that the daemon sent behind a later one of the same connection and topic
         self.opened = []  # when a connection was opened that results came over; pictures have one of their own
         self.refuses, self.refused = False, 0  # results are refused as by a broker whose quota is used up; how many were
         self.flips = 0  # so many results more say `pass` where they said `fail`: the books must find each
@@ -144,7 +146,8 @@ class Link(Proxy):
                 other = flipped(packets.bytes[0], body) if result and self.flips else None
                 self.flips -= other is not None
                 passed.append(other or packets.bytes)
-            pending.update(results)
+            self.note_order(results, pending)
+            pending.update((packet, result) for packet, result, _ in results)
             if results and "opened" in pending:
                 self.opened.append(pending.pop("opened"))
             if self.is_deaf:
@@ -156,6 +159,14 @@ class Link(Proxy):
                 pending["mute"] = True
                 await asyncio.sleep(0.1)
                 return
+
+    def note_order(self, results, pending):
+        """What the daemon sends on one connection is in order, whatever the broker makes of it."""
+        for _, (run, camera, seq), topic in results:
+            of = ("highest", topic, run, camera)
+            if seq < pending.get(of, 0):
+                self.disorder.append(f"sent by the daemon on {topic} {run} {camera}: {seq} after {pending[of]}")
+            pending[of] = max(seq, pending.get(of, 0))
 
     async def to_daemon(self, reader, writer, pending):
         packets = Packets()

@@ -311,6 +311,8 @@ class Soak(Breaks):
         store = f"{self.folder}/store"
         size = sum(os.path.getsize(f"{store}/{name}") for name in os.listdir(store) if name.startswith("first.db"))
         figures, details = self.audit.report(self.link.acked)
+        figures["sent_out_of_order"] = len(self.link.disorder)
+        details += self.link.disorder
         kinds = self.faults.count()
         kinds.pop("start")
         figures = {"seconds": self.seconds, "rate": self.asked.rate, "seed": self.asked.seed, **figures, "faults": kinds,
@@ -319,7 +321,7 @@ class Soak(Breaks):
         return figures, details, [part.result for part in self.audit.parts.values()]
 
 
-MUST_BE_ZERO = ("lost", "duplicates", "out_of_order", "undecided_outside_faults", "unanswered", "wrong", "wrong_part",
+MUST_BE_ZERO = ("lost", "duplicates", "out_of_order", "sent_out_of_order", "undecided_outside_faults", "unanswered", "wrong", "wrong_part",
                 "wrong_verdict", "unreadable", "same_picture", "overdue", "given_up", "unfinished", "unseen")
 
 

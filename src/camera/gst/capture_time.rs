@@ -6,7 +6,7 @@
 //! time, brought to the pipeline's clock (`stamped = true` in the kind's file), which is this machine's.
 //! Else it is the time of arrival.
 
-use crate::camera::sender_clock::SenderClock;
+use crate::camera::sender_clock::{Passage, SenderClock};
 use crate::data::frame::CapturedBy;
 use gstreamer as gst;
 use jiff::{SignedDuration, Timestamp};
@@ -26,6 +26,9 @@ pub struct CaptureClock {
     /// Time from capture to arrival of a frame that is not held up on its way.
     delay: Duration,
     sender: SenderClock,
+    /// The pipeline's time stamps of this try, which tell how far frames are apart, and nothing else: a
+    /// connection that begins may hold frames up until its first report.
+    stamps: SenderClock,
     /// True when it was logged that the camera's clock is off.
     is_logged: bool,
 }
@@ -40,6 +43,8 @@ pub struct CaptureTime {
     pub by: CapturedBy,
     /// Distance of the sender's clock from ours, positive where it is ahead. `None` without one.
     pub clock_offset: Option<SignedDuration>,
+    /// True if the times of earlier frames were wrong, as this one shows.
+    pub corrects: bool,
 }
 
 impl CaptureClock {
@@ -48,9 +53,15 @@ impl CaptureClock {
         CaptureClock {
             camera,
             delay,
-            sender: SenderClock::new(delay),
+            sender: SenderClock::new(),
+            stamps: SenderClock::new(),
             is_logged: false,
         }
+    }
+
+    /// Begins a new pipeline, whose time stamps begin anew.
+    pub fn begin(&mut self) {
+        self.stamps = SenderClock::new();
     }
 
     /// Time of capture of a sample that came at `arrived`. `clock` is the time of the pipeline's clock
@@ -63,6 +74,11 @@ impl CaptureClock {
     ) -> CaptureTime {
         let now = Timestamp::now();
         let arrival = before(now, arrived.elapsed());
+        let by_stamp = match time_stamp(sample) {
+            Some(stamp) => self.stamps.passage(stamp, arrived),
+            None => Passage::default(),
+        };
+
         if let Some(sent) = sender_time(sample) {
             return self.by_sender(sent, arrival, arrived);
         }
@@ -74,6 +90,7 @@ impl CaptureClock {
                 age: Duration::try_from(arrival.duration_since(at)).unwrap_or_default(),
                 by: CapturedBy::Sender,
                 clock_offset: None,
+                corrects: false,
             };
         }
 
@@ -82,6 +99,7 @@ impl CaptureClock {
             age: self.delay,
             by: CapturedBy::Arrival,
             clock_offset: None,
+            corrects: by_stamp.corrects,
         }
     }
 
@@ -89,7 +107,8 @@ impl CaptureClock {
     /// are one moment by both of our clocks.
     fn by_sender(&mut self, sent: Timestamp, arrival: Timestamp, arrived: Instant) -> CaptureTime {
         let since_1970 = sent.duration_since(Timestamp::UNIX_EPOCH);
-        let age = self.sender.age(since_1970, arrived);
+        let passage = self.sender.passage(since_1970, arrived);
+        let age = self.delay + passage.held_up;
         let at = before(arrival, age);
         let off = sent.duration_since(at);
         if off.abs() >= TOLD_FROM && !self.is_logged {
@@ -107,6 +126,7 @@ impl CaptureClock {
             age,
             by: CapturedBy::Sender,
             clock_offset: Some(off),
+            corrects: passage.corrects,
         }
     }
 }
@@ -129,6 +149,13 @@ fn sender_time(sample: &gst::Sample) -> Option<Timestamp> {
     Timestamp::UNIX_EPOCH
         .checked_add(since_1900 - NTP_TO_UNIX)
         .ok()
+}
+
+/// The pipeline's time stamp of a sample. `None` if it has none.
+fn time_stamp(sample: &gst::Sample) -> Option<SignedDuration> {
+    let pts = sample.buffer()?.pts()?;
+    let nanos = i64::try_from(pts.nseconds()).ok()?;
+    Some(SignedDuration::from_nanos(nanos))
 }
 
 fn is_ntp(meta: &gst::meta::MetaRef<'_, gst::ReferenceTimestampMeta>) -> bool {

@@ -211,6 +211,7 @@ impl GstSource {
         probes::announce_losses(pipeline);
         probes::keep_only_errors(pipeline);
         let arrivals = arrivals::watch(pipeline);
+        self.clock.begin();
         self.closing.start(pipeline)?;
 
         // The first frame may take longer than those after it: a camera is connected, and its key
@@ -283,7 +284,7 @@ impl GstSource {
             sink.blind_spot(blind_spot);
         }
 
-        let frame = self.frame(sample, clock, reading)?;
+        let frame = self.frame(sample, clock, reading, sink)?;
         sink.frame(frame);
 
         // From the first frame on the camera's own stall time counts.
@@ -351,12 +352,13 @@ impl GstSource {
     }
 
     /// The sample as a frame. `clock` is now in the pipeline's clock, `None` if time stamps are not
-    /// moments of capture.
+    /// moments of capture. The sink is told if earlier frames had a wrong time.
     fn frame(
         &mut self,
         sample: &gst::Sample,
         clock: Option<gst::ClockTime>,
         reading: &Reading,
+        sink: &mut dyn Sink,
     ) -> Result<Frame, CameraError> {
         let pulled = Instant::now();
         let buffer = sample.buffer();
@@ -365,6 +367,10 @@ impl GstSource {
         let arrived = arrived.unwrap_or(pulled);
         // The time of capture is read before the picture is converted, which takes milliseconds.
         let captured = self.clock.captured(sample, arrived, clock);
+        if captured.corrects {
+            sink.retimed();
+        }
+
         let read = self.pictures.read(sample)?;
 
         // The stopwatch knows when the buffer of this time stamp went into the decoder. JPEG is

@@ -180,6 +180,8 @@ struct Publisher {
     ending: Option<Instant>,
     /// Moment since which the broker has been away.
     away_since: Option<Instant>,
+    /// Moment since which the broker has stood still, as far as the last connection told.
+    silent_since: Option<Instant>,
     /// Connections in a row that did not last.
     unsteady: u32,
     /// Reasons of this absence that were logged: they may come in turns, and each is told once.
@@ -220,6 +222,7 @@ impl Publisher {
             beats: 0,
             ending: None,
             away_since: None,
+            silent_since: None,
             unsteady: 0,
             reasons_logged: BTreeSet::new(),
             rejects_told: 0,
@@ -254,6 +257,10 @@ impl Publisher {
             let waiting = self.wiring.store.count().waiting;
             if waiting > 0 && (end.is_none() || self.is_over()) {
                 tracing::warn!("{waiting} results wait in the store for the next run");
+            }
+
+            if session.is_connected() {
+                self.silent_since = session.link_age.silent_since(Instant::now());
             }
 
             let Some(mut lost) = end else { return };
@@ -488,10 +495,16 @@ impl Publisher {
     }
 
     fn on_connected(&mut self, session: &mut Session, ack: &ConnAck) {
-        session.connected_at = Some(Instant::now());
+        let now = Instant::now();
+        session.connected_at = Some(now);
         // Without a session of ours the broker kept no commands: none is stale.
         if !ack.session_present {
-            session.link_age.begin_fresh(Instant::now());
+            session.link_age.begin_fresh(now);
+        }
+
+        if let Some(since) = self.silent_since.take() {
+            let silent = now.saturating_duration_since(since);
+            session.link_age.begin_after_silence(now, silent);
         }
 
         session.packet_max = ack

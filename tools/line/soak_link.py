@@ -83,6 +83,7 @@ class Link(Proxy):
         self.broker_port = broker_port
         self.acked = {}  # result -> when its PUBACK passed last
         self.disorder = []  # results that the daemon sent behind a later one of the same connection and topic
+        self.passed_on = {}  # result -> the connections over which it went to the broker, in order
         self.opened = []  # when a connection was opened that results came over; pictures have one of their own
         self.refuses, self.refused = False, 0  # results are refused as by a broker whose quota is used up; how many were
         self.flips = 0  # so many results more say `pass` where they said `fail`: the books must find each
@@ -146,7 +147,8 @@ class Link(Proxy):
                 other = flipped(packets.bytes[0], body) if result and self.flips else None
                 self.flips -= other is not None
                 passed.append(other or packets.bytes)
-            self.note_order(results, pending)
+            if not self.is_deaf:
+                self.note_order(results, pending)
             pending.update((packet, result) for packet, result, _ in results)
             if results and "opened" in pending:
                 self.opened.append(pending.pop("opened"))
@@ -162,11 +164,19 @@ class Link(Proxy):
 
     def note_order(self, results, pending):
         """What the daemon sends on one connection is in order, whatever the broker makes of it."""
+        connection = pending.setdefault("connection", object())
         for _, (run, camera, seq), topic in results:
+            self.passed_on.setdefault((run, camera, seq), []).append(connection)
             of = ("highest", topic, run, camera)
             if seq < pending.get(of, 0):
                 self.disorder.append(f"sent by the daemon on {topic} {run} {camera}: {seq} after {pending[of]}")
             pending[of] = max(seq, pending.get(of, 0))
+
+    def kept_order(self, first, second):
+        """Whether the broker was given the first one of two results before it ever was given the second one, over one
+        connection, on which all was in order."""
+        over = self.passed_on.get(second)
+        return not self.disorder and bool(over) and over[0] in self.passed_on.get(first, ())
 
     async def to_daemon(self, reader, writer, pending):
         packets = Packets()

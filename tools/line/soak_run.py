@@ -310,7 +310,7 @@ class Soak(Breaks):
         time.sleep(1)
         store = f"{self.folder}/store"
         size = sum(os.path.getsize(f"{store}/{name}") for name in os.listdir(store) if name.startswith("first.db"))
-        figures, details = self.audit.report(self.link.acked)
+        figures, details = self.audit.report(self.link.acked, self.link.kept_order)
         figures["sent_out_of_order"] = len(self.link.disorder)
         details += self.link.disorder
         kinds = self.faults.count()
@@ -321,8 +321,8 @@ class Soak(Breaks):
         return figures, details, [part.result for part in self.audit.parts.values()]
 
 
-MUST_BE_ZERO = ("lost", "duplicates", "out_of_order", "sent_out_of_order", "undecided_outside_faults", "unanswered", "wrong", "wrong_part",
-                "wrong_verdict", "unreadable", "same_picture", "overdue", "given_up", "unfinished", "unseen")
+MUST_BE_ZERO = ("lost", "duplicates", "out_of_order", "sent_out_of_order", "undecided_outside_faults", "unanswered",
+                "wrong", "wrong_part", "wrong_verdict", "unreadable", "same_picture", "overdue", "given_up", "unfinished", "unseen")
 
 
 def judge(folder, figures, details, results):

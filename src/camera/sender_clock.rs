@@ -13,7 +13,8 @@
 //! drift                    the least follows within WINDOW: 3 ms of 100 ppm
 //! ```
 //! While frames that were held up come, their stamps may jitter as on any busy machine. A short interval
-//! among them is no step: taken for one, it would make frames new that are seconds old.
+//! among them is no step: taken for one, it would make frames new that are seconds old. Only a stamp before
+//! the last one is. A smaller step back among them is taken for more time on the way, until [`WINDOW`] is over.
 //!
 //! Arrivals are taken from the monotonic clock, so that a step of this machine's own clock changes
 //! nothing.
@@ -52,16 +53,6 @@ struct Lag {
     lag: SignedDuration,
 }
 
-/// A frame's way to us.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Passage {
-    /// Time for which the frame was held up.
-    pub held_up: Duration,
-    /// True if this frame shows that those before it were held up, or stamped otherwise, by more than
-    /// jitter: their times were wrong.
-    pub corrects: bool,
-}
-
 /// A frame by both clocks.
 #[derive(Debug, Clone, Copy)]
 struct SentFrame {
@@ -83,7 +74,8 @@ impl SenderClock {
     }
 
     /// Takes a frame that was `sent` at that time by the sender's clock, which may begin anywhere.
-    pub fn passage(&mut self, sent: SignedDuration, arrived: Instant) -> Passage {
+    /// Returns the time for which it was held up.
+    pub fn held_up(&mut self, sent: SignedDuration, arrived: Instant) -> Duration {
         let frame = SentFrame { sent, arrived };
         if let Some(last) = self.last.replace(frame) {
             let step = frame.since(last);
@@ -100,39 +92,34 @@ impl SenderClock {
         let since_origin = arrived.saturating_duration_since(self.origin);
         let since_origin = SignedDuration::try_from(since_origin).unwrap_or(SignedDuration::MAX);
         let lag = since_origin.saturating_sub(sent);
-        let passage = self.enter(Lag { arrived, lag });
-        self.last_held_up = SignedDuration::try_from(passage.held_up).unwrap_or_default();
-        passage
+        let held_up = self.enter(Lag { arrived, lag });
+        self.last_held_up = SignedDuration::try_from(held_up).unwrap_or_default();
+        held_up
     }
 
-    /// Enters a frame's lag, and compares it with the least.
-    fn enter(&mut self, newest: Lag) -> Passage {
+    /// Enters a frame's lag. Returns its distance from the least.
+    fn enter(&mut self, newest: Lag) -> Duration {
         while let Some(oldest) = self.least.front()
             && newest.arrived.saturating_duration_since(oldest.arrived) > WINDOW
         {
             self.least.pop_front();
         }
 
-        let least = self.least.front().map_or(newest.lag, |least| least.lag);
         // Older frames with a larger lag can never be the least again.
         while self.least.back().is_some_and(|last| last.lag >= newest.lag) {
             self.least.pop_back();
         }
 
         self.least.push_back(newest);
+        let least = self.least.front().map_or(newest.lag, |least| least.lag);
         let held_up = newest.lag.saturating_sub(least);
         if held_up > HELD_UP_MAX {
             self.least.clear();
             self.least.push_back(newest);
+            return Duration::ZERO;
         }
 
-        Passage {
-            held_up: match held_up {
-                _ if held_up > HELD_UP_MAX => Duration::ZERO,
-                _ => Duration::try_from(held_up).unwrap_or_default(),
-            },
-            corrects: held_up < -self.step_min(),
-        }
+        held_up.unsigned_abs()
     }
 
     /// Least difference between two intervals that is no jitter.
@@ -151,7 +138,7 @@ impl SenderClock {
 
         let step_min = self.step_min();
         if self.last_held_up > step_min {
-            return step.sent < -usual;
+            return step.sent < -step_min;
         }
 
         if step.sent.is_negative() {
@@ -213,8 +200,6 @@ mod tests {
         now: i64,
         /// Distance of the camera's clock from ours in milliseconds.
         off: i64,
-        /// True if the last frame corrected those before it.
-        corrects: bool,
     }
 
     impl TestCamera {
@@ -224,7 +209,6 @@ mod tests {
                 start: Instant::now(),
                 now: 0,
                 off,
-                corrects: false,
             }
         }
 
@@ -236,9 +220,8 @@ mod tests {
             let sent = SignedDuration::from_millis(1_700_000_000_000 + self.now + self.off);
             let arrived = self.now + way as i64;
             let at = self.start + Duration::from_millis(arrived as u64);
-            let passage = self.clock.passage(sent, at);
-            self.corrects = passage.corrects;
-            arrived - passage.held_up.as_millis() as i64 - self.now
+            let held_up = self.clock.held_up(sent, at).as_millis() as i64;
+            arrived - held_up - self.now
         }
 
         fn errors(&mut self, ways: impl IntoIterator<Item = u64>) -> Vec<i64> {
@@ -306,12 +289,7 @@ mod tests {
     #[test]
     fn a_first_frame_that_was_held_up_counts_until_a_quicker_one_comes() {
         let mut camera = TestCamera::new(-70);
-        assert_eq!(camera.error(200), 200);
-        assert!(!camera.corrects);
-        assert_eq!(camera.error(5), 5);
-        assert!(camera.corrects);
-        assert_eq!(camera.errors([30, 5]), [5, 5]);
-        assert!(!camera.corrects);
+        assert_eq!(camera.errors([200, 5, 30, 5]), [200, 5, 5, 5]);
     }
 
     proptest! {

@@ -18,9 +18,6 @@ pub trait Sink {
     /// Takes a change of state.
     fn status(&mut self, status: CameraStatus);
 
-    /// Told when the times of capture of the frames so far were wrong, before the frame that shows it.
-    fn retimed(&mut self) {}
-
     /// Told when a triggered camera runs and was not triggered for a while.
     fn quiet(&mut self) {}
 

@@ -298,10 +298,6 @@ impl Sink for StatusReporter<'_> {
         self.sink.blind_spot(words);
     }
 
-    fn retimed(&mut self) {
-        self.sink.retimed();
-    }
-
     fn quiet(&mut self) {
         self.online_at.get_or_insert_with(Instant::now);
         if self.state == Some(CameraState::Idle) {

@@ -352,13 +352,6 @@ impl Admission {
         });
     }
 
-    /// Lets the frames go that wait for a command's trigger: their times were wrong.
-    pub fn forget_frames(&self) {
-        if let TriggerState::Command(ring) = &mut *self.trigger() {
-            ring.forget_frames();
-        }
-    }
-
     /// Takes the parts of a command's trigger, which were there `at` that moment. A camera with another
     /// trigger ignores them.
     pub fn on_trigger(&self, parts: Vec<Part>, at: Instant) {
@@ -476,10 +469,6 @@ impl CameraSink {
 impl Sink for CameraSink {
     fn frame(&mut self, frame: Frame) {
         self.admission.on_frame(frame);
-    }
-
-    fn retimed(&mut self) {
-        self.admission.forget_frames();
     }
 
     fn blind_spot(&mut self, words: Option<&'static str>) {

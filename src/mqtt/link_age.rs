@@ -27,6 +27,9 @@ const SLACK: Duration = Duration::from_millis(500);
 const CATCH_UP_MAX: Duration = Duration::from_secs(3);
 /// The same where the connection is the same one. Only what senders sent within some seconds waits.
 const CATCH_UP: Duration = Duration::from_secs(1);
+/// A fence that is away for longer shows that the broker, the link or this process stood still. One that
+/// is a little late shows a busy link, on which senders hold nothing back.
+const STOOD_STILL: Duration = Duration::from_millis(1500);
 /// Fences on their way at once, at most: those of a round trip of 1.6 s.
 const FENCES_MAX: usize = 8;
 
@@ -62,13 +65,19 @@ impl LinkAge {
     /// Notes that this connection, which is there since `now`, follows one that stood still, and that
     /// nothing was heard of the broker for so long.
     pub(super) fn begin_after_silence(&mut self, now: Instant, silent: Duration) {
-        self.catches_up_until = Some(now + silent.min(CATCH_UP_MAX));
+        self.doubt_until(now + silent.min(CATCH_UP_MAX));
     }
 
-    /// Moment since which the link stands still. `None` while it works, and before its first fence.
+    /// Since when the link stands still, or what waited may come. `None` while it works, and before its
+    /// first fence.
     pub(super) fn silent_since(&self, now: Instant) -> Option<Instant> {
         let after = self.passed_on_after?;
-        self.is_silent_at(after, now).then_some(after)
+        self.is_stale(now).then_some(after)
+    }
+
+    /// Makes commands stale up to that moment. A longer doubt stays.
+    fn doubt_until(&mut self, moment: Instant) {
+        self.catches_up_until = self.catches_up_until.max(Some(moment));
     }
 
     /// True if one more fence may be sent.
@@ -108,8 +117,9 @@ impl LinkAge {
             if fence.number == number {
                 self.is_silent = false;
                 let took = now.saturating_duration_since(fence.at);
-                if self.has_come_back() && self.is_silent_at(fence.at, now) {
-                    self.catches_up_until = Some(now + took.min(CATCH_UP));
+                // The first one comes behind all commands that the broker had kept.
+                if self.has_come_back() && took > STOOD_STILL && self.is_silent_at(fence.at, now) {
+                    self.doubt_until(now + CATCH_UP);
                 }
 
                 self.round_trip = Some(self.round_trip.map_or(took, |least| least.min(took)));

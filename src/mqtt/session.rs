@@ -172,12 +172,12 @@ pub(super) struct Unacknowledged {
     pub(super) sent: Instant,
 }
 
-/// A message that waits for the acknowledgement of the one before it.
-struct HeldMessage {
-    message: MqttMessage,
-    target: AckTarget,
-    /// The command that it answers. `None` if it is no answer, or not the last one.
-    answers: Option<Publish>,
+/// What waits for the acknowledgement of the message before it.
+enum Held {
+    /// A message, and the effect of its own acknowledgement.
+    Message(MqttMessage, AckTarget),
+    /// The acknowledgement of a command, behind its answers.
+    Acknowledgement(Publish),
 }
 
 /// One connection.
@@ -203,7 +203,7 @@ pub(super) struct Session {
     /// Messages at QoS 0 that the client has not written yet.
     pub(super) best_effort: usize,
     /// Messages at QoS 1 that wait for the acknowledgement of the one before, while each goes alone.
-    held: VecDeque<HeldMessage>,
+    held: VecDeque<Held>,
     /// True while each message goes alone: one of them ended the connection before, and it is to be
     /// found out which.
     pub(super) is_careful: bool,
@@ -340,18 +340,12 @@ impl Session {
         self.publish(message, AckTarget::Topic(topic))
     }
 
-    /// Publishes the answer to a command, and acknowledges the command when the answer has left.
-    pub(super) fn answer(&mut self, message: MqttMessage, command: &Publish) {
-        let target = AckTarget::Topic(message.topic.clone());
-        let goes_out = self.fits(&message) && !self.is_muted(&target);
-        if goes_out && self.must_wait() {
-            let answers = Some(command.clone());
-            self.held.push_back(HeldMessage {
-                message,
-                target,
-                answers,
-            });
-        } else if self.publish(message, target) {
+    /// Lets a command be acknowledged behind its answers, which are published: at once, or where they
+    /// are held back once the broker has them.
+    pub(super) fn acknowledge_answered(&mut self, command: &Publish) {
+        if self.must_wait() {
+            self.held.push_back(Held::Acknowledgement(command.clone()));
+        } else {
             self.acknowledge(command);
         }
     }
@@ -370,12 +364,7 @@ impl Session {
         }
 
         if self.must_wait() {
-            self.held.push_back(HeldMessage {
-                message,
-                target,
-                answers: None,
-            });
-
+            self.held.push_back(Held::Message(message, target));
             return true;
         }
 
@@ -412,13 +401,21 @@ impl Session {
     /// Sends what was held back, as far as the acknowledgements allow.
     pub(super) fn send_held(&mut self) {
         while (!self.is_careful || self.unacknowledged() == 0)
+            && self.has_place()
             && let Some(held) = self.held.pop_front()
         {
-            let is_sent = self.hand_over(held.message, held.target);
-            if let Some(command) = held.answers.filter(|_| is_sent) {
-                self.acknowledge(&command);
+            match held {
+                Held::Message(message, target) => {
+                    self.hand_over(message, target);
+                }
+                Held::Acknowledgement(command) => self.acknowledge(&command),
             }
         }
+    }
+
+    /// True if the client takes one more request.
+    fn has_place(&self) -> bool {
+        self.requested.len() + self.best_effort + self.acks < REQUESTS
     }
 
     fn hand_over(&mut self, message: MqttMessage, target: AckTarget) -> bool {
@@ -539,20 +536,25 @@ mod tests {
     }
 
     #[test]
-    fn a_command_is_acknowledged_once_its_answer_has_left() {
+    fn a_command_is_acknowledged_once_the_broker_has_its_answer() {
         let (client, _events) = AsyncClient::new(MqttOptions::new("a", "127.0.0.1", 1), REQUESTS);
         let mut session = Session::new(1, client);
         session.is_careful = true;
-        let message = |topic: &str| MqttMessage::new(topic.to_owned(), "{}");
-        assert!(session.tell(message("state")), "the first one goes at once");
         let mut command = Publish::new("cmd/pause", QoS::AtLeastOnce, "{}", None);
         command.pkid = 7;
         session.owed.owe(&command);
-        session.answer(message("ack/pause"), &command);
-        assert_eq!((session.held.len(), session.acks), (1, 0));
-        // The broker has the first message.
-        session.requested.clear();
-        session.send_held();
-        assert_eq!((session.held.len(), session.acks), (0, 1));
+        for topic in ["state", "ack/pause"] {
+            session.tell(MqttMessage::new(topic.to_owned(), "{}"));
+        }
+
+        session.acknowledge_answered(&command);
+        for acks in [0, 0, 1] {
+            assert_eq!(session.acks, acks, "the first message goes at once");
+            // The broker has what is on its way.
+            session.requested.clear();
+            session.send_held();
+        }
+
+        assert!(session.is_quiet());
     }
 }

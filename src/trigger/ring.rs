@@ -195,11 +195,6 @@ impl Ring {
         self.serve(look)
     }
 
-    /// Lets all frames go: their times are not what they seemed. Parts that wait go on waiting.
-    pub fn forget_frames(&mut self) {
-        self.settle_all(Outcome::Skipped);
-    }
-
     /// The newest frame. `None` if there is none yet.
     pub fn newest(&self) -> Option<&Frame> {
         self.frames.back().map(|kept| &kept.frame)

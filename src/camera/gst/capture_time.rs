@@ -6,7 +6,7 @@
 //! time, brought to the pipeline's clock (`stamped = true` in the kind's file), which is this machine's.
 //! Else it is the time of arrival.
 
-use crate::camera::sender_clock::{Passage, SenderClock};
+use crate::camera::sender_clock::SenderClock;
 use crate::data::frame::CapturedBy;
 use gstreamer as gst;
 use jiff::{SignedDuration, Timestamp};
@@ -26,9 +26,6 @@ pub struct CaptureClock {
     /// Time from capture to arrival of a frame that is not held up on its way.
     delay: Duration,
     sender: SenderClock,
-    /// The pipeline's time stamps of this try, which tell how far frames are apart, and nothing else: a
-    /// connection that begins may hold frames up until its first report.
-    stamps: SenderClock,
     /// True when it was logged that the camera's clock is off.
     is_logged: bool,
 }
@@ -43,8 +40,6 @@ pub struct CaptureTime {
     pub by: CapturedBy,
     /// Distance of the sender's clock from ours, positive where it is ahead. `None` without one.
     pub clock_offset: Option<SignedDuration>,
-    /// True if the times of earlier frames were wrong, as this one shows.
-    pub corrects: bool,
 }
 
 impl CaptureClock {
@@ -54,14 +49,8 @@ impl CaptureClock {
             camera,
             delay,
             sender: SenderClock::new(),
-            stamps: SenderClock::new(),
             is_logged: false,
         }
-    }
-
-    /// Begins a new pipeline, whose time stamps begin anew.
-    pub fn begin(&mut self) {
-        self.stamps = SenderClock::new();
     }
 
     /// Time of capture of a sample that came at `arrived`. `clock` is the time of the pipeline's clock
@@ -74,11 +63,6 @@ impl CaptureClock {
     ) -> CaptureTime {
         let now = Timestamp::now();
         let arrival = before(now, arrived.elapsed());
-        let by_stamp = match time_stamp(sample) {
-            Some(stamp) => self.stamps.passage(stamp, arrived),
-            None => Passage::default(),
-        };
-
         if let Some(sent) = sender_time(sample) {
             return self.by_sender(sent, arrival, arrived);
         }
@@ -90,7 +74,6 @@ impl CaptureClock {
                 age: Duration::try_from(arrival.duration_since(at)).unwrap_or_default(),
                 by: CapturedBy::Sender,
                 clock_offset: None,
-                corrects: false,
             };
         }
 
@@ -99,7 +82,6 @@ impl CaptureClock {
             age: self.delay,
             by: CapturedBy::Arrival,
             clock_offset: None,
-            corrects: by_stamp.corrects,
         }
     }
 
@@ -107,8 +89,7 @@ impl CaptureClock {
     /// are one moment by both of our clocks.
     fn by_sender(&mut self, sent: Timestamp, arrival: Timestamp, arrived: Instant) -> CaptureTime {
         let since_1970 = sent.duration_since(Timestamp::UNIX_EPOCH);
-        let passage = self.sender.passage(since_1970, arrived);
-        let age = self.delay + passage.held_up;
+        let age = self.delay + self.sender.held_up(since_1970, arrived);
         let at = before(arrival, age);
         let off = sent.duration_since(at);
         if off.abs() >= TOLD_FROM && !self.is_logged {
@@ -126,7 +107,6 @@ impl CaptureClock {
             age,
             by: CapturedBy::Sender,
             clock_offset: Some(off),
-            corrects: passage.corrects,
         }
     }
 }
@@ -149,13 +129,6 @@ fn sender_time(sample: &gst::Sample) -> Option<Timestamp> {
     Timestamp::UNIX_EPOCH
         .checked_add(since_1900 - NTP_TO_UNIX)
         .ok()
-}
-
-/// The pipeline's time stamp of a sample. `None` if it has none.
-fn time_stamp(sample: &gst::Sample) -> Option<SignedDuration> {
-    let pts = sample.buffer()?.pts()?;
-    let nanos = i64::try_from(pts.nseconds()).ok()?;
-    Some(SignedDuration::from_nanos(nanos))
 }
 
 fn is_ntp(meta: &gst::meta::MetaRef<'_, gst::ReferenceTimestampMeta>) -> bool {
@@ -185,6 +158,23 @@ fn stamped_at(now: Timestamp, clock: u64, stamp: u64) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_senders_frame_is_as_old_as_its_delay_and_what_held_it_up() {
+        let delay = Duration::from_millis(60);
+        let mut clock = CaptureClock::new("top".into(), delay);
+        let sent: Timestamp = "2026-01-01T00:00:10Z".parse().expect("a time");
+        let arrival: Timestamp = "2026-01-01T00:00:11Z".parse().expect("a time");
+        let arrived = Instant::now();
+        let first = clock.by_sender(sent, arrival, arrived);
+        assert_eq!((first.age, first.at), (delay, before(arrival, delay)));
+        // The next one, 40 ms later by its sender, comes 90 ms later.
+        let later = Duration::from_millis(90);
+        let sent = sent + SignedDuration::from_millis(40);
+        let arrival = arrival + SignedDuration::from_millis(90);
+        let second = clock.by_sender(sent, arrival, arrived + later);
+        assert_eq!(second.age, Duration::from_millis(110));
+    }
 
     #[test]
     fn a_stamp_is_as_old_as_the_pipelines_clock_says() {

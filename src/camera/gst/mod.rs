@@ -2,8 +2,8 @@
 //! GStreamer.
 //!
 //! Frames are pulled by the camera's own thread; on GStreamer's threads runs nothing of ours but a note
-//! of the time. A live camera's newest frame wins; a file waits until the inspector is free. Every path
-//! out sets the pipeline to Null. Messages never hold an address's user and password.
+//! of the time. A live camera's newest frame wins, the newest eight where any may be a part's; a file
+//! waits until the inspector is free. Every path out sets the pipeline to Null. Messages never hold an address's user and password.
 
 mod arrivals;
 mod bitstream;
@@ -211,7 +211,6 @@ impl GstSource {
         probes::announce_losses(pipeline);
         probes::keep_only_errors(pipeline);
         let arrivals = arrivals::watch(pipeline);
-        self.clock.begin();
         self.closing.start(pipeline)?;
 
         // The first frame may take longer than those after it: a camera is connected, and its key
@@ -284,7 +283,7 @@ impl GstSource {
             sink.blind_spot(blind_spot);
         }
 
-        let frame = self.frame(sample, clock, reading, sink)?;
+        let frame = self.frame(sample, clock, reading)?;
         sink.frame(frame);
 
         // From the first frame on the camera's own stall time counts.
@@ -352,25 +351,21 @@ impl GstSource {
     }
 
     /// The sample as a frame. `clock` is now in the pipeline's clock, `None` if time stamps are not
-    /// moments of capture. The sink is told if earlier frames had a wrong time.
+    /// moments of capture.
     fn frame(
         &mut self,
         sample: &gst::Sample,
         clock: Option<gst::ClockTime>,
         reading: &Reading,
-        sink: &mut dyn Sink,
     ) -> Result<Frame, CameraError> {
         let pulled = Instant::now();
         let buffer = sample.buffer();
-        // A frame has arrived when it came to the appsink, however long it waited there for us.
-        let arrived = buffer.and_then(|buffer| reading.sink_arrivals.of(buffer));
-        let arrived = arrived.unwrap_or(pulled);
+        // A live frame has arrived when it came to the appsink, however long it waited there for us.
+        // One of a file waits there until it is wanted.
+        let came = buffer.and_then(|buffer| reading.sink_arrivals.of(buffer));
+        let arrived = came.filter(|_| self.live).unwrap_or(pulled);
         // The time of capture is read before the picture is converted, which takes milliseconds.
         let captured = self.clock.captured(sample, arrived, clock);
-        if captured.corrects {
-            sink.retimed();
-        }
-
         let read = self.pictures.read(sample)?;
 
         // The stopwatch knows when the buffer of this time stamp went into the decoder. JPEG is
@@ -393,7 +388,8 @@ impl GstSource {
             clock_offset: captured.clock_offset,
             arrived,
             damage: damage.or(of_stream),
-            decode: started.map(|started| started.elapsed()),
+            // The wait in the appsink is no decoding.
+            decode: started.map(|at| arrived.saturating_duration_since(at) + pulled.elapsed()),
             part_id: None,
         })
     }

@@ -242,10 +242,8 @@ impl Publisher {
         let response = response_to(publish, answer, &self.topics);
         let is_told = response.is_none_or(|told| session.respond(told));
         let ack = MqttMessage::new(self.topic(&format!("ack/{name}")), answer);
-        if is_told {
-            session.answer(ack, publish);
-        } else {
-            session.tell(ack);
+        if session.tell(ack) && is_told {
+            session.acknowledge_answered(publish);
         }
     }
 

@@ -180,7 +180,7 @@ struct Publisher {
     ending: Option<Instant>,
     /// Moment since which the broker has been away.
     away_since: Option<Instant>,
-    /// Moment since which the broker has stood still, as far as the last connection told.
+    /// Since when the broker had stood still at the end of the last connection that could tell.
     silent_since: Option<Instant>,
     /// Connections in a row that did not last.
     unsteady: u32,
@@ -259,7 +259,8 @@ impl Publisher {
                 tracing::warn!("{waiting} results wait in the store for the next run");
             }
 
-            if session.is_connected() {
+            // A connection that ends before its first fence tells nothing new.
+            if session.link_age.has_come_back() {
                 self.silent_since = session.link_age.silent_since(Instant::now());
             }
 
@@ -396,6 +397,7 @@ impl Publisher {
             self.on_reply(session, &reply);
         }
 
+        session.send_acks();
         self.publish_outcomes(session);
         self.publish_rejects(session);
         self.publish_results(session);
@@ -502,7 +504,7 @@ impl Publisher {
             session.link_age.begin_fresh(now);
         }
 
-        if let Some(since) = self.silent_since.take() {
+        if let Some(since) = self.silent_since {
             let silent = now.saturating_duration_since(since);
             session.link_age.begin_after_silence(now, silent);
         }

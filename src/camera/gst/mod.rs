@@ -3,7 +3,8 @@
 //!
 //! Frames are pulled by the camera's own thread; on GStreamer's threads runs nothing of ours but a note
 //! of the time. A live camera's newest frame wins, the newest eight where any may be a part's; a file
-//! waits until the inspector is free. Every path out sets the pipeline to Null. Messages never hold an address's user and password.
+//! waits until the inspector is free. Every path out sets the pipeline to Null. Messages never hold an
+//! address's user and password.
 
 mod arrivals;
 mod bitstream;

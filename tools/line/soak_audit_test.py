@@ -425,6 +425,7 @@ class Stream(unittest.TestCase):
         self.assertEqual(link.disorder, [])
         sent(3)
         self.assertEqual(len(link.disorder), 1)
+        sent(2)  # again
         connection = {}
         sent(1)  # again, after a cut
         self.assertEqual(len(link.disorder), 1)

@@ -163,12 +163,14 @@ class Link(Proxy):
                 return
 
     def note_order(self, results, pending):
-        """What the daemon sends on one connection is in order, whatever the broker makes of it."""
+        """What the daemon sends on one connection is in order, whatever the broker makes of it. A result that it sends
+        again is judged by who hears it."""
         connection = pending.setdefault("connection", object())
         for _, (run, camera, seq), topic in results:
-            self.passed_on.setdefault((run, camera, seq), []).append(connection)
+            over = self.passed_on.setdefault((run, camera, seq), [])
+            over.append(connection)
             of = ("highest", topic, run, camera)
-            if seq < pending.get(of, 0):
+            if len(over) == 1 and seq < pending.get(of, 0):
                 self.disorder.append(f"sent by the daemon on {topic} {run} {camera}: {seq} after {pending[of]}")
             pending[of] = max(seq, pending.get(of, 0))
 

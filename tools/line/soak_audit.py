@@ -103,7 +103,6 @@ class Audit:
         self.at_gate, self.gate_late = {}, []  # part -> when its gate was told of it; by how long after it was there
         self.resent = self.answered_again = self.balanced = self.maps = 0
         self.duplicates, self.out_of_order, self.wrong, self.overdue, self.given_up = [], [], [], [], []
-        self.reordered = []  # (run, camera, seq) and the later one that came before it
         self.begun, self.outcomes = {}, collections.defaultdict(list)  # (name, id) -> answer; its later answers
         self.challenged = collections.defaultdict(dict)  # challenge id -> part -> verdict
         self.latencies, self.heard_words = [], set()
@@ -271,7 +270,6 @@ class Audit:
         before = self.highest[(topic, *of)]
         if seq < before:
             self.out_of_order.append(f"{topic} {of}: {seq} after {before}")
-            self.reordered.append(((*of, seq), (*of, before)))
         self.highest[(topic, *of)] = max(seq, before)
 
     def belongs(self, result, key):
@@ -356,12 +354,10 @@ class Audit:
         with self.lock:
             return not self.missing() and not self.unanswered()
 
-    def report(self, acked, kept_order=lambda first, second: False):
-        """The figures; `acked` is when the broker acknowledged which result; `kept_order` says whether the daemon gave the
-        broker two results in that order."""
+    def report(self, acked):
+        """The figures; `acked` is when the broker acknowledged which result."""
         with self.lock:
             kinds = ("broker_kill", "session_lost")
-            by_broker = sum(kept_order(*pair) for pair in self.reordered)
             broker_lost = [key for key in self.missing() if key in acked
                            and self.faults.is_active(acked[key], acked[key] + BROKER_FORGETS_S, kinds)]
             lost = sorted(self.missing() - set(broker_lost))
@@ -410,8 +406,7 @@ class Audit:
                 "unfinished": len(unfinished),
                 "resent": self.resent,
                 "balanced_metrics": self.balanced,
-                "out_of_order": len(self.out_of_order) - by_broker,
-                "reordered_by_broker": by_broker,
+                "out_of_order": len(self.out_of_order),
                 "answered_again": self.answered_again,
                 "rejected": sum(self.rejected.values()),
                 "unanswered": len(unanswered),

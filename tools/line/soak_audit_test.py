@@ -417,36 +417,19 @@ class Stream(unittest.TestCase):
 
     def test_the_daemons_own_order_is_looked_at_on_each_connection_and_topic(self):
         link = Link.__new__(Link)
-        link.disorder, link.passed_on, connection = [], {}, {}
-        sent = lambda seq, topic="s/result": link.note_order([(1, ("A", "top", seq), topic)], connection)
-        for seq in (1, 2, 4):
-            sent(seq)
-        sent(1, "s/result/late")
-        self.assertEqual(link.disorder, [])
-        sent(3)
-        self.assertEqual(len(link.disorder), 1)
-        sent(2)  # again
-        connection = {}
-        sent(1)  # again, after a cut
-        self.assertEqual(len(link.disorder), 1)
+        link.disorder, link.disorder_again, link.was_sent, connection = [], [], set(), {}
 
-    def test_a_broker_that_turns_two_results_round_is_told_from_a_daemon_that_does(self):
-        link = Link.__new__(Link)
-        link.disorder, link.passed_on = [], {}
-        first, second = ("A", "top", 2), ("A", "top", 3)
-        link.note_order([(1, second, "s/result")], {})  # without the first one, which came later
-        both = [(1, first, "s/result"), (2, second, "s/result")]
-        link.note_order(both, {})
-        self.assertFalse(link.kept_order(first, second))
-        link.passed_on = {}
-        link.note_order(both, {})
-        self.assertTrue(link.kept_order(first, second))
-        audit = Audit(Faults(), LINE, 0.5)
-        for line in (result(1), result(3), result(2)):
-            audit.hear(line)
-        for kept, ours, brokers in ((True, 0, 1), (False, 1, 0)):
-            figures, _ = audit.report({}, lambda first, second: kept)
-            self.assertEqual((figures["out_of_order"], figures["reordered_by_broker"]), (ours, brokers))
+        def sent(seq, topic="s/result"):
+            link.note_order([(1, ("A", "top", seq), topic)], connection)
+            return len(link.disorder), len(link.disorder_again)
+
+        for seq in (1, 2, 4):
+            self.assertEqual(sent(seq), (0, 0))
+        self.assertEqual(sent(1, "s/result/late"), (0, 0))
+        self.assertEqual(sent(3), (1, 0))
+        self.assertEqual(sent(2), (1, 1))
+        connection = {}
+        self.assertEqual(sent(1), (1, 1))
 
     def test_packets_are_found_however_the_stream_is_cut(self):
         payload = json.dumps({"run_id": "A", "camera": "top", "seq": 7}).encode()

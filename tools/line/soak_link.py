@@ -83,7 +83,8 @@ class Link(Proxy):
         self.broker_port = broker_port
         self.acked = {}  # result -> when its PUBACK passed last
         self.disorder = []  # results that the daemon sent behind a later one of the same connection and topic
-        self.passed_on = {}  # result -> the connections over which it went to the broker, in order
+        self.disorder_again = []  # the same of results that it had sent before: who hears them judges
+        self.was_sent = set()  # results that went to the broker
         self.opened = []  # when a connection was opened that results came over; pictures have one of their own
         self.refuses, self.refused = False, 0  # results are refused as by a broker whose quota is used up; how many were
         self.flips = 0  # so many results more say `pass` where they said `fail`: the books must find each
@@ -163,22 +164,16 @@ class Link(Proxy):
                 return
 
     def note_order(self, results, pending):
-        """What the daemon sends on one connection is in order, whatever the broker makes of it. A result that it sends
-        again is judged by who hears it."""
-        connection = pending.setdefault("connection", object())
-        for _, (run, camera, seq), topic in results:
-            over = self.passed_on.setdefault((run, camera, seq), [])
-            over.append(connection)
+        """What the daemon sends on one connection is in order, whatever the broker makes of it."""
+        for _, result, topic in results:
+            run, camera, seq = result
             of = ("highest", topic, run, camera)
-            if len(over) == 1 and seq < pending.get(of, 0):
-                self.disorder.append(f"sent by the daemon on {topic} {run} {camera}: {seq} after {pending[of]}")
+            if seq < pending.get(of, 0):
+                again = result in self.was_sent
+                words = f"sent{' again' * again} by the daemon on {topic} {run} {camera}: {seq} after {pending[of]}"
+                (self.disorder_again if again else self.disorder).append(words)
             pending[of] = max(seq, pending.get(of, 0))
-
-    def kept_order(self, first, second):
-        """Whether the broker was given the first one of two results before it ever was given the second one, over one
-        connection, on which all was in order."""
-        over = self.passed_on.get(second)
-        return not self.disorder and bool(over) and over[0] in self.passed_on.get(first, ())
+            self.was_sent.add(result)
 
     async def to_daemon(self, reader, writer, pending):
         packets = Packets()

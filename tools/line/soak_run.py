@@ -310,9 +310,10 @@ class Soak(Breaks):
         time.sleep(1)
         store = f"{self.folder}/store"
         size = sum(os.path.getsize(f"{store}/{name}") for name in os.listdir(store) if name.startswith("first.db"))
-        figures, details = self.audit.report(self.link.acked, self.link.kept_order)
+        figures, details = self.audit.report(self.link.acked)
         figures["sent_out_of_order"] = len(self.link.disorder)
-        details += self.link.disorder
+        figures["sent_again_out_of_order"] = len(self.link.disorder_again)
+        details += self.link.disorder + self.link.disorder_again
         kinds = self.faults.count()
         kinds.pop("start")
         figures = {"seconds": self.seconds, "rate": self.asked.rate, "seed": self.asked.seed, **figures, "faults": kinds,

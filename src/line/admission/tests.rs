@@ -8,30 +8,10 @@ use crate::data::verdict::Verdict;
 use crate::line::opening::Opening;
 use crate::line::queue::{Overflow, frame_queue};
 use crate::line::views::ViewJoiner;
-use crate::protocol::birth::Identity;
+use crate::protocol::birth::tests::identity;
 use crate::store::{StoreSettings, Sync};
 use crate::trigger::RingSettings;
-use std::collections::BTreeMap;
 use std::time::Duration;
-
-fn identity() -> Identity {
-    Identity {
-        prefix: "factory".to_owned(),
-        station: "box".to_owned(),
-        run_id: "01A".to_owned(),
-        version: "0",
-        cameras: vec![],
-        recipe: String::new(),
-        model: String::new(),
-        backend: String::new(),
-        device: String::new(),
-        references: 0,
-        gallery: None,
-        threshold: None,
-        previous: vec![],
-        regions: BTreeMap::new(),
-    }
-}
 
 #[test]
 fn a_camera_that_has_no_frame_of_a_part_does_not_hide_that_another_sees_a_defect() {

@@ -31,9 +31,8 @@ impl SinkArrivals {
 
         let (name, origin) = (arrivals.name.clone(), arrivals.origin);
         pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
-            let nanos = u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX - 1);
-            if let Some(buffer) = info.buffer_mut() {
-                let at = gst::ClockTime::from_nseconds(nanos);
+            let at = gst::ClockTime::try_from(origin.elapsed());
+            if let (Some(buffer), Ok(at)) = (info.buffer_mut(), at) {
                 gst::ReferenceTimestampMeta::add(
                     buffer.make_mut(),
                     &name,

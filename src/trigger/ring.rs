@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Number of the newest gaps between frames, of which the middle one counts.
+/// Number of gaps between the frames about a trigger, of which the middle one counts.
 const GAPS: usize = 5;
 
 /// Bounds of a camera's recent frames.
@@ -246,10 +246,10 @@ impl Ring {
 
         // The next frame comes after the usual gap. Where no free frame is near, an early one would
         // be welcome, so that half of the gap counts.
-        let gap = self.usual_gap();
+        let gap = self.usual_gap(at);
         let (reach, wait) = match self.nearest_free(at) {
             Some(index) => (self.frames[index].away_from(at), gap),
-            None => (self.reach(), gap / 2),
+            None => (self.reach(at), gap / 2),
         };
 
         let next = newest.captured + wait;
@@ -257,38 +257,54 @@ impl Ring {
             .is_some_and(|ahead| ahead >= reach)
     }
 
-    /// The middle one of the newest gaps between frames. Zero if there is none; a single long gap is
-    /// not usual either.
-    fn usual_gap(&self) -> Duration {
+    /// The middle one of the gaps between the frames about `at`. Zero if there is none; a single long
+    /// gap is not usual either.
+    fn usual_gap(&self, at: Instant) -> Duration {
         // The middle one of the gaps counts: a lost frame makes one long gap, and a burst makes
         // short ones.
-        match self.newest_gaps().as_slice() {
+        match self.gaps_about(at).as_slice() {
             [] => Duration::ZERO,
             [one] if *one > 2 * self.settings.window => Duration::ZERO,
             gaps => gaps[(gaps.len() - 1) / 2],
         }
     }
 
-    /// The newest gaps between frames, the shortest first.
-    fn newest_gaps(&self) -> Vec<Duration> {
-        // Older gaps do not count, because a camera may change its rate.
-        let newest = self.frames.iter().rev().take(GAPS + 1);
-        let times: Vec<Instant> = newest.map(|kept| kept.frame.captured).collect();
+    /// The gaps between the frames about `at`, the shortest first; for a trigger of this moment those of
+    /// the newest frames.
+    fn gaps_about(&self, at: Instant) -> Vec<Duration> {
+        // Those of other moments do not count: a camera may change its rate, and frames that were held
+        // up come in a burst long after the part.
+        let later = self
+            .frames
+            .iter()
+            .rev()
+            .take_while(|kept| kept.frame.captured > at)
+            .count();
+
+        let end = self.frames.len() - later.saturating_sub(GAPS / 2 + 1);
+        let first = end.saturating_sub(GAPS + 1);
+        let last = self.frames.len().min(first + GAPS + 1);
+        let times: Vec<Instant> = self
+            .frames
+            .range(first..last)
+            .map(|kept| kept.frame.captured)
+            .collect();
+
         let mut gaps: Vec<Duration> = times
             .windows(2)
-            .map(|two| between(two[1], two[0]).unsigned_abs())
+            .map(|two| between(two[0], two[1]).unsigned_abs())
             .collect();
 
         gaps.sort();
         gaps
     }
 
-    /// Longest distance of a part from its frame: three quarters of the longer usual gap, and the
+    /// Longest distance of a part at `at` from its frame: three quarters of the longer usual gap, and the
     /// window at most. A part whose own frame is lost would else take the next part's frame, that
     /// part the one after, and so on. The longer gap counts, because frames that come in pairs have
     /// a short one between. Frames that are shared need no such bound.
-    fn reach(&self) -> Duration {
-        let gaps = self.newest_gaps();
+    fn reach(&self, at: Instant) -> Duration {
+        let gaps = self.gaps_about(at);
         if self.settings.shares_frames || gaps.len() < GAPS / 2 {
             return self.settings.window;
         }
@@ -299,7 +315,7 @@ impl Ring {
 
     /// Index of the frame nearest to `at` that may serve a part. `None` if none is near enough.
     fn nearest_free(&self, at: Instant) -> Option<usize> {
-        let reach = self.reach();
+        let reach = self.reach(at);
         let span = self.free_span(at);
         let mut nearest: Option<usize> = None;
         for (index, kept) in self.frames.iter().enumerate() {

@@ -202,6 +202,16 @@ fn a_lost_frame_is_one_parts_loss() {
 }
 
 #[test]
+fn a_burst_of_held_up_frames_takes_no_earlier_part_its_frame() {
+    let mut line = TestLine::new(1000, 50);
+    (0..6).for_each(|n| assert!(line.put(n * 50).is_empty()));
+    // Nothing is read for a second; then what waited comes at once, and the trigger last.
+    (0..8).for_each(|n| assert!(line.put(1300 + n).is_empty()));
+    assert_eq!(line.ask(1, 271), [(1, 250)]);
+    assert_eq!(line.ask(2, 700), [(2, -1)]);
+}
+
+#[test]
 fn frames_in_pairs_serve_parts_within_the_window() {
     let mut line = TestLine::new(1000, 50);
     for pair in 0..4 {

@@ -16,6 +16,9 @@
 //! among them is no step: taken for one, it would make frames new that are seconds old. Only a stamp before
 //! the last one is. A smaller step back among them is taken for more time on the way, until [`WINDOW`] is over.
 //!
+//! At the beginning of a connection no frame is known that was not held up: a camera that was busy then sends
+//! what waited in a burst. The least counts once it has stopped falling ([`SenderClock::is_settled`]).
+//!
 //! Arrivals are taken from the monotonic clock, so that a step of this machine's own clock changes
 //! nothing.
 
@@ -29,6 +32,10 @@ const WINDOW: Duration = Duration::from_secs(30);
 const INTERVALS: usize = 9;
 /// Least difference between two intervals that is a step of the clock, and no jitter.
 const STEP_MIN: SignedDuration = SignedDuration::from_millis(20);
+/// Time for which the least must not have fallen at the beginning of a connection.
+const SETTLED_AFTER: Duration = Duration::from_millis(500);
+/// A least that falls by less is jitter.
+const FALL_MIN: SignedDuration = SignedDuration::from_millis(10);
 /// A frame is not believed to have been held up for longer: its clock was set instead.
 const HELD_UP_MAX: SignedDuration = SignedDuration::from_secs(60);
 
@@ -44,6 +51,8 @@ pub struct SenderClock {
     last_held_up: SignedDuration,
     /// The sender's newest intervals, the newest last.
     intervals: VecDeque<SignedDuration>,
+    /// The least when it had last fallen. `None` before the first frame.
+    fallen: Option<Lag>,
 }
 
 /// A frame's `arrived - sent`, on a scale with an arbitrary zero.
@@ -70,7 +79,23 @@ impl SenderClock {
             last: None,
             last_held_up: SignedDuration::ZERO,
             intervals: VecDeque::new(),
+            fallen: None,
         }
+    }
+
+    /// Goes over to another scale of the sender's times, which is ahead of the one until now by so much.
+    pub fn move_scale(&mut self, ahead: SignedDuration) {
+        let lags = self.least.iter_mut().chain(&mut self.fallen);
+        lags.for_each(|lag| lag.lag = lag.lag.saturating_sub(ahead));
+        if let Some(last) = &mut self.last {
+            last.sent = last.sent.saturating_add(ahead);
+        }
+    }
+
+    /// True once no frame came for a while that was held up for a shorter time than all before it.
+    pub fn is_settled(&self, now: Instant) -> bool {
+        self.fallen
+            .is_some_and(|fallen| now.saturating_duration_since(fallen.arrived) >= SETTLED_AFTER)
     }
 
     /// Takes a frame that was `sent` at that time by the sender's clock, which may begin anywhere.
@@ -112,6 +137,11 @@ impl SenderClock {
 
         self.least.push_back(newest);
         let least = self.least.front().map_or(newest.lag, |least| least.lag);
+        let is_lower = |fallen: Lag| fallen.lag.saturating_sub(least) > FALL_MIN;
+        if self.fallen.is_none_or(is_lower) {
+            self.fallen = Some(newest);
+        }
+
         let held_up = newest.lag.saturating_sub(least);
         if held_up > HELD_UP_MAX {
             self.least.clear();
@@ -290,6 +320,38 @@ mod tests {
     fn a_first_frame_that_was_held_up_counts_until_a_quicker_one_comes() {
         let mut camera = TestCamera::new(-70);
         assert_eq!(camera.errors([200, 5, 30, 5]), [200, 5, 5, 5]);
+    }
+
+    #[test]
+    fn a_connection_is_settled_once_no_quicker_frame_comes() {
+        let mut camera = TestCamera::new(0);
+        let mut settled = vec![];
+        // The first ten frames come in a burst.
+        for frame in 0..25 {
+            camera.error((405 - 40 * frame.min(10)) as u64);
+            let now = camera.start + Duration::from_millis(camera.now as u64 + 5);
+            settled.push(camera.clock.is_settled(now));
+        }
+
+        let first = settled.iter().position(|settled| *settled);
+        assert_eq!(first, Some(23), "frame 10 is the first in time");
+        assert!(settled[23..].iter().all(|settled| *settled));
+    }
+
+    #[test]
+    fn another_scale_keeps_what_is_known() {
+        let mut camera = TestCamera::new(0);
+        camera.errors([5; 20]);
+        camera.off += 7_000_000;
+        camera.clock.move_scale(SignedDuration::from_secs(7000));
+        assert_eq!(camera.errors([200, 160, 5]), [5; 3]);
+        assert!(
+            !camera
+                .clock
+                .intervals
+                .iter()
+                .any(|interval| interval.as_secs() > 0)
+        );
     }
 
     proptest! {

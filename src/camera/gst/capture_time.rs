@@ -2,10 +2,16 @@
 //!
 //! An RTSP camera's sender reports (RTCP) say which NTP time belongs to which frame, and rtspsrc (since
 //! 1.22) hangs that time on every frame from the first report on. The camera's clock is not ours: its
-//! times are used for intervals alone (`sender_clock.rs`). v4l2src stamps each frame with the driver's
+//! times are used for intervals alone (`sender_clock.rs`). Until the first report, which comes within
+//! about 5 s, the stamps of the packets (RTP) say which frames were held up on their way. Those have no
+//! time: cheap cameras whose stamps are no times are seen for [`ONSET_MAX`] as if they were held up,
+//! and are then timed by arrival.
+//!
+//! v4l2src stamps each frame with the driver's
 //! time, brought to the pipeline's clock (`stamped = true` in the kind's file), which is this machine's.
 //! Else it is the time of arrival.
 
+use super::marks::Packet;
 use crate::camera::sender_clock::SenderClock;
 use crate::data::frame::CapturedBy;
 use gstreamer as gst;
@@ -20,12 +26,21 @@ const TOLD_FROM: SignedDuration = SignedDuration::from_secs(1);
 /// A driver's stamp that is older is no stamp of the pipeline's clock.
 const STAMP_AGE_MAX: SignedDuration = SignedDuration::from_secs(60);
 
+/// Time from a connection's first frame for which frames may be left without a time.
+const ONSET_MAX: Duration = Duration::from_secs(6);
+/// A frame before the first report that was held up for longer has no time.
+const HELD_UP_MAX: Duration = Duration::from_millis(20);
+
 /// The capture times of one camera's frames.
 pub struct CaptureClock {
     camera: Arc<str>,
     /// Time from capture to arrival of a frame that is not held up on its way.
     delay: Duration,
     sender: SenderClock,
+    /// Arrival of this connection's first frame. `None` before it.
+    began: Option<Instant>,
+    /// True once the sender's times are those of its reports.
+    has_report: bool,
     /// True when it was logged that the camera's clock is off.
     is_logged: bool,
 }
@@ -34,8 +49,8 @@ pub struct CaptureClock {
 pub struct CaptureTime {
     /// Time by our clock.
     pub at: Timestamp,
-    /// Time from the capture to the arrival here.
-    pub age: Duration,
+    /// The same by the monotonic clock.
+    pub moment: Instant,
     /// Origin of that time.
     pub by: CapturedBy,
     /// Distance of the sender's clock from ours, positive where it is ahead. `None` without one.
@@ -49,49 +64,110 @@ impl CaptureClock {
             camera,
             delay,
             sender: SenderClock::new(),
+            began: None,
+            has_report: false,
             is_logged: false,
         }
     }
 
-    /// Time of capture of a sample that came at `arrived`. `clock` is the time of the pipeline's clock
-    /// now, given for a source whose stamps belong to that clock.
+    /// Forgets what was learned: another connection begins.
+    pub fn begin(&mut self) {
+        self.sender = SenderClock::new();
+        self.began = None;
+        self.has_report = false;
+    }
+
+    /// Time of capture of a sample that came at `arrived`, as `packet` from the network. `clock` is the
+    /// time of the pipeline's clock now, given for a source whose stamps belong to that clock. `None` while
+    /// it is not known.
     pub fn captured(
         &mut self,
+        sample: &gst::Sample,
+        arrived: Instant,
+        packet: Option<Packet>,
+        clock: Option<gst::ClockTime>,
+    ) -> Option<CaptureTime> {
+        if let Some(packet) = packet {
+            return self.by_stamps(packet, sender_time(sample));
+        }
+
+        Some(self.by_clock(sample, arrived, clock))
+    }
+
+    fn by_clock(
+        &self,
         sample: &gst::Sample,
         arrived: Instant,
         clock: Option<gst::ClockTime>,
     ) -> CaptureTime {
         let now = Timestamp::now();
         let arrival = before(now, arrived.elapsed());
-        if let Some(sent) = sender_time(sample) {
-            return self.by_sender(sent, arrival, arrived);
-        }
 
         let stamped = clock.and_then(|clock| driver_time(sample, now, clock));
         if let Some(at) = stamped.filter(|at| now.duration_since(*at) <= STAMP_AGE_MAX) {
+            let age = Duration::try_from(arrival.duration_since(at)).unwrap_or_default();
             return CaptureTime {
                 at,
-                age: Duration::try_from(arrival.duration_since(at)).unwrap_or_default(),
+                moment: moment_before(arrived, age),
                 by: CapturedBy::Sender,
                 clock_offset: None,
             };
         }
 
+        self.by_arrival(arrived)
+    }
+
+    fn by_arrival(&self, arrived: Instant) -> CaptureTime {
+        let moment = moment_before(arrived, self.delay);
         CaptureTime {
-            at: before(arrival, self.delay),
-            age: self.delay,
+            at: before(Timestamp::now(), moment.elapsed()),
+            moment,
             by: CapturedBy::Arrival,
             clock_offset: None,
         }
     }
 
-    /// Time of capture of a frame that its sender's clock stamped with `sent`; `arrival` and `arrived`
-    /// are one moment by both of our clocks.
-    fn by_sender(&mut self, sent: Timestamp, arrival: Timestamp, arrived: Instant) -> CaptureTime {
-        let since_1970 = sent.duration_since(Timestamp::UNIX_EPOCH);
-        let age = self.delay + self.sender.held_up(since_1970, arrived);
-        let at = before(arrival, age);
-        let off = sent.duration_since(at);
+    /// Time of capture of a frame from the network. `reported` is its time by the sender's reports.
+    fn by_stamps(&mut self, packet: Packet, reported: Option<Timestamp>) -> Option<CaptureTime> {
+        let stamped = SignedDuration::try_from(packet.stamped).ok()?;
+        let reported = reported.map(|at| at.duration_since(Timestamp::UNIX_EPOCH));
+        if let Some(sent) = reported
+            && !self.has_report
+        {
+            self.has_report = true;
+            self.sender.move_scale(sent.saturating_sub(stamped));
+        }
+
+        // Frames after those with a report that have none are another stream's.
+        if reported.is_none() && self.has_report {
+            self.begin();
+        }
+
+        let arrived = packet.arrived;
+        let held_up = self.sender.held_up(reported.unwrap_or(stamped), arrived);
+        let began = *self.began.get_or_insert(arrived);
+        let is_onset = arrived.saturating_duration_since(began) < ONSET_MAX;
+        if is_onset && !self.sender.is_settled(arrived) {
+            return None;
+        }
+
+        match reported {
+            Some(sent) => Some(self.by_sender(sent, arrived, held_up)),
+            None if is_onset && held_up > HELD_UP_MAX => None,
+            None => Some(self.by_arrival(arrived)),
+        }
+    }
+
+    /// Time of capture of a frame that was `held_up` on its way; `sent` is its sender's time since 1970.
+    fn by_sender(
+        &mut self,
+        sent: SignedDuration,
+        arrived: Instant,
+        held_up: Duration,
+    ) -> CaptureTime {
+        let moment = moment_before(arrived, self.delay + held_up);
+        let at = before(Timestamp::now(), moment.elapsed());
+        let off = sent.saturating_sub(at.duration_since(Timestamp::UNIX_EPOCH));
         if off.abs() >= TOLD_FROM && !self.is_logged {
             self.is_logged = true;
             let direction = if off.is_positive() { "ahead" } else { "behind" };
@@ -104,11 +180,16 @@ impl CaptureClock {
 
         CaptureTime {
             at,
-            age,
+            moment,
             by: CapturedBy::Sender,
             clock_offset: Some(off),
         }
     }
+}
+
+/// A moment so long before another one; that one where there is none.
+fn moment_before(moment: Instant, age: Duration) -> Instant {
+    moment.checked_sub(age).unwrap_or(moment)
 }
 
 fn before(now: Timestamp, age: Duration) -> Timestamp {
@@ -159,21 +240,82 @@ fn stamped_at(now: Timestamp, clock: u64, stamp: u64) -> Option<Timestamp> {
 mod tests {
     use super::*;
 
+    const FRAME: Duration = Duration::from_millis(40);
+
+    struct TestCamera {
+        clock: CaptureClock,
+        start: Instant,
+        frame: u32,
+    }
+
+    impl TestCamera {
+        fn new() -> Self {
+            TestCamera {
+                clock: CaptureClock::new("top".into(), Duration::from_millis(60)),
+                start: Instant::now(),
+                frame: 0,
+            }
+        }
+
+        /// The next frame, a frame's time after the one before, takes `way` ms to come. Returns how many
+        /// ms after its sending it counts as captured.
+        fn next(&mut self, way: u64, has_report: bool) -> Option<(i64, CapturedBy)> {
+            self.frame += 1;
+            let sent = self.frame * FRAME;
+            let packet = Packet {
+                arrived: self.start + sent + Duration::from_millis(way),
+                stamped: Duration::from_secs(77) + sent,
+            };
+
+            let report = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(500_000);
+            let report =
+                has_report.then(|| report + SignedDuration::try_from(sent).expect("short"));
+            let time = self.clock.by_stamps(packet, report)?;
+            let sent = self.start + sent;
+            let after = time.moment.saturating_duration_since(sent).as_millis() as i64;
+            let before = sent.saturating_duration_since(time.moment).as_millis() as i64;
+            Some((after - before, time.by))
+        }
+    }
+
     #[test]
-    fn a_senders_frame_is_as_old_as_its_delay_and_what_held_it_up() {
-        let delay = Duration::from_millis(60);
-        let mut clock = CaptureClock::new("top".into(), delay);
-        let sent: Timestamp = "2026-01-01T00:00:10Z".parse().expect("a time");
-        let arrival: Timestamp = "2026-01-01T00:00:11Z".parse().expect("a time");
-        let arrived = Instant::now();
-        let first = clock.by_sender(sent, arrival, arrived);
-        assert_eq!((first.age, first.at), (delay, before(arrival, delay)));
-        // The next one, 40 ms later by its sender, comes 90 ms later.
-        let later = Duration::from_millis(90);
-        let sent = sent + SignedDuration::from_millis(40);
-        let arrival = arrival + SignedDuration::from_millis(90);
-        let second = clock.by_sender(sent, arrival, arrived + later);
-        assert_eq!(second.age, Duration::from_millis(110));
+    fn a_frame_is_as_old_as_its_delay_and_what_held_it_up() {
+        let mut camera = TestCamera::new();
+        (0..20).for_each(|_| _ = camera.next(5, true));
+        for way in [5, 90, 300, 5] {
+            assert_eq!(camera.next(way, true), Some((-55, CapturedBy::Sender)));
+        }
+    }
+
+    #[test]
+    fn frames_of_a_burst_at_the_beginning_have_no_time() {
+        let mut camera = TestCamera::new();
+        for frame in 0..23 {
+            let way = 405 - 40 * 10.min(frame);
+            assert_eq!(camera.next(way, false), None, "{frame}");
+        }
+
+        let by_arrival = Some((-55, CapturedBy::Arrival));
+        assert_eq!(camera.next(5, false), by_arrival);
+        assert_eq!(camera.next(30, false), None, "held up, and no report yet");
+        assert_eq!(camera.next(5, false), by_arrival);
+        // The first report comes with a frame that was held up.
+        assert_eq!(camera.next(300, true), Some((-55, CapturedBy::Sender)));
+        camera.clock.begin();
+        assert_eq!(camera.next(5, true), None, "another connection");
+    }
+
+    #[test]
+    fn a_camera_whose_stamps_are_no_times_is_timed_by_arrival() {
+        let mut camera = TestCamera::new();
+        // Each frame comes 8 ms later than its stamp says.
+        let times: Vec<_> = (0..200).map(|n| camera.next(8 * n, false)).collect();
+        assert!(times[20..120].iter().all(Option::is_none));
+        assert!(
+            times[150..]
+                .iter()
+                .all(|time| time.is_some_and(|(_, by)| by == CapturedBy::Arrival))
+        );
     }
 
     #[test]

@@ -14,11 +14,11 @@ mod closing;
 mod decoder_log;
 mod errors;
 mod integrity;
+mod marks;
 mod picture;
 mod probes;
 mod references;
 mod rtsp;
-mod sink_arrival;
 
 use crate::base::stop::Stop;
 use crate::camera::lookup::Lookup;
@@ -35,8 +35,8 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::AppSink;
 use integrity::Integrity;
+use marks::Marks;
 use picture::PictureReader;
-use sink_arrival::SinkArrivals;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -90,7 +90,7 @@ struct Reading<'a> {
     pipeline: &'a gst::Pipeline,
     appsink: &'a AppSink,
     stopwatch: Arc<Stopwatch>,
-    sink_arrivals: SinkArrivals,
+    marks: Marks,
     integrity: Integrity,
     /// Time listened since the last frame, or since the start.
     silent: Duration,
@@ -205,9 +205,10 @@ impl GstSource {
         sink: &mut dyn Sink,
     ) -> Result<Ended, CameraError> {
         let pipeline = &open.pipeline;
+        self.clock.begin();
         // All probes are in place before the first buffer flows.
         let stopwatch = probes::time_decoding(pipeline);
-        let sink_arrivals = SinkArrivals::watch(&open.appsink);
+        let marks = Marks::place(pipeline, &open.appsink);
         let integrity = Integrity::watch(pipeline, &self.blindness);
         probes::announce_losses(pipeline);
         probes::keep_only_errors(pipeline);
@@ -220,7 +221,7 @@ impl GstSource {
             pipeline,
             appsink: &open.appsink,
             stopwatch,
-            sink_arrivals,
+            marks,
             integrity,
             silent: Duration::ZERO,
             patience: self.stall.max(FIRST_FRAME),
@@ -284,8 +285,10 @@ impl GstSource {
             sink.blind_spot(blind_spot);
         }
 
-        let frame = self.frame(sample, clock, reading)?;
-        sink.frame(frame);
+        // A frame whose time is not known is no part's, and none is told by it.
+        if let Some(frame) = self.frame(sample, clock, reading)? {
+            sink.frame(frame);
+        }
 
         // From the first frame on the camera's own stall time counts.
         reading.silent = Duration::ZERO;
@@ -352,21 +355,25 @@ impl GstSource {
     }
 
     /// The sample as a frame. `clock` is now in the pipeline's clock, `None` if time stamps are not
-    /// moments of capture.
+    /// moments of capture. `None` while the time of its capture is not known.
     fn frame(
         &mut self,
         sample: &gst::Sample,
         clock: Option<gst::ClockTime>,
         reading: &Reading,
-    ) -> Result<Frame, CameraError> {
+    ) -> Result<Option<Frame>, CameraError> {
         let pulled = Instant::now();
         let buffer = sample.buffer();
         // A live frame has arrived when it came to the appsink, however long it waited there for us.
         // One of a file waits there until it is wanted.
-        let came = buffer.and_then(|buffer| reading.sink_arrivals.of(buffer));
+        let came = buffer.and_then(|buffer| reading.marks.at_sink(buffer));
         let arrived = came.filter(|_| self.live).unwrap_or(pulled);
         // The time of capture is read before the picture is converted, which takes milliseconds.
-        let captured = self.clock.captured(sample, arrived, clock);
+        let packet = buffer.and_then(|buffer| reading.marks.from_network(buffer));
+        let Some(captured) = self.clock.captured(sample, arrived, packet, clock) else {
+            return Ok(None);
+        };
+
         let read = self.pictures.read(sample)?;
 
         // The stopwatch knows when the buffer of this time stamp went into the decoder. JPEG is
@@ -380,19 +387,19 @@ impl GstSource {
         // The picture's own damage names its place, so that it goes before that of the stream.
         let damage = read.damage.map(Arc::from);
         let of_stream = buffer.and_then(|buffer| reading.integrity.cause(buffer));
-        Ok(Frame {
+        Ok(Some(Frame {
             camera: self.camera.clone(),
             picture: read.picture,
             captured_at: captured.at,
             captured_by: captured.by,
-            captured: arrived.checked_sub(captured.age).unwrap_or(arrived),
+            captured: captured.moment,
             clock_offset: captured.clock_offset,
             arrived,
             damage: damage.or(of_stream),
             // The wait in the appsink is no decoding.
             decode: started.map(|at| arrived.saturating_duration_since(at) + pulled.elapsed()),
             part_id: None,
-        })
+        }))
     }
 }
 

@@ -356,6 +356,7 @@ mod tests {
             stall,
             triggered: false,
             keeps_frames: false,
+            needs_times: false,
             delay: std::time::Duration::ZERO,
             credentials: None,
         };

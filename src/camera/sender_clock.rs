@@ -65,7 +65,7 @@ struct Lag {
 /// A frame by both clocks.
 #[derive(Debug, Clone, Copy)]
 struct SentFrame {
-    /// Time since 1970 by the sender's clock.
+    /// Time by the sender's clock, which may begin anywhere.
     sent: SignedDuration,
     arrived: Instant,
 }
@@ -106,6 +106,7 @@ impl SenderClock {
             let step = frame.since(last);
             if self.is_set_back(&step) {
                 self.least.clear();
+                self.fallen = None;
             }
 
             // The interval with a step in it is not usual.
@@ -146,6 +147,7 @@ impl SenderClock {
         if held_up > HELD_UP_MAX {
             self.least.clear();
             self.least.push_back(newest);
+            self.fallen = Some(newest);
             return Duration::ZERO;
         }
 
@@ -336,6 +338,18 @@ mod tests {
         let first = settled.iter().position(|settled| *settled);
         assert_eq!(first, Some(23), "frame 10 is the first in time");
         assert!(settled[23..].iter().all(|settled| *settled));
+    }
+
+    #[test]
+    fn a_sender_that_begins_anew_is_not_settled() {
+        let mut camera = TestCamera::new(0);
+        camera.errors([5; 20]);
+        let at = |camera: &TestCamera| camera.start + Duration::from_millis(camera.now as u64);
+        assert!(camera.clock.is_settled(at(&camera)));
+        // Its stamps begin again, and the first frames were held up.
+        camera.off = -10_000;
+        camera.errors([300, 260]);
+        assert!(!camera.clock.is_settled(at(&camera)));
     }
 
     #[test]

@@ -22,6 +22,9 @@ pub struct CameraSettings {
     /// True if any frame may be a part's: frames wait while their reader is held up. Else the newest one
     /// replaces them.
     pub keeps_frames: bool,
+    /// True if a frame whose time of capture is not known yet is left out. Else the time of its arrival
+    /// counts.
+    pub needs_times: bool,
     /// Time from capture to arrival. A frame without a time of its own was captured this long before it
     /// arrived.
     pub delay: Duration,

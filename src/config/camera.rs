@@ -106,6 +106,7 @@ fn camera(place: &str, value: Value, base: &Path, problems: &mut Problems) -> Ca
         stall: Duration::from_secs_f64(stall_s.unwrap_or(5.0)),
         triggered: trigger == Trigger::Frame,
         keeps_frames: trigger != Trigger::Continuous,
+        needs_times: trigger.needs_times(),
         delay: delay.unwrap_or_default(),
         credentials,
     };

@@ -28,3 +28,14 @@ pub enum Trigger {
     /// An object crosses the middle of an area.
     Presence(PresenceSettings),
 }
+
+impl Trigger {
+    /// True if the time of a frame decides of which part it is, or whether there is one. Else a frame is a
+    /// part whatever its time.
+    pub fn needs_times(&self) -> bool {
+        match self {
+            Trigger::Continuous | Trigger::Frame | Trigger::EveryN(_) => false,
+            Trigger::Command(_) | Trigger::Distance(_) | Trigger::Presence(_) => true,
+        }
+    }
+}

@@ -16,6 +16,7 @@ use crate::data::queued_frame::QueuedFrame;
 use crate::trigger::own_clock::{ClockLook, ClockStep, between};
 use jiff::SignedDuration;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -249,7 +250,7 @@ impl Ring {
         let gap = self.usual_gap(at);
         let (reach, wait) = match self.nearest_free(at) {
             Some(index) => (self.frames[index].away_from(at), gap),
-            None => (self.reach(at), gap / 2),
+            None => (self.reach(&self.gaps_after(at), at), gap / 2),
         };
 
         let next = newest.captured + wait;
@@ -269,24 +270,41 @@ impl Ring {
         }
     }
 
+    /// Number of the frames up to `at`.
+    fn count_until(&self, at: Instant) -> usize {
+        let later = self.frames.iter().rev();
+        let later = later.take_while(|kept| kept.frame.captured > at).count();
+        self.frames.len() - later
+    }
+
+    /// The gaps between the last frames before `at`, the shortest first.
+    fn gaps_before(&self, at: Instant) -> Vec<Duration> {
+        let end = self.count_until(at);
+        self.gaps(end.saturating_sub(GAPS + 1)..end)
+    }
+
+    /// The gaps between the first frames after `at`, the shortest first.
+    fn gaps_after(&self, at: Instant) -> Vec<Duration> {
+        let first = self.count_until(at);
+        self.gaps(first..first + GAPS + 1)
+    }
+
     /// The gaps between the frames about `at`, the shortest first; for a trigger of this moment those of
     /// the newest frames.
     fn gaps_about(&self, at: Instant) -> Vec<Duration> {
         // Those of other moments do not count: a camera may change its rate, and frames that were held
         // up come in a burst long after the part.
-        let later = self
-            .frames
-            .iter()
-            .rev()
-            .take_while(|kept| kept.frame.captured > at)
-            .count();
-
-        let end = self.frames.len() - later.saturating_sub(GAPS / 2 + 1);
+        let end = self.frames.len().min(self.count_until(at) + GAPS / 2 + 1);
         let first = end.saturating_sub(GAPS + 1);
-        let last = self.frames.len().min(first + GAPS + 1);
+        self.gaps(first..first + GAPS + 1)
+    }
+
+    /// The gaps between these frames, as far as they are there, the shortest first.
+    fn gaps(&self, frames: Range<usize>) -> Vec<Duration> {
+        let end = frames.end.min(self.frames.len());
         let times: Vec<Instant> = self
             .frames
-            .range(first..last)
+            .range(frames.start.min(end)..end)
             .map(|kept| kept.frame.captured)
             .collect();
 
@@ -299,12 +317,18 @@ impl Ring {
         gaps
     }
 
-    /// Longest distance of a part at `at` from its frame: three quarters of the longer usual gap, and the
-    /// window at most. A part whose own frame is lost would else take the next part's frame, that
-    /// part the one after, and so on. The longer gap counts, because frames that come in pairs have
-    /// a short one between. Frames that are shared need no such bound.
-    fn reach(&self, at: Instant) -> Duration {
-        let gaps = self.gaps_about(at);
+    /// Longest distance of a part at `at` from a frame on the side with these gaps: three quarters of the
+    /// longer usual gap, and the window at most. A part whose own frame is lost would else take the next
+    /// part's frame, that part the one after, and so on. The longer gap counts, because frames that come
+    /// in pairs have a short one between. Frames that are shared need no such bound.
+    fn reach(&self, side: &[Duration], at: Instant) -> Duration {
+        // Few frames after a part say nothing yet.
+        let about = self.gaps_about(at);
+        let gaps = match side.len() < GAPS / 2 {
+            true => &about,
+            false => side,
+        };
+
         if self.settings.shares_frames || gaps.len() < GAPS / 2 {
             return self.settings.window;
         }
@@ -315,11 +339,14 @@ impl Ring {
 
     /// Index of the frame nearest to `at` that may serve a part. `None` if none is near enough.
     fn nearest_free(&self, at: Instant) -> Option<usize> {
-        let reach = self.reach(at);
+        let reach_before = self.reach(&self.gaps_before(at), at);
+        let reach_after = self.reach(&self.gaps_after(at), at);
         let span = self.free_span(at);
         let mut nearest: Option<usize> = None;
         for (index, kept) in self.frames.iter().enumerate() {
             let away = kept.away_from(at);
+            let is_later = kept.frame.captured > at;
+            let reach = if is_later { reach_after } else { reach_before };
             let is_nearer = nearest.is_none_or(|other| away < self.frames[other].away_from(at));
             if away <= reach && is_nearer && span.contains(kept.frame.captured) {
                 nearest = Some(index);

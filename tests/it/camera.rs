@@ -96,6 +96,7 @@ fn settings(kind: &str, values: &[(&str, &str)]) -> CameraSettings {
         stall: Duration::from_secs(5),
         triggered: false,
         keeps_frames: false,
+        needs_times: false,
         delay: Duration::ZERO,
         credentials: None,
     }
@@ -358,6 +359,7 @@ mod gstreamer {
         let triggered = CameraSettings {
             triggered: true,
             keeps_frames: true,
+            needs_times: true,
             stall: Duration::from_millis(500),
             ..own
         };
@@ -409,6 +411,7 @@ mod gstreamer {
         let (seen, ended) = watched_as(
             CameraSettings {
                 keeps_frames: true,
+                needs_times: true,
                 ..settings
             },
             |seen| {

@@ -5,7 +5,7 @@ use crate::harness::broker::free_port;
 use crate::harness::line::FREE_RUNNING;
 use crate::harness::rtsp::{FakeCamera, Manner};
 use crate::harness::station::Station;
-use crate::harness::wait_until;
+use crate::harness::{PATIENCE, wait_until};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -213,11 +213,8 @@ fn a_password_from_a_file_reaches_the_camera_and_no_log() {
 #[test]
 fn a_late_key_frame_is_waited_for() {
     // A camera that sent its last key frame before the line came, and has the next one 25 s later.
-    let port = std::net::UdpSocket::bind("127.0.0.1:0")
-        .and_then(|socket| socket.local_addr())
-        .expect("a free port")
-        .port();
-
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let port = socket.local_addr().expect("it is bound").port();
     let sender = format!(
         "videotestsrc is-live=true pattern=ball ! video/x-raw,width=64,height=48,framerate=10/1 \
          ! x264enc key-int-max=250 tune=zerolatency bframes=0 ! rtph264pay config-interval=-1 \
@@ -230,7 +227,11 @@ fn a_late_key_frame_is_waited_for() {
         .spawn()
         .expect("tools/setup installs gst-launch-1.0");
 
-    std::thread::sleep(Duration::from_secs(2));
+    // The key frame is the first thing that comes, a while after the sender's start.
+    socket.set_read_timeout(Some(PATIENCE)).expect("a time");
+    socket.recv(&mut [0; 2000]).expect("it sends");
+    std::thread::sleep(Duration::from_secs(1));
+    drop(socket);
     let station = Station::configured(FREE_RUNNING, |config, folder| {
         let launch = format!(
             "udpsrc port={port} caps=application/x-rtp,media=video,clock-rate=90000,encoding-name=H264,payload=96 \

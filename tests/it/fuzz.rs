@@ -161,6 +161,7 @@ fn pipeline_files_are_read_or_refused() {
                 stall,
                 triggered: false,
                 keeps_frames: false,
+                needs_times: false,
                 delay: Duration::ZERO,
                 credentials: None,
             };

@@ -13,6 +13,7 @@
 
 use super::marks::Packet;
 use crate::camera::sender_clock::SenderClock;
+use crate::camera::settings::CameraSettings;
 use crate::data::frame::CapturedBy;
 use gstreamer as gst;
 use jiff::{SignedDuration, Timestamp};
@@ -29,18 +30,24 @@ const STAMP_AGE_MAX: SignedDuration = SignedDuration::from_secs(60);
 /// Time from a connection's first frame for which frames may be left without a time.
 const ONSET_MAX: Duration = Duration::from_secs(6);
 /// A frame before the first report that was held up for longer has no time.
-const HELD_UP_MAX: Duration = Duration::from_millis(20);
+const HELD_UP_TOLERATED: Duration = Duration::from_millis(20);
 
 /// The capture times of one camera's frames.
 pub struct CaptureClock {
     camera: Arc<str>,
     /// Time from capture to arrival of a frame that is not held up on its way.
     delay: Duration,
+    /// True if a frame whose time is not known yet is left out.
+    needs_times: bool,
     sender: SenderClock,
     /// Arrival of this connection's first frame. `None` before it.
     began: Option<Instant>,
-    /// True once the sender's times are those of its reports.
-    has_report: bool,
+    /// Time by the sender's reports less that of its stamps. `None` before the first report.
+    ahead: Option<SignedDuration>,
+    /// Arrival of the newest picture until now.
+    newest: Option<Instant>,
+    /// True once a picture came before one that is shown earlier (B-frames).
+    is_reordered: bool,
     /// True when it was logged that the camera's clock is off.
     is_logged: bool,
 }
@@ -59,13 +66,16 @@ pub struct CaptureTime {
 
 impl CaptureClock {
     /// A clock that has yet to learn the camera's.
-    pub fn new(camera: Arc<str>, delay: Duration) -> Self {
+    pub fn new(settings: &CameraSettings) -> Self {
         CaptureClock {
-            camera,
-            delay,
+            camera: settings.name.clone(),
+            delay: settings.delay,
+            needs_times: settings.needs_times,
             sender: SenderClock::new(),
             began: None,
-            has_report: false,
+            ahead: None,
+            newest: None,
+            is_reordered: false,
             is_logged: false,
         }
     }
@@ -74,7 +84,9 @@ impl CaptureClock {
     pub fn begin(&mut self) {
         self.sender = SenderClock::new();
         self.began = None;
-        self.has_report = false;
+        self.ahead = None;
+        self.newest = None;
+        self.is_reordered = false;
     }
 
     /// Time of capture of a sample that came at `arrived`, as `packet` from the network. `clock` is the
@@ -87,8 +99,15 @@ impl CaptureClock {
         packet: Option<Packet>,
         clock: Option<gst::ClockTime>,
     ) -> Option<CaptureTime> {
+        let reported = sender_time(sample).map(|at| at.duration_since(Timestamp::UNIX_EPOCH));
         if let Some(packet) = packet {
-            return self.by_stamps(packet, sender_time(sample));
+            return self.by_stamps(packet, reported, arrived);
+        }
+
+        // The reports alone, where a pipeline of the plant's own hides the packets.
+        if let Some(sent) = reported {
+            let held_up = self.sender.held_up(sent, arrived);
+            return Some(self.by_sender(sent, arrived, held_up));
         }
 
         Some(self.by_clock(sample, arrived, clock))
@@ -127,33 +146,38 @@ impl CaptureClock {
         }
     }
 
-    /// Time of capture of a frame from the network. `reported` is its time by the sender's reports.
-    fn by_stamps(&mut self, packet: Packet, reported: Option<Timestamp>) -> Option<CaptureTime> {
+    /// Time of capture of a frame from the network that came to the pipeline's end at `at_sink`.
+    /// `reported` is its time since 1970 by the sender's reports.
+    fn by_stamps(
+        &mut self,
+        packet: Packet,
+        reported: Option<SignedDuration>,
+        at_sink: Instant,
+    ) -> Option<CaptureTime> {
         let stamped = SignedDuration::try_from(packet.stamped).ok()?;
-        let reported = reported.map(|at| at.duration_since(Timestamp::UNIX_EPOCH));
-        if let Some(sent) = reported
-            && !self.has_report
-        {
-            self.has_report = true;
-            self.sender.move_scale(sent.saturating_sub(stamped));
-        }
-
-        // Frames after those with a report that have none are another stream's.
-        if reported.is_none() && self.has_report {
-            self.begin();
+        if let Some(sent) = reported {
+            let ahead = sent.saturating_sub(stamped);
+            if self.ahead.replace(ahead).is_none() {
+                self.sender.move_scale(ahead);
+            }
         }
 
         let arrived = packet.arrived;
-        let held_up = self.sender.held_up(reported.unwrap_or(stamped), arrived);
+        let sent = stamped.saturating_add(self.ahead.unwrap_or_default());
+        let held_up = self.sender.held_up(sent, arrived);
         let began = *self.began.get_or_insert(arrived);
-        let is_onset = arrived.saturating_duration_since(began) < ONSET_MAX;
+        self.is_reordered |= self.newest.is_some_and(|newest| arrived < newest);
+        self.newest = self.newest.max(Some(arrived));
+        let is_onset = self.needs_times && arrived.saturating_duration_since(began) < ONSET_MAX;
         if is_onset && !self.sender.is_settled(arrived) {
             return None;
         }
 
-        match reported {
-            Some(sent) => Some(self.by_sender(sent, arrived, held_up)),
-            None if is_onset && held_up > HELD_UP_MAX => None,
+        match self.ahead {
+            Some(_) => Some(self.by_sender(sent, arrived, held_up)),
+            // The stamps of such pictures do not grow as they come: what was held up is not known.
+            None if self.is_reordered => Some(self.by_arrival(at_sink)),
+            None if is_onset && held_up > HELD_UP_TOLERATED => None,
             None => Some(self.by_arrival(arrived)),
         }
     }
@@ -249,9 +273,19 @@ mod tests {
     }
 
     impl TestCamera {
-        fn new() -> Self {
+        fn new(needs_times: bool) -> Self {
             TestCamera {
-                clock: CaptureClock::new("top".into(), Duration::from_millis(60)),
+                clock: CaptureClock {
+                    camera: "top".into(),
+                    delay: Duration::from_millis(60),
+                    needs_times,
+                    sender: SenderClock::new(),
+                    began: None,
+                    ahead: None,
+                    newest: None,
+                    is_reordered: false,
+                    is_logged: false,
+                },
                 start: Instant::now(),
                 frame: 0,
             }
@@ -267,10 +301,12 @@ mod tests {
                 stamped: Duration::from_secs(77) + sent,
             };
 
-            let report = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(500_000);
-            let report =
-                has_report.then(|| report + SignedDuration::try_from(sent).expect("short"));
-            let time = self.clock.by_stamps(packet, report)?;
+            let sent_at = SignedDuration::from_hours(500_000)
+                + SignedDuration::try_from(sent).expect("short");
+
+            let report = has_report.then_some(sent_at);
+            let at_sink = packet.arrived + Duration::from_millis(12);
+            let time = self.clock.by_stamps(packet, report, at_sink)?;
             let sent = self.start + sent;
             let after = time.moment.saturating_duration_since(sent).as_millis() as i64;
             let before = sent.saturating_duration_since(time.moment).as_millis() as i64;
@@ -280,7 +316,7 @@ mod tests {
 
     #[test]
     fn a_frame_is_as_old_as_its_delay_and_what_held_it_up() {
-        let mut camera = TestCamera::new();
+        let mut camera = TestCamera::new(true);
         (0..20).for_each(|_| _ = camera.next(5, true));
         for way in [5, 90, 300, 5] {
             assert_eq!(camera.next(way, true), Some((-55, CapturedBy::Sender)));
@@ -289,7 +325,7 @@ mod tests {
 
     #[test]
     fn frames_of_a_burst_at_the_beginning_have_no_time() {
-        let mut camera = TestCamera::new();
+        let mut camera = TestCamera::new(true);
         for frame in 0..23 {
             let way = 405 - 40 * 10.min(frame);
             assert_eq!(camera.next(way, false), None, "{frame}");
@@ -306,8 +342,33 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_matches_no_times_loses_no_frame() {
+        let mut camera = TestCamera::new(false);
+        for way in [400, 370, 335] {
+            let time = camera.next(way, false);
+            assert_eq!(time, Some((way as i64 - 60, CapturedBy::Arrival)));
+        }
+    }
+
+    #[test]
+    fn pictures_that_are_shown_before_earlier_ones_are_timed_at_the_pipelines_end() {
+        let mut camera = TestCamera::new(true);
+        (0..20).for_each(|_| _ = camera.next(5, false));
+        // Each second one is sent behind the one after it.
+        (0..4).for_each(|n| _ = camera.next(if n % 2 == 0 { 50 } else { 5 }, false));
+        let at_end = Some((50 + 12 - 60, CapturedBy::Arrival));
+        assert_eq!(camera.next(50, false), at_end);
+        assert_eq!(camera.next(5, true), Some((-55, CapturedBy::Sender)));
+        assert_eq!(
+            camera.next(50, false),
+            Some((-55, CapturedBy::Sender)),
+            "one without a report among those with one"
+        );
+    }
+
+    #[test]
     fn a_camera_whose_stamps_are_no_times_is_timed_by_arrival() {
-        let mut camera = TestCamera::new();
+        let mut camera = TestCamera::new(true);
         // Each frame comes 8 ms later than its stamp says.
         let times: Vec<_> = (0..200).map(|n| camera.next(8 * n, false)).collect();
         assert!(times[20..120].iter().all(Option::is_none));

@@ -4,6 +4,7 @@
 //! the sink drops frames when it is full. Elements hand reference times on from packets to pictures.
 
 use gstreamer as gst;
+use gstreamer::glib::subclass::SignalId;
 use gstreamer::prelude::*;
 use gstreamer_app::AppSink;
 use std::sync::{Mutex, PoisonError};
@@ -78,6 +79,8 @@ impl Marks {
         let (names, origin) = (self.network.clone(), self.origin);
         source.connect("new-manager", false, move |values| {
             let manager: gst::Element = values.get(1)?.get().ok()?;
+            // A server of RealNetworks has a manager without it.
+            SignalId::lookup("new-jitterbuffer", manager.type_())?;
             let names = names.clone();
             manager.connect("new-jitterbuffer", false, move |values| {
                 let jitter_buffer: gst::Element = values.get(1)?.get().ok()?;
@@ -97,7 +100,7 @@ impl Marks {
 
     /// Arrival of a buffer from the network. `None` where it did not come from an RTSP camera, or a
     /// decoder handed the marks of its packets not on.
-    pub fn from_network(&self, buffer: &gst::BufferRef) -> Option<Packet> {
+    pub fn of_network(&self, buffer: &gst::BufferRef) -> Option<Packet> {
         let arrived = marked(buffer, &self.network.arrival)?;
         Some(Packet {
             arrived: self.origin.checked_add(arrived)?,

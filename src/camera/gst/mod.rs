@@ -127,7 +127,7 @@ impl GstSource {
             stall: settings.stall,
             triggered: settings.triggered,
             stamped: pipeline.stamped,
-            clock: CaptureClock::new(settings.name.clone(), settings.delay),
+            clock: CaptureClock::new(settings),
             pictures: PictureReader::default(),
             settings: settings.clone(),
             closing: Closing::new(settings.name.clone()),
@@ -369,7 +369,7 @@ impl GstSource {
         let came = buffer.and_then(|buffer| reading.marks.at_sink(buffer));
         let arrived = came.filter(|_| self.live).unwrap_or(pulled);
         // The time of capture is read before the picture is converted, which takes milliseconds.
-        let packet = buffer.and_then(|buffer| reading.marks.from_network(buffer));
+        let packet = buffer.and_then(|buffer| reading.marks.of_network(buffer));
         let Some(captured) = self.clock.captured(sample, arrived, packet, clock) else {
             return Ok(None);
         };

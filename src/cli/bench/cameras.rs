@@ -146,6 +146,7 @@ fn settings(arguments: &CamerasArguments, name: &str) -> Result<CameraSettings, 
         stall: Duration::from_secs(5),
         triggered: false,
         keeps_frames: false,
+        needs_times: false,
         delay: Duration::ZERO,
         credentials: None,
     };

@@ -208,7 +208,7 @@ fn a_burst_of_held_up_frames_takes_no_earlier_part_its_frame() {
     // Nothing is read for a second; then what waited comes at once, and the trigger last.
     (0..8).for_each(|n| assert!(line.put(1300 + n).is_empty()));
     assert_eq!(line.ask(1, 271), [(1, 250)]);
-    assert_eq!(line.ask(2, 700), [(2, -1)]);
+    assert_eq!(line.ask(2, 1290), [(2, -1)], "the burst may be older");
 }
 
 #[test]

@@ -236,6 +236,7 @@ pub fn played(stream: &Coded, route: Route) -> Vec<Frame> {
         stall: Duration::from_secs(5),
         triggered: false,
         keeps_frames: false,
+        needs_times: false,
         delay: Duration::ZERO,
         credentials: None,
     };

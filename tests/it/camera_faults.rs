@@ -3,6 +3,7 @@
 
 use crate::harness::broker::free_port;
 use crate::harness::line::FREE_RUNNING;
+use crate::harness::program::Running;
 use crate::harness::rtsp::{FakeCamera, Manner};
 use crate::harness::station::Station;
 use crate::harness::{PATIENCE, wait_until};
@@ -221,11 +222,9 @@ fn a_late_key_frame_is_waited_for() {
          ! udpsink host=127.0.0.1 port={port}"
     );
 
-    let mut sender = std::process::Command::new("gst-launch-1.0")
-        .args(sender.split_whitespace())
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .expect("tools/setup installs gst-launch-1.0");
+    // It is killed with the test, whichever way that ends.
+    let mut command = std::process::Command::new("gst-launch-1.0");
+    let sender = Running::start(command.args(sender.split_whitespace()));
 
     // The key frame is the first thing that comes, a while after the sender's start.
     socket.set_read_timeout(Some(PATIENCE)).expect("a time");
@@ -257,7 +256,6 @@ fn a_late_key_frame_is_waited_for() {
         (&"online".into(), &0.into()),
         "{online}"
     );
-    sender.kill().expect("it runs");
-    sender.wait().expect("it ends");
+    drop(sender);
     ends_well(station);
 }

@@ -1,5 +1,5 @@
 //! Data on its way through a pipeline before its first picture: whether anything arrives, and
-//! whether a key frame was among it.
+//! when a key frame was among it.
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -14,17 +14,17 @@ pub struct Arrivals(Mutex<Arrived>);
 struct Arrived {
     /// Arrival of the last packet. `None` before the first.
     packet: Option<Instant>,
-    /// True once the decoder was given a key frame.
-    has_key_frame: bool,
+    /// Moment at which the decoder was given the first key frame. `None` before it.
+    key_frame: Option<Instant>,
 }
 
 impl Arrivals {
-    /// True if packets have come within `recent` and no key frame was among them: a decoder shows
-    /// nothing before one.
-    pub fn lack_key_frame(&self, recent: Duration) -> bool {
+    /// True if packets have come within `recent`, and no key frame was among them or the first one came
+    /// within that time too: a decoder shows nothing before one, and takes a while for its picture.
+    pub fn await_picture(&self, recent: Duration) -> bool {
         let arrived = self.lock();
         let is_alive = arrived.packet.is_some_and(|at| at.elapsed() < recent);
-        is_alive && !arrived.has_key_frame
+        is_alive && arrived.key_frame.is_none_or(|at| at.elapsed() < recent)
     }
 
     fn lock(&self) -> MutexGuard<'_, Arrived> {
@@ -73,7 +73,7 @@ fn watch_key_frames(decoder: &gst::Element, arrivals: Arc<Arrivals>) {
             return gst::PadProbeReturn::Ok;
         }
 
-        arrivals.lock().has_key_frame = true;
+        arrivals.lock().key_frame = Some(Instant::now());
         gst::PadProbeReturn::Remove
     });
 }

@@ -329,7 +329,7 @@ impl GstSource {
         if self.live && reading.silent > reading.patience {
             // A camera whose key frames are far apart sends and shows nothing: connecting again
             // would only miss the next one.
-            if self.lacks_key_frame(reading) {
+            if self.awaits_picture(reading) {
                 sink.waiting(NO_KEY_FRAME);
                 return Ok(None);
             }
@@ -347,11 +347,12 @@ impl GstSource {
         Ok(None)
     }
 
-    /// True for a camera that sends, and has sent no key frame since it was opened.
-    fn lacks_key_frame(&self, reading: &Reading) -> bool {
+    /// True for a camera that sends, and whose first key frame since it was opened is not there or came
+    /// just now.
+    fn awaits_picture(&self, reading: &Reading) -> bool {
         reading.is_first
             && reading.started.elapsed() < blindness::MOST
-            && reading.arrivals.lack_key_frame(self.stall)
+            && reading.arrivals.await_picture(self.stall)
     }
 
     /// The sample as a frame. `clock` is now in the pipeline's clock, `None` if time stamps are not

@@ -337,23 +337,28 @@ impl Ring {
         self.settings.window.min(longer * 3 / 4)
     }
 
-    /// Index of the frame nearest to `at` that may serve a part. `None` if none is near enough.
+    /// Index of the frame nearest to `at` that may serve a part. `None` if it is not near enough.
     fn nearest_free(&self, at: Instant) -> Option<usize> {
-        let reach_before = self.reach(&self.gaps_before(at), at);
-        let reach_after = self.reach(&self.gaps_after(at), at);
         let span = self.free_span(at);
         let mut nearest: Option<usize> = None;
         for (index, kept) in self.frames.iter().enumerate() {
             let away = kept.away_from(at);
-            let is_later = kept.frame.captured > at;
-            let reach = if is_later { reach_after } else { reach_before };
             let is_nearer = nearest.is_none_or(|other| away < self.frames[other].away_from(at));
-            if away <= reach && is_nearer && span.contains(kept.frame.captured) {
+            if is_nearer && span.contains(kept.frame.captured) {
                 nearest = Some(index);
             }
         }
 
-        nearest
+        // A farther frame is not taken where the nearest one is doubtful: it may be another part's.
+        nearest.filter(|index| {
+            let kept = &self.frames[*index];
+            let side = match kept.frame.captured > at {
+                true => self.gaps_after(at),
+                false => self.gaps_before(at),
+            };
+
+            kept.away_from(at) <= self.reach(&side, at)
+        })
     }
 
     /// The frames that may serve a trigger: between those of the triggers before and after it. All

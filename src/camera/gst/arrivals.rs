@@ -27,6 +27,11 @@ impl Arrivals {
         is_alive && arrived.key_frame.is_none_or(|at| at.elapsed() < recent)
     }
 
+    /// True once the decoder was given a key frame.
+    pub fn have_key_frame(&self) -> bool {
+        self.lock().key_frame.is_some()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Arrived> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

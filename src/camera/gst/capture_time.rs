@@ -32,6 +32,9 @@ const ONSET_MAX: Duration = Duration::from_secs(6);
 /// A frame before the first report that was held up for longer has no time.
 const HELD_UP_TOLERATED: Duration = Duration::from_millis(20);
 
+/// Number of pictures in the order of their packets after which that order counts again.
+const REORDERED_FOR: u32 = 50;
+
 /// The capture times of one camera's frames.
 pub struct CaptureClock {
     camera: Arc<str>,
@@ -40,14 +43,15 @@ pub struct CaptureClock {
     /// True if a frame whose time is not known yet is left out.
     needs_times: bool,
     sender: SenderClock,
-    /// Arrival of this connection's first frame. `None` before it.
+    /// Moment at which this connection's first frame came to the pipeline's end. `None` before it.
     began: Option<Instant>,
     /// Time by the sender's reports less that of its stamps. `None` before the first report.
     ahead: Option<SignedDuration>,
     /// Arrival of the newest picture until now.
     newest: Option<Instant>,
-    /// True once a picture came before one that is shown earlier (B-frames).
-    is_reordered: bool,
+    /// Number of the next pictures for which the order counts as another one than that of the packets
+    /// (B-frames).
+    reordered: u32,
     /// True when it was logged that the camera's clock is off.
     is_logged: bool,
 }
@@ -75,7 +79,7 @@ impl CaptureClock {
             began: None,
             ahead: None,
             newest: None,
-            is_reordered: false,
+            reordered: 0,
             is_logged: false,
         }
     }
@@ -86,7 +90,7 @@ impl CaptureClock {
         self.began = None;
         self.ahead = None;
         self.newest = None;
-        self.is_reordered = false;
+        self.reordered = 0;
     }
 
     /// Time of capture of a sample that came at `arrived`, as `packet` from the network. `clock` is the
@@ -165,10 +169,14 @@ impl CaptureClock {
         let arrived = packet.arrived;
         let sent = stamped.saturating_add(self.ahead.unwrap_or_default());
         let held_up = self.sender.held_up(sent, arrived);
-        let began = *self.began.get_or_insert(arrived);
-        self.is_reordered |= self.newest.is_some_and(|newest| arrived < newest);
+        let began = *self.began.get_or_insert(at_sink);
+        self.reordered = match self.newest.is_some_and(|newest| arrived < newest) {
+            true => REORDERED_FOR,
+            false => self.reordered.saturating_sub(1),
+        };
+
         self.newest = self.newest.max(Some(arrived));
-        let is_onset = self.needs_times && arrived.saturating_duration_since(began) < ONSET_MAX;
+        let is_onset = self.needs_times && at_sink.saturating_duration_since(began) < ONSET_MAX;
         if is_onset && !self.sender.is_settled(arrived) {
             return None;
         }
@@ -176,7 +184,7 @@ impl CaptureClock {
         match self.ahead {
             Some(_) => Some(self.by_sender(sent, arrived, held_up)),
             // The stamps of such pictures do not grow as they come: what was held up is not known.
-            None if self.is_reordered => Some(self.by_arrival(at_sink)),
+            None if self.reordered > 0 => Some(self.by_arrival(at_sink)),
             None if is_onset && held_up > HELD_UP_TOLERATED => None,
             None => Some(self.by_arrival(arrived)),
         }
@@ -283,7 +291,7 @@ mod tests {
                     began: None,
                     ahead: None,
                     newest: None,
-                    is_reordered: false,
+                    reordered: 0,
                     is_logged: false,
                 },
                 start: Instant::now(),

@@ -117,16 +117,16 @@ fn watch_packets(pad: &gst::Pad, names: NetworkNames, origin: Instant) {
             return gst::PadProbeReturn::Ok;
         };
 
-        let stamp = buffer
+        let header = buffer
             .map_readable()
             .ok()
-            .and_then(|packet| rtp_timestamp(&packet));
+            .and_then(|packet| Header::read(&packet));
 
         let mut stamps = stamps.lock().unwrap_or_else(PoisonError::into_inner);
         let (stamps, arrived) = &mut *stamps;
-        if let (Some(stamp), Some(rate)) = (stamp, clock_rate(pad)) {
-            // All packets of a picture have its stamp, and came when its first one did.
-            if stamps.is_another(stamp) {
+        if let (Some(header), Some(rate)) = (header, clock_rate(pad)) {
+            // All packets of a picture count as come when its first one did.
+            if stamps.begins_picture(header) {
                 *arrived = origin.elapsed();
             }
 
@@ -146,16 +146,29 @@ fn clock_rate(pad: &gst::Pad) -> Option<u32> {
     u32::try_from(rate).ok().filter(|rate| *rate > 0)
 }
 
-/// The stamp of an RTP packet: bytes 4 to 8 of its header (RFC 3550, 5.1).
-fn rtp_timestamp(packet: &[u8]) -> Option<u32> {
-    let bytes = packet.get(4..8)?;
-    Some(u32::from_be_bytes(bytes.try_into().ok()?))
+/// What the header of an RTP packet says of its picture (RFC 3550, 5.1).
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Header {
+    stamp: u32,
+    /// True for the last packet of a picture (the marker bit, as payloads of video use it).
+    is_last: bool,
+}
+
+impl Header {
+    /// Reads bytes 1 and 4 to 8. `None` if the packet is too short.
+    fn read(packet: &[u8]) -> Option<Self> {
+        let stamp = packet.get(4..8)?;
+        Some(Header {
+            stamp: u32::from_be_bytes(stamp.try_into().ok()?),
+            is_last: packet[1] & 0x80 != 0,
+        })
+    }
 }
 
 /// The stamps of a stream, which begin anywhere and begin anew after 2^32.
 #[derive(Debug, Default)]
 struct Stamps {
-    last: Option<u32>,
+    last: Option<Header>,
     /// The last stamp, counted on from the first one, which is [`Stamps::FIRST`].
     ticks: u64,
 }
@@ -164,17 +177,18 @@ impl Stamps {
     /// Number of the first stamp: some before it may come later.
     const FIRST: u64 = 1 << 32;
 
-    /// Takes the stamp of a packet. True if it is another one than that of the packet before.
-    fn is_another(&mut self, stamp: u32) -> bool {
-        let Some(last) = self.last.replace(stamp) else {
+    /// Takes the header of a packet. True for the first packet of a picture.
+    fn begins_picture(&mut self, header: Header) -> bool {
+        let Some(last) = self.last.replace(header) else {
             self.ticks = Stamps::FIRST;
             return true;
         };
 
         // The nearer way around: pictures may come in another order than that of their stamps.
-        let step = i64::from(stamp.wrapping_sub(last) as i32);
+        let step = i64::from(header.stamp.wrapping_sub(last.stamp) as i32);
         self.ticks = self.ticks.saturating_add_signed(step);
-        step != 0
+        // Some senders' stamps stand still.
+        step != 0 || last.is_last
     }
 
     /// Time of the last packet, with so many ticks a second.
@@ -205,7 +219,9 @@ mod tests {
         let near_end = u32::MAX - 3599;
         let mut came = vec![];
         for stamp in [near_end, near_end, 3600, 0, 7200] {
-            came.push((stamps.is_another(stamp), stamps.ticks - Stamps::FIRST));
+            let is_last = false;
+            let begins = stamps.begins_picture(Header { stamp, is_last });
+            came.push((begins, stamps.ticks - Stamps::FIRST));
         }
 
         let wanted = [
@@ -224,8 +240,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_packet_has_no_stamp() {
-        assert_eq!(rtp_timestamp(&[0x80, 96, 0, 1, 0, 0]), None);
-        assert_eq!(rtp_timestamp(&[0x80, 96, 0, 1, 0, 0, 1, 2, 9]), Some(258));
+    fn a_picture_begins_behind_the_last_packet_of_another_one_whatever_its_stamp() {
+        let mut stamps = Stamps::default();
+        let packets = [false, true, false, true, true].map(|is_last| Header { stamp: 7, is_last });
+        let begins = packets.map(|header| stamps.begins_picture(header));
+        assert_eq!(begins, [true, false, true, false, true]);
+    }
+
+    #[test]
+    fn what_is_no_packet_has_no_header() {
+        assert_eq!(Header::read(&[0x80, 96, 0, 1, 0, 0]), None);
+        let header = Header::read(&[0x80, 0x80 | 96, 0, 1, 0, 0, 1, 2, 9]);
+        let wanted = Header {
+            stamp: 258,
+            is_last: true,
+        };
+        assert_eq!(header, Some(wanted));
     }
 }

@@ -330,7 +330,10 @@ impl GstSource {
             // A camera whose key frames are far apart sends and shows nothing: connecting again
             // would only miss the next one.
             if self.awaits_picture(reading) {
-                sink.waiting(NO_KEY_FRAME);
+                if !reading.arrivals.have_key_frame() {
+                    sink.waiting(NO_KEY_FRAME);
+                }
+
                 return Ok(None);
             }
 

@@ -209,6 +209,10 @@ fn a_burst_of_held_up_frames_takes_no_earlier_part_its_frame() {
     (0..8).for_each(|n| assert!(line.put(1300 + n).is_empty()));
     assert_eq!(line.ask(1, 271), [(1, 250)]);
     assert_eq!(line.ask(2, 1290), [(2, -1)], "the burst may be older");
+    line.put(1350);
+    assert!(line.ask(3, 1370).is_empty());
+    assert!(line.put(1400).is_empty());
+    assert_eq!(line.put(1450), [(3, -1)], "no farther one than 1350 either");
 }
 
 #[test]

@@ -180,7 +180,6 @@ impl Listener {
     }
 
     /// The next message, if one comes within so long a time.
-    #[cfg(feature = "gstreamer")]
     pub fn any_within(&self, time: std::time::Duration) -> Option<String> {
         self.next_line(Instant::now() + time)
     }

@@ -7,9 +7,8 @@
 //! time: cheap cameras whose stamps are no times are seen for [`ONSET_MAX`] as if they were held up,
 //! and are then timed by arrival.
 //!
-//! v4l2src stamps each frame with the driver's
-//! time, brought to the pipeline's clock (`stamped = true` in the kind's file), which is this machine's.
-//! Else it is the time of arrival.
+//! v4l2src stamps each frame with the driver's time, brought to the pipeline's clock (`stamped = true` in
+//! the kind's file), which is this machine's. Else it is the time of arrival.
 
 use super::marks::Packet;
 use crate::camera::sender_clock::SenderClock;
@@ -31,7 +30,6 @@ const STAMP_AGE_MAX: SignedDuration = SignedDuration::from_secs(60);
 const ONSET_MAX: Duration = Duration::from_secs(6);
 /// A frame before the first report that was held up for longer has no time.
 const HELD_UP_TOLERATED: Duration = Duration::from_millis(20);
-
 /// Number of pictures in the order of their packets after which that order counts again.
 const REORDERED_FOR: u32 = 50;
 
@@ -42,8 +40,15 @@ pub struct CaptureClock {
     delay: Duration,
     /// True if a frame whose time is not known yet is left out.
     needs_times: bool,
+    connection: Connection,
+    /// True when it was logged that the camera's clock is off.
+    is_logged: bool,
+}
+
+/// What is known of one connection.
+struct Connection {
     sender: SenderClock,
-    /// Moment at which this connection's first frame came to the pipeline's end. `None` before it.
+    /// Moment at which its first frame came to the pipeline's end. `None` before it.
     began: Option<Instant>,
     /// Time by the sender's reports less that of its stamps. `None` before the first report.
     ahead: Option<SignedDuration>,
@@ -52,8 +57,6 @@ pub struct CaptureClock {
     /// Number of the next pictures for which the order counts as another one than that of the packets
     /// (B-frames).
     reordered: u32,
-    /// True when it was logged that the camera's clock is off.
-    is_logged: bool,
 }
 
 /// Time of capture of a frame.
@@ -75,22 +78,14 @@ impl CaptureClock {
             camera: settings.name.clone(),
             delay: settings.delay,
             needs_times: settings.needs_times,
-            sender: SenderClock::new(),
-            began: None,
-            ahead: None,
-            newest: None,
-            reordered: 0,
+            connection: Connection::new(),
             is_logged: false,
         }
     }
 
     /// Forgets what was learned: another connection begins.
     pub fn begin(&mut self) {
-        self.sender = SenderClock::new();
-        self.began = None;
-        self.ahead = None;
-        self.newest = None;
-        self.reordered = 0;
+        self.connection = Connection::new();
     }
 
     /// Time of capture of a sample that came at `arrived`, as `packet` from the network. `clock` is the
@@ -110,7 +105,7 @@ impl CaptureClock {
 
         // The reports alone, where a pipeline of the plant's own hides the packets.
         if let Some(sent) = reported {
-            let held_up = self.sender.held_up(sent, arrived);
+            let held_up = self.connection.sender.held_up(sent, arrived);
             return Some(self.by_sender(sent, arrived, held_up));
         }
 
@@ -125,7 +120,6 @@ impl CaptureClock {
     ) -> CaptureTime {
         let now = Timestamp::now();
         let arrival = before(now, arrived.elapsed());
-
         let stamped = clock.and_then(|clock| driver_time(sample, now, clock));
         if let Some(at) = stamped.filter(|at| now.duration_since(*at) <= STAMP_AGE_MAX) {
             let age = Duration::try_from(arrival.duration_since(at)).unwrap_or_default();
@@ -158,33 +152,34 @@ impl CaptureClock {
         reported: Option<SignedDuration>,
         at_sink: Instant,
     ) -> Option<CaptureTime> {
+        let connection = &mut self.connection;
         let stamped = SignedDuration::try_from(packet.stamped).ok()?;
         if let Some(sent) = reported {
             let ahead = sent.saturating_sub(stamped);
-            if self.ahead.replace(ahead).is_none() {
-                self.sender.move_scale(ahead);
+            if connection.ahead.replace(ahead).is_none() {
+                connection.sender.move_scale(ahead);
             }
         }
 
         let arrived = packet.arrived;
-        let sent = stamped.saturating_add(self.ahead.unwrap_or_default());
-        let held_up = self.sender.held_up(sent, arrived);
-        let began = *self.began.get_or_insert(at_sink);
-        self.reordered = match self.newest.is_some_and(|newest| arrived < newest) {
+        let sent = stamped.saturating_add(connection.ahead.unwrap_or_default());
+        let held_up = connection.sender.held_up(sent, arrived);
+        let began = *connection.began.get_or_insert(at_sink);
+        connection.reordered = match connection.newest.is_some_and(|newest| arrived < newest) {
             true => REORDERED_FOR,
-            false => self.reordered.saturating_sub(1),
+            false => connection.reordered.saturating_sub(1),
         };
 
-        self.newest = self.newest.max(Some(arrived));
+        connection.newest = connection.newest.max(Some(arrived));
         let is_onset = self.needs_times && at_sink.saturating_duration_since(began) < ONSET_MAX;
-        if is_onset && !self.sender.is_settled(arrived) {
+        if is_onset && !connection.sender.is_settled(arrived) {
             return None;
         }
 
-        match self.ahead {
+        match connection.ahead {
             Some(_) => Some(self.by_sender(sent, arrived, held_up)),
             // The stamps of such pictures do not grow as they come: what was held up is not known.
-            None if self.reordered > 0 => Some(self.by_arrival(at_sink)),
+            None if connection.reordered > 0 => Some(self.by_arrival(at_sink)),
             None if is_onset && held_up > HELD_UP_TOLERATED => None,
             None => Some(self.by_arrival(arrived)),
         }
@@ -215,6 +210,19 @@ impl CaptureClock {
             moment,
             by: CapturedBy::Sender,
             clock_offset: Some(off),
+        }
+    }
+}
+
+impl Connection {
+    /// One without a frame.
+    fn new() -> Self {
+        Connection {
+            sender: SenderClock::new(),
+            began: None,
+            ahead: None,
+            newest: None,
+            reordered: 0,
         }
     }
 }
@@ -287,11 +295,7 @@ mod tests {
                     camera: "top".into(),
                     delay: Duration::from_millis(60),
                     needs_times,
-                    sender: SenderClock::new(),
-                    began: None,
-                    ahead: None,
-                    newest: None,
-                    reordered: 0,
+                    connection: Connection::new(),
                     is_logged: false,
                 },
                 start: Instant::now(),

@@ -15,6 +15,7 @@ use crate::data::part::Part;
 use crate::data::queued_frame::QueuedFrame;
 use crate::trigger::own_clock::{ClockLook, ClockStep, between};
 use jiff::SignedDuration;
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
@@ -323,10 +324,9 @@ impl Ring {
     /// in pairs have a short one between. Frames that are shared need no such bound.
     fn reach(&self, side: &[Duration], at: Instant) -> Duration {
         // Few frames after a part say nothing yet.
-        let about = self.gaps_about(at);
         let gaps = match side.len() < GAPS / 2 {
-            true => &about,
-            false => side,
+            true => Cow::from(self.gaps_about(at)),
+            false => Cow::from(side),
         };
 
         if self.settings.shares_frames || gaps.len() < GAPS / 2 {

@@ -26,7 +26,7 @@ const TIMED: usize = 50;
 /// Good triggers in all: those, and the one that is sent again and again.
 const GOOD: usize = UNTIMED + TIMED + 1;
 /// Time for which at least one command waits where the line says that it does not know when parts came.
-const HELD_UP: SignedDuration = SignedDuration::from_millis(200);
+const HELD_UP: SignedDuration = SignedDuration::from_millis(500);
 
 /// `mosquitto_pub` with a line a message, `pause` between them.
 fn publish_all(

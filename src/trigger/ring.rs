@@ -10,19 +10,19 @@
 //! results would have to.
 
 use crate::data::counters::{Outcome, Ticket};
-use crate::data::frame::Frame;
+use crate::data::frame::{CapturedBy, Frame};
 use crate::data::part::Part;
 use crate::data::queued_frame::QueuedFrame;
 use crate::trigger::own_clock::{ClockLook, ClockStep, between};
 use jiff::SignedDuration;
-use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Number of gaps between the frames about a trigger, of which the middle one counts.
-const GAPS: usize = 5;
+/// Number of gaps between frames on each side of a trigger that tell the usual one.
+const GAPS: usize = 16;
+/// Frames that come closer together come in pairs or in a burst.
+const SHORT_GAP: Duration = Duration::from_millis(10);
 
 /// Bounds of a camera's recent frames.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,6 +40,9 @@ pub struct RingSettings {
 pub struct Ring {
     settings: RingSettings,
     frames: VecDeque<KeptFrame>,
+    /// Moments of those frames, and of the last ones that were let go, the newest last: few large
+    /// pictures would not tell the usual gap.
+    moments: VecDeque<Instant>,
     /// Size of the kept pictures.
     bytes: usize,
     asked: VecDeque<AskedParts>,
@@ -110,6 +113,8 @@ pub struct NearestFrame {
     pub serves: Option<Part>,
     /// Step of our clock, in words, between trigger and frame. `None` without a doubt.
     pub doubt: Option<String>,
+    /// Time by which the frame is older than its moment, because it came in a burst.
+    pub held_up: Duration,
 }
 
 impl MissedParts {
@@ -125,7 +130,15 @@ impl MissedParts {
             );
         }
 
+        let held_up = nearest.held_up;
         let Some(other) = &nearest.serves else {
+            if !held_up.is_zero() {
+                return format!(
+                    "the frame near its time came in a burst, held up by about {:.3} s",
+                    held_up.as_secs_f64()
+                );
+            }
+
             let offset = nearest.offset;
             return format!(
                 "no frame was captured near its time: the nearest is {}",
@@ -164,6 +177,7 @@ impl Ring {
         Ring {
             settings,
             frames: VecDeque::new(),
+            moments: VecDeque::new(),
             bytes: 0,
             asked: VecDeque::new(),
         }
@@ -172,6 +186,7 @@ impl Ring {
     /// Keeps the newest frame.
     pub fn put(&mut self, frame: Frame, ticket: Ticket, look: &ClockLook) -> RingMatches {
         self.bytes += frame.picture.rgb().len();
+        self.moments.push_back(frame.captured);
         self.frames.push_back(KeptFrame {
             frame,
             ticket: Some(ticket),
@@ -186,6 +201,10 @@ impl Ring {
         {
             self.bytes -= oldest.frame.picture.rgb().len();
             oldest.settle(Outcome::Skipped);
+        }
+
+        while self.moments.len() > self.frames.len() + GAPS + 1 {
+            self.moments.pop_front();
         }
 
         matches
@@ -248,10 +267,11 @@ impl Ring {
 
         // The next frame comes after the usual gap. Where no free frame is near, an early one would
         // be welcome, so that half of the gap counts.
-        let gap = self.usual_gap(at);
+        let usual = self.usual_gap(at);
+        let gap = usual.unwrap_or_default();
         let (reach, wait) = match self.nearest_free(at) {
             Some(index) => (self.frames[index].away_from(at), gap),
-            None => (self.reach(&self.gaps_after(at), at), gap / 2),
+            None => (self.reach(usual), gap / 2),
         };
 
         let next = newest.captured + wait;
@@ -259,82 +279,80 @@ impl Ring {
             .is_some_and(|ahead| ahead >= reach)
     }
 
-    /// The middle one of the gaps between the frames about `at`. Zero if there is none; a single long
-    /// gap is not usual either.
-    fn usual_gap(&self, at: Instant) -> Duration {
-        // The middle one of the gaps counts: a lost frame makes one long gap, and a burst makes
-        // short ones.
-        match self.gaps_about(at).as_slice() {
-            [] => Duration::ZERO,
-            [one] if *one > 2 * self.settings.window => Duration::ZERO,
-            gaps => gaps[(gaps.len() - 1) / 2],
-        }
-    }
-
-    /// Number of the frames up to `at`.
-    fn count_until(&self, at: Instant) -> usize {
-        let later = self.frames.iter().rev();
-        let later = later.take_while(|kept| kept.frame.captured > at).count();
-        self.frames.len() - later
-    }
-
-    /// The gaps between the last frames before `at`, the shortest first.
-    fn gaps_before(&self, at: Instant) -> Vec<Duration> {
-        let end = self.count_until(at);
-        self.gaps(end.saturating_sub(GAPS + 1)..end)
-    }
-
-    /// The gaps between the first frames after `at`, the shortest first.
-    fn gaps_after(&self, at: Instant) -> Vec<Duration> {
-        let first = self.count_until(at);
-        self.gaps(first..first + GAPS + 1)
-    }
-
-    /// The gaps between the frames about `at`, the shortest first; for a trigger of this moment those of
-    /// the newest frames.
-    fn gaps_about(&self, at: Instant) -> Vec<Duration> {
+    /// The usual gap between the frames about `at`. `None` if it is not known.
+    fn usual_gap(&self, at: Instant) -> Option<Duration> {
         // Those of other moments do not count: a camera may change its rate, and frames that were held
         // up come in a burst long after the part.
-        let end = self.frames.len().min(self.count_until(at) + GAPS / 2 + 1);
-        let first = end.saturating_sub(GAPS + 1);
-        self.gaps(first..first + GAPS + 1)
-    }
-
-    /// The gaps between these frames, as far as they are there, the shortest first.
-    fn gaps(&self, frames: Range<usize>) -> Vec<Duration> {
-        let end = frames.end.min(self.frames.len());
-        let times: Vec<Instant> = self
-            .frames
-            .range(frames.start.min(end)..end)
-            .map(|kept| kept.frame.captured)
-            .collect();
-
-        let mut gaps: Vec<Duration> = times
+        let later = self.moments.iter().rev();
+        let later = later.take_while(|moment| **moment > at).count();
+        let middle = self.moments.len() - later;
+        let first = middle.saturating_sub(GAPS + 1);
+        let end = self.moments.len().min(middle + GAPS + 1);
+        let moments: Vec<Instant> = self.moments.range(first..end).copied().collect();
+        let mut gaps: Vec<Duration> = moments
             .windows(2)
             .map(|two| between(two[0], two[1]).unsigned_abs())
             .collect();
 
         gaps.sort();
-        gaps
+        match gaps.as_slice() {
+            // A camera that was away makes a long gap: of so few it may be that.
+            few @ ([_] | [_, _]) => {
+                let most = 2 * self.settings.window;
+                few.iter().copied().rfind(|gap| *gap <= most)
+            }
+            gaps => usual_of(gaps),
+        }
     }
 
-    /// Longest distance of a part at `at` from a frame on the side with these gaps: three quarters of the
-    /// longer usual gap, and the window at most. A part whose own frame is lost would else take the next
-    /// part's frame, that part the one after, and so on. The longer gap counts, because frames that come
-    /// in pairs have a short one between. Frames that are shared need no such bound.
-    fn reach(&self, side: &[Duration], at: Instant) -> Duration {
-        // Few frames after a part say nothing yet.
-        let gaps = match side.len() < GAPS / 2 {
-            true => Cow::from(self.gaps_about(at)),
-            false => Cow::from(side),
+    /// Longest distance of a part from its frame: three quarters of the usual gap, and the window at
+    /// most. A part whose own frame is lost would else take the next part's frame, that part the one
+    /// after, and so on. Frames that are shared need no such bound.
+    fn reach(&self, usual: Option<Duration>) -> Duration {
+        let window = self.settings.window;
+        match usual {
+            Some(gap) if !self.settings.shares_frames => window.min(gap * 3 / 4),
+            _ => window,
+        }
+    }
+
+    /// Time by which a frame is older than its moment, as far as is known: it is timed by its arrival, and
+    /// came in a burst behind a long gap.
+    fn held_up(&self, index: usize, usual: Option<Duration>) -> Duration {
+        let is_by_arrival = self.frames[index].frame.captured_by == CapturedBy::Arrival;
+        let Some(usual) = usual.filter(|_| is_by_arrival && !self.settings.shares_frames) else {
+            return Duration::ZERO;
         };
 
-        if self.settings.shares_frames || gaps.len() < GAPS / 2 {
-            return self.settings.window;
+        // The kept frames are the newest of the moments.
+        let place = self.moments.len() - self.frames.len() + index;
+        let is_short = |place: usize| {
+            let gap = self.gap_before(place);
+            gap.is_some_and(|gap| gap < SHORT_GAP.min(usual / 4))
+        };
+
+        let mut first = place;
+        while is_short(first) {
+            first -= 1;
         }
 
-        let longer = gaps[gaps.len() * 3 / 4];
-        self.settings.window.min(longer * 3 / 4)
+        if first == place && !is_short(place + 1) {
+            return Duration::ZERO; // it came alone
+        }
+
+        // They were captured at their usual gaps behind the last frame before them.
+        let Some(gap) = self.gap_before(first) else {
+            return Duration::ZERO;
+        };
+
+        let came = gap + between(self.moments[first], self.moments[place]).unsigned_abs();
+        came.saturating_sub(usual * (place - first + 1) as u32)
+    }
+
+    /// The gap before the frame with that place among the moments.
+    fn gap_before(&self, place: usize) -> Option<Duration> {
+        let before = self.moments.get(place.checked_sub(1)?)?;
+        Some(between(*before, *self.moments.get(place)?).unsigned_abs())
     }
 
     /// Index of the frame nearest to `at` that may serve a part. `None` if it is not near enough.
@@ -350,14 +368,16 @@ impl Ring {
         }
 
         // A farther frame is not taken where the nearest one is doubtful: it may be another part's.
+        let usual = self.usual_gap(at);
         nearest.filter(|index| {
-            let kept = &self.frames[*index];
-            let side = match kept.frame.captured > at {
-                true => self.gaps_after(at),
-                false => self.gaps_before(at),
-            };
-
-            kept.away_from(at) <= self.reach(&side, at)
+            let captured = self.frames[*index].frame.captured;
+            let held_up = self.held_up(*index, usual);
+            let reach = self.reach(usual);
+            // Both distances count: how long it was held up is a guess.
+            let truly = captured.checked_sub(held_up).unwrap_or(captured);
+            [captured, truly]
+                .iter()
+                .all(|moment| between(at, *moment).unsigned_abs() <= reach)
         })
     }
 
@@ -389,8 +409,10 @@ impl Ring {
         let nearest = self
             .frames
             .iter()
-            .min_by_key(|kept| kept.away_from(at))
-            .map(|kept| NearestFrame {
+            .enumerate()
+            .min_by_key(|(_, kept)| kept.away_from(at))
+            .map(|(index, kept)| NearestFrame {
+                held_up: self.held_up(index, self.usual_gap(at)),
                 offset: between(at, kept.frame.captured),
                 doubt: look.doubt(kept.frame.captured, at).map(ClockStep::words),
                 // A frame beyond the window is no part's for being taken, but for being far away.
@@ -410,6 +432,7 @@ impl Ring {
             kept.settle(outcome);
         }
 
+        self.moments.clear();
         self.bytes = 0;
     }
 }
@@ -453,6 +476,16 @@ impl KeptFrame {
             ticket.settle(outcome);
         }
     }
+}
+
+/// The usual one of some gaps, the shortest first. `None` without any.
+fn usual_of(gaps: &[Duration]) -> Option<Duration> {
+    // The short gaps of pairs and bursts do not count, unless the camera is as fast as that.
+    let (short, long) = gaps.split_at(gaps.partition_point(|gap| *gap < SHORT_GAP));
+    let is_fast = long.len() < 2 || long.iter().sum::<Duration>() < short.iter().sum();
+    let counted = if is_fast { gaps } else { long };
+    // Lost frames make a few long gaps; where half of the gaps are long, the camera leaves frames out.
+    counted.get(counted.len().checked_sub(1)? * 3 / 5).copied()
 }
 
 impl Drop for Ring {

@@ -30,8 +30,15 @@ const STAMP_AGE_MAX: SignedDuration = SignedDuration::from_secs(60);
 const ONSET_MAX: Duration = Duration::from_secs(6);
 /// A frame before the first report that was held up for longer has no time.
 const HELD_UP_TOLERATED: Duration = Duration::from_millis(20);
-/// Number of pictures in the order of their packets after which that order counts again.
-const REORDERED_FOR: u32 = 50;
+/// Number of pictures in the order of their packets after which that order counts again: a camera may
+/// send none out of order for long.
+const REORDERED_FOR: u32 = 1500;
+/// A report that moves the time of the stamps by more corrects them.
+const CORRECTED_FROM: SignedDuration = SignedDuration::from_millis(100);
+/// Number of corrections in a row, all in one direction, after which stamps are no times.
+const CORRECTIONS_MAX: u32 = 3;
+/// Time after which a correction is none in a row any more.
+const CORRECTION_OLD: Duration = Duration::from_secs(30);
 
 /// The capture times of one camera's frames.
 pub struct CaptureClock {
@@ -57,6 +64,16 @@ struct Connection {
     /// Number of the next pictures for which the order counts as another one than that of the packets
     /// (B-frames).
     reordered: u32,
+    corrections: Corrections,
+}
+
+/// Corrections of a camera's stamps by its reports. A clock that is set corrects them once.
+#[derive(Default)]
+struct Corrections {
+    /// The last one: the arrival of its frame, and its amount.
+    last: Option<(Instant, SignedDuration)>,
+    /// Number of them in a row.
+    count: u32,
 }
 
 /// Time of capture of a frame.
@@ -154,14 +171,11 @@ impl CaptureClock {
     ) -> Option<CaptureTime> {
         let connection = &mut self.connection;
         let stamped = SignedDuration::try_from(packet.stamped).ok()?;
+        let arrived = packet.arrived;
         if let Some(sent) = reported {
-            let ahead = sent.saturating_sub(stamped);
-            if connection.ahead.replace(ahead).is_none() {
-                connection.sender.move_scale(ahead);
-            }
+            connection.take_report(sent.saturating_sub(stamped), arrived, &self.camera);
         }
 
-        let arrived = packet.arrived;
         let sent = stamped.saturating_add(connection.ahead.unwrap_or_default());
         let held_up = connection.sender.held_up(sent, arrived);
         let began = *connection.began.get_or_insert(at_sink);
@@ -177,11 +191,13 @@ impl CaptureClock {
         }
 
         match connection.ahead {
-            Some(_) => Some(self.by_sender(sent, arrived, held_up)),
+            Some(_) if !connection.corrections.are_too_many() => {
+                Some(self.by_sender(sent, arrived, held_up))
+            }
             // The stamps of such pictures do not grow as they come: what was held up is not known.
-            None if connection.reordered > 0 => Some(self.by_arrival(at_sink)),
+            _ if connection.reordered > 0 => Some(self.by_arrival(at_sink)),
             None if is_onset && held_up > HELD_UP_TOLERATED => None,
-            None => Some(self.by_arrival(arrived)),
+            _ => Some(self.by_arrival(arrived)),
         }
     }
 
@@ -223,7 +239,48 @@ impl Connection {
             ahead: None,
             newest: None,
             reordered: 0,
+            corrections: Corrections::default(),
         }
+    }
+
+    /// Takes the time by the sender's reports less that of its stamps, with a frame that came at
+    /// `arrived`.
+    fn take_report(&mut self, ahead: SignedDuration, arrived: Instant, camera: &str) {
+        let Some(before) = self.ahead.replace(ahead) else {
+            self.sender.move_scale(ahead);
+            return;
+        };
+
+        let by = ahead.saturating_sub(before);
+        if by.abs() < CORRECTED_FROM || self.corrections.are_too_many() {
+            return;
+        }
+
+        self.corrections.add(by, arrived);
+        if self.corrections.are_too_many() {
+            tracing::warn!(
+                "camera {camera}: its reports correct the stamps of its pictures again and again, the last time by \
+                 {:.0} ms; they are timed by their arrival",
+                by.as_secs_f64() * 1e3
+            );
+        }
+    }
+}
+
+impl Corrections {
+    fn add(&mut self, by: SignedDuration, arrived: Instant) {
+        let is_in_row = self.last.is_some_and(|(at, last)| {
+            let age = arrived.saturating_duration_since(at);
+            age < CORRECTION_OLD && last.is_positive() == by.is_positive()
+        });
+
+        self.count = if is_in_row { self.count + 1 } else { 1 };
+        self.last = Some((arrived, by));
+    }
+
+    /// True once the stamps are no times, for the rest of the connection.
+    fn are_too_many(&self) -> bool {
+        self.count >= CORRECTIONS_MAX
     }
 }
 
@@ -389,6 +446,51 @@ mod tests {
                 .iter()
                 .all(|time| time.is_some_and(|(_, by)| by == CapturedBy::Arrival))
         );
+    }
+
+    /// Origin of the time of the last of 500 frames that are stamped each 40 ms and come each `apart` ms.
+    /// Each hundredth has a report, by a clock that is `off` ms ahead then.
+    fn last_of(apart: u64, off: impl Fn(u64) -> i64) -> CapturedBy {
+        let mut camera = TestCamera::new(true);
+        let mut last = None;
+        for number in 0..500 {
+            let of_report = number / 100 * 100;
+            let reported = (apart * of_report + 40 * (number - of_report)) as i64 + off(of_report);
+            let packet = Packet {
+                arrived: camera.start + Duration::from_millis(apart * number),
+                stamped: Duration::from_millis(40 * number),
+            };
+
+            let reported =
+                SignedDuration::from_hours(500_000) + SignedDuration::from_millis(reported);
+            last = camera
+                .clock
+                .by_stamps(packet, Some(reported), packet.arrived);
+        }
+
+        last.expect("a time").by
+    }
+
+    #[test]
+    fn stamps_that_reports_correct_again_and_again_are_no_times() {
+        assert_eq!(last_of(50, |_| 0), CapturedBy::Arrival);
+        assert_eq!(last_of(40, |_| 0), CapturedBy::Sender);
+        let set_and_set_back = |number: u64| if number % 200 == 100 { 700 } else { 0 };
+        assert_eq!(last_of(40, set_and_set_back), CapturedBy::Sender);
+    }
+
+    #[test]
+    fn a_camera_that_seldom_sends_out_of_order_keeps_its_measure() {
+        let mut camera = TestCamera::new(true);
+        (0..200).for_each(|_| _ = camera.next(5, false));
+        camera.next(50, false);
+        let at_end = Some((5 + 12 - 60, CapturedBy::Arrival));
+        for frame in 0..1000 {
+            assert_eq!(camera.next(5, false), at_end, "{frame}");
+        }
+
+        (0..500).for_each(|_| _ = camera.next(5, false));
+        assert_eq!(camera.next(5, false), Some((-55, CapturedBy::Arrival)));
     }
 
     #[test]

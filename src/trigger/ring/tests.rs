@@ -168,11 +168,10 @@ fn parts_that_share_one_frame_are_looked_at_together() {
 #[test]
 fn a_frame_serves_one_part_and_the_next_gets_the_next_frame() {
     let mut line = TestLine::new(1000, 50);
-    line.put(0);
-    line.put(40);
-    assert_eq!(line.ask(1, 38), [(1, 40)]);
-    assert!(line.ask(2, 39).is_empty()); // 0 is free, and earlier than the first part's
-    assert_eq!(line.put(68), [(2, 68)]);
+    (0..3).for_each(|n| assert!(line.put(n * 40).is_empty()));
+    assert_eq!(line.ask(1, 78), [(1, 80)]);
+    assert!(line.ask(2, 79).is_empty()); // 40 is free, and earlier than the first part's
+    assert_eq!(line.put(108), [(2, 108)]);
     // A part that came before them, of several regions, has one frame.
     let regions = [part(3), part(4)].concat();
     let found = chosen(line.ask_parts(regions, 1));
@@ -202,6 +201,95 @@ fn a_lost_frame_is_one_parts_loss() {
 }
 
 #[test]
+fn lost_frames_are_some_parts_losses_also_where_few_pictures_fit() {
+    // Room for so many pictures, and the numbers of lost ones; each part comes 5 ms after its frame, at
+    // once or two frames later.
+    let cases: [(usize, &[i64]); 5] = [
+        (1, &[30]),
+        (2, &[30, 32]),
+        (4, &[6, 8]),
+        (4, &[30, 32, 34, 36]),
+        (333, &[4, 6]),
+    ];
+
+    for (room, lost) in cases {
+        for late in [0, 2] {
+            if room <= late as usize {
+                continue; // its frame has been let go
+            }
+
+            let mut line = TestLine::new(3 * room, 100);
+            let mut found = vec![];
+            for number in 0..60 {
+                if !lost.contains(&number) {
+                    found.extend(line.put(number * 40));
+                }
+
+                if number >= late {
+                    let part = number - late;
+                    found.extend(line.ask(part as u64, part * 40 + 5));
+                }
+            }
+
+            found.extend(line.put(60 * 40));
+            let expected = (0..60 - late).map(|number| match lost.contains(&number) {
+                true => (number as u64, -1),
+                false => (number as u64, number * 40),
+            });
+
+            assert_eq!(
+                found,
+                expected.collect::<Vec<_>>(),
+                "{room} {lost:?} {late}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_few_frames_that_were_held_up_are_no_parts_also_once_others_have_come() {
+    // A frame each 50 ms; those of 300, 350 and 400 come at 430.
+    for frames_after in 0..4 {
+        let mut line = TestLine::new(1000, 100);
+        (0..6).for_each(|n| assert!(line.put(n * 50).is_empty()));
+        (430..433).for_each(|ms| assert!(line.put(ms).is_empty()));
+        (0..frames_after).for_each(|n| assert!(line.put(450 + n * 50).is_empty()));
+        let mut found = line.ask(1, 410);
+        if found.is_empty() {
+            found = line.put(450 + frames_after * 50);
+        }
+
+        assert_eq!(found, [(1, -1)], "{frames_after}");
+        assert_eq!(line.ask(2, 262), [(2, 250)]);
+    }
+
+    // Two that came at 400. Where the second is in time, it serves.
+    let mut line = TestLine::new(1000, 100);
+    (0..6).for_each(|n| assert!(line.put(n * 50).is_empty()));
+    (400..402).for_each(|ms| assert!(line.put(ms).is_empty()));
+    line.put(450);
+    let words = line.ask_parts(part(1), 410).missed[0].words();
+    assert!(words.contains("held up by about 0.051 s"), "{words}");
+    let mut line = TestLine::new(1000, 100);
+    (0..6).for_each(|n| assert!(line.put(n * 50).is_empty()));
+    [340, 349, 400]
+        .iter()
+        .for_each(|ms| assert!(line.put(*ms).is_empty()));
+    assert_eq!(line.ask(1, 352), [(1, 349)]);
+
+    // Parts that are close together are two frames of a camera that shows one for each part.
+    let mut line = TestLine::new(1000, 100);
+    for n in 0..8 {
+        line.put(n * 1000);
+    }
+
+    line.put(9000);
+    line.put(9030);
+    assert_eq!(line.ask(1, 9001), [(1, 9000)]);
+    assert_eq!(line.ask(2, 9031), [(2, 9030)]);
+}
+
+#[test]
 fn a_burst_of_held_up_frames_takes_no_earlier_part_its_frame() {
     let mut line = TestLine::new(1000, 50);
     (0..6).for_each(|n| assert!(line.put(n * 50).is_empty()));
@@ -209,10 +297,9 @@ fn a_burst_of_held_up_frames_takes_no_earlier_part_its_frame() {
     (0..8).for_each(|n| assert!(line.put(1300 + n).is_empty()));
     assert_eq!(line.ask(1, 271), [(1, 250)]);
     assert_eq!(line.ask(2, 1290), [(2, -1)], "the burst may be older");
-    line.put(1350);
-    assert!(line.ask(3, 1370).is_empty());
-    assert!(line.put(1400).is_empty());
-    assert_eq!(line.put(1450), [(3, -1)], "no farther one than 1350 either");
+    assert!(line.ask(3, 1303).is_empty());
+    assert_eq!(line.put(1350), [(3, -1)]);
+    assert_eq!(line.ask(4, 1370), [(4, 1350)], "it came in time");
 }
 
 #[test]

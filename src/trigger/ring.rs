@@ -295,12 +295,11 @@ impl Ring {
             .collect();
 
         gaps.sort();
+        let is_likely = |gap: &Duration| *gap <= 2 * self.settings.window;
         match gaps.as_slice() {
             // A camera that was away makes a long gap: of so few it may be that.
-            few @ ([_] | [_, _]) => {
-                let most = 2 * self.settings.window;
-                few.iter().copied().rfind(|gap| *gap <= most)
-            }
+            [one] => Some(*one).filter(is_likely),
+            [shorter, longer] => Some(*longer).filter(is_likely).or(Some(*shorter)),
             gaps => usual_of(gaps),
         }
     }

@@ -32,6 +32,9 @@ const WINDOW: Duration = Duration::from_secs(30);
 const INTERVALS: usize = 9;
 /// Least difference between two intervals that is a step of the clock, and no jitter.
 const STEP_MIN: SignedDuration = SignedDuration::from_millis(20);
+/// A frame among the first that comes so much later than the one before it, by its stamp, shows that the
+/// least is not known yet.
+const EARLY_MIN: SignedDuration = SignedDuration::from_millis(500);
 /// Time for which the least must not have fallen at the beginning of a connection.
 const SETTLED_AFTER: Duration = Duration::from_millis(500);
 /// A least that falls by less is jitter.
@@ -164,8 +167,11 @@ impl SenderClock {
     /// shorter than ours, either the frame was held up on its way, and the sender's interval is the
     /// usual one; or the clock was set back, and ours is.
     fn is_set_back(&self, step: &FrameInterval) -> bool {
+        // Of the first frames it is not known whether one was held up, or the one before it came early, as
+        // the first of some servers does: all is learned anew, and the least is not settled.
+        let later = step.arrived.saturating_sub(step.sent);
         let Some(usual) = self.usual_interval() else {
-            return step.sent.is_negative();
+            return step.sent.is_negative() || later > EARLY_MIN;
         };
 
         let step_min = self.step_min();
@@ -177,7 +183,7 @@ impl SenderClock {
             return true;
         }
 
-        let is_shorter = step.arrived.saturating_sub(step.sent) > step_min;
+        let is_shorter = later > step_min;
         let sent_off = step.sent.saturating_sub(usual).abs();
         let arrived_off = step.arrived.saturating_sub(usual).abs();
         is_shorter && arrived_off < sent_off
@@ -322,6 +328,22 @@ mod tests {
     fn a_first_frame_that_was_held_up_counts_until_a_quicker_one_comes() {
         let mut camera = TestCamera::new(-70);
         assert_eq!(camera.errors([200, 5, 30, 5]), [200, 5, 5, 5]);
+    }
+
+    #[test]
+    fn a_first_frame_that_was_sent_ahead_of_its_time_counts_for_nothing() {
+        for early in 1..=3 {
+            let mut camera = TestCamera::new(2000);
+            camera.now = 10_000;
+            // They come 3 s before their time.
+            camera.off += 3000;
+            camera.errors(vec![5; early]);
+            camera.now += 3000;
+            camera.off -= 3000;
+            let now = camera.start + Duration::from_millis(camera.now as u64);
+            assert_eq!(camera.errors([5; 20]), [5; 20], "{early}");
+            assert!(!camera.clock.is_settled(now + Duration::from_millis(400)));
+        }
     }
 
     #[test]

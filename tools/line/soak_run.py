@@ -296,14 +296,13 @@ class Soak(Breaks):
         limit = time.monotonic() + 30
         while not self.audit.is_quiet() and time.monotonic() < limit:
             time.sleep(0.2)
-        # What passes the gate while the daemon ends is not its part any more, and while a second one runs it is
-        # the part of both.
-        self.passage.end(time.monotonic() - 1)
         if os.path.exists(f"{self.folder}/store/second.db"):
             drain = Daemon(self.folder, "drain")
             drain.start()
             time.sleep(8)
             self.stop(drain)
+        # What passes the gate while the daemon ends is not its part any more.
+        self.passage.end(time.monotonic() - 1)
         summary, why = self.daemon.stop()
         self.bad_ends += [why] if why else []
         if summary and (summary["undelivered"] or not summary["balanced"]):

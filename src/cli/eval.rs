@@ -6,6 +6,7 @@
 //! ViT-B-16-plus-240), the runs of the masks, and one draw's scores of all pixels (see [`crate::evaluate::ranking`]).
 
 use super::flags::{as_flags, check_output_file};
+use super::held_recipe;
 use super::terminal::Terminal;
 use crate::base::exit::{Exit, Failure};
 use crate::cli::arguments::JudgingArguments;
@@ -19,7 +20,7 @@ use crate::model::{ModelFolder, ModelSpec};
 use crate::recipe::preparation::Preparation;
 use crate::winclip::inspector::InspectError;
 use crate::winclip::inspector::RegionFeatures;
-use crate::winclip::{Fit, Inspector, Recipe};
+use crate::winclip::{Fit, Inspector, Recipe, Region};
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +41,11 @@ pub struct EvalArguments {
     /// Cells of the map with --fit keep, at most; 256 unless given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(16..=4096))]
     cells: Option<u16>,
+    /// A recipe of the library, box.recipes/nut or a revision of it, in place of the flags that say how to judge
+    #[arg(long, value_name = "DIR", conflicts_with_all = [
+        "preset", "input_px", "block", "maps", "class_name", "fit", "cells",
+    ])]
+    recipe: Option<PathBuf>,
     /// Numbers of references from train/good; 0,1,2,4 unless given (without 0 for models without text)
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     shots: Vec<usize>,
@@ -75,11 +81,7 @@ pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
     // The order of the checks is that of their cost: flags, the model, the data set's folders,
     // every picture, and only then the encoder.
     let model = arguments.judging.open()?;
-    let recipe = Recipe {
-        fit: arguments.fit,
-        cells: arguments.cells.map(usize::from),
-        ..arguments.judging.recipe(arguments.class_name.clone())
-    };
+    let recipe = recipe(arguments)?;
 
     // The plan covers every number of references that is asked for, so that each picture is encoded
     // once.
@@ -100,7 +102,7 @@ pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
     // All pictures and masks are read once without being kept: a broken one is told now, not after
     // an hour.
     let mut terminal = Terminal::new();
-    let truths = truths(arguments, &dataset, &draws, &mut terminal)?;
+    let truths = truths(arguments, recipe.fit, &dataset, &draws, &mut terminal)?;
 
     // The first reference stands for all pictures: a recipe that keeps their aspect depends on it.
     let first = draws
@@ -130,10 +132,31 @@ pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
     }
 }
 
+/// Returns how is judged: the library's recipe, or what the flags say.
+fn recipe(arguments: &EvalArguments) -> Result<Recipe, Failure> {
+    let Some(folder) = &arguments.recipe else {
+        return Ok(Recipe {
+            fit: arguments.fit,
+            cells: arguments.cells.map(usize::from),
+            ..arguments.judging.recipe(arguments.class_name.clone())
+        });
+    };
+
+    // The truth of a data set is about whole pictures.
+    let recipe = held_recipe::open(folder)?.winclip;
+    if recipe.regions == [Region::default()] {
+        return Ok(recipe);
+    }
+
+    let words = "--recipe: it has a crop, a mask or regions, and eval judges whole pictures";
+    Err(Failure::words(Exit::Usage, words))
+}
+
 /// Reads what is bad in each test picture; `None` where the data set does not say. All pictures are tried
 /// before the first is encoded.
 fn truths(
     arguments: &EvalArguments,
+    fit: Fit,
     dataset: &Dataset,
     draws: &Draws,
     terminal: &mut Terminal,
@@ -147,7 +170,7 @@ fn truths(
     terminal.begin("reading", references.len() + dataset.tests.len());
 
     // A mask goes the same way as its picture: what the crop cuts off is not counted.
-    let is_cropped = arguments.fit == Fit::Crop;
+    let is_cropped = fit == Fit::Crop;
     let content = dataset
         .read(&references, is_cropped, &mut |done| terminal.done(done))
         .map_err(|problems| unusable(arguments, problems.iter()))?;

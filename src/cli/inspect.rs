@@ -4,6 +4,7 @@
 //! judged, and the command ends with 65; with 70 when the engine failed on one.
 
 use super::flags::{as_flags, check_output_file, parent};
+use super::held_recipe;
 use super::tensors::{self, Tensors};
 use super::terminal::Terminal;
 use crate::base::exit::{Exit, Failure, chain};
@@ -35,6 +36,12 @@ pub struct InspectArguments {
     /// What the part is, for models with text: "metal nut"
     #[arg(long)]
     class_name: Option<String>,
+    /// A recipe of the library, box.recipes/nut or a revision of it, in place of all that says how to judge
+    #[arg(long, value_name = "DIR", conflicts_with_all = [
+        "preset", "input_px", "block", "maps", "class_name", "reference", "crop", "region", "tile_px", "fit",
+        "cells", "tensors",
+    ])]
+    recipe: Option<PathBuf>,
     /// A picture of a good part, or a folder of them; may be repeated
     #[arg(long)]
     reference: Vec<PathBuf>,
@@ -70,8 +77,9 @@ pub struct InspectArguments {
 pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
     // Everything that can be refused is refused before the first picture is judged.
     let model = arguments.judging.open()?;
-    let recipe = recipe(&arguments)?;
-    encode_plan(&arguments, &recipe, &model)?;
+    let (recipe, reference_files) = recipe_and_references(&arguments)?;
+    let has_references = !reference_files.is_empty();
+    encode_plan(&arguments, &recipe, has_references, &model)?;
     let image_file::Expanded {
         files,
         problems,
@@ -86,9 +94,9 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
     }
 
     let mut warn = |words| terminal.say(format!("warning: {words}"));
-    let references = References::read(&arguments.reference, &mut warn)?;
+    let references = References::read(&reference_files, &mut warn)?;
     let recipe = recipe.for_pictures_like(references.pictures.first());
-    let plan = encode_plan(&arguments, &recipe, &model)?;
+    let plan = encode_plan(&arguments, &recipe, has_references, &model)?;
     let preparation = Preparation {
         model: &model,
         recipe: &recipe,
@@ -146,11 +154,11 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
 fn encode_plan(
     arguments: &InspectArguments,
     recipe: &Recipe,
+    has_references: bool,
     model: &ModelFolder,
 ) -> Result<EncodePlan, Failure> {
     // The recipe's own plan decides the score. More outputs are added behind it, so that the score
     // stays the same.
-    let has_references = !arguments.reference.is_empty();
     let plan = recipe
         .encode_plan(&model.spec, has_references)
         .map_err(|problems| Failure::words(Exit::Usage, as_flags(&problems).join("\n")))?;
@@ -160,6 +168,17 @@ fn encode_plan(
     }
 
     Ok(plan)
+}
+
+/// Returns how is judged, and the files of the references.
+fn recipe_and_references(arguments: &InspectArguments) -> Result<(Recipe, Vec<PathBuf>), Failure> {
+    match &arguments.recipe {
+        Some(folder) => {
+            let spec = held_recipe::open(folder)?;
+            Ok((spec.winclip, spec.references))
+        }
+        None => Ok((recipe(arguments)?, arguments.reference.clone())),
+    }
 }
 
 fn recipe(arguments: &InspectArguments) -> Result<Recipe, Failure> {

@@ -8,14 +8,17 @@ mod doctor;
 mod engine;
 mod eval;
 mod flags;
+mod held_recipe;
 mod inspect;
 mod model;
 mod probe_topics;
+mod recipe;
 mod renamed;
 mod run;
 mod running_line;
 mod sight;
 mod status;
+mod teach;
 mod tensors;
 mod terminal;
 mod threshold;
@@ -60,6 +63,11 @@ enum CliCommand {
     /// Build what TensorRT runs on a GPU, tell what there is
     #[command(subcommand)]
     Engine(engine::EngineCommand),
+    /// The revisions of a line's recipes: list, show, add, export, import, rollback
+    #[command(subcommand)]
+    Recipe(recipe::RecipeCommand),
+    /// Make the next revision of a recipe with more pictures of good or bad parts
+    Teach(teach::TeachArguments),
     /// Judge picture files
     Inspect(Box<inspect::InspectArguments>),
 }
@@ -115,6 +123,8 @@ fn run(command: CliCommand) -> Result<(), Failure> {
         CliCommand::Bench(arguments) => bench::run(&arguments),
         CliCommand::Eval(arguments) => eval::run(&arguments),
         CliCommand::Engine(command) => engine::run(command),
+        CliCommand::Recipe(command) => recipe::run(command),
+        CliCommand::Teach(arguments) => teach::run(&arguments),
         CliCommand::Inspect(arguments) => inspect::run(*arguments),
     }
 }

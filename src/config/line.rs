@@ -2,12 +2,13 @@
 
 use super::camera::{self, CameraConfig};
 use super::mqtt::ClientIdentity;
-use super::recipe;
+use super::recipes::{self, RecipePlaces};
 use super::table::TableReader;
 use super::{mqtt, source, store, topic};
 use crate::base::problems::Problems;
 use crate::engine::select::Engines;
 use crate::mqtt::MqttSettings;
+use crate::recipe::library::folder::Library;
 use crate::recipe::spec::RecipeSpec;
 use crate::store::StoreSettings;
 use serde_json::Value;
@@ -33,6 +34,8 @@ pub struct LineConfig {
     pub recipe: RecipeSpec,
     /// Recipes that a command can select beside the first; all names differ.
     pub recipes: Vec<RecipeSpec>,
+    /// The recipes' revisions; the folder is made when the first is.
+    pub library: Library,
     /// One camera or more; names are unique.
     pub cameras: Vec<CameraConfig>,
     /// The broker, and what it gets.
@@ -88,6 +91,23 @@ pub fn read(path: &Path, environment: config::Environment) -> Result<LineConfig,
     problems.into_result().map(|()| line)
 }
 
+/// Finds the recipe library of a line whose file need not be right in anything else: the recipe that
+/// it names may be about to come.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn library_of(path: &Path) -> Result<Library, Problems> {
+    let mut problems = Problems::new();
+    let Some(value) = source::line_file(path, source::environment(), &mut problems) else {
+        return Err(problems);
+    };
+
+    let base = path.parent().unwrap_or(Path::new("."));
+    let station = value["station"].as_str().unwrap_or_default();
+    let given = value["library"].as_str().map(|folder| base.join(folder));
+    Ok(recipes::library(given, value.get("store"), station, base))
+}
+
 fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     // The top level is read whole before its tables, so that `finish` releases `problems` for the
     // readers below.
@@ -100,6 +120,7 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     let engines = engines(&mut table, base);
     let batch = table.count("batch", 1, 64);
     let overlays = overlays(&mut table, base);
+    let library = table.path("library", base);
 
     // Tables are only taken here. Their readers follow, each with a path of its own.
     let first = table.take("recipe");
@@ -111,8 +132,14 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
 
     // The first recipe comes before the others, whose names must differ from it. The store needs
     // the gate's window out of `[mqtt]`.
-    let recipe = recipe::recipe(first, base, problems);
-    let recipes = recipe::recipes(others, &recipe, base, problems);
+    let library = recipes::library(library, store.as_ref(), &station, base);
+    let places = RecipePlaces {
+        base,
+        library: &library,
+    };
+
+    let recipe = recipes::first(first, &places, problems);
+    let recipes = recipes::others(others, &recipe, &places, problems);
     let cameras = camera::cameras(cameras, base, problems);
 
     // Prefix and station give the broker's client id and the store's file their usual names.
@@ -132,6 +159,7 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
         batch: batch.unwrap_or(1),
         recipe,
         recipes,
+        library,
         cameras,
         mqtt: mqtt.link,
         store,

@@ -5,7 +5,7 @@
 //! relative to the file.
 //!
 //! ```text
-//! file + environment -> source -> JSON value -> line -> store, mqtt (link), recipe (regions),
+//! file + environment -> source -> JSON value -> line -> store, mqtt (link), recipes, recipe (regions),
 //!                                                       camera (trigger, timing)
 //! ```
 //! Each of them reads its table key by key (`table`) and goes on after a problem, with a value in
@@ -17,6 +17,7 @@ mod line;
 mod link;
 mod mqtt;
 mod recipe;
+mod recipes;
 mod regions;
 mod source;
 mod store;
@@ -30,4 +31,5 @@ mod trigger;
 mod tests;
 
 pub use camera::CameraConfig;
-pub use line::{LineConfig, OverlaySettings, load};
+pub use line::{LineConfig, OverlaySettings, library_of, load};
+pub use recipes::{as_of_now, recipe_of};

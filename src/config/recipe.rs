@@ -5,6 +5,7 @@ use super::threshold::threshold;
 use super::{regions, source};
 use crate::base::problems::Problems;
 use crate::data::verdict::OnUndecided;
+use crate::recipe::library::table::Table;
 use crate::recipe::quality;
 use crate::recipe::spec::{RecipeSpec, SelfTestSpec, Threshold};
 use crate::winclip::{MapKind, Recipe, Region};
@@ -29,17 +30,11 @@ pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> Rec
         }
     };
 
+    let as_read = as_table(&value);
     // Keys are read in three groups: identity, the algorithm, and what makes a verdict count.
     let mut table = TableReader::new("recipe", value, problems);
     let name = table.required("name");
-    if name.len() > NAME_MAX {
-        let length = name.len();
-        table.note(
-            "name",
-            format!("must have at most {NAME_MAX} bytes, got {length}"),
-        );
-    }
-
+    check_name(&mut table, &name);
     let revision = table.whole("revision", 1, u64::from(u32::MAX)).unwrap_or(1);
     let mut winclip = algorithm(&mut table);
     let references = pictures(&mut table, "references", base);
@@ -94,7 +89,22 @@ pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> Rec
         on_undecided: on_undecided.unwrap_or_default(),
         challenge_every: challenge_minutes.map(|minutes| Duration::from_secs(60 * minutes)),
         self_test,
+        table: as_read,
+        library: None,
     }
+}
+
+fn check_name(table: &mut TableReader, name: &str) {
+    let length = name.len();
+    if length > NAME_MAX {
+        let words = format!("must have at most {NAME_MAX} bytes, got {length}");
+        table.note("name", words);
+    }
+}
+
+/// The table before its keys are taken out of it, for the recipe library.
+fn as_table(value: &Value) -> Table {
+    value.as_object().cloned().unwrap_or_default()
 }
 
 const PRESETS: &str = "\"paper\", \"anomalib\", \"zqhang\", \"caoyunkang\"";
@@ -181,45 +191,8 @@ fn refuse_beside_regions(table: &mut TableReader, whole: &Region) {
     }
 }
 
-/// Reads the recipes beside the first, a file each.
-pub fn recipes(
-    files: Vec<String>,
-    first: &RecipeSpec,
-    base: &Path,
-    problems: &mut Problems,
-) -> Vec<RecipeSpec> {
-    // Each file has a list of problems of its own, which is indented under the file's name.
-    let mut recipes: Vec<RecipeSpec> = vec![];
-    for (i, file) in files.into_iter().enumerate() {
-        let place = format!("recipes[{i}] ({file})");
-        let mut own = Problems::new();
-        let recipe = recipe(Some(Value::String(file)), base, &mut own);
-        if let Err(own) = own.into_result() {
-            let indented = own.to_string().replace('\n', "\n    ");
-            problems.note(&place, format!("\n    {indented}"));
-        }
-
-        // A command selects recipes by name. The file stands in the list even if it is wrong, so
-        // that names behind it are compared too.
-        let is_taken = recipes
-            .iter()
-            .chain([first])
-            .any(|other| other.name == recipe.name);
-
-        if is_taken {
-            problems.note(
-                &place,
-                format!("{:?} is another recipe's name", recipe.name),
-            );
-        }
-
-        recipes.push(recipe);
-    }
-
-    recipes
-}
-
-fn empty_recipe() -> RecipeSpec {
+/// A recipe without anything, where there is none to read.
+pub(super) fn empty_recipe() -> RecipeSpec {
     RecipeSpec {
         name: String::new(),
         revision: 1,
@@ -231,6 +204,8 @@ fn empty_recipe() -> RecipeSpec {
         on_undecided: OnUndecided::default(),
         challenge_every: None,
         self_test: None,
+        table: Table::new(),
+        library: None,
     }
 }
 

@@ -16,7 +16,7 @@ pub fn environment() -> config::Environment {
 }
 
 /// Top-level keys and tables of a line's file, as variables name them.
-const TOP_LEVEL: [&str; 12] = [
+const TOP_LEVEL: [&str; 13] = [
     "PREFIX",
     "STATION",
     "MODEL",
@@ -27,6 +27,7 @@ const TOP_LEVEL: [&str; 12] = [
     "THREADS",
     "BATCH",
     "RECIPE",
+    "LIBRARY",
     "MQTT",
     "STORE",
 ];

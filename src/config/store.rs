@@ -36,6 +36,12 @@ pub fn settings(
     }
 }
 
+/// The store's file alone, out of `[store]` as it stands in a line's file.
+pub fn file(value: Option<&Value>, station: &str, base: &Path) -> PathBuf {
+    let given = value.and_then(|store| store["file"].as_str());
+    given.map_or_else(|| usual_file(station, base), |file| base.join(file))
+}
+
 /// The file in the service's state directory under systemd, else beside the line's file.
 fn usual_file(station: &str, base: &Path) -> PathBuf {
     // A unit with StateDirectory= may write there, and often nowhere else.

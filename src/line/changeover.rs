@@ -5,21 +5,25 @@
 
 use crate::base::stop::Stop;
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
+use crate::config;
 use crate::line::control::LineControl;
 use crate::line::events::Events;
 use crate::line::opening::SELECTED_RECIPE;
 use crate::line::outcomes::Outcomes;
+use crate::line::revisions::RevisionKeeper;
 use crate::line::selection::Selection;
 use crate::line::shared::Shared;
 use crate::protocol::answer::{Answer, AnswerStatus};
 use crate::protocol::birth::Identity;
 use crate::protocol::event::{CommandOutcome, Event};
 use crate::recipe::active::{ActiveRecipe, RegionPolicies};
+use crate::recipe::library::folder::Library;
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
 use crate::recipe::spec::RecipeSpec;
 use crate::store::Store;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -27,8 +31,13 @@ use std::time::Instant;
 pub struct RecipeRequest {
     /// The selection, which the store keeps until its second answer is told.
     pub selection: Selection,
-    /// The recipe.
+    /// The recipe, as the line's file had it at the start.
     pub recipe: RecipeSpec,
+    /// Revision that the recipe must have, if the command named one.
+    pub revision: Option<u64>,
+    /// Disconnected once the first answer is out: the second, which may be a refusal that takes no
+    /// time, comes behind it.
+    pub answered: Receiver<Infallible>,
 }
 
 /// A prepared recipe on its way to the inspector.
@@ -61,6 +70,10 @@ pub struct Changeover {
     control: LineControl,
     /// Values that earlier runs kept.
     kept: BTreeMap<String, String>,
+    /// The library, which may have gone on since the start.
+    library: Library,
+    /// Makes revisions of thresholds.
+    revisions: RevisionKeeper,
 }
 
 /// The changeover's ends of the line's channels.
@@ -82,18 +95,21 @@ impl Changeover {
         shared: &Shared,
         preparer: RecipePreparer,
         kept: BTreeMap<String, String>,
+        library: Library,
         ends: ChangeoverEnds,
     ) -> Self {
         Changeover {
             wanted: ends.recipes,
             preparer,
             swap: ends.swaps,
+            revisions: RevisionKeeper::new(shared, library.clone(), ends.events.clone()),
             events: ends.events,
             outcomes: shared.outcomes.clone(),
             identity: shared.identity.clone(),
             store: shared.store.clone(),
             control: shared.control.clone(),
             kept,
+            library,
         }
     }
 
@@ -105,10 +121,14 @@ impl Changeover {
             match self.wanted.recv_timeout(HEARTBEAT) {
                 Ok(wanted) => self.change(wanted, stop, pulse),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => break,
             }
+
+            self.revisions.keep(Instant::now(), pulse);
         }
 
+        // A threshold that was set a moment ago outlives the run too.
+        self.revisions.keep(Instant::now(), pulse);
         self.turn_away();
     }
 
@@ -128,7 +148,10 @@ impl Changeover {
 
     /// Rejects the recipes that were accepted and will not be prepared.
     fn turn_away(&self) {
-        for RecipeRequest { selection, recipe } in self.wanted.try_iter() {
+        for RecipeRequest {
+            selection, recipe, ..
+        } in self.wanted.try_iter()
+        {
             let reason = format!("{}: {STOPPING}", recipe.label());
             let answer = Answer::rejected(selection.id.as_deref(), reason);
             self.tell(selection, answer);
@@ -151,10 +174,27 @@ impl Changeover {
     }
 
     fn change(&mut self, wanted: RecipeRequest, stop: &Stop, pulse: &Heartbeat) {
-        let RecipeRequest { selection, recipe } = wanted;
+        let RecipeRequest {
+            mut selection,
+            recipe,
+            revision,
+            answered,
+        } = wanted;
+
+        let _ = answered.recv(); // nothing is ever sent
+
+        let name = recipe.name.clone();
+        let (label, outcome) = match self.as_of_now(&recipe, revision) {
+            Ok(recipe) => {
+                let label = recipe.label();
+                self.follow(&mut selection, &label);
+                (label, self.try_change(&recipe, stop, pulse))
+            }
+            Err(reason) => (recipe.label(), Err(reason)),
+        };
+
         let id = selection.id.as_deref();
-        let label = recipe.label();
-        let answer = match self.try_change(&recipe, stop, pulse) {
+        let answer = match outcome {
             Ok(gallery) => {
                 tracing::info!("recipe {label} judges from now on");
                 let gallery = gallery.as_deref().unwrap_or("none");
@@ -162,7 +202,7 @@ impl Changeover {
                 self.store.audit(words);
                 // Before the outcome: a crash in between finds the recipe that judges, and so the
                 // outcome.
-                drop(self.store.set(SELECTED_RECIPE, &recipe.name));
+                drop(self.store.set(SELECTED_RECIPE, &name));
                 let told = self.with_set_thresholds(label);
                 Answer::new(id, AnswerStatus::Done, Some(told))
             }
@@ -173,6 +213,24 @@ impl Changeover {
         };
 
         self.tell(selection, answer);
+    }
+
+    /// The recipe as the library has it by now, in the revision that was asked for.
+    fn as_of_now(&self, recipe: &RecipeSpec, revision: Option<u64>) -> Result<RecipeSpec, String> {
+        let now = config::as_of_now(recipe, &self.library).map_err(|error| error.to_string())?;
+        match revision.filter(|wanted| *wanted != now.revision) {
+            None => Ok(now),
+            Some(wanted) => Err(other_revision(&now, wanted)),
+        }
+    }
+
+    /// Keeps the revision that a selection means by now: after a crash it is compared with the one that
+    /// judges.
+    fn follow(&self, selection: &mut Selection, label: &str) {
+        if selection.recipe != label {
+            label.clone_into(&mut selection.recipe);
+            drop(self.store.set(&selection.key, &selection.kept()));
+        }
     }
 
     /// The recipe's label, with the thresholds of commands that it is judged by.
@@ -235,4 +293,12 @@ impl Changeover {
         self.events.tell(Event::Identity(Arc::new(identity)));
         Ok(gallery)
     }
+}
+
+/// Refusal of a selection that means another revision than the one that is current.
+pub fn other_revision(recipe: &RecipeSpec, wanted: u64) -> String {
+    format!(
+        "recipe {} has revision {} here, not {wanted}",
+        recipe.name, recipe.revision
+    )
 }

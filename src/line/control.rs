@@ -8,6 +8,7 @@ use crate::line::challenge::Challenge;
 use crate::protocol::command::ChallengeSpec;
 use crate::protocol::condition::GATE;
 use crate::recipe::active::{RecipePolicy, RegionPolicies};
+use crate::recipe::threshold::of_region;
 use crate::store::{GIVEN_UP, KeyValue, MOVED_ASIDE};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, HashMap};
@@ -32,6 +33,8 @@ pub const COMMAND_IDS: &str = "command ids";
 pub const WEB_OF: &str = "web of ";
 /// Beginning of the diagnostics sources of objects that became the line's own; `reset` confirms them.
 pub const LINE_OF: &str = "empty line of ";
+/// Diagnostics source of thresholds that could not be kept in the recipe library.
+pub const LIBRARY: &str = "recipe library";
 /// Key under which the store keeps that a challenge was missed; empty once one is met, or after a
 /// reset.
 const MISSED_KEY: &str = "challenge_missed";
@@ -53,12 +56,39 @@ struct ControlState {
     /// Time at which a challenge of each recipe was met last, or, where none was, at which the recipe
     /// began to judge.
     met: HashMap<String, Instant>,
-    /// Thresholds that commands set, by recipe and region: they hold until the line starts again, and
-    /// no selection undoes them.
+    /// Thresholds that commands set, by recipe and region: they hold until the line starts again, or a
+    /// revision of the library has them, and no selection undoes them.
     set_thresholds: BTreeMap<(Arc<str>, Option<Arc<str>>), f32>,
     /// Events for the command handler. It takes them twice a second, and each command adds a few at
     /// most.
     events: Vec<ControlEvent>,
+}
+
+/// Thresholds of one recipe that commands set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SetThresholds {
+    /// `name@revision` of the recipe.
+    pub recipe: Arc<str>,
+    /// The thresholds, by region; one without a name where the recipe names none.
+    pub values: Vec<(Option<Arc<str>>, f32)>,
+}
+
+impl SetThresholds {
+    /// Returns the recipe's name and the number of its revision.
+    pub fn revision(&self) -> Option<(&str, u64)> {
+        let (name, number) = self.recipe.rsplit_once('@')?;
+        Some((name, number.parse().ok()?))
+    }
+
+    /// Returns the thresholds in words: `threshold 0.3 of rim`.
+    pub fn words(&self) -> String {
+        let mut words = vec![];
+        for (region, value) in &self.values {
+            words.push(format!("threshold {value}{}", of_region(region.as_deref())));
+        }
+
+        words.join(", ")
+    }
 }
 
 /// A change to be told, and kept for later runs.
@@ -228,6 +258,58 @@ impl LineControl {
         words
     }
 
+    /// Returns the thresholds that commands set and no revision of the library has yet.
+    pub fn set_by_commands(&self) -> Vec<SetThresholds> {
+        let mut all: Vec<SetThresholds> = vec![];
+        // The keys are in the order of the recipes.
+        for ((recipe, region), threshold) in &self.state().set_thresholds {
+            let value = (region.clone(), *threshold);
+            match all.last_mut().filter(|last| last.recipe == *recipe) {
+                Some(last) => last.values.push(value),
+                None => all.push(SetThresholds {
+                    recipe: recipe.clone(),
+                    values: vec![value],
+                }),
+            }
+        }
+
+        all
+    }
+
+    /// Returns true if the recipe of that label judges.
+    pub fn judges(&self, recipe: &str) -> bool {
+        let state = self.state();
+        let mut regions = state.policy.regions.iter();
+        regions.any(|(_, policy)| *policy.recipe == *recipe)
+    }
+
+    /// Takes over that a revision of that label has these thresholds. Returns true if its recipe judges.
+    pub fn relabel(&self, kept: &SetThresholds, label: &str) -> bool {
+        let mut state = self.state();
+        let label: Arc<str> = label.into();
+        // A threshold that was set again meanwhile is not in the revision.
+        let before = std::mem::take(&mut state.set_thresholds);
+        for ((recipe, region), threshold) in before {
+            if recipe != kept.recipe {
+                state.set_thresholds.insert((recipe, region), threshold);
+            } else if !kept.values.contains(&(region.clone(), threshold)) {
+                state
+                    .set_thresholds
+                    .insert((label.clone(), region), threshold);
+            }
+        }
+
+        let mut judges = false;
+        for (_, policy) in &mut state.policy.regions {
+            if policy.recipe == kept.recipe {
+                policy.recipe = label.clone();
+                judges = true;
+            }
+        }
+
+        judges
+    }
+
     /// Tells the line's health about regions without a threshold, and about self-test pictures that a
     /// threshold contradicts.
     fn tell_thresholds(&self) {
@@ -362,14 +444,22 @@ impl LineControl {
 
     /// Ends what an operator has seen: a challenge that is under way or was missed, and the notices of a
     /// broken store, of results that were given up, of a gate that was not told, of an id that came with
-    /// two commands, of a web that went by unseen, and of an object that became the line's own.
+    /// two commands, of a threshold that could not be kept, of a web that went by unseen, and of an object that became the line's own.
     pub fn reset(&self) {
         let mut state = self.state();
         state.cut("reset by a command");
         let none_missed = (MISSED_KEY.to_owned(), String::new());
         state.events.push(ControlEvent::Keep(none_missed));
         drop(state);
-        for source in [UNDER_WAY, MISSED, MOVED_ASIDE, GIVEN_UP, GATE, COMMAND_IDS] {
+        for source in [
+            UNDER_WAY,
+            MISSED,
+            MOVED_ASIDE,
+            GIVEN_UP,
+            GATE,
+            COMMAND_IDS,
+            LIBRARY,
+        ] {
             self.diagnostics.clear(source);
         }
 

@@ -49,6 +49,7 @@ mod part_time;
 pub mod policy;
 pub mod queue;
 pub mod rate_limit;
+mod revisions;
 pub mod selection;
 pub mod shared;
 mod stage;
@@ -275,6 +276,7 @@ impl Stages {
                 &shared,
                 preparer,
                 opening.recovered.kept,
+                config.library.clone(),
                 channels.changeover,
             ),
             overlays: OverlayStage {

@@ -59,7 +59,8 @@ pub enum Action {
         /// Revision that the recipe must have, if given.
         revision: Option<u64>,
     },
-    /// Another threshold is to judge, until the line starts again.
+    /// Another threshold is to judge: for good where the library has the recipe, else until the line
+    /// starts again.
     SetThreshold {
         /// Region of the threshold, where the recipe names regions.
         region: Option<String>,

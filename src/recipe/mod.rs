@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! RecipeSpec --prepare::RecipePreparer--> ActiveRecipe --policies--> RegionPolicies --> the line
+//!    |  library/        revisions with their pictures, each checked by its hash
 //!    |  references.rs   pictures of good parts, read, all different, none empty
 //!    |  preparation.rs  engine opened, a new plan compared with the CPU, references encoded
 //!    |  quality.rs      limits of the quality gate, moved by what the references show
@@ -23,9 +24,11 @@
 //! longer than two hours is given up by systemd ([`progress`]).
 
 pub mod active;
+pub mod adopt;
 pub mod build_command;
 pub mod conformal;
 pub mod judged;
+pub mod library;
 pub mod preparation;
 pub mod prepare;
 pub mod progress;
@@ -33,5 +36,6 @@ pub mod quality;
 pub mod references;
 pub mod self_test;
 pub mod spec;
+pub mod teach;
 pub mod threshold;
 pub mod unlike;

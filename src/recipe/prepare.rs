@@ -9,6 +9,7 @@ use crate::model::ModelFolder;
 use crate::recipe::active::ActiveRecipe;
 use crate::recipe::build_command::build_command;
 use crate::recipe::judged::{JudgedPictures, Judging};
+use crate::recipe::library::revision::Revision;
 use crate::recipe::preparation::Preparation;
 use crate::recipe::progress::PrepareProgress;
 use crate::recipe::quality::Gate;
@@ -47,6 +48,10 @@ impl RecipePreparer {
         // The recipe is checked against the model before any file is read, because that costs
         // nothing.
         self.encode_plan(spec, &spec.winclip)?;
+        if let Some(revision) = &spec.library {
+            self.check_revision(revision)?;
+        }
+
         let references =
             References::read(&spec.references, &mut |words| tracing::warn!("{words}"))?;
 
@@ -124,6 +129,25 @@ impl RecipePreparer {
         })
     }
 
+    /// Checks that a revision's pictures are those that it was made of.
+    fn check_revision(&self, revision: &Revision) -> Result<(), Failure> {
+        revision.verify()?;
+        let manifest = revision.manifest();
+        // Scores of another model mean something else, and so does a threshold that is a number.
+        if let Some(model) = &manifest.model
+            && model.sha256 != self.model.hash
+        {
+            tracing::warn!(
+                "recipe {} was taught with the model {}, and {} judges: look at its threshold",
+                manifest.label(),
+                model.name,
+                self.model.label()
+            );
+        }
+
+        Ok(())
+    }
+
     fn encode_plan(&self, spec: &RecipeSpec, recipe: &Recipe) -> Result<EncodePlan, Failure> {
         // Without references the plan has no outputs for visual maps.
         let has_references = !spec.references.is_empty();
@@ -180,7 +204,7 @@ impl RecipePreparer {
         // Anything here that changes may change the scores, and then the learned ones are no longer
         // a measure of the machine.
         let conditions = [
-            spec.label(),
+            condition_of(spec),
             format!("{:?}", spec.winclip),
             references.hash().unwrap_or_default(),
             pictures.hash().unwrap_or_default(),
@@ -195,6 +219,16 @@ impl RecipePreparer {
         let pictures = TestPictures { good, bad };
         SelfTest::learn(pictures, conditions.join("; "), test.every, inspector)
             .map_err(|error| Failure::new(Exit::Data, error))
+    }
+}
+
+/// The recipe among the conditions of a self-test's scores.
+fn condition_of(spec: &RecipeSpec) -> String {
+    // A revision of the library that changes a threshold alone changes no score, and all that does
+    // is among the other conditions.
+    match spec.library {
+        Some(_) => spec.name.clone(),
+        None => spec.label(),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::line::admission::Admission;
 use crate::line::answer_cache::AnswerCache;
 use crate::line::camera_group::CameraGroup;
 use crate::line::challenge::Challenge;
-use crate::line::changeover::RecipeRequest;
+use crate::line::changeover::{RecipeRequest, other_revision};
 use crate::line::control::{ControlEvent, LineControl};
 use crate::line::events::Events;
 use crate::line::outcomes::Outcomes;
@@ -37,8 +37,9 @@ use crate::protocol::request::{Request, RequestSource};
 use crate::recipe::spec::RecipeSpec;
 use crate::store::{Pending, Store};
 use crate::trigger::OwnClock;
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -75,6 +76,8 @@ pub struct CommandHandler {
     recipes: Vec<RecipeSpec>,
     /// Recipes to prepare, to the changeover.
     wanted: Sender<RecipeRequest>,
+    /// Selections of this round, which wait until their first answers are out.
+    unanswered: Vec<Sender<Infallible>>,
 }
 
 /// A command that was begun.
@@ -136,6 +139,7 @@ impl CommandHandler {
             rates: HashMap::new(),
             recipes,
             wanted: ends.recipes,
+            unanswered: vec![],
         }
     }
 
@@ -308,6 +312,9 @@ impl CommandHandler {
                 self.events.tell(Event::Outcome(outcome));
             }
         }
+
+        // The answers are out: outcomes may follow.
+        self.unanswered.clear();
     }
 
     /// The answer, once it is valid. `None` if the line is stopping.
@@ -423,7 +430,12 @@ impl CommandHandler {
         alone.chain(groups).collect()
     }
 
-    fn select(&self, id: Option<&str>, name: &str, revision: Option<u64>) -> Result<Done, String> {
+    fn select(
+        &mut self,
+        id: Option<&str>,
+        name: &str,
+        revision: Option<u64>,
+    ) -> Result<Done, String> {
         // Only recipes of the configuration can be selected: a message must not choose a file.
         let Some(recipe) = self.recipes.iter().find(|recipe| recipe.name == name) else {
             let names: Vec<String> = self.recipes.iter().map(RecipeSpec::label).collect();
@@ -434,12 +446,11 @@ impl CommandHandler {
         };
 
         // A sender that names a revision means those parameters; others under the same name would
-        // judge by other rules.
-        if let Some(wanted) = revision.filter(|wanted| *wanted != recipe.revision) {
-            return Err(format!(
-                "recipe {name} has revision {} here, not {wanted}",
-                recipe.revision
-            ));
+        // judge by other rules. The library may have gone on since: the changeover asks it, because
+        // this thread waits for no disk.
+        let is_in_file = recipe.library.is_none();
+        if let Some(wanted) = revision.filter(|wanted| is_in_file && *wanted != recipe.revision) {
+            return Err(other_revision(recipe, wanted));
         }
 
         // The selection is on the disk no later than its answer: a crash from then on still brings the
@@ -447,9 +458,12 @@ impl CommandHandler {
         let selection = Selection::new(id, &recipe.label());
         let key = selection.key.clone();
         drop(self.store.set(&key, &selection.kept()));
+        let (unanswered, answered) = bounded(0);
         let wanted = RecipeRequest {
             selection,
             recipe: recipe.clone(),
+            revision,
+            answered,
         };
 
         // The channel holds one: a second recipe would be prepared for nothing while the first is
@@ -458,6 +472,8 @@ impl CommandHandler {
             drop(self.store.set(&key, ""));
             return Err("another recipe is being prepared; wait for its outcome".to_owned());
         }
+
+        self.unanswered.push(unanswered);
 
         Ok(Done::begun("it is prepared; the outcome comes as done"))
     }
@@ -472,10 +488,19 @@ impl CommandHandler {
             identity.clone()
         };
 
+        // The changeover makes a revision of it where the library has the recipe: this thread waits
+        // for no disk.
+        let judges = identity.recipe.rsplit_once('@').map(|(name, _)| name);
+        let mut recipes = self.recipes.iter();
+        let until = match recipes.find(|recipe| Some(&*recipe.name) == judges) {
+            Some(recipe) if recipe.library.is_some() => "it becomes a revision of the recipe",
+            _ => "until the line starts again",
+        };
+
         self.events.tell(Event::Identity(Arc::new(identity)));
         Ok(Done::with(match before {
-            Some(before) => format!("was {before}; until the line starts again"),
-            None => "there was none; until the line starts again".to_owned(),
+            Some(before) => format!("was {before}; {until}"),
+            None => format!("there was none; {until}"),
         }))
     }
 

@@ -365,3 +365,24 @@ fn a_threshold_under_which_everything_passes_is_a_failure() {
     rules.change(recipe);
     assert_eq!(causes.all().0, Health::Failure);
 }
+
+#[test]
+fn a_threshold_that_a_revision_has_is_set_no_more_and_a_later_one_is() {
+    let (rules, _) = rules(None);
+    rules.set_threshold(None, 0.3).expect("one region");
+    let kept = rules.set_by_commands().remove(0);
+    assert_eq!(kept.words(), "threshold 0.3");
+    assert_eq!(kept.revision(), Some(("nut", 1)));
+    // Another is set while the revision is written.
+    rules.set_threshold(None, 0.4).expect("one region");
+    assert!(rules.relabel(&kept, "nut@2") && rules.judges("nut@2"));
+    let policy = rules.policy_for(None);
+    assert_eq!((&*policy.recipe, policy.threshold), ("nut@2", Some(0.4)));
+    let later = rules.set_by_commands().remove(0);
+    assert_eq!(later.recipe.as_ref(), "nut@2");
+    // Another recipe judges before the second revision is on the disk.
+    rules.change(judging("bolt@1", None));
+    assert!(!rules.relabel(&later, "nut@3"));
+    assert!(rules.set_by_commands().is_empty());
+    assert_eq!(&*rules.policy_for(None).recipe, "bolt@1");
+}

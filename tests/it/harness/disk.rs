@@ -37,6 +37,13 @@ pub fn start_line(folder: &Path, prepare: &str) -> Running {
     Running::start(&mut namespace(folder, &words))
 }
 
+/// Runs a script to its end, with a disk of its own at `disk`; `$0` is the program.
+pub fn run_script(folder: &Path, script: &str) -> std::process::Output {
+    std::fs::create_dir_all(folder.join("disk")).expect("made");
+    let output = namespace(folder, script).output();
+    output.expect("util-linux is there")
+}
+
 /// Runs a command on the disk of such a line.
 #[track_caller]
 pub fn on_the_disk_of(line: &Running, folder: &Path, words: &str) {

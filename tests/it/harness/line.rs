@@ -65,6 +65,8 @@ pub struct LineConfig {
     cameras: String,
     mqtt: Table,
     tables: String,
+    /// Recipe of the library in place of the table.
+    held: Option<String>,
 }
 
 impl LineConfig {
@@ -83,7 +85,14 @@ impl LineConfig {
             cameras: format!("[[camera]]\nname = \"top\"\n{camera}\n"),
             mqtt: Table::of(&mqtt),
             tables: String::new(),
+            held: None,
         }
+    }
+
+    /// Judges by a recipe of the line's library, in place of the table.
+    pub fn of_library(mut self, name: &str) -> Self {
+        self.held = Some(format!("recipe = \"library:{name}\"\n"));
+        self
     }
 
     /// Sets keys that are in no table.
@@ -139,7 +148,12 @@ impl LineConfig {
         let [head, recipe, mqtt] = [&self.head, &self.recipe, &self.mqtt].map(Table::text);
         let cameras = &self.cameras;
         let tables = &self.tables;
-        format!("{head}[recipe]\n{recipe}{cameras}[mqtt]\n{mqtt}{tables}")
+        let recipe = match &self.held {
+            Some(held) => held.clone(),
+            None => format!("[recipe]\n{recipe}"),
+        };
+
+        format!("{head}{recipe}{cameras}[mqtt]\n{mqtt}{tables}")
     }
 
     /// Writes `line.toml`.

@@ -1,0 +1,286 @@
+//! `winspect recipe`: the revisions of a line's recipes. They are listed, shown, taken from and into single
+//! files, and the line goes back to an earlier one. A running line takes a change at its next `select_recipe`.
+
+use super::run::configuration;
+use super::terminal::print;
+use crate::base::exit::{Exit, Failure};
+use crate::config::{self, LineConfig};
+use crate::model::ModelFolder;
+use crate::recipe::adopt::{adopted, note_of};
+use crate::recipe::library::archive;
+use crate::recipe::library::error::LibraryError;
+use crate::recipe::library::folder::Library;
+use crate::recipe::library::manifest::{Manifest, ModelNote, PictureUse};
+use crate::recipe::library::revision::Revision;
+use crate::recipe::library::writer::LibraryWriter;
+use crate::recipe::spec::RecipeSpec;
+use clap::{Args, Subcommand};
+use std::path::{Path, PathBuf};
+
+/// The commands of `winspect recipe`.
+#[derive(Debug, Subcommand)]
+pub enum RecipeCommand {
+    /// Say which recipes and revisions a library has
+    List {
+        /// A line's configuration, or a library's folder
+        library: PathBuf,
+    },
+    /// Say what a revision is and how it came about; its pictures are looked at one by one
+    Show(RevisionArguments),
+    /// Take a recipe out of a line's file into the line's library, as its next revision
+    Add {
+        /// A line's configuration
+        line: PathBuf,
+        /// Name of the recipe; the line's first unless given
+        name: Option<String>,
+    },
+    /// Write a revision, with all its pictures, into one file
+    Export {
+        #[command(flatten)]
+        revision: RevisionArguments,
+        /// The file to make (tar)
+        file: PathBuf,
+    },
+    /// Take such a file into a library, as the recipe's next revision
+    Import {
+        /// A line's configuration, or a library's folder
+        library: PathBuf,
+        /// The file
+        file: PathBuf,
+    },
+    /// Go back to a revision: the one that judged before unless another is named
+    Rollback(RevisionArguments),
+}
+
+/// One revision of a library's recipe.
+#[derive(Debug, Args)]
+pub struct RevisionArguments {
+    /// A line's configuration, or a library's folder
+    library: PathBuf,
+    /// Name of the recipe
+    name: String,
+    /// Number of the revision; the current one unless given
+    #[arg(long, value_name = "N")]
+    revision: Option<u64>,
+}
+
+impl RevisionArguments {
+    fn open(&self) -> Result<Revision, Failure> {
+        let library = library_at(&self.library)?;
+        let number = match self.revision {
+            Some(number) => number,
+            None => {
+                let pointer = library.pointer(&self.name)?;
+                let pointer = pointer.ok_or_else(|| library.no_recipe(&self.name))?;
+                pointer.current
+            }
+        };
+
+        Ok(library.revision(&self.name, number)?)
+    }
+}
+
+/// Runs one of the commands.
+///
+/// # Errors
+/// When a recipe, a revision or a file is not there or not whole, or another command is changing the library.
+pub fn run(command: RecipeCommand) -> Result<(), Failure> {
+    match command {
+        RecipeCommand::List { library } => list(&library_at(&library)?),
+        RecipeCommand::Show(arguments) => {
+            let revision = arguments.open()?;
+            let outcome = revision.verify();
+            print(describe(&revision))?;
+            Ok(outcome?)
+        }
+        RecipeCommand::Add { line, name } => add(&line, name.as_deref()),
+        RecipeCommand::Export { revision, file } => {
+            let revision = revision.open()?;
+            archive::export(&revision, &file)?;
+            say_done(&revision, &format!("is in {}", file.display()))
+        }
+        RecipeCommand::Import { library, file } => {
+            let writer = LibraryWriter::lock(&library_at(&library)?)?;
+            let revision = archive::import(&writer, &file)?;
+            say_done(&revision, "is the current revision")
+        }
+        RecipeCommand::Rollback(arguments) => {
+            let writer = LibraryWriter::lock(&library_at(&arguments.library)?)?;
+            let revision = writer.roll_back(&arguments.name, arguments.revision)?;
+            say_done(&revision, "is the current revision")
+        }
+    }
+}
+
+/// Finds a line's recipe by its name.
+///
+/// # Errors
+/// When the line has none of that name.
+pub(super) fn find_recipe<'a>(
+    config: &'a LineConfig,
+    name: &str,
+    line: &Path,
+) -> Result<&'a RecipeSpec, Failure> {
+    let mut recipes = [&config.recipe].into_iter().chain(&config.recipes);
+    recipes.find(|recipe| recipe.name == name).ok_or_else(|| {
+        let words = format!("{} has no recipe {name:?}", line.display());
+        Failure::words(Exit::Usage, words)
+    })
+}
+
+/// Returns the name and the weights of a line's model.
+///
+/// # Errors
+/// When it is not there or not whole.
+pub(super) fn note_of_model(config: &LineConfig) -> Result<ModelNote, Failure> {
+    let model = ModelFolder::open(&config.model);
+    let model = model.map_err(|error| Failure::new(Exit::Config, error))?;
+    Ok(note_of(&model))
+}
+
+/// The library of a line's file, or in a folder.
+///
+/// # Errors
+/// When the file cannot be read.
+pub(super) fn library_at(path: &Path) -> Result<Library, Failure> {
+    if path.is_dir() {
+        return Ok(Library::at(path));
+    }
+
+    config::library_of(path).map_err(|problems| {
+        let words = problems.to_string().replace('\n', "\n  ");
+        Failure::words(Exit::Config, words)
+    })
+}
+
+fn say_done(revision: &Revision, words: &str) -> Result<(), Failure> {
+    print(format!("{} {words}", revision.manifest().label()))?;
+    Ok(())
+}
+
+/// Prints a row a revision, the oldest of each recipe first.
+fn list(library: &Library) -> Result<(), Failure> {
+    // A revision that is not whole is told in its row, and all others have theirs.
+    let mut damaged = 0;
+    for name in library.names()? {
+        let pointer = library.pointer(&name);
+        let current = pointer.ok().flatten().map(|pointer| pointer.current);
+        if current.is_none() {
+            damaged += 1;
+            print(format!("{name}: which revision is current cannot be read"))?;
+        }
+
+        for number in library.numbers(&name)? {
+            let mark = if current == Some(number) { "*" } else { " " };
+            let words = match library.revision(&name, number) {
+                Ok(revision) => row(revision.manifest()),
+                Err(error) => {
+                    damaged += 1;
+                    error.to_string()
+                }
+            };
+
+            print(format!("{mark} {name}@{number}  {words}"))?;
+        }
+    }
+
+    match damaged {
+        0 => Ok(()),
+        count => Err(Failure::words(
+            Exit::Data,
+            format!("{count} of them cannot be used; see above"),
+        )),
+    }
+}
+
+/// A revision in one row.
+fn row(manifest: &Manifest) -> String {
+    let good = manifest.count(PictureUse::Good);
+    let bad = manifest.count(PictureUse::Bad);
+    let mut thresholds = vec![];
+    for note in &manifest.thresholds {
+        thresholds.push(match &note.region {
+            Some(region) => format!("{region} {}", note.value),
+            None => note.value.clone(),
+        });
+    }
+
+    format!(
+        "{:.0}  {good} good, {bad} bad, threshold {}  {}",
+        manifest.made,
+        thresholds.join(", "),
+        manifest.by
+    )
+}
+
+/// All that is known of a revision, in lines for people.
+fn describe(revision: &Revision) -> String {
+    let manifest = revision.manifest();
+    let of = manifest.parent.map_or_else(String::new, |parent| {
+        format!(" of {}@{parent}", manifest.name)
+    });
+
+    let mut lines = vec![
+        format!("recipe     {}", manifest.label()),
+        format!("made       {:.0}{of}: {}", manifest.made, manifest.by),
+        format!("folder     {}", revision.folder().display()),
+    ];
+
+    if let Some(model) = &manifest.model {
+        lines.push(format!(
+            "model      {}, sha256 {}",
+            model.name, model.sha256
+        ));
+    }
+
+    for note in &manifest.thresholds {
+        let of_region = note.region.as_ref();
+        let of_region = of_region.map_or_else(String::new, |region| format!(" of {region}"));
+        lines.push(format!(
+            "threshold  {}{of_region}: {}",
+            note.value, note.how
+        ));
+    }
+
+    for picture in &manifest.pictures {
+        let used_as = match picture.used_as {
+            PictureUse::Good => "good       ",
+            PictureUse::Bad => "bad        ",
+            PictureUse::Calibration => "calibrate  ",
+            PictureUse::TestGood => "self-test  good, ",
+            PictureUse::TestBad => "self-test  bad, ",
+        };
+
+        lines.push(format!("{used_as}{} from {}", picture.file, picture.from));
+    }
+
+    lines.join("\n")
+}
+
+/// Takes a recipe of a line's file into the library.
+fn add(line: &Path, name: Option<&str>) -> Result<(), Failure> {
+    let config = configuration(line)?;
+    let name = name.unwrap_or(&config.recipe.name);
+    let spec = find_recipe(&config, name, line)?;
+    if let Some(revision) = &spec.library {
+        let label = revision.manifest().label();
+        let words = format!("recipe {name} is in the library already, as {label}");
+        return Err(LibraryError::Refused(words).into());
+    }
+
+    let by = format!("added from {}", file_name(line));
+    let draft = adopted(spec, Some(note_of_model(&config)?), by)?;
+    let revision = LibraryWriter::lock(&config.library)?.commit(&draft)?;
+    say_done(
+        &revision,
+        &format!(
+            "is the current revision in {}; the line's file may say recipe = \"library:{name}\"",
+            config.library.folder().display()
+        ),
+    )
+}
+
+fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}

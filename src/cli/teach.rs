@@ -1,0 +1,137 @@
+//! `winspect teach`: pictures of good and bad parts make the next revision of a recipe in the library. A running
+//! line takes it at its next `select_recipe`, or start.
+
+use super::recipe::{find_recipe, library_at, note_of_model};
+use super::run::configuration;
+use super::terminal::{print, say};
+use crate::base::exit::{Exit, Failure};
+use crate::recipe::adopt::adopted;
+use crate::recipe::library::draft::Draft;
+use crate::recipe::library::folder::Library;
+use crate::recipe::library::manifest::PictureUse;
+use crate::recipe::library::writer::LibraryWriter;
+use crate::recipe::teach::{Added, teach};
+use clap::Args;
+use std::path::PathBuf;
+
+/// Arguments of `winspect teach`.
+#[derive(Debug, Args)]
+pub struct TeachArguments {
+    /// A line's configuration, or a library's folder
+    line: PathBuf,
+    /// Name of the recipe; the line's first unless given
+    #[arg(long, value_name = "NAME")]
+    recipe: Option<String>,
+    /// A picture of a good part, or a folder of them; may be repeated
+    #[arg(long, value_name = "PICTURES")]
+    good: Vec<PathBuf>,
+    /// A picture of a bad part, or a folder of them; may be repeated
+    #[arg(long, value_name = "PICTURES", required_unless_present = "good")]
+    bad: Vec<PathBuf>,
+}
+
+/// Makes a revision with more pictures.
+///
+/// # Errors
+/// When a picture cannot be used, the recipe is not there or not whole, or another command is changing the
+/// library.
+pub fn run(arguments: &TeachArguments) -> Result<(), Failure> {
+    // The lock comes first: what is read under it is what the revision is made of.
+    let library = library_at(&arguments.line)?;
+    let writer = LibraryWriter::lock(&library)?;
+    let mut lesson = lesson(arguments, &library)?;
+    lesson.base.by = "teach".to_owned();
+    let held = lesson.base.pictures.len();
+    let mut taught = lesson.base.clone();
+    let told = teach(&mut taught, &arguments.good, &arguments.bad)?;
+    for words in &told.passed_over {
+        say(words);
+    }
+
+    // A recipe out of a file is kept as it was, so that there is a revision to go back to.
+    if lesson.is_new {
+        lesson.base.by = format!("added from {}", arguments.line.display());
+        let first = writer.commit(&lesson.base)?;
+        let fresh = taught.pictures.split_off(held);
+        taught = Draft::after(&first, taught.by)?;
+        taught.pictures.extend(fresh);
+    }
+
+    taught.by = words_of(&told);
+    warn_of_numbers(&taught);
+    let revision = writer.commit(&taught)?;
+    let manifest = revision.manifest();
+    print(format!(
+        "{} is the current revision: {} good and {} bad pictures ({}); a running line takes it at its next \
+         select_recipe",
+        manifest.label(),
+        manifest.count(PictureUse::Good),
+        manifest.count(PictureUse::Bad),
+        manifest.by
+    ))?;
+
+    Ok(())
+}
+
+/// The revision that is taught.
+struct Lesson {
+    /// What it is now.
+    base: Draft,
+    /// True for a recipe out of a line's file, which is not in the library yet.
+    is_new: bool,
+}
+
+fn lesson(arguments: &TeachArguments, library: &Library) -> Result<Lesson, Failure> {
+    if arguments.line.is_dir() {
+        return of_folder(arguments, library);
+    }
+
+    let config = configuration(&arguments.line)?;
+    let name = arguments.recipe.as_deref().unwrap_or(&config.recipe.name);
+    let spec = find_recipe(&config, name, &arguments.line)?;
+    let model = note_of_model(&config)?;
+    match &spec.library {
+        Some(revision) => {
+            let mut base = Draft::after(revision, String::new())?;
+            base.model = Some(model);
+            Ok(Lesson {
+                base,
+                is_new: false,
+            })
+        }
+        None => Ok(Lesson {
+            base: adopted(spec, Some(model), String::new())?,
+            is_new: true,
+        }),
+    }
+}
+
+fn of_folder(arguments: &TeachArguments, library: &Library) -> Result<Lesson, Failure> {
+    let Some(name) = &arguments.recipe else {
+        let words = "--recipe: is missing; a folder does not say which of its recipes is meant";
+        return Err(Failure::words(Exit::Usage, words));
+    };
+
+    let current = library.current(name)?;
+    let current = current.ok_or_else(|| library.no_recipe(name))?;
+    Ok(Lesson {
+        base: Draft::after(&current, String::new())?,
+        is_new: false,
+    })
+}
+
+fn words_of(told: &Added) -> String {
+    format!("taught {} good and {} bad more", told.good, told.bad)
+}
+
+/// Tells of thresholds that are numbers: they were chosen for other references.
+fn warn_of_numbers(draft: &Draft) {
+    for note in &draft.thresholds {
+        if note.value.parse::<f64>().is_ok() {
+            say(format!(
+                "warning: the threshold {} was there before these pictures ({}); look at it",
+                note.value, note.how
+            ));
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Old revisions that are beyond the bounds. The current one and the one before it stay always.
+
+use super::bounds::{RECIPE_BYTES, REVISIONS_MAX};
+use super::disk;
+use super::error::LibraryError;
+use super::folder::numbers_in;
+use super::manifest::{ChangeKind, FOLDERS, MANIFEST, Manifest};
+use super::pointer::Pointer;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Beginning of the name under which a revision waits to be taken away.
+const OLD: &str = ".old-";
+
+/// Most that the revisions of a recipe may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Number of revisions.
+    pub count: usize,
+    /// Bytes of all of them; a file with several names counts once.
+    pub bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            count: REVISIONS_MAX,
+            bytes: RECIPE_BYTES,
+        }
+    }
+}
+
+/// Takes revisions away until the rest is within the limits.
+pub fn prune(recipe: &Path, pointer: Pointer, limits: Limits) -> Result<(), LibraryError> {
+    let mut numbers = numbers_in(recipe)?;
+    while numbers.len() > limits.count || bytes_of(recipe, &numbers) > limits.bytes {
+        let Some(place) = first_to_go(recipe, &numbers, pointer) else {
+            return Ok(());
+        };
+
+        remove(recipe, numbers.remove(place))?;
+    }
+
+    Ok(())
+}
+
+/// The oldest one that changed a threshold alone; else the oldest. `None` when all have to stay.
+fn first_to_go(recipe: &Path, numbers: &[u64], pointer: Pointer) -> Option<usize> {
+    let may_go = |number: &u64| *number != pointer.current && Some(*number) != pointer.before;
+    let is_threshold = |number: &u64| change_of(recipe, *number) == Some(ChangeKind::Threshold);
+    numbers
+        .iter()
+        .position(|number| may_go(number) && is_threshold(number))
+        .or_else(|| numbers.iter().position(may_go))
+}
+
+fn change_of(recipe: &Path, number: u64) -> Option<ChangeKind> {
+    // A revision that cannot be read is an old one like all others.
+    let path = recipe.join(number.to_string()).join(MANIFEST);
+    let bytes = disk::read(&path).ok()?;
+    let manifest = Manifest::decode(&bytes, &path).ok()?;
+    Some(manifest.change)
+}
+
+/// Bytes of the pictures of these revisions.
+fn bytes_of(recipe: &Path, numbers: &[u64]) -> u64 {
+    let mut files = BTreeMap::new();
+    for number in numbers {
+        for folder in FOLDERS {
+            let folder = recipe.join(number.to_string()).join(folder);
+            // What cannot be read cannot be counted; reading the revision tells it.
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            for metadata in entries.filter_map(|entry| entry.metadata().ok()) {
+                files.insert((metadata.dev(), metadata.ino()), metadata.len());
+            }
+        }
+    }
+
+    files.values().sum()
+}
+
+/// Takes a revision away: first its name, so that half a revision has none.
+fn remove(recipe: &Path, number: u64) -> Result<(), LibraryError> {
+    let old = recipe.join(format!("{OLD}{number}"));
+    disk::rename(&recipe.join(number.to_string()), &old)?;
+    disk::remove_folder(&old)
+}

@@ -1,0 +1,236 @@
+//! A recipe's table as JSON, the form in which configurations are read: which pictures it names,
+//! and its thresholds.
+
+use super::disk;
+use super::manifest::{PictureEntry, PictureUse, ThresholdNote};
+use serde_json::{Map, Value};
+
+/// A recipe's table.
+pub type Table = Map<String, Value>;
+
+/// Hex SHA-256 of a table, by which a line's file is known again.
+pub fn hash(table: &Table) -> String {
+    // The keys of a map are in order.
+    let text = serde_json::to_vec(table).expect("values");
+    disk::sha256(&text)
+}
+
+/// Key of a threshold that is found by a rate.
+const RATE: &str = "false_reject_rate";
+
+/// The paths of a table: references, calibration pictures, then the self-test's good and bad picture.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct TablePictures {
+    /// The references.
+    pub good: Vec<String>,
+    /// The calibration pictures.
+    pub calibration: Vec<String>,
+    /// The self-test's picture of a good part.
+    pub test_good: Option<String>,
+    /// The self-test's picture of a bad part.
+    pub test_bad: Option<String>,
+}
+
+impl TablePictures {
+    /// Reads the paths of a table.
+    pub fn of(table: &Table) -> Self {
+        let test = table.get("self_test");
+        TablePictures {
+            good: texts(table.get("references")),
+            calibration: texts(table.get("calibration")),
+            test_good: test.and_then(|test| text(&test["good"])),
+            test_bad: test.and_then(|test| text(&test["bad"])),
+        }
+    }
+
+    /// The paths of the pictures that a manifest has.
+    pub fn of_manifest(pictures: &[PictureEntry]) -> Self {
+        let mut paths = TablePictures::default();
+        for picture in pictures {
+            let file = picture.file.clone();
+            match picture.used_as {
+                PictureUse::Good => paths.good.push(file),
+                PictureUse::Bad => {}
+                PictureUse::Calibration => paths.calibration.push(file),
+                PictureUse::TestGood => paths.test_good = Some(file),
+                PictureUse::TestBad => paths.test_bad = Some(file),
+            }
+        }
+
+        paths
+    }
+
+    /// Puts the paths into a table, in place of those that it has.
+    pub fn put(self, table: &mut Table) {
+        for (key, paths) in [("references", self.good), ("calibration", self.calibration)] {
+            table.remove(key);
+            if !paths.is_empty() {
+                table.insert(key.to_owned(), paths.into());
+            }
+        }
+
+        // A table without a self-test gets none.
+        let Some(Value::Object(test)) = table.get_mut("self_test") else {
+            return;
+        };
+
+        for (key, path) in [("good", self.test_good), ("bad", self.test_bad)] {
+            if let Some(path) = path {
+                test.insert(key.to_owned(), path.into());
+            }
+        }
+    }
+}
+
+/// A list of texts, or one text alone.
+fn texts(value: Option<&Value>) -> Vec<String> {
+    match value {
+        Some(Value::String(one)) => vec![one.clone()],
+        Some(Value::Array(all)) => all.iter().filter_map(text).collect(),
+        _ => vec![],
+    }
+}
+
+fn text(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
+}
+
+/// Returns the threshold of each region, all with the same words on how they came about.
+pub fn thresholds(table: &Table, how: &str) -> Vec<ThresholdNote> {
+    let own = shown(table);
+    let note = |region, value: Option<String>| ThresholdNote {
+        region,
+        value: value.unwrap_or_else(|| "none".to_owned()),
+        how: how.to_owned(),
+    };
+
+    // Regions without a threshold of their own have the recipe's.
+    let Some(Value::Array(regions)) = table.get("region") else {
+        return vec![note(None, own)];
+    };
+
+    let mut notes = vec![];
+    for region in regions {
+        let of_region = region.as_object().and_then(shown);
+        notes.push(note(text(&region["name"]), of_region.or(own.clone())));
+    }
+
+    notes
+}
+
+/// The threshold of a table as it stands there; `None` where it has none.
+fn shown(table: &Table) -> Option<String> {
+    let rate = table.get(RATE).filter(|rate| !rate.is_null());
+    if let Some(rate) = rate {
+        return Some(format!("{RATE} {rate}"));
+    }
+
+    match table.get("threshold")? {
+        Value::Null => None,
+        Value::String(word) => Some(word.clone()),
+        other => Some(other.to_string()),
+    }
+}
+
+/// True if a threshold of the table is found by a rate.
+pub fn has_rate(table: &Table) -> bool {
+    let regions = table.get("region").and_then(Value::as_array);
+    let mut regions = regions.into_iter().flatten();
+    table.contains_key(RATE) || regions.any(|region| region.get(RATE).is_some())
+}
+
+/// Puts the threshold of a region into a table; of the recipe where `region` is `None`. False where
+/// the table has no such region.
+pub fn set_threshold(table: &mut Table, region: Option<&str>, value: f32) -> bool {
+    // The shortest decimal that is this number, as a person would write it.
+    let value: Value = format!("{value}").parse::<f64>().unwrap_or_default().into();
+    let Some(region) = region else {
+        // A rate gives the threshold too, and is refused beside one.
+        table.remove(RATE);
+        table.insert("threshold".to_owned(), value);
+        return true;
+    };
+
+    let Some(Value::Array(regions)) = table.get_mut("region") else {
+        return false;
+    };
+
+    for of_region in regions.iter_mut().filter_map(Value::as_object_mut) {
+        if of_region.get("name").and_then(Value::as_str) == Some(region) {
+            of_region.remove(RATE);
+            of_region.insert("threshold".to_owned(), value);
+            return true;
+        }
+    }
+
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn table(value: Value) -> Table {
+        match value {
+            Value::Object(table) => table,
+            _ => unreachable!("a test's table"),
+        }
+    }
+
+    #[test]
+    fn a_threshold_is_set_where_it_belongs_and_nowhere_else() {
+        let mut plain = table(json!({"name": "nut", "threshold": "auto"}));
+        assert!(set_threshold(&mut plain, None, 0.31));
+        assert!(!set_threshold(&mut plain, Some("rim"), 0.4));
+        assert_eq!(plain["threshold"].to_string(), "0.31");
+        let mut regions = table(json!({
+            "threshold": "auto",
+            "region": [{"name": "rim"}, {"name": "bore", "threshold": 0.2}],
+        }));
+
+        assert!(set_threshold(&mut regions, Some("rim"), 0.5));
+        let values: Vec<String> = thresholds(&regions, "so")
+            .into_iter()
+            .map(|note| note.value)
+            .collect();
+
+        assert_eq!(values, ["0.5", "0.2"]);
+    }
+
+    #[test]
+    fn a_threshold_takes_the_place_of_a_rate() {
+        let mut rate = table(json!({"false_reject_rate": 0.05, "calibration": "good"}));
+        assert_eq!(thresholds(&rate, "so")[0].value, "false_reject_rate 0.05");
+        assert!(has_rate(&rate) && set_threshold(&mut rate, None, 0.3));
+        assert!(!has_rate(&rate));
+        assert_eq!(thresholds(&rate, "so")[0].value, "0.3");
+        let mut regions = table(json!({
+            "threshold": "auto",
+            "region": [{"name": "rim", "false_reject_rate": 0.1}, {"name": "bore"}],
+        }));
+
+        assert!(has_rate(&regions) && set_threshold(&mut regions, Some("rim"), 0.3));
+        assert!(!has_rate(&regions));
+        TablePictures::default().put(&mut rate);
+        assert!(!rate.contains_key("calibration"));
+    }
+
+    #[test]
+    fn paths_are_replaced_and_a_self_test_is_not_made_up() {
+        let mut without = table(json!({"references": "good"}));
+        let paths = || TablePictures {
+            good: vec!["good/a.png".to_owned()],
+            calibration: vec![],
+            test_good: Some("test/b.png".to_owned()),
+            test_bad: Some("test/c.png".to_owned()),
+        };
+
+        paths().put(&mut without);
+        assert_eq!(without, table(json!({"references": ["good/a.png"]})));
+        let mut with = table(json!({"self_test": {"good": "x", "bad": "y", "every_s": 3}}));
+        paths().put(&mut with);
+        assert_eq!(TablePictures::of(&with), paths());
+        assert_eq!(with["self_test"]["every_s"], 3);
+    }
+}

@@ -1,0 +1,227 @@
+//! The library's writer: one at a time, by a lock that ends with its process.
+
+use super::disk;
+use super::draft::Draft;
+use super::error::LibraryError;
+use super::folder::{Library, names_in, numbers_in};
+use super::name::check_name;
+use super::pointer::Pointer;
+use super::prune::{Limits, prune};
+use super::revision::Revision;
+use std::fs::{self, File, TryLockError};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Name of the lock's file; no recipe's name begins with a dot.
+const LOCK: &str = ".lock";
+/// Beginning of the name of a revision that is being written.
+const NEW: &str = ".new-";
+
+/// Time for which a writer waits for another one, which may be about to end.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Pause between two tries.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The library, locked for one writer. The lock ends when this is dropped, or its process ends.
+#[derive(Debug)]
+pub struct LibraryWriter {
+    library: Library,
+    limits: Limits,
+    /// Held open for its lock.
+    _lock: File,
+}
+
+impl LibraryWriter {
+    /// Locks a library, whose folder is made where it is not there.
+    ///
+    /// # Errors
+    /// When another process writes, or the folder cannot be made.
+    pub fn lock(library: &Library) -> Result<Self, LibraryError> {
+        let folder = library.folder();
+        make_library(folder)?;
+        let path = folder.join(LOCK);
+        let lock = File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(|error| LibraryError::file(&path, error))?;
+
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if Instant::now() < until => thread::sleep(PAUSE),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(LibraryError::Busy {
+                        folder: folder.to_owned(),
+                    });
+                }
+                Err(TryLockError::Error(error)) => return Err(LibraryError::file(&path, error)),
+            }
+        }
+
+        Ok(LibraryWriter {
+            library: library.clone(),
+            limits: Limits::default(),
+            _lock: lock,
+        })
+    }
+
+    /// The library that is locked.
+    pub fn library(&self) -> &Library {
+        &self.library
+    }
+
+    /// Writes a revision and makes it the current one. It is on the disk when this returns.
+    ///
+    /// # Errors
+    /// When it cannot be written. The revision before is the current one then; the new one if only the
+    /// very last sync failed.
+    pub fn commit(&self, draft: &Draft) -> Result<Revision, LibraryError> {
+        check_name(&draft.name)?;
+        let recipe = self.library.folder().join(&draft.name);
+        self.make_recipe(&recipe)?;
+        let before = Pointer::read(&recipe)?;
+        clean(&recipe)?;
+        let newest = numbers_in(&recipe)?.last().copied();
+        let next = newest.map_or(1, |newest| newest + 1);
+        let number = next.max(draft.least_number);
+
+        // The whole revision first, under a name that no reader looks at.
+        let fresh = recipe.join(format!("{NEW}{number}"));
+        if let Err(error) = draft.write(&fresh, number) {
+            take_back(&fresh);
+            return Err(error);
+        }
+
+        let folder = recipe.join(number.to_string());
+        let pointer = Pointer {
+            current: number,
+            before: before.map(|before| before.current),
+        };
+
+        if let Err(error) = publish(&fresh, &folder, pointer) {
+            // A pointer that may name it already keeps it.
+            if !matches!(Pointer::read(&recipe), Ok(Some(now)) if now == pointer) {
+                take_back(&fresh);
+                take_back(&folder);
+            }
+
+            return Err(error);
+        }
+
+        // The revision stands; what is too much may wait for the next commit.
+        if let Err(error) = prune(&recipe, pointer, self.limits) {
+            tracing::warn!("old revisions of recipe {} stay: {error}", draft.name);
+        }
+
+        Revision::read(&folder, &draft.name, number)
+    }
+
+    /// Makes another revision the current one: `to`, or the one that judged before.
+    ///
+    /// # Errors
+    /// When there is none, or it is not whole.
+    pub fn roll_back(&self, name: &str, to: Option<u64>) -> Result<Revision, LibraryError> {
+        check_name(name)?;
+        let recipe = self.library.folder().join(name);
+        // A pointer that cannot be read, or is missing, is replaced where the revision is named.
+        let pointer = match (Pointer::read(&recipe), to) {
+            (Ok(Some(pointer)), _) => Some(pointer),
+            (_, Some(_)) => None,
+            (Ok(None), None) => return Err(self.library.no_recipe(name)),
+            (Err(error), None) => return Err(error),
+        };
+
+        let before = pointer.and_then(|pointer| pointer.before);
+        let Some(to) = to.or(before) else {
+            let words = format!("recipe {name} has no revision before the current one");
+            return Err(LibraryError::Missing(words));
+        };
+
+        // A revision that is not whole must not become the current one.
+        let revision = self.library.revision(name, to)?;
+        revision.verify()?;
+        let current = pointer.map(|pointer| pointer.current);
+        if current != Some(to) {
+            let pointer = Pointer {
+                current: to,
+                before: current,
+            };
+
+            clean(&recipe)?;
+            pointer.write(&recipe)?;
+        }
+
+        Ok(revision)
+    }
+
+    /// Keeps so much of each recipe.
+    #[cfg(test)]
+    pub(super) fn limit(&mut self, count: usize, bytes: u64) {
+        self.limits = Limits { count, bytes };
+    }
+
+    fn make_recipe(&self, recipe: &Path) -> Result<(), LibraryError> {
+        if recipe.is_dir() {
+            return Ok(());
+        }
+
+        disk::make_folder(recipe)?;
+        disk::sync_folder(self.library.folder())
+    }
+}
+
+/// Makes the library's folder where it is not there.
+fn make_library(folder: &Path) -> Result<(), LibraryError> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+
+    fs::create_dir_all(folder).map_err(|error| LibraryError::file(folder, error))?;
+    // A bare name lies in the working folder.
+    match folder.parent() {
+        Some(parent) if parent != Path::new("") => disk::sync_folder(parent),
+        _ => disk::sync_folder(Path::new(".")),
+    }
+}
+
+/// Gives a whole revision its name, and the pointer.
+fn publish(fresh: &Path, folder: &Path, pointer: Pointer) -> Result<(), LibraryError> {
+    let recipe = folder.parent().expect("a revision is in a recipe's folder");
+    disk::rename(fresh, folder)?;
+    disk::sync_folder(recipe)?;
+    pointer.write(recipe)
+}
+
+/// Takes away what a crash left. No reader looks at it, and the lock says that it is not being written.
+fn clean(recipe: &Path) -> Result<(), LibraryError> {
+    for name in names_in(recipe)? {
+        if name.starts_with('.') {
+            remove_any(&recipe.join(name))?;
+        }
+    }
+
+    Ok(())
+}
+
+fn remove_any(path: &Path) -> Result<(), LibraryError> {
+    match path.is_dir() {
+        true => disk::remove_folder(path),
+        false => fs::remove_file(path).map_err(|error| LibraryError::file(path, error)),
+    }
+}
+
+/// Takes away what a failed commit wrote. What stays is taken away by the next one.
+fn take_back(folder: &Path) {
+    if !folder.is_dir() {
+        return;
+    }
+
+    // Under a name that no reader looks at, because half of it may stay.
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let gone = folder.with_file_name(format!(".gone-{}", name.trim_start_matches('.')));
+    let _ = fs::rename(folder, &gone);
+    let _ = fs::remove_dir_all(&gone);
+}

@@ -1,43 +1,57 @@
-//! Another recipe while the line runs: prepared beside it, taken over between two parts.
+//! Another recipe, or another revision of one, while the line runs: prepared beside it, taken over between
+//! two parts.
 //!
 //! The choice is kept in the store: after a power cut the line must not judge by the recipe of
-//! another part. The outcome is an event: the broker is told until it has it.
+//! another part. The outcome is an event: the broker is told until it has it. Commands that change a
+//! recipe of the library are done in `recipe_change`.
 
 use crate::base::stop::Stop;
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
 use crate::config;
 use crate::line::control::LineControl;
 use crate::line::events::Events;
+use crate::line::lesson::{Lesson, remove_leftovers};
+use crate::line::lessons::{Lessons, TaughtPicture};
 use crate::line::opening::SELECTED_RECIPE;
 use crate::line::outcomes::Outcomes;
+use crate::line::recipe_change::WantedChange;
 use crate::line::revisions::RevisionKeeper;
 use crate::line::selection::Selection;
 use crate::line::shared::Shared;
 use crate::protocol::answer::{Answer, AnswerStatus};
 use crate::protocol::birth::Identity;
 use crate::protocol::event::{CommandOutcome, Event};
+use crate::protocol::teaching::RecipeChange;
 use crate::recipe::active::{ActiveRecipe, RegionPolicies};
 use crate::recipe::library::folder::Library;
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
 use crate::recipe::spec::RecipeSpec;
 use crate::store::Store;
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-/// A recipe that was asked for by a command.
+/// A recipe that was asked for, or is to be changed, by a command.
 pub struct RecipeRequest {
-    /// The selection, which the store keeps until its second answer is told.
+    /// The command, which the store keeps until its second answer is told.
     pub selection: Selection,
     /// The recipe, as the line's file had it at the start.
     pub recipe: RecipeSpec,
-    /// Revision that the recipe must have, if the command named one.
-    pub revision: Option<u64>,
+    /// Wish of the command.
+    pub wish: RecipeWish,
     /// Disconnected once the first answer is out: the second, which may be a refusal that takes no
     /// time, comes behind it.
     pub answered: Receiver<Infallible>,
+}
+
+/// Wish of a command about a recipe.
+pub enum RecipeWish {
+    /// It is to judge, in this revision if one is named.
+    Select(Option<u64>),
+    /// It is to be changed; a label comes with the part's picture.
+    Change(RecipeChange, Option<TaughtPicture>),
 }
 
 /// A prepared recipe on its way to the inspector.
@@ -50,36 +64,52 @@ pub struct RecipeSwap {
     pub done: Sender<()>,
 }
 
+/// A recipe that was prepared beside the line.
+pub(super) struct PreparedRecipe {
+    /// The recipe, ready to judge.
+    pub active: ActiveRecipe,
+    /// Its thresholds.
+    pub judges: RegionPolicies,
+}
+
 /// The stage that prepares another recipe.
 pub struct Changeover {
     /// Recipes that are asked for, one at a time.
     wanted: Receiver<RecipeRequest>,
+    /// Pictures of the lesson.
+    pictures: Receiver<TaughtPicture>,
+    /// The lesson that is under way.
+    pub(super) lesson: Option<Lesson>,
+    /// Tells the inspector which parts are taught.
+    pub(super) lessons: Lessons,
     /// Prepares a recipe.
-    preparer: RecipePreparer,
+    pub(super) preparer: RecipePreparer,
     /// Prepared recipes, to the inspector.
     swap: Sender<RecipeSwap>,
     /// Outcomes, and the new identity.
-    events: Events,
+    pub(super) events: Events,
     /// The identity that `birth` tells.
-    identity: Arc<Mutex<Identity>>,
+    pub(super) identity: Arc<Mutex<Identity>>,
     /// Outcomes of this run's commands.
     outcomes: Outcomes,
     /// Store that keeps the choice.
-    store: Store,
+    pub(super) store: Store,
     /// Thresholds of the line.
-    control: LineControl,
+    pub(super) control: LineControl,
     /// Values that earlier runs kept.
     kept: BTreeMap<String, String>,
     /// The library, which may have gone on since the start.
-    library: Library,
+    pub(super) library: Library,
     /// Makes revisions of thresholds.
-    revisions: RevisionKeeper,
+    pub(super) revisions: RevisionKeeper,
 }
 
 /// The changeover's ends of the line's channels.
 pub struct ChangeoverEnds {
     /// Recipes to prepare.
     pub recipes: Receiver<RecipeRequest>,
+    /// Pictures of the lesson, from the inspector.
+    pub pictures: Receiver<TaughtPicture>,
     /// Prepared recipes, for the inspector.
     pub swaps: Sender<RecipeSwap>,
     /// Outcomes of the commands, and changes of the recipe.
@@ -87,7 +117,7 @@ pub struct ChangeoverEnds {
 }
 
 /// Reason of a changeover that the end of the line cut.
-const STOPPING: &str = "the line is stopping";
+pub(super) const STOPPING: &str = "the line is stopping";
 
 impl Changeover {
     /// `kept` are the values that earlier runs kept in the store.
@@ -100,6 +130,9 @@ impl Changeover {
     ) -> Self {
         Changeover {
             wanted: ends.recipes,
+            pictures: ends.pictures,
+            lesson: None,
+            lessons: shared.lessons.clone(),
             preparer,
             swap: ends.swaps,
             revisions: RevisionKeeper::new(shared, library.clone(), ends.events.clone()),
@@ -118,12 +151,19 @@ impl Changeover {
         self.tell_of_earlier_runs();
         while !stop.is_stopped() {
             pulse.beat();
-            match self.wanted.recv_timeout(HEARTBEAT) {
-                Ok(wanted) => self.change(wanted, stop, pulse),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+            select! {
+                recv(self.wanted) -> wanted => match wanted {
+                    Ok(wanted) => self.serve(wanted, stop, pulse),
+                    Err(_) => break,
+                },
+                // The inspector leaves after this stage.
+                recv(self.pictures) -> picture => if let Ok(picture) = picture {
+                    self.take_picture(picture);
+                },
+                default(HEARTBEAT) => {}
             }
 
+            self.look_at_lesson(stop, pulse);
             self.revisions.keep(Instant::now(), pulse);
         }
 
@@ -139,7 +179,9 @@ impl Changeover {
             identity.recipe.clone()
         };
 
-        for selection in Selection::recovered(&self.kept, &judges) {
+        remove_leftovers(&self.library);
+        let is_current = |label: &str| self.is_current(label);
+        for selection in Selection::recovered(&self.kept, &judges, is_current) {
             if let Some(outcome) = selection.outcome.clone() {
                 self.tell(selection, outcome);
             }
@@ -147,7 +189,13 @@ impl Changeover {
     }
 
     /// Rejects the recipes that were accepted and will not be prepared.
-    fn turn_away(&self) {
+    fn turn_away(&mut self) {
+        if let Some(lesson) = self.lesson.take() {
+            let reason = format!("nothing was taught: {STOPPING}");
+            let id = lesson.selection.id.clone();
+            self.tell(lesson.selection, Answer::rejected(id.as_deref(), reason));
+        }
+
         for RecipeRequest {
             selection, recipe, ..
         } in self.wanted.try_iter()
@@ -159,11 +207,11 @@ impl Changeover {
     }
 
     /// Keeps the second answer, then tells it. The broker is told until it has it, also by later runs.
-    fn tell(&self, mut selection: Selection, answer: Answer) {
+    pub(super) fn tell(&self, mut selection: Selection, answer: Answer) {
         selection.outcome = Some(answer.clone());
         let _ = self.store.set(&selection.key, &selection.kept()).wait();
         let outcome = CommandOutcome {
-            name: "select_recipe",
+            name: selection.command,
             answer,
             kept: Some(selection.key),
         };
@@ -173,22 +221,51 @@ impl Changeover {
         self.events.tell(Event::Outcome(outcome));
     }
 
-    fn change(&mut self, wanted: RecipeRequest, stop: &Stop, pulse: &Heartbeat) {
+    /// Does what a command asks for.
+    fn serve(&mut self, wanted: RecipeRequest, stop: &Stop, pulse: &Heartbeat) {
         let RecipeRequest {
-            mut selection,
+            selection,
             recipe,
-            revision,
+            wish,
             answered,
         } = wanted;
 
         let _ = answered.recv(); // nothing is ever sent
+        match wish {
+            RecipeWish::Select(revision) => {
+                self.select(selection, &recipe, revision, stop, pulse);
+            }
+            RecipeWish::Change(change, picture) => {
+                let wanted = WantedChange {
+                    selection,
+                    recipe,
+                    change,
+                    picture,
+                };
 
+                self.change_recipe(wanted, stop, pulse);
+            }
+        }
+    }
+
+    fn select(
+        &mut self,
+        mut selection: Selection,
+        recipe: &RecipeSpec,
+        revision: Option<u64>,
+        stop: &Stop,
+        pulse: &Heartbeat,
+    ) {
         let name = recipe.name.clone();
-        let (label, outcome) = match self.as_of_now(&recipe, revision) {
+        let (label, outcome) = match self.as_of_now(recipe, revision) {
             Ok(recipe) => {
                 let label = recipe.label();
                 self.follow(&mut selection, &label);
-                (label, self.try_change(&recipe, stop, pulse))
+                let prepared = self.prepare(&recipe);
+                (
+                    label,
+                    prepared.and_then(|swap| self.swap(swap, stop, pulse)),
+                )
             }
             Err(reason) => (recipe.label(), Err(reason)),
         };
@@ -243,29 +320,32 @@ impl Changeover {
         format!("{label}, with set_threshold's {}", set.join(", "))
     }
 
-    /// Gives the name of the gallery that judges now.
-    fn try_change(
+    /// Makes what judges by a recipe, beside the line.
+    pub(super) fn prepare(&mut self, recipe: &RecipeSpec) -> Result<PreparedRecipe, String> {
+        let prepared = self.preparer.prepare(recipe, PrepareMode::Live);
+        let mut active = prepared.map_err(|failure| failure.message)?;
+        let judges = active.policies(recipe).map_err(|failure| failure.message)?;
+        active.recall_self_test(recipe, &mut self.kept, &self.store);
+        Ok(PreparedRecipe { active, judges })
+    }
+
+    /// Lets the inspector judge by a recipe. Gives the name of the gallery that judges now.
+    pub(super) fn swap(
         &mut self,
-        recipe: &RecipeSpec,
+        prepared: PreparedRecipe,
         stop: &Stop,
         pulse: &Heartbeat,
     ) -> Result<Option<String>, String> {
-        let prepared = self.preparer.prepare(recipe, PrepareMode::Live);
-        let mut prepared = prepared.map_err(|failure| failure.message)?;
-        let judges = prepared
-            .policies(recipe)
-            .map_err(|failure| failure.message)?;
-
-        prepared.recall_self_test(recipe, &mut self.kept, &self.store);
+        let PreparedRecipe { active, judges } = prepared;
         // The prepared recipe moves to the inspector's thread; these two are all that is needed of
         // it here.
-        let references = prepared.inspector.reference_count();
-        let gallery = prepared.gallery.clone();
+        let references = active.inspector.reference_count();
+        let gallery = active.gallery.clone();
         // The inspector swaps between two batches, so that a batch is judged by one recipe. A line
         // that is stopping never answers, which the loop below notices.
         let (done, swapped) = bounded(1);
         let swap = RecipeSwap {
-            prepared,
+            prepared: active,
             judges,
             done,
         };

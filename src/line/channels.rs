@@ -7,6 +7,7 @@ use crate::line::changeover::ChangeoverEnds;
 use crate::line::commands::CommandEnds;
 use crate::line::events::{Events, Watchers};
 use crate::line::inspect::InspectEnds;
+use crate::line::lessons::WAITING;
 use crate::line::overlays::OverlayEnds;
 use crate::line::shared::Shared;
 use crate::mqtt::publisher::PublisherWiring;
@@ -72,11 +73,13 @@ impl Channels {
         let (snapshots, snapshots_end) = bounded(SNAPSHOTS);
         let (recipes, recipes_end) = bounded(RECIPES);
         let (swaps, swaps_end) = bounded(RECIPES);
+        let (lesson, lesson_end) = bounded(WAITING);
         Channels {
             camera_events: events.clone(),
             inspect: InspectEnds {
                 swaps: swaps_end,
                 judged,
+                lesson,
             },
             commands: CommandEnds {
                 requests: requests_end,
@@ -86,6 +89,7 @@ impl Channels {
             },
             changeover: ChangeoverEnds {
                 recipes: recipes_end,
+                pictures: lesson_end,
                 swaps,
                 events: events.clone(),
             },

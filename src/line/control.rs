@@ -7,7 +7,7 @@ use crate::data::verdict::OnUndecided;
 use crate::line::challenge::Challenge;
 use crate::protocol::command::ChallengeSpec;
 use crate::protocol::condition::GATE;
-use crate::recipe::active::{RecipePolicy, RegionPolicies};
+use crate::recipe::active::{RecipePolicy, RegionPolicies, UNTAUGHT};
 use crate::recipe::threshold::of_region;
 use crate::store::{GIVEN_UP, KeyValue, MOVED_ASIDE};
 use jiff::Timestamp;
@@ -27,6 +27,8 @@ const MISSED: &str = "challenge";
 const OVERDUE: &str = "challenge overdue";
 /// Diagnostics source of self-test pictures that a threshold contradicts.
 const PROOF: &str = "self-test pictures";
+/// Diagnostics source of known bad parts that pass.
+const KNOWN_BAD: &str = "known bad parts";
 /// Diagnostics source of an id that came with two commands.
 pub const COMMAND_IDS: &str = "command ids";
 /// Beginning of the diagnostics sources of webs that went by unseen; `reset` confirms them.
@@ -219,6 +221,11 @@ impl LineControl {
         threshold: f32,
     ) -> Result<Option<f32>, String> {
         let mut state = self.state();
+        // A picture that is compared with nothing would pass under any number.
+        if !state.policy.is_taught {
+            return Err(UNTAUGHT.to_owned());
+        }
+
         // The region is named exactly as the recipe names it; a recipe without regions has one
         // without a name.
         let regions = &mut state.policy.regions;
@@ -310,19 +317,38 @@ impl LineControl {
         judges
     }
 
+    /// Returns, in words, the known bad parts that pass under the thresholds of now.
+    pub fn passing_bad(&self) -> Option<String> {
+        let state = self.state();
+        state.policy.known_bad.passing(&state.policy.regions)
+    }
+
     /// Tells the line's health about regions without a threshold, and about self-test pictures that a
     /// threshold contradicts.
     fn tell_thresholds(&self) {
         let can_judge = self.can_judge();
         let state = self.state();
         if !can_judge {
-            let words = "there is none; every part is undecided(not_ready)";
+            let words = match state.policy.is_taught {
+                true => "there is none; every part is undecided(not_ready)".to_owned(),
+                false => format!("{UNTAUGHT}; every part is undecided(not_ready)"),
+            };
+
             self.diagnostics.set(THRESHOLD, Health::Failure, words);
         } else if let Some(words) = state.policy.passes_everything() {
             tracing::error!("{words}");
             self.diagnostics.set(THRESHOLD, Health::Failure, words);
         } else {
             self.diagnostics.clear(THRESHOLD);
+        }
+
+        // A part that was missed once must stay caught, whoever sets the threshold.
+        match state.policy.known_bad.passing(&state.policy.regions) {
+            Some(words) => {
+                tracing::warn!("{words}");
+                self.diagnostics.set(KNOWN_BAD, Health::OffSpec, words);
+            }
+            None => self.diagnostics.clear(KNOWN_BAD),
         }
 
         // The self-test's pictures have known scores: a threshold that puts one of them on the

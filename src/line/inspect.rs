@@ -13,10 +13,11 @@ use crate::data::report::{JudgedFrame, Latency, Report};
 use crate::data::verdict::{self, Defect, Reason, Verdict, find_defects};
 use crate::line::admission::PartSource;
 use crate::line::changeover::RecipeSwap;
+use crate::line::lessons::TaughtPicture;
 use crate::line::opening::SELECTED_RECIPE;
 use crate::line::queue::FrameReceiver;
 use crate::line::shared::{ENGINE, PICTURES_OF, Shared};
-use crate::recipe::active::ActiveRecipe;
+use crate::recipe::active::{ActiveRecipe, UNTAUGHT};
 use crate::recipe::quality::{Flaw, Repeats};
 use crate::recipe::self_test::SelfTest;
 use crate::winclip::inspector::RegionScore;
@@ -71,6 +72,8 @@ pub struct InspectEnds {
     pub swaps: Receiver<RecipeSwap>,
     /// Judged frames, to be drawn.
     pub judged: Sender<JudgedFrame>,
+    /// Pictures of the lesson that is under way.
+    pub lesson: Sender<TaughtPicture>,
 }
 
 /// The stage that owns the engine.
@@ -147,6 +150,12 @@ impl InspectStage {
         let mut reports = vec![];
         for frame in batch {
             self.draw(&frame);
+            if !frame.is_bad {
+                let picture = &frame.frame.picture;
+                let lesson = &self.ends.lesson;
+                self.shared.lessons.see(&frame.reports, picture, lesson);
+            }
+
             settle(frame.ticket, outcome);
             reports.extend(frame.reports);
         }
@@ -242,6 +251,15 @@ impl InspectStage {
     fn judge(&mut self, batch: &mut [OpenFrame]) -> Option<String> {
         let mut good: Vec<&mut OpenFrame> = batch.iter_mut().filter(|open| !open.is_bad).collect();
         if good.is_empty() {
+            return None;
+        }
+
+        // Nothing to compare with: no score is made up.
+        if !self.active.is_taught {
+            for open in &mut good {
+                undecide(&mut open.reports, Reason::NotReady, UNTAUGHT);
+            }
+
             return None;
         }
 

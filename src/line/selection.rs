@@ -1,5 +1,5 @@
-//! A selection of a recipe on its way from `accepted` to its second answer, kept by the store at each
-//! step: whoever was told `accepted` hears how it ended, whatever happens in between.
+//! A command that changes which recipe judges, on its way from `accepted` to its second answer, kept by the store at
+//! each step: a sender that was told `accepted` hears how it ended, whatever happens in between.
 //!
 //! ```text
 //! accepted: kept as begun --taken over, or not--> kept with its outcome --told, PUBACK--> forgotten
@@ -7,14 +7,17 @@
 //! ```
 
 use crate::protocol::answer::{Answer, AnswerStatus};
+use crate::protocol::command::NAMES;
 use std::collections::BTreeMap;
 
 /// Beginning of the keys under which the store keeps selections; each has its own.
 const KEY: &str = "selection/";
 
-/// A selection that was accepted.
+/// A selection, or a change of a recipe, that was accepted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Selection {
+    /// Name of the command.
+    pub command: &'static str,
     /// Key under which the store keeps it.
     pub key: String,
     /// Id of the command.
@@ -28,15 +31,26 @@ pub struct Selection {
 /// A selection as the store keeps it. The keys are part of the store's format.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct KeptSelection {
+    /// Absent in what 0.3 and earlier kept, which knew one command.
+    #[serde(default = "select_recipe")]
+    command: String,
     id: Option<String>,
     recipe: String,
     outcome: Option<Answer>,
 }
 
+/// Name of the command that selects.
+pub const SELECT: &str = "select_recipe";
+
+fn select_recipe() -> String {
+    SELECT.to_owned()
+}
+
 impl Selection {
-    /// A selection by the command of that id.
-    pub fn new(id: Option<&str>, recipe: &str) -> Self {
+    /// A selection, or a change, by the command of that name and id.
+    pub fn new(command: &'static str, id: Option<&str>, recipe: &str) -> Self {
         Selection {
+            command,
             key: format!("{KEY}{}", ulid::Ulid::generate()),
             id: id.map(str::to_owned),
             recipe: recipe.to_owned(),
@@ -47,6 +61,7 @@ impl Selection {
     /// Returns the text that the store keeps.
     pub fn kept(&self) -> String {
         let kept = KeptSelection {
+            command: self.command.to_owned(),
             id: self.id.clone(),
             recipe: self.recipe.clone(),
             outcome: self.outcome.clone(),
@@ -55,9 +70,14 @@ impl Selection {
         serde_json::to_string(&kept).expect("plain values")
     }
 
-    /// Returns the selections that earlier runs kept, all with an outcome: one that was cut is done
-    /// where `judges`, the recipe of this run, is the one that was selected.
-    pub fn recovered(kept: &BTreeMap<String, String>, judges: &str) -> Vec<Self> {
+    /// Returns the selections that earlier runs kept, all with an outcome. One that was cut is done where
+    /// `judges`, the recipe of this run, is the one that was selected; a change is done where `is_current`
+    /// says so of its revision.
+    pub fn recovered(
+        kept: &BTreeMap<String, String>,
+        judges: &str,
+        is_current: impl Fn(&str) -> bool,
+    ) -> Vec<Self> {
         let mut selections = vec![];
         for (key, text) in kept.iter().filter(|(key, _)| key.starts_with(KEY)) {
             // What another version kept and this one cannot read stays as it is.
@@ -65,14 +85,24 @@ impl Selection {
                 continue;
             };
 
+            let Some(command) = NAMES.into_iter().find(|name| *name == found.command) else {
+                continue;
+            };
+
             let id = found.id.as_deref();
+            let is_done = match command {
+                SELECT => found.recipe == judges,
+                _ => is_current(&found.recipe),
+            };
+
             // An outcome that was kept is told again as it was: the broker may have it, and at
             // least once is the promise.
             let outcome = found
                 .outcome
-                .unwrap_or_else(|| after_a_crash(id, &found.recipe, judges));
+                .unwrap_or_else(|| after_a_crash(id, &found.recipe, is_done, judges));
 
             selections.push(Selection {
+                command,
                 key: key.clone(),
                 id: found.id,
                 recipe: found.recipe,
@@ -84,12 +114,20 @@ impl Selection {
     }
 }
 
-/// The second answer of a selection that an end of winspect cut.
-fn after_a_crash(id: Option<&str>, recipe: &str, judges: &str) -> Answer {
+/// The second answer of a selection, or a change, that an end of winspect cut.
+fn after_a_crash(id: Option<&str>, recipe: &str, is_done: bool, judges: &str) -> Answer {
     // The choice is written before its outcome, so that the recipe of this run says how the
     // selection ended.
-    if recipe == judges {
+    if is_done {
         return Answer::new(id, AnswerStatus::Done, Some(recipe.to_owned()));
+    }
+
+    // A lesson that still waited for parts has no revision yet.
+    if recipe.is_empty() {
+        let reason = format!(
+            "winspect ended before the lesson did, and nothing was taught; {judges} judges"
+        );
+        return Answer::rejected(id, reason);
     }
 
     let reason = format!("{recipe}: winspect ended before it was taken over; {judges} judges");
@@ -100,6 +138,10 @@ fn after_a_crash(id: Option<&str>, recipe: &str, judges: &str) -> Answer {
 mod tests {
     use super::*;
 
+    fn current_never(_: &str) -> bool {
+        false
+    }
+
     /// The second answer that the next run gives to a selection that was left like that.
     fn told(left: &Selection, judges: &str) -> Answer {
         let kept = BTreeMap::from([
@@ -108,14 +150,15 @@ mod tests {
             (format!("{KEY}broken"), "no selection".to_owned()),
         ]);
 
-        let mut recovered = Selection::recovered(&kept, judges);
+        let current = |label: &str| label == "nut@2";
+        let mut recovered = Selection::recovered(&kept, judges, current);
         assert_eq!(recovered.len(), 1);
         recovered.remove(0).outcome.expect("each has one")
     }
 
     #[test]
     fn each_state_that_a_crash_leaves_has_its_second_answer() {
-        let begun = Selection::new(Some("s"), "bolt@4");
+        let begun = Selection::new(SELECT, Some("s"), "bolt@4");
         let rejected = told(&begun, "nut@1");
         assert_eq!(rejected.status, AnswerStatus::Rejected);
         assert_eq!(rejected.id.as_deref(), Some("s"));
@@ -132,5 +175,17 @@ mod tests {
 
         assert_eq!(told(&ended, "nut@1"), refused);
         assert_eq!(told(&ended, "bolt@4"), refused);
+        // A change is done where its revision is the library's current one, whichever recipe judges.
+        let change = |recipe| Selection::new("teach", Some("t"), recipe);
+        assert_eq!(told(&change("nut@2"), "bolt@4").status, AnswerStatus::Done);
+        let cut = told(&change("nut@3"), "nut@2");
+        assert_eq!(cut.status, AnswerStatus::Rejected);
+        let unfinished = told(&change(""), "nut@2").reason.expect("words");
+        assert!(unfinished.contains("nothing was taught"), "{unfinished}");
+        // What an earlier version kept names no command.
+        let old = r#"{"id":"s","recipe":"bolt@4","outcome":null}"#;
+        let kept = BTreeMap::from([(format!("{KEY}1"), old.to_owned())]);
+        let recovered = Selection::recovered(&kept, "bolt@4", current_never);
+        assert_eq!(recovered[0].command, SELECT);
     }
 }

@@ -7,6 +7,7 @@ use crate::control::messages::{LineCamera, LineStatus};
 use crate::data::counters::Tally;
 use crate::data::result::whole_ms;
 use crate::line::control::{LineControl, THRESHOLD};
+use crate::line::lessons::Lessons;
 use crate::line::opening::Opening;
 use crate::line::outcomes::Outcomes;
 use crate::line::views::ViewJoiner;
@@ -60,6 +61,8 @@ pub struct Shared {
     pub newest_frames: NewestFrames,
     /// Outcomes of this run's commands.
     pub outcomes: Outcomes,
+    /// Pictures for teaching.
+    pub lessons: Lessons,
     /// This machine's clock, watched for steps.
     pub own_clock: Arc<OwnClock>,
     /// The publisher as a listener of events: how many heat maps found no room.
@@ -90,6 +93,7 @@ impl Shared {
             camera_states: CameraStates::default(),
             newest_frames: NewestFrames::default(),
             outcomes: Outcomes::default(),
+            lessons: Lessons::default(),
             own_clock: Arc::default(),
             publisher: Arc::default(),
         }

@@ -23,6 +23,8 @@ pub struct Answer {
 pub enum AnswerStatus {
     /// The command was begun: a trigger's parts are on the disk, or an outcome follows.
     Accepted,
+    /// The command goes on; the reason says how far it is.
+    Progress,
     /// The command is done.
     Done,
     /// The command is not done; the reason says why.

@@ -1,6 +1,7 @@
 //! Commands as they come through a door: JSON to a checked [`Command`], or the reason of its
 //! refusal. Pure; nothing is done here.
 
+use super::teaching::RecipeChange;
 use super::values::{ID_MAX, fits, id_of, text_or_number, time};
 use crate::protocol::question::question;
 use jiff::Timestamp;
@@ -8,10 +9,14 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 /// Names of all commands.
-pub const NAMES: [&str; 8] = [
+pub const NAMES: [&str; 12] = [
     "trigger",
     "select_recipe",
     "set_threshold",
+    "teach",
+    "label",
+    "forget",
+    "rollback",
     "challenge",
     "snapshot",
     "pause",
@@ -67,6 +72,8 @@ pub enum Action {
         /// Threshold, 0 to 2.
         value: f32,
     },
+    /// A recipe of the library is changed.
+    Change(RecipeChange),
     /// The next parts are known: each must get this verdict.
     Challenge(ChallengeSpec),
     /// A camera's picture as it is.
@@ -234,11 +241,19 @@ fn read_command(name: &str, payload: &[u8]) -> Result<Command, String> {
         "pause" => read_plain(payload, Action::Pause),
         "resume" => read_plain(payload, Action::Resume),
         "reset" => read_plain(payload, Action::Reset),
-        _ => Err(format!(
-            "there is no command {name:?}; there are {}",
-            NAMES.join(", ")
-        )),
+        // Those that change a recipe are read beside this file.
+        _ => match RecipeChange::read(name, payload) {
+            Some(change) => change.map(|(id, change)| Command::new(id, Action::Change(change))),
+            None => Err(no_command(name)),
+        },
     }
+}
+
+fn no_command(name: &str) -> String {
+    format!(
+        "there is no command {name:?}; there are {}",
+        NAMES.join(", ")
+    )
 }
 
 fn read_challenge(payload: &[u8]) -> Result<Command, String> {
@@ -291,6 +306,7 @@ fn check(command: &Command) -> Result<(), String> {
                 "parts must be from 1 to {CHALLENGE_MAX}, got {parts}"
             ))
         }
+        Action::Change(change) => change.check(),
         _ => Ok(()),
     }
 }

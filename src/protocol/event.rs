@@ -45,12 +45,12 @@ pub enum Event {
     },
 }
 
-/// Outcome of a command that was accepted earlier.
+/// Outcome of a command that was accepted earlier, or how far it is.
 #[derive(Debug)]
 pub struct CommandOutcome {
     /// Name of the command.
     pub name: &'static str,
-    /// Status `done` or `rejected`, with the id of the command.
+    /// Status `done`, `rejected` or `progress`, with the id of the command.
     pub answer: Answer,
     /// Key under which the store keeps the outcome until the broker has it, if it does.
     pub kept: Option<String>,

@@ -15,4 +15,5 @@ mod question;
 pub mod reject;
 pub mod request;
 pub mod result;
+pub mod teaching;
 pub mod values;

@@ -4,6 +4,7 @@ use crate::base::exit::{Exit, Failure};
 use crate::data::grid::Grid;
 use crate::data::report::DecisionPolicy;
 use crate::recipe::judged::JudgedPictures;
+use crate::recipe::known_bad::KnownBad;
 use crate::recipe::quality::Gate;
 use crate::recipe::self_test::{Proof, SelfTest};
 use crate::recipe::spec::RecipeSpec;
@@ -34,6 +35,8 @@ pub struct ActiveRecipe {
     pub gallery: Option<String>,
     /// Scores of the recipe's calibration pictures; `None` where it names none.
     pub calibration: Option<JudgedPictures>,
+    /// Scores of the known bad parts; `None` where the recipe has none.
+    pub bad: Option<JudgedPictures>,
     /// The self-test with its two pictures; `None` where the recipe has none.
     pub self_test: Option<SelfTest>,
     /// Longest time between two challenges that were met; `None` asks for no challenges.
@@ -41,10 +44,15 @@ pub struct ActiveRecipe {
     /// For each region the highest score of pictures that show no part at all. Empty without
     /// references.
     pub unlike: Vec<f32>,
+    /// False for a recipe that needs references and has none yet: nothing can be judged by it.
+    pub is_taught: bool,
 }
 
+/// Reason of parts that come before a recipe has references.
+pub const UNTAUGHT: &str = "the recipe has no references yet; teach it some good parts";
+
 /// A recipe's demands on the line.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RecipePolicy {
     /// Decision policy of each region.
     pub regions: RegionPolicies,
@@ -55,6 +63,23 @@ pub struct RecipePolicy {
     /// For each region the highest score of pictures that show no part at all. Empty where that is not
     /// known.
     pub unlike: Vec<f32>,
+    /// Scores of the known bad parts.
+    pub known_bad: KnownBad,
+    /// False for a recipe that needs references and has none yet.
+    pub is_taught: bool,
+}
+
+impl Default for RecipePolicy {
+    fn default() -> Self {
+        RecipePolicy {
+            regions: vec![],
+            challenge_every: None,
+            proof: None,
+            unlike: vec![],
+            known_bad: KnownBad::default(),
+            is_taught: true,
+        }
+    }
 }
 
 impl RecipePolicy {
@@ -86,9 +111,15 @@ impl ActiveRecipe {
         &mut self,
         spec: &RecipeSpec,
     ) -> Result<Vec<Result<DerivedThreshold, String>>, Failure> {
+        // Whatever the recipe asks for: a picture would be compared with nothing, and pass.
+        if !self.is_taught {
+            return Ok(vec![Err(UNTAUGHT.to_owned()); spec.thresholds.len()]);
+        }
+
         let good = GoodParts {
             references: &self.references,
             calibration: self.calibration.as_ref(),
+            bad: self.bad.as_ref(),
         };
 
         thresholds(&spec.thresholds, &mut self.inspector, good)
@@ -179,6 +210,8 @@ impl ActiveRecipe {
             challenge_every: self.challenge_every,
             proof: self.self_test.as_ref().map(SelfTest::proof),
             unlike: self.unlike.clone(),
+            known_bad: self.bad.as_ref().map(KnownBad::of).unwrap_or_default(),
+            is_taught: self.is_taught,
         }
     }
 }

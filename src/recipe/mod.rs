@@ -9,6 +9,7 @@
 //!    |  self_test.rs    two stored pictures judged, their scores learned or recalled
 //!    |  unlike.rs      scores of pictures without a part: the bound of a sensible threshold
 //!    |  judged.rs       scores of pictures of known parts, calibration pictures among them
+//!    |  known_bad.rs    bad parts that the recipe keeps: they must fail
 //!    +- threshold.rs    a number, or by the scores of good parts (conformal.rs: at a promised rate)
 //! ```
 //! The good path: a configuration fills a [`spec::RecipeSpec`]; [`prepare::RecipePreparer`] makes an
@@ -28,6 +29,7 @@ pub mod adopt;
 pub mod build_command;
 pub mod conformal;
 pub mod judged;
+pub mod known_bad;
 pub mod library;
 pub mod preparation;
 pub mod prepare;

@@ -9,6 +9,7 @@ use crate::model::ModelFolder;
 use crate::recipe::active::ActiveRecipe;
 use crate::recipe::build_command::build_command;
 use crate::recipe::judged::{JudgedPictures, Judging};
+use crate::recipe::library::manifest::PictureUse;
 use crate::recipe::library::revision::Revision;
 use crate::recipe::preparation::Preparation;
 use crate::recipe::progress::PrepareProgress;
@@ -18,6 +19,7 @@ use crate::recipe::self_test::{SelfTest, TestPictures};
 use crate::recipe::spec::{RecipeSpec, SelfTestSpec};
 use crate::recipe::unlike;
 use crate::winclip::{Fit, Inspector, Recipe};
+use std::path::PathBuf;
 
 /// The moment at which a recipe is prepared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +74,14 @@ impl RecipePreparer {
         };
 
         // The engine is opened and the references are encoded, which takes the longest.
-        let mut inspector = preparation.inspector(&references, &mut tell_when_done)?;
+        // Nothing is compared with nothing: a recipe that is not taught yet has an inspector all the same, so
+        // that the line runs and can be taught.
+        let is_taught = self.is_taught(spec);
+        let mut inspector = match is_taught {
+            true => preparation.inspector(&references, &mut tell_when_done)?,
+            false => preparation.inspector_without_references()?,
+        };
+
         // The first reference stands for the camera's pictures: an engine that captures its work
         // does so now, not at the first part.
         if let Some(reference) = references.pictures.first() {
@@ -84,8 +93,10 @@ impl RecipePreparer {
         // The self-test judges by the prepared inspector itself, so that it is the very path of the
         // parts.
         let self_test = match &spec.self_test {
-            Some(test) => Some(self.self_test(test, spec, &references, &mut inspector)?),
-            None => None,
+            Some(test) if is_taught => {
+                Some(self.self_test(test, spec, &references, &mut inspector)?)
+            }
+            _ => None,
         };
 
         // A threshold above these scores passes everything, which the line's health then says.
@@ -98,27 +109,36 @@ impl RecipePreparer {
         // The gate learns from the same references what a good picture may look like. Calibration
         // pictures go through it as parts do.
         let gate = Gate::new(spec.bad_image, &references.pictures);
-        let calibration = match spec.calibration.as_slice() {
-            [] => None,
-            paths => {
-                // Hundreds of pictures take longer than systemd waits for a start.
-                let progress = PrepareProgress::new();
-                progress.judges();
-                let judging = Judging {
-                    kind: "calibration",
-                    references: &references,
-                    gate: &gate,
-                    inspector: &mut inspector,
-                };
-
-                Some(JudgedPictures::read(paths, judging)?)
+        let mut known = |kind: &'static str, paths: &[PathBuf]| {
+            if paths.is_empty() || !is_taught {
+                return Ok(None);
             }
+
+            // Hundreds of pictures take longer than systemd waits for a start.
+            let progress = PrepareProgress::new();
+            progress.judges();
+            let judging = Judging {
+                kind,
+                references: &references,
+                gate: &gate,
+                inspector: &mut inspector,
+            };
+
+            JudgedPictures::read(paths, judging).map(Some)
+        };
+
+        let calibration = known("calibration", &spec.calibration)?;
+        let bad = match &spec.library {
+            Some(revision) => known("bad", &revision.pictures(PictureUse::Bad))?,
+            None => None,
         };
 
         Ok(ActiveRecipe {
             grid,
             gate,
             calibration,
+            bad,
+            is_taught,
             frozen_frames: spec.bad_image.frozen_frames,
             gallery: references.hash(),
             references: references.files,
@@ -148,11 +168,17 @@ impl RecipePreparer {
         Ok(())
     }
 
+    /// False for a recipe that needs references and has none yet.
+    fn is_taught(&self, spec: &RecipeSpec) -> bool {
+        !spec.references.is_empty() || self.model.spec.text.is_some()
+    }
+
     fn encode_plan(&self, spec: &RecipeSpec, recipe: &Recipe) -> Result<EncodePlan, Failure> {
-        // Without references the plan has no outputs for visual maps.
-        let has_references = !spec.references.is_empty();
+        // Without references the plan has no outputs for visual maps. A model that needs references, and has
+        // none yet, is opened as it will be.
+        let has_visual_maps = !spec.references.is_empty() || !self.is_taught(spec);
         recipe
-            .encode_plan(&self.model.spec, has_references)
+            .encode_plan(&self.model.spec, has_visual_maps)
             .map_err(|problems| {
                 // All problems of the recipe are told at once, one a line.
                 let problems = problems.to_string().replace('\n', "\n  ");

@@ -1,11 +1,15 @@
 //! Pictures of good and bad parts are added to a recipe of the library: read, compared with each other
 //! and with those that it has, and refused in words where they would teach something wrong.
 
+use super::active::ActiveRecipe;
 use super::library::draft::{Draft, DraftPicture};
 use super::library::manifest::{ChangeKind, PictureUse};
+use super::library::revision::Revision;
 use super::quality::shows_nothing;
+use super::threshold::highest_usual;
 use crate::base::exit::{Exit, Failure, chain};
 use crate::data::picture::Picture;
+use crate::engine::EngineError;
 use crate::image::file as image_file;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -44,21 +48,75 @@ pub fn teach(draft: &mut Draft, good: &[PathBuf], bad: &[PathBuf]) -> Result<Add
         }
     }
 
-    let count = teaching.problems.len();
-    if count > 0 {
-        let problems = teaching.problems.join("\n  ");
-        let words = format!("{count} of the pictures cannot be used:\n  {problems}");
-        return Err(Failure::words(Exit::Data, words));
+    teaching.finish(draft)
+}
+
+/// Treatment of a part whose very picture the recipe has already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnKnown {
+    /// It is passed over, and told.
+    PassOver,
+    /// A person says what it is: a picture of the other kind moves.
+    Move,
+}
+
+/// Adds pictures of a line's parts to a draft: each a file, and the part's name.
+///
+/// # Errors
+/// When a picture cannot be read, or none of them is new.
+pub fn teach_parts(
+    draft: &mut Draft,
+    used_as: PictureUse,
+    parts: Vec<(PathBuf, String)>,
+    on_known: OnKnown,
+) -> Result<Added, Failure> {
+    let mut teaching = Teaching::default();
+    teaching.know(&draft.pictures);
+    let mut moved = vec![];
+    for (file, part) in parts {
+        if let Some(known) = teaching.add_part(used_as, file, part, on_known) {
+            moved.push(known);
+        }
     }
 
-    if teaching.fresh.is_empty() {
-        let words = format!("recipe {} has all of these pictures already", draft.name);
-        return Err(Failure::words(Exit::Data, words));
+    draft
+        .pictures
+        .retain(|picture| !moved.contains(&picture.file));
+    teaching.finish(draft)
+}
+
+/// Returns the references of a revision that are unlike the others in one of its regions, by the name of the
+/// file that each came from, with the figures in words.
+///
+/// # Errors
+/// When the engine fails.
+pub fn odd_references(
+    active: &mut ActiveRecipe,
+    revision: &Revision,
+) -> Result<Vec<(String, String)>, EngineError> {
+    let mut odd = vec![];
+    for scores in active.inspector.leave_one_out()? {
+        let scores: Vec<f32> = scores.into_iter().map(|(score, _)| score).collect();
+        let Some(highest) = highest_usual(&scores) else {
+            continue;
+        };
+
+        for (file, score) in active.references.iter().zip(&scores) {
+            if *score <= highest {
+                continue;
+            }
+
+            let pictures = &revision.manifest().pictures;
+            let mut pictures = pictures.iter();
+            if let Some(entry) = pictures.find(|entry| file.ends_with(&entry.file)) {
+                let why =
+                    format!("is unlike the others: {score:.3}, they have at most {highest:.3}");
+                odd.push((entry.from.clone(), why));
+            }
+        }
     }
 
-    draft.pictures.extend(teaching.fresh);
-    draft.change = ChangeKind::Taught;
-    Ok(teaching.added)
+    Ok(odd)
 }
 
 /// Pictures that were seen, and what became of each.
@@ -88,6 +146,82 @@ impl Teaching {
                 Err(error) => self.problems.push(chain(&error)),
             }
         }
+    }
+
+    /// Puts what is new into the draft.
+    fn finish(self, draft: &mut Draft) -> Result<Added, Failure> {
+        let count = self.problems.len();
+        if count > 0 {
+            let problems = self.problems.join("\n  ");
+            let words = format!("{count} of the pictures cannot be used:\n  {problems}");
+            return Err(Failure::words(Exit::Data, words));
+        }
+
+        if self.fresh.is_empty() {
+            let mut words = format!("recipe {} has all of these pictures already", draft.name);
+            if !self.added.passed_over.is_empty() {
+                words = format!("{words}: {}", self.added.passed_over.join("; "));
+            }
+
+            return Err(Failure::words(Exit::Data, words));
+        }
+
+        draft.pictures.extend(self.fresh);
+        draft.change = ChangeKind::Taught;
+        Ok(self.added)
+    }
+
+    /// Adds the picture of a line's part. Returns the file of the same picture that is to leave the draft
+    /// for it.
+    fn add_part(
+        &mut self,
+        used_as: PictureUse,
+        file: PathBuf,
+        part: String,
+        on_known: OnKnown,
+    ) -> Option<PathBuf> {
+        let picture = match image_file::read(&file) {
+            Ok(picture) => picture,
+            Err(error) => {
+                self.problems.push(chain(&error));
+                return None;
+            }
+        };
+
+        if used_as == PictureUse::Good && shows_nothing(&picture) {
+            let words = format!("{part} is black, white or flat from edge to edge");
+            self.added.passed_over.push(words);
+            return None;
+        }
+
+        let hash = hash(&picture);
+        let known = self.known.get(&hash).cloned();
+        let moved = match known {
+            None => None,
+            Some((known_as, known)) if known_as != used_as && on_known == OnKnown::Move => {
+                Some(known)
+            }
+            Some((known_as, known)) => {
+                let known = known.file_name().unwrap_or_default().to_string_lossy();
+                let kind = if known_as.is_bad() { "bad" } else { "good" };
+                let words = format!("{part} is the picture {known}, which is a {kind} one");
+                self.added.passed_over.push(words);
+                return None;
+            }
+        };
+
+        self.known.insert(hash, (used_as, file.clone()));
+        match used_as {
+            PictureUse::Bad => self.added.bad += 1,
+            _ => self.added.good += 1,
+        }
+
+        self.fresh.push(DraftPicture {
+            from: part,
+            ..DraftPicture::new(used_as, file)
+        });
+
+        moved
     }
 
     fn add(&mut self, used_as: PictureUse, file: PathBuf) {

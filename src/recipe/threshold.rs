@@ -4,6 +4,7 @@
 use crate::engine::EngineError;
 use crate::recipe::conformal::{FalseRejectRate, Spread, percent};
 use crate::recipe::judged::JudgedPictures;
+use crate::recipe::known_bad;
 use crate::recipe::spec::Threshold;
 use crate::winclip::Inspector;
 use std::fmt;
@@ -36,6 +37,8 @@ pub struct GoodParts<'a> {
     pub references: &'a [PathBuf],
     /// Scores of the calibration pictures; `None` where each reference is compared with the others.
     pub calibration: Option<&'a JudgedPictures>,
+    /// Scores of the known bad parts; `None` where there are none.
+    pub bad: Option<&'a JudgedPictures>,
 }
 
 /// Returns the threshold of each region, as `asked`. A region without one has the reason instead, with
@@ -62,6 +65,13 @@ pub fn thresholds(
         false => vec![vec![]; asked.len()],
     };
 
+    // Of several regions it is not known in which of them a part is bad.
+    let bad = match (good.bad, asked.len()) {
+        (Some(bad), 1) => bad.scores[0].as_slice(),
+        _ => &[],
+    };
+
+    let and_bad = |found, good: &[f32]| known_bad::lowered(found, bad, good);
     let mut thresholds = vec![];
     // Asked, scores and names are all in the recipe's order of regions.
     let names = inspector.regions();
@@ -82,16 +92,19 @@ pub fn thresholds(
                     name,
                     "the threshold goes by them",
                 );
-                automatic(&left_out, factor)
+                automatic(&left_out, factor).map(|found| and_bad(found, &left_out))
             }
             Threshold::Rate(rate) => match good.calibration {
                 Some(calibration) => {
-                    by_rate(rate, &calibration.scores[region], GoodKind::Calibration)
+                    let scores = &calibration.scores[region];
+                    let found = by_rate(rate, scores, GoodKind::Calibration);
+                    found.map(|found| and_bad(found, scores))
                 }
                 None => {
                     // An odd one is told and counts: the promise is about parts like all of them.
                     warn_of_unlike(&left_out, good.references, name, "it counts all the same");
-                    by_rate(rate, &left_out, GoodKind::References)
+                    let found = by_rate(rate, &left_out, GoodKind::References);
+                    found.map(|found| and_bad(found, &left_out))
                 }
             },
         });
@@ -219,7 +232,7 @@ const QUARTILES_MIN: usize = 8;
 /// Returns the highest score below the upper fence: the third quartile and half as much again as the
 /// quartiles are apart (Tukey 1977). A single odd picture among the references must not let every
 /// defect pass.
-fn highest_usual(good: &[f32]) -> Option<f32> {
+pub fn highest_usual(good: &[f32]) -> Option<f32> {
     let mut sorted = good.to_vec();
     sorted.sort_by(f32::total_cmp);
     // Few scores have no quartiles to speak of, and each good part counts.

@@ -131,6 +131,7 @@ fn failing(
     let good = GoodParts {
         references: &[],
         calibration: None,
+        bad: None,
     };
 
     let threshold = threshold::thresholds(&auto, &mut inspector, good)

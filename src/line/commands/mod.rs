@@ -10,6 +10,7 @@
 //! id within an hour gets the first answer again, and the outcome behind it, and is not done twice. The
 //! outcome of a challenge or a selection is an event: the broker is told until it has it.
 
+mod changes;
 mod repeat;
 mod triggers;
 
@@ -21,13 +22,14 @@ use crate::line::admission::Admission;
 use crate::line::answer_cache::AnswerCache;
 use crate::line::camera_group::CameraGroup;
 use crate::line::challenge::Challenge;
-use crate::line::changeover::{RecipeRequest, other_revision};
+use crate::line::changeover::{RecipeRequest, RecipeWish, other_revision};
 use crate::line::control::{ControlEvent, LineControl};
 use crate::line::events::Events;
+use crate::line::lessons::Lessons;
 use crate::line::outcomes::Outcomes;
 use crate::line::overlays::Snapshot;
 use crate::line::rate_limit::{RATE_MAX, RateLimit};
-use crate::line::selection::Selection;
+use crate::line::selection::{SELECT, Selection};
 use crate::line::shared::Shared;
 use crate::protocol::answer::{Answer, AnswerStatus};
 use crate::protocol::birth::Identity;
@@ -57,6 +59,8 @@ pub struct CommandHandler {
     control: LineControl,
     /// Outcomes of this run's commands.
     outcomes: Outcomes,
+    /// Pictures for teaching.
+    lessons: Lessons,
     /// This machine's clock, watched for steps.
     own_clock: Arc<OwnClock>,
     /// Faults of the moment: an id that stands for two commands goes there.
@@ -130,6 +134,7 @@ impl CommandHandler {
             store: shared.store.clone(),
             control: shared.control.clone(),
             outcomes: shared.outcomes.clone(),
+            lessons: shared.lessons.clone(),
             own_clock: shared.own_clock.clone(),
             diagnostics: shared.diagnostics.clone(),
             admissions,
@@ -344,6 +349,7 @@ impl CommandHandler {
         let outcome = match &request.command.action {
             Action::Trigger(_) => Err("not here".to_owned()), // see `begin`
             Action::SelectRecipe { recipe, revision } => self.select(id, recipe, *revision),
+            Action::Change(change) => self.change_recipe(id, change, request.came_at),
             Action::Challenge(spec) => self.challenge(id, spec, request.came_at),
             Action::SetThreshold { region, value } => self.set_threshold(region.as_deref(), *value),
             Action::Snapshot { camera } => self.snapshot(camera.as_deref()),
@@ -436,33 +442,49 @@ impl CommandHandler {
         name: &str,
         revision: Option<u64>,
     ) -> Result<Done, String> {
-        // Only recipes of the configuration can be selected: a message must not choose a file.
-        let Some(recipe) = self.recipes.iter().find(|recipe| recipe.name == name) else {
-            let names: Vec<String> = self.recipes.iter().map(RecipeSpec::label).collect();
-            return Err(format!(
-                "there is no recipe {name:?}; there are {}",
-                names.join(", ")
-            ));
-        };
-
+        let recipe = self.recipe_of_name(name)?.clone();
         // A sender that names a revision means those parameters; others under the same name would
         // judge by other rules. The library may have gone on since: the changeover asks it, because
         // this thread waits for no disk.
         let is_in_file = recipe.library.is_none();
         if let Some(wanted) = revision.filter(|wanted| is_in_file && *wanted != recipe.revision) {
-            return Err(other_revision(recipe, wanted));
+            return Err(other_revision(&recipe, wanted));
         }
 
         // The selection is on the disk no later than its answer: a crash from then on still brings the
         // second answer, with the next run.
-        let selection = Selection::new(id, &recipe.label());
+        let selection = Selection::new(SELECT, id, &recipe.label());
+        self.ask_changeover(selection, recipe, RecipeWish::Select(revision))?;
+        Ok(Done::begun("it is prepared; the outcome comes as done"))
+    }
+
+    /// The line's recipe of that name.
+    fn recipe_of_name(&self, name: &str) -> Result<&RecipeSpec, String> {
+        // Only recipes of the configuration can be selected: a message must not choose a file.
+        let found = self.recipes.iter().find(|recipe| recipe.name == name);
+        found.ok_or_else(|| {
+            let names: Vec<String> = self.recipes.iter().map(RecipeSpec::label).collect();
+            format!(
+                "there is no recipe {name:?}; there are {}",
+                names.join(", ")
+            )
+        })
+    }
+
+    /// Hands a command to the changeover, which gives its second answer.
+    fn ask_changeover(
+        &mut self,
+        selection: Selection,
+        recipe: RecipeSpec,
+        wish: RecipeWish,
+    ) -> Result<(), String> {
         let key = selection.key.clone();
         drop(self.store.set(&key, &selection.kept()));
         let (unanswered, answered) = bounded(0);
         let wanted = RecipeRequest {
             selection,
-            recipe: recipe.clone(),
-            revision,
+            recipe,
+            wish,
             answered,
         };
 
@@ -474,8 +496,7 @@ impl CommandHandler {
         }
 
         self.unanswered.push(unanswered);
-
-        Ok(Done::begun("it is prepared; the outcome comes as done"))
+        Ok(())
     }
 
     fn set_threshold(&mut self, region: Option<&str>, value: f32) -> Result<Done, String> {
@@ -498,9 +519,14 @@ impl CommandHandler {
         };
 
         self.events.tell(Event::Identity(Arc::new(identity)));
-        Ok(Done::with(match before {
+        let before = match before {
             Some(before) => format!("was {before}; {until}"),
             None => format!("there was none; {until}"),
+        };
+
+        Ok(Done::with(match self.control.passing_bad() {
+            Some(passing) => format!("{before}; {passing}"),
+            None => before,
         }))
     }
 
@@ -532,6 +558,7 @@ impl CommandHandler {
 
     fn reset(&self) -> Result<Done, String> {
         self.control.reset();
+        self.lessons.end();
         self.look_at_challenges();
         Ok(Done::plain())
     }
@@ -539,7 +566,10 @@ impl CommandHandler {
 
 /// True for a command that is answered a second time when it has ended.
 fn has_outcome(action: &Action) -> bool {
-    matches!(action, Action::SelectRecipe { .. } | Action::Challenge(_))
+    matches!(
+        action,
+        Action::SelectRecipe { .. } | Action::Change(_) | Action::Challenge(_)
+    )
 }
 
 /// A command that is done or begun, and the reason that its sender is told.

@@ -4,6 +4,7 @@ use super::{CommandHandler, PendingAnswer};
 use crate::base::health::Health;
 use crate::line::control::COMMAND_IDS;
 use crate::line::outcomes::KnownOutcome;
+use crate::line::selection::SELECT;
 use crate::protocol::answer::{Answer, AnswerStatus};
 use crate::protocol::command::Action;
 use crate::protocol::event::CommandOutcome;
@@ -14,6 +15,9 @@ use std::time::Instant;
 /// Outcome of a challenge that was told by an earlier run.
 const CHALLENGED_BEFORE: &str =
     "its outcome was told by an earlier run, and is not kept; give another challenge";
+
+/// Outcome of a change that was told by an earlier run.
+const CHANGED_BEFORE: &str = "its outcome was told by an earlier run, and is not kept; `birth` names the revision that judges, and winspect recipe show how it came about";
 
 impl CommandHandler {
     /// Answers a known id: the first answer again, unless the id came with another question. An
@@ -60,13 +64,15 @@ impl CommandHandler {
             KnownOutcome::Unknown => match &request.command.action {
                 Action::SelectRecipe { recipe, .. } => self.selected_before(id, recipe),
                 Action::Challenge(_) => Answer::rejected(Some(id), CHALLENGED_BEFORE),
+                Action::Change(_) => Answer::rejected(Some(id), CHANGED_BEFORE),
                 _ => return None,
             },
         };
 
         let name = match &request.command.action {
             Action::Challenge(_) => "challenge",
-            _ => "select_recipe",
+            Action::Change(change) => change.name(),
+            _ => SELECT,
         };
 
         let kept = None;
@@ -78,8 +84,11 @@ impl CommandHandler {
         let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
         let judges = identity.recipe.clone();
         drop(identity);
-        let wanted = self.recipes.iter().find(|recipe| recipe.name == name);
-        if wanted.is_some_and(|wanted| wanted.label() == judges) {
+        // The recipe may have gone on to another revision since.
+        if judges
+            .rsplit_once('@')
+            .is_some_and(|(judging, _)| judging == name)
+        {
             return Answer::new(Some(id), AnswerStatus::Done, Some(judges));
         }
 

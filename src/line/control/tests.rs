@@ -28,6 +28,7 @@ fn judging(recipe: &str, challenge_every: Option<Duration>) -> RecipePolicy {
         challenge_every,
         proof: None,
         unlike: vec![0.9],
+        ..RecipePolicy::default()
     }
 }
 

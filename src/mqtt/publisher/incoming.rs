@@ -10,7 +10,7 @@ use crate::base::text::is_forbidden;
 use crate::mqtt::session::{
     AckTarget, COMMANDS_KEPT, MqttMessage, OUTCOMES_KEPT, REFUSED_KEPT, Refused, Session,
 };
-use crate::protocol::answer::Answer;
+use crate::protocol::answer::{Answer, AnswerStatus};
 use crate::protocol::command::{self, Command, Refusal};
 use crate::protocol::condition::{COMMANDS, FENCES};
 use crate::protocol::event::CommandOutcome;
@@ -182,6 +182,12 @@ impl Publisher {
         // Numbers grow over the whole run, so that a connection knows by one number what it has
         // told.
         self.outcomes_so_far += 1;
+        // What is told of a command replaces how far it was: nothing piles up while the broker is away.
+        self.outcomes.retain(|(_, earlier)| {
+            earlier.answer.status != AnswerStatus::Progress
+                || earlier.answer.id != outcome.answer.id
+        });
+
         self.outcomes.push_back((self.outcomes_so_far, outcome));
         let beyond = self.outcomes.len().saturating_sub(OUTCOMES_KEPT);
         self.outcomes.drain(..beyond);

@@ -138,6 +138,59 @@ impl Draft {
         Ok(())
     }
 
+    /// Takes the picture out whose hash begins like that.
+    ///
+    /// # Errors
+    /// When there is none, or more than one, or the recipe needs it.
+    pub fn forget(&mut self, sha256: &str) -> Result<DraftPicture, LibraryError> {
+        let sha256 = sha256.to_lowercase();
+        let is_it = |picture: &DraftPicture| {
+            // A picture of the library is called by its hash.
+            let stem = picture.file.file_stem().unwrap_or_default();
+            picture.is_held && stem.to_string_lossy().starts_with(&sha256)
+        };
+
+        let taught = |picture: &&DraftPicture| {
+            !matches!(picture.used_as, PictureUse::TestGood | PictureUse::TestBad)
+        };
+
+        let mut found = self.pictures.iter().filter(|picture| is_it(picture));
+        let words = match (found.clone().filter(taught).count(), found.next()) {
+            (0, Some(_)) => "is of the self-test; give recipe.self_test another".to_owned(),
+            (0, None) => "is none of its pictures; winspect recipe show lists them".to_owned(),
+            (1, _) => String::new(),
+            (several, _) => format!("begins the hashes of {several} pictures; give more digits"),
+        };
+
+        if !words.is_empty() {
+            let words = format!("recipe {}: {sha256} {words}", self.name);
+            return Err(LibraryError::Refused(words));
+        }
+
+        let place = self
+            .pictures
+            .iter()
+            .position(|picture| is_it(picture) && taught(&picture));
+
+        let forgotten = self.pictures.remove(place.expect("one was found"));
+        let has_references = self
+            .pictures
+            .iter()
+            .any(|picture| picture.used_as == PictureUse::Good);
+
+        if forgotten.used_as == PictureUse::Good && !has_references {
+            let words = format!(
+                "recipe {}: {sha256} is its last reference; teach others first, or roll back",
+                self.name
+            );
+
+            return Err(LibraryError::Refused(words));
+        }
+
+        self.change = ChangeKind::Taught;
+        Ok(forgotten)
+    }
+
     /// Writes the revision into a new folder, to the last byte.
     pub(super) fn write(&self, folder: &Path, number: u64) -> Result<(), LibraryError> {
         if self.pictures.len() > PICTURES_MAX {

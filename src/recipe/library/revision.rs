@@ -2,7 +2,7 @@
 
 use super::disk::{self, Content};
 use super::error::LibraryError;
-use super::manifest::{MANIFEST, Manifest, PictureEntry};
+use super::manifest::{MANIFEST, Manifest, PictureEntry, PictureUse};
 use super::table::{Table, TablePictures};
 use crate::base::text;
 use std::path::{Component, Path, PathBuf};
@@ -67,6 +67,15 @@ impl Revision {
         }
 
         text::toml(&bytes).map_err(|why| LibraryError::damaged(&path, why))
+    }
+
+    /// The files of all pictures of one use.
+    pub fn pictures(&self, used_as: PictureUse) -> Vec<PathBuf> {
+        let pictures = self.manifest.pictures.iter();
+        let of_use = pictures.filter(|picture| picture.used_as == used_as);
+        of_use
+            .map(|picture| self.folder.join(&picture.file))
+            .collect()
     }
 
     /// Hashes every picture.

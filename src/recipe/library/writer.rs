@@ -3,7 +3,7 @@
 use super::disk;
 use super::draft::Draft;
 use super::error::LibraryError;
-use super::folder::{Library, names_in, numbers_in};
+use super::folder::{Library, names_in};
 use super::name::check_name;
 use super::pointer::Pointer;
 use super::prune::{Limits, prune};
@@ -79,14 +79,32 @@ impl LibraryWriter {
     /// When it cannot be written. The revision before is the current one then; the new one if only the
     /// very last sync failed.
     pub fn commit(&self, draft: &Draft) -> Result<Revision, LibraryError> {
+        let revision = self.write(draft)?;
+        self.make_current(&revision)?;
+        Ok(revision)
+    }
+
+    /// Returns the number that the next revision of this draft gets.
+    ///
+    /// # Errors
+    /// When the recipe's folder cannot be read.
+    pub fn next_number(&self, draft: &Draft) -> Result<u64, LibraryError> {
+        let newest = self.library.numbers(&draft.name)?.last().copied();
+        let next = newest.map_or(1, |newest| newest + 1);
+        Ok(next.max(draft.least_number))
+    }
+
+    /// Writes a revision, which judges nothing yet: [`LibraryWriter::make_current`] or
+    /// [`LibraryWriter::discard`] says what becomes of it.
+    ///
+    /// # Errors
+    /// When it cannot be written; nothing of it stays then.
+    pub fn write(&self, draft: &Draft) -> Result<Revision, LibraryError> {
         check_name(&draft.name)?;
         let recipe = self.library.folder().join(&draft.name);
         self.make_recipe(&recipe)?;
-        let before = Pointer::read(&recipe)?;
         clean(&recipe)?;
-        let newest = numbers_in(&recipe)?.last().copied();
-        let next = newest.map_or(1, |newest| newest + 1);
-        let number = next.max(draft.least_number);
+        let number = self.next_number(draft)?;
 
         // The whole revision first, under a name that no reader looks at.
         let fresh = recipe.join(format!("{NEW}{number}"));
@@ -96,16 +114,34 @@ impl LibraryWriter {
         }
 
         let folder = recipe.join(number.to_string());
+        let named = disk::rename(&fresh, &folder).and_then(|()| disk::sync_folder(&recipe));
+        if let Err(error) = named {
+            take_back(&fresh);
+            take_back(&folder);
+            return Err(error);
+        }
+
+        Revision::read(&folder, &draft.name, number)
+    }
+
+    /// Makes a revision that was just written the current one.
+    ///
+    /// # Errors
+    /// When the disk refuses. The revision before is the current one then, and the new one is taken
+    /// back; the new one stays if only the very last sync failed.
+    pub fn make_current(&self, revision: &Revision) -> Result<(), LibraryError> {
+        let manifest = revision.manifest();
+        let recipe = self.library.folder().join(&manifest.name);
+        let before = Pointer::read(&recipe)?;
         let pointer = Pointer {
-            current: number,
+            current: manifest.revision,
             before: before.map(|before| before.current),
         };
 
-        if let Err(error) = publish(&fresh, &folder, pointer) {
+        if let Err(error) = pointer.write(&recipe) {
             // A pointer that may name it already keeps it.
             if !matches!(Pointer::read(&recipe), Ok(Some(now)) if now == pointer) {
-                take_back(&fresh);
-                take_back(&folder);
+                take_back(revision.folder());
             }
 
             return Err(error);
@@ -113,10 +149,15 @@ impl LibraryWriter {
 
         // The revision stands; what is too much may wait for the next commit.
         if let Err(error) = prune(&recipe, pointer, self.limits) {
-            tracing::warn!("old revisions of recipe {} stay: {error}", draft.name);
+            tracing::warn!("old revisions of recipe {} stay: {error}", manifest.name);
         }
 
-        Revision::read(&folder, &draft.name, number)
+        Ok(())
+    }
+
+    /// Takes a revision away that was just written and does not judge.
+    pub fn discard(&self, revision: &Revision) {
+        take_back(revision.folder());
     }
 
     /// Makes another revision the current one: `to`, or the one that judged before.
@@ -185,14 +226,6 @@ fn make_library(folder: &Path) -> Result<(), LibraryError> {
         Some(parent) if parent != Path::new("") => disk::sync_folder(parent),
         _ => disk::sync_folder(Path::new(".")),
     }
-}
-
-/// Gives a whole revision its name, and the pointer.
-fn publish(fresh: &Path, folder: &Path, pointer: Pointer) -> Result<(), LibraryError> {
-    let recipe = folder.parent().expect("a revision is in a recipe's folder");
-    disk::rename(fresh, folder)?;
-    disk::sync_folder(recipe)?;
-    pointer.write(recipe)
 }
 
 /// Takes away what a crash left. No reader looks at it, and the lock says that it is not being written.

@@ -1,0 +1,440 @@
+//! Commands that change a recipe of the library while the line runs: teach, label, forget, rollback.
+//!
+//! ```text
+//! lesson, or label: pictures in files --> draft of the next revision
+//! forget: a picture less -------------------^   |
+//!                                               v
+//!        written beside the current revision, prepared as it would judge, odd pictures kept apart
+//!                     |-- it cannot judge --> taken back, rejected
+//!                     v
+//!        its label kept in the store --> current in the library --> taken over between two parts --> done
+//! ```
+//! A crash at any point leaves the old revision or the new one, and the next run gives the second answer
+//! by which of them is current.
+
+use crate::base::stop::Stop;
+use crate::base::systemd::Heartbeat;
+use crate::config;
+use crate::line::changeover::{Changeover, PreparedRecipe, STOPPING};
+use crate::line::lesson::{Lesson, PartFile, PartFiles};
+use crate::line::lessons::TaughtPicture;
+use crate::line::selection::Selection;
+use crate::protocol::answer::{Answer, AnswerStatus};
+use crate::protocol::event::{CommandOutcome, Event};
+use crate::protocol::teaching::{RecipeChange, TaughtAs};
+use crate::recipe::adopt::{adopted, note_of};
+use crate::recipe::library::draft::Draft;
+use crate::recipe::library::manifest::PictureUse;
+use crate::recipe::library::revision::Revision;
+use crate::recipe::library::writer::LibraryWriter;
+use crate::recipe::spec::RecipeSpec;
+use crate::recipe::teach::{OnKnown, odd_references, teach_parts};
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+/// A change that a command asks for.
+pub struct WantedChange {
+    /// The command, which the store keeps until its second answer is told.
+    pub selection: Selection,
+    /// The recipe, as the line's file had it at the start.
+    pub recipe: RecipeSpec,
+    /// The change.
+    pub change: RecipeChange,
+    /// The picture of a label's part.
+    pub picture: Option<TaughtPicture>,
+}
+
+/// A change of a draft.
+enum Edit {
+    /// Pictures of known parts are added.
+    Add(TaughtAs, PartFiles, OnKnown),
+    /// A picture is taken out.
+    Forget(String),
+}
+
+/// A revision that was written and prepared, and does not judge yet.
+struct Proven {
+    revision: Revision,
+    spec: RecipeSpec,
+    prepared: PreparedRecipe,
+}
+
+impl Changeover {
+    /// Does what a command asks for, or begins a lesson.
+    pub(super) fn change_recipe(&mut self, wanted: WantedChange, stop: &Stop, pulse: &Heartbeat) {
+        let WantedChange {
+            selection,
+            recipe,
+            change,
+            picture,
+        } = wanted;
+
+        let edit = match change {
+            RecipeChange::Teach(command) => {
+                let lesson = Lesson::new(selection.clone(), recipe, command, &self.library);
+                match lesson {
+                    Ok(lesson) => self.lesson = Some(lesson),
+                    Err(error) => self.give_lesson_up(selection, &error.to_string()),
+                }
+
+                return;
+            }
+            RecipeChange::Rollback(command) => {
+                let outcome = |this: &mut Self, selection: &mut Selection| {
+                    this.roll_back(selection, &recipe, command.revision, stop, pulse)
+                };
+
+                return self.finish(selection, outcome);
+            }
+            RecipeChange::Forget(command) => Ok(Edit::Forget(command.picture)),
+            RecipeChange::Label(command) => {
+                let mut files = PartFiles::new(&self.library);
+                if let (Ok(files), Some(picture)) = (&mut files, &picture)
+                    && let Err(error) = files.add(picture)
+                {
+                    return self.finish(selection, |_, _| Err(error.to_string()));
+                }
+
+                let taught_as = command.label.taught_as();
+                files.map(|files| Edit::Add(taught_as, files, OnKnown::Move))
+            }
+        };
+
+        self.finish(selection, |this, selection| {
+            let edit = edit.map_err(|error| error.to_string())?;
+            this.edit(selection, &recipe, edit, stop, pulse)
+        });
+    }
+
+    /// Takes a picture of the lesson.
+    pub(super) fn take_picture(&mut self, taught: TaughtPicture) {
+        let Some(lesson) = &mut self.lesson else {
+            return; // it came as the lesson ended
+        };
+
+        match lesson.take(&taught, Instant::now()) {
+            Ok(None) => {}
+            Ok(Some(so_far)) => {
+                let id = lesson.selection.id.as_deref();
+                let answer = Answer::new(id, AnswerStatus::Progress, Some(so_far));
+                let progress = CommandOutcome {
+                    name: lesson.selection.command,
+                    answer,
+                    kept: None,
+                };
+
+                self.events.tell(Event::Outcome(Arc::new(progress)));
+            }
+            Err(error) => {
+                if let Some(lesson) = self.lesson.take() {
+                    self.give_lesson_up(lesson.selection, &error.to_string());
+                }
+            }
+        }
+    }
+
+    /// Ends a lesson that is complete, or that was ended, or to which no part comes.
+    pub(super) fn look_at_lesson(&mut self, stop: &Stop, pulse: &Heartbeat) {
+        let Some(lesson) = &self.lesson else {
+            return;
+        };
+
+        let is_ended = !self.lessons.is_open();
+        if !lesson.is_complete() && !is_ended && !lesson.is_given_up(Instant::now()) {
+            return;
+        }
+
+        let Some(lesson) = self.lesson.take() else {
+            return;
+        };
+
+        if !lesson.is_complete() {
+            let why = match is_ended {
+                true => "reset ended the lesson",
+                false => "no part came for 10 minutes",
+            };
+
+            let why = format!("{why}; {}", lesson.so_far());
+            return self.give_lesson_up(lesson.selection, &why);
+        }
+
+        self.lessons.end();
+        let edit = Edit::Add(lesson.command.taught_as, lesson.pictures, OnKnown::PassOver);
+
+        let recipe = lesson.recipe;
+        self.finish(lesson.selection, |this, selection| {
+            this.edit(selection, &recipe, edit, stop, pulse)
+        });
+    }
+
+    fn give_lesson_up(&mut self, selection: Selection, why: &str) {
+        self.lessons.end();
+        self.finish(selection, |_, _| Err(format!("nothing was taught: {why}")));
+    }
+
+    /// Makes a change and tells how it ended. One that the line's end cut after it stood is told by the
+    /// next run.
+    fn finish(
+        &mut self,
+        mut selection: Selection,
+        change: impl FnOnce(&mut Self, &mut Selection) -> Result<String, String>,
+    ) {
+        let id = selection.id.clone();
+        let answer = match change(self, &mut selection) {
+            Ok(words) => {
+                tracing::info!("{}: {words}", selection.command);
+                self.store.audit(words.clone());
+                Answer::new(id.as_deref(), AnswerStatus::Done, Some(words))
+            }
+            Err(why) if why == STOPPING => return,
+            Err(why) => {
+                tracing::error!("{} was refused: {why}", selection.command);
+                Answer::rejected(id.as_deref(), why)
+            }
+        };
+
+        self.tell(selection, answer);
+    }
+
+    /// Makes the next revision of a recipe. Returns words on what it is.
+    fn edit(
+        &mut self,
+        selection: &mut Selection,
+        recipe: &RecipeSpec,
+        edit: Edit,
+        stop: &Stop,
+        pulse: &Heartbeat,
+    ) -> Result<String, String> {
+        // A threshold that was set a moment ago belongs to the revision that is changed.
+        self.revisions.keep(Instant::now(), pulse);
+        let writer = LibraryWriter::lock(&self.library).map_err(words)?;
+        let mut draft = self.base(&writer, recipe)?;
+        let told = match &edit {
+            Edit::Forget(picture) => {
+                let forgotten = draft.forget(picture).map_err(words)?;
+                format!("forgot {}", forgotten.from)
+            }
+            Edit::Add(taught_as, files, on_known) => add(&mut draft, *taught_as, files, *on_known)?,
+        };
+
+        draft.by = format!("{}: {told}", selection.command);
+        let mut proven = self.prove(&writer, &draft)?;
+        let mut apart = String::new();
+        // Those that a person has labelled one by one are what the person says.
+        if let Edit::Add(TaughtAs::Good, _, OnKnown::PassOver) = edit {
+            (proven, apart) = self.without_odd_ones(&writer, &mut draft, proven)?;
+        }
+
+        let label = proven.revision.manifest().label();
+        self.keep_label(selection, &label);
+        writer.make_current(&proven.revision).map_err(words)?;
+        drop(writer);
+        let manifest = proven.revision.manifest();
+        let counts = format!(
+            "{label} has {} good and {} bad pictures ({told})",
+            manifest.count(PictureUse::Good),
+            manifest.count(PictureUse::Bad)
+        );
+
+        let judges = self.take_over(proven, stop, pulse)?;
+        Ok(format!("{counts}{apart}; {judges}"))
+    }
+
+    /// Makes another revision the current one. Returns words on what it is.
+    fn roll_back(
+        &mut self,
+        selection: &mut Selection,
+        recipe: &RecipeSpec,
+        to: Option<u64>,
+        stop: &Stop,
+        pulse: &Heartbeat,
+    ) -> Result<String, String> {
+        self.revisions.keep(Instant::now(), pulse);
+        let writer = LibraryWriter::lock(&self.library).map_err(words)?;
+        let name = &recipe.name;
+        let pointer = self.library.pointer(name).map_err(words)?;
+        let before = pointer.and_then(|pointer| pointer.before);
+        let Some(to) = to.or(before) else {
+            return Err(format!(
+                "recipe {name} has no revision before the current one"
+            ));
+        };
+
+        let revision = self.library.revision(name, to).map_err(words)?;
+        let proven = self.prepared(revision)?;
+        let label = proven.revision.manifest().label();
+        self.keep_label(selection, &label);
+        writer.roll_back(name, Some(to)).map_err(words)?;
+        drop(writer);
+        let judges = self.take_over(proven, stop, pulse)?;
+        Ok(format!("rolled back to {label}; {judges}"))
+    }
+
+    /// The draft of the revision that is changed. A recipe out of a file becomes a revision first, so that there
+    /// is one to go back to; one without any picture has nothing to go back to.
+    fn base(&self, writer: &LibraryWriter, recipe: &RecipeSpec) -> Result<Draft, String> {
+        let now = config::as_of_now(recipe, &self.library).map_err(words)?;
+        let model = note_of(&self.preparer.model);
+        if let Some(revision) = &now.library {
+            let mut draft = Draft::after(revision, String::new()).map_err(words)?;
+            draft.model = Some(model);
+            return Ok(draft);
+        }
+
+        let by = "added from the line's file".to_owned();
+        let first = adopted(&now, Some(model), by).map_err(words)?;
+        if first.pictures.is_empty() {
+            return Ok(first);
+        }
+
+        let first = writer.commit(&first).map_err(words)?;
+        Draft::after(&first, String::new()).map_err(words)
+    }
+
+    /// Writes a draft and prepares it as it would judge. Nothing stays of one that cannot.
+    fn prove(&mut self, writer: &LibraryWriter, draft: &Draft) -> Result<Proven, String> {
+        let revision = writer.write(draft).map_err(words)?;
+        let written = revision.clone();
+        self.prepared(revision)
+            .inspect_err(|_| writer.discard(&written))
+    }
+
+    fn prepared(&mut self, revision: Revision) -> Result<Proven, String> {
+        let spec = config::recipe_of(revision.clone()).map_err(words)?;
+        let prepared = self.prepare(&spec)?;
+        Ok(Proven {
+            revision,
+            spec,
+            prepared,
+        })
+    }
+
+    /// The revision without the new pictures that are unlike the other references, and words on them.
+    fn without_odd_ones(
+        &mut self,
+        writer: &LibraryWriter,
+        draft: &mut Draft,
+        mut proven: Proven,
+    ) -> Result<(Proven, String), String> {
+        let odd = odd_references(&mut proven.prepared.active, &proven.revision).map_err(words)?;
+        let is_odd = |picture: &crate::recipe::library::draft::DraftPicture| {
+            !picture.is_held && odd.iter().any(|(part, _)| *part == picture.from)
+        };
+
+        let taken: Vec<String> = draft
+            .pictures
+            .iter()
+            .filter(|picture| is_odd(picture))
+            .map(|picture| picture.from.clone())
+            .collect();
+
+        if taken.is_empty() {
+            return Ok((proven, String::new()));
+        }
+
+        let named: Vec<String> = odd
+            .iter()
+            .filter(|(part, _)| taken.contains(part))
+            .map(|(part, why)| format!("{part} {why}"))
+            .collect();
+
+        writer.discard(&proven.revision);
+        draft.pictures.retain(|picture| !is_odd(picture));
+        let apart = format!(
+            "; kept apart, label them good if they are: {}",
+            named.join(", ")
+        );
+
+        if !draft.pictures.iter().any(|picture| !picture.is_held) {
+            return Err(format!("none of them is like the references{apart}"));
+        }
+
+        Ok((self.prove(writer, draft)?, apart))
+    }
+
+    /// Lets the recipe judge in its new revision, where that recipe judges. Returns words on what judges.
+    fn take_over(
+        &mut self,
+        proven: Proven,
+        stop: &Stop,
+        pulse: &Heartbeat,
+    ) -> Result<String, String> {
+        let judging = {
+            let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+            identity.recipe.clone()
+        };
+
+        let name = judging.rsplit_once('@').map_or(&*judging, |(name, _)| name);
+        if name != proven.spec.name {
+            return Ok(format!("{judging} judges"));
+        }
+
+        let mut thresholds = vec![];
+        for (region, policy) in &proven.prepared.judges {
+            let region = region.as_deref().map(|name| format!(" of {name}"));
+            let value = policy.threshold.map(|value| format!("{value:.4}"));
+            thresholds.push(format!(
+                "threshold{} {}",
+                region.unwrap_or_default(),
+                value.as_deref().unwrap_or("none")
+            ));
+        }
+
+        self.swap(proven.prepared, stop, pulse)?;
+        let passing = self.control.passing_bad();
+        let passing = passing.map(|words| format!("; {words}"));
+        Ok(format!(
+            "it judges, {}{}",
+            thresholds.join(", "),
+            passing.unwrap_or_default()
+        ))
+    }
+
+    /// Keeps the label that a change is about to make current: after a crash the library says whether it did.
+    fn keep_label(&self, selection: &mut Selection, label: &str) {
+        label.clone_into(&mut selection.recipe);
+        let _ = self.store.set(&selection.key, &selection.kept()).wait();
+    }
+
+    /// True if that `name@revision` is the library's current revision of its recipe.
+    pub(super) fn is_current(&self, label: &str) -> bool {
+        let Some((name, number)) = label.rsplit_once('@') else {
+            return false;
+        };
+
+        let pointer = self.library.pointer(name);
+        matches!(pointer, Ok(Some(pointer)) if pointer.current.to_string() == number)
+    }
+}
+
+/// Adds pictures of parts to a draft. Returns words on what was added.
+fn add(
+    draft: &mut Draft,
+    taught_as: TaughtAs,
+    files: &PartFiles,
+    on_known: OnKnown,
+) -> Result<String, String> {
+    let used_as = match taught_as {
+        TaughtAs::Good => PictureUse::Good,
+        TaughtAs::Bad => PictureUse::Bad,
+    };
+
+    let parts = files.files.iter();
+    let parts = parts.map(|PartFile { file, part }| (file.clone(), part.clone()));
+    let added = teach_parts(draft, used_as, parts.collect(), on_known)
+        .map_err(|failure| failure.message)?;
+
+    let passed_over = match added.passed_over.len() {
+        0 => String::new(),
+        count => format!(", {count} passed over: {}", added.passed_over.join("; ")),
+    };
+
+    Ok(format!(
+        "taught {} good and {} bad parts{passed_over}",
+        added.good, added.bad
+    ))
+}
+
+fn words(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}

@@ -1,0 +1,199 @@
+//! Commands that change a recipe of the library: teach, label, forget and rollback. Pure, like all
+//! commands here.
+
+use super::values::{fits, text_or_number};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// Parts of one lesson at most.
+pub const LESSON_MAX: u32 = 256;
+/// Characters of a name at most.
+const NAME_MAX: usize = 64;
+/// Hexadecimal digits of a picture's hash: as many as a person types, and all that it has.
+const HASH_DIGITS: std::ops::RangeInclusive<usize> = 8..=64;
+
+/// Kind of a known part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaughtAs {
+    /// A good part: it becomes a reference.
+    Good,
+    /// A bad part: it must fail from now on.
+    Bad,
+}
+
+/// A lesson: the next parts are known, and become pictures of a recipe.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TeachCommand {
+    #[serde(default, deserialize_with = "text_or_number")]
+    pub(super) id: Option<String>,
+    /// The recipe; the one that judges unless given.
+    pub recipe: Option<String>,
+    /// Camera of the parts; any unless given.
+    pub camera: Option<String>,
+    /// Number of parts.
+    pub parts: u32,
+    /// Kind of the parts.
+    #[serde(rename = "as")]
+    pub taught_as: TaughtAs,
+}
+
+/// A part that was judged a while ago is known.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LabelCommand {
+    #[serde(default, deserialize_with = "text_or_number")]
+    pub(super) id: Option<String>,
+    /// The recipe; the one that judges unless given.
+    pub recipe: Option<String>,
+    /// Run of the part; the present one unless given.
+    pub run_id: Option<String>,
+    /// Camera of the part, or the name that several share.
+    pub camera: String,
+    /// Number of the part.
+    pub seq: u64,
+    /// Kind of the part.
+    #[serde(rename = "as")]
+    pub label: Label,
+}
+
+/// Label of a part that was judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Label {
+    /// A good part.
+    Good,
+    /// A bad part.
+    Bad,
+    /// A good part that failed.
+    FalseReject,
+}
+
+impl Label {
+    /// The kind of such a part.
+    pub fn taught_as(self) -> TaughtAs {
+        match self {
+            Label::Good | Label::FalseReject => TaughtAs::Good,
+            Label::Bad => TaughtAs::Bad,
+        }
+    }
+}
+
+/// A picture is no part of a recipe any more.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ForgetCommand {
+    #[serde(default, deserialize_with = "text_or_number")]
+    pub(super) id: Option<String>,
+    /// The recipe; the one that judges unless given.
+    pub recipe: Option<String>,
+    /// The first digits of the picture's SHA-256, at least 8.
+    pub picture: String,
+}
+
+/// Another revision of a recipe becomes the current one.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RollbackCommand {
+    #[serde(default, deserialize_with = "text_or_number")]
+    pub(super) id: Option<String>,
+    /// The recipe; the one that judges unless given.
+    pub recipe: Option<String>,
+    /// The revision; the one that judged before unless given.
+    pub revision: Option<u64>,
+}
+
+/// A change of a recipe of the library.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RecipeChange {
+    /// The next parts are known.
+    Teach(TeachCommand),
+    /// A part of a while ago is known.
+    Label(LabelCommand),
+    /// A picture is taken out.
+    Forget(ForgetCommand),
+    /// An earlier revision judges again.
+    Rollback(RollbackCommand),
+}
+
+impl RecipeChange {
+    /// Reads the command of that name, with its id; `None` for the name of another command.
+    pub(super) fn read(
+        name: &str,
+        payload: &[u8],
+    ) -> Option<Result<(Option<String>, Self), String>> {
+        let command = match name {
+            "teach" => read(payload).map(RecipeChange::Teach),
+            "label" => read(payload).map(RecipeChange::Label),
+            "forget" => read(payload).map(RecipeChange::Forget),
+            "rollback" => read(payload).map(RecipeChange::Rollback),
+            _ => return None,
+        };
+
+        Some(command.map(|change| (change.id().clone(), change)))
+    }
+
+    fn id(&self) -> &Option<String> {
+        match self {
+            RecipeChange::Teach(command) => &command.id,
+            RecipeChange::Label(command) => &command.id,
+            RecipeChange::Forget(command) => &command.id,
+            RecipeChange::Rollback(command) => &command.id,
+        }
+    }
+
+    /// The command's name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            RecipeChange::Teach(_) => "teach",
+            RecipeChange::Label(_) => "label",
+            RecipeChange::Forget(_) => "forget",
+            RecipeChange::Rollback(_) => "rollback",
+        }
+    }
+
+    /// The recipe that is named.
+    pub fn recipe(&self) -> Option<&str> {
+        let recipe = match self {
+            RecipeChange::Teach(command) => &command.recipe,
+            RecipeChange::Label(command) => &command.recipe,
+            RecipeChange::Forget(command) => &command.recipe,
+            RecipeChange::Rollback(command) => &command.recipe,
+        };
+
+        recipe.as_deref()
+    }
+
+    /// Checks the values.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if let Some(recipe) = self.recipe() {
+            fits("recipe", recipe, NAME_MAX)?;
+        }
+
+        match self {
+            RecipeChange::Teach(command) if !(1..=LESSON_MAX).contains(&command.parts) => {
+                Err(format!(
+                    "parts must be from 1 to {LESSON_MAX}, got {}",
+                    command.parts
+                ))
+            }
+            RecipeChange::Forget(command) => check_hash(&command.picture),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn check_hash(picture: &str) -> Result<(), String> {
+    let is_hex = picture.chars().all(|c| c.is_ascii_hexdigit());
+    if is_hex && HASH_DIGITS.contains(&picture.len()) {
+        return Ok(());
+    }
+
+    let words = "picture must be 8 to 64 hexadecimal digits, the beginning of the picture's sha256 (winspect recipe show lists them)";
+    Err(format!("{words}, got {picture:?}"))
+}
+
+fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(payload).map_err(|error| error.to_string())
+}

@@ -271,7 +271,7 @@ impl Changeover {
     }
 
     /// The draft of the revision that is changed. A recipe out of a file becomes a revision first, so that there
-    /// is one to go back to; one without any picture has nothing to go back to.
+    /// is one to go back to.
     fn base(&self, writer: &LibraryWriter, recipe: &RecipeSpec) -> Result<Draft, String> {
         let now = config::as_of_now(recipe, &self.library).map_err(words)?;
         let model = note_of(&self.preparer.model);
@@ -282,8 +282,11 @@ impl Changeover {
         }
 
         let by = "added from the line's file".to_owned();
-        let first = adopted(&now, Some(model), by).map_err(words)?;
-        if first.pictures.is_empty() {
+        let mut first = adopted(&now, Some(model), by).map_err(words)?;
+        // What cannot judge is none to go back to; results have its label all the same, so that the
+        // first revision is the next one.
+        if !self.preparer.is_taught(&now) {
+            first.least_number += 1;
             return Ok(first);
         }
 

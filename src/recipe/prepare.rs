@@ -99,40 +99,22 @@ impl RecipePreparer {
             _ => None,
         };
 
-        // A threshold above these scores passes everything, which the line's health then says.
-        let unlike = match references.pictures.first() {
-            Some(reference) => unlike::scores(reference, &mut inspector)
-                .map_err(|error| Failure::new(Exit::Software, error))?,
-            None => vec![],
-        };
-
         // The gate learns from the same references what a good picture may look like. Calibration
         // pictures go through it as parts do.
         let gate = Gate::new(spec.bad_image, &references.pictures);
-        let mut known = |kind: &'static str, paths: &[PathBuf]| {
-            if paths.is_empty() || !is_taught {
-                return Ok(None);
-            }
-
-            // Hundreds of pictures take longer than systemd waits for a start.
-            let progress = PrepareProgress::new();
-            progress.judges();
-            let judging = Judging {
-                kind,
-                references: &references,
-                gate: &gate,
-                inspector: &mut inspector,
-            };
-
-            JudgedPictures::read(paths, judging).map(Some)
+        let mut known = KnownPictures {
+            references: &references,
+            gate: &gate,
+            inspector: &mut inspector,
         };
 
-        let calibration = known("calibration", &spec.calibration)?;
+        let calibration = known.judged("calibration", &spec.calibration)?;
         let bad = match &spec.library {
-            Some(revision) => known("bad", &revision.pictures(PictureUse::Bad))?,
+            Some(revision) => known.judged("bad", &revision.pictures(PictureUse::Bad))?,
             None => None,
         };
 
+        let unlike = unlike_scores(&references, &mut inspector)?;
         Ok(ActiveRecipe {
             grid,
             gate,
@@ -169,7 +151,7 @@ impl RecipePreparer {
     }
 
     /// False for a recipe that needs references and has none yet.
-    fn is_taught(&self, spec: &RecipeSpec) -> bool {
+    pub fn is_taught(&self, spec: &RecipeSpec) -> bool {
         !spec.references.is_empty() || self.model.spec.text.is_some()
     }
 
@@ -245,6 +227,48 @@ impl RecipePreparer {
         let pictures = TestPictures { good, bad };
         SelfTest::learn(pictures, conditions.join("; "), test.every, inspector)
             .map_err(|error| Failure::new(Exit::Data, error))
+    }
+}
+
+/// Scores of pictures that show no part: a threshold above them passes everything, which the line's health
+/// then says.
+fn unlike_scores(references: &References, inspector: &mut Inspector) -> Result<Vec<f32>, Failure> {
+    match references.pictures.first() {
+        Some(reference) => unlike::scores(reference, inspector)
+            .map_err(|error| Failure::new(Exit::Software, error)),
+        None => Ok(vec![]),
+    }
+}
+
+/// The pictures of known parts beside the references, which are judged once.
+struct KnownPictures<'a> {
+    references: &'a References,
+    gate: &'a Gate,
+    inspector: &'a mut Inspector,
+}
+
+impl KnownPictures<'_> {
+    /// Judges the pictures of one kind; `None` where there are none, or nothing to compare them with.
+    fn judged(
+        &mut self,
+        kind: &'static str,
+        paths: &[PathBuf],
+    ) -> Result<Option<JudgedPictures>, Failure> {
+        if paths.is_empty() || self.inspector.compares_with_nothing() {
+            return Ok(None);
+        }
+
+        // Hundreds of pictures take longer than systemd waits for a start.
+        let progress = PrepareProgress::new();
+        progress.judges();
+        let judging = Judging {
+            kind,
+            references: self.references,
+            gate: self.gate,
+            inspector: self.inspector,
+        };
+
+        JudgedPictures::read(paths, judging).map(Some)
     }
 }
 

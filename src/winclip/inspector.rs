@@ -228,6 +228,11 @@ impl Inspector {
         Ok(())
     }
 
+    /// True without references and without words: nothing can be judged.
+    pub fn compares_with_nothing(&self) -> bool {
+        self.references.is_empty() && self.prototypes.is_none()
+    }
+
     /// Features of a picture: the half of [`Inspector::inspect`] that does not depend on the
     /// references.
     ///

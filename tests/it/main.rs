@@ -35,6 +35,7 @@ mod golden_scores;
 mod gpu;
 mod harness;
 mod inspect;
+mod lessons;
 mod library;
 mod link;
 mod messages;

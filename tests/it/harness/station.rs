@@ -32,10 +32,19 @@ impl Station {
     /// A station whose configuration `change` has changed, for the line's folder.
     #[track_caller]
     pub fn configured(camera: &str, change: impl FnOnce(LineConfig, &Path) -> LineConfig) -> Self {
+        Self::seeing(|_| camera.to_owned(), change)
+    }
+
+    /// As [`Station::configured`], with a camera that has files in the line's folder.
+    #[track_caller]
+    pub fn seeing(
+        camera: impl FnOnce(&Path) -> String,
+        change: impl FnOnce(LineConfig, &Path) -> LineConfig,
+    ) -> Self {
         let (folder, _model) = imported("dinov2-tiny");
         let broker = Broker::anywhere();
         let plc = Listener::station(broker.port);
-        let config = LineConfig::new(broker.port, camera);
+        let config = LineConfig::new(broker.port, &camera(folder.path()));
         change(config, folder.path()).write(folder.path());
         let line = Running::line(folder.path());
         plc.until("camera/top/status", "state", "online");

@@ -10,6 +10,8 @@ mod eval;
 mod flags;
 mod held_recipe;
 mod inspect;
+mod label;
+mod live_command;
 mod model;
 mod probe_topics;
 mod recipe;
@@ -66,7 +68,9 @@ enum CliCommand {
     /// The revisions of a line's recipes: list, show, add, export, import, rollback
     #[command(subcommand)]
     Recipe(recipe::RecipeCommand),
-    /// Make the next revision of a recipe with more pictures of good or bad parts
+    /// Say what a part is that a running line has judged: its recipe learns it
+    Label(label::LabelArguments),
+    /// Make the next revision of a recipe: with pictures of good or bad parts, or the next parts of a running line
     Teach(teach::TeachArguments),
     /// Judge picture files
     Inspect(Box<inspect::InspectArguments>),
@@ -124,6 +128,7 @@ fn run(command: CliCommand) -> Result<(), Failure> {
         CliCommand::Eval(arguments) => eval::run(&arguments),
         CliCommand::Engine(command) => engine::run(command),
         CliCommand::Recipe(command) => recipe::run(command),
+        CliCommand::Label(arguments) => label::run(&arguments),
         CliCommand::Teach(arguments) => teach::run(&arguments),
         CliCommand::Inspect(arguments) => inspect::run(*arguments),
     }

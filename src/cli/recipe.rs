@@ -1,6 +1,7 @@
 //! `winspect recipe`: the revisions of a line's recipes. They are listed, shown, taken from and into single
-//! files, and the line goes back to an earlier one. A running line takes a change at its next `select_recipe`.
+//! files, and the line goes back to an earlier one. A line that runs with the recipe takes a change over.
 
+use super::live_command::take_over;
 use super::run::configuration;
 use super::terminal::print;
 use crate::base::exit::{Exit, Failure};
@@ -8,6 +9,7 @@ use crate::config::{self, LineConfig};
 use crate::model::ModelFolder;
 use crate::recipe::adopt::{adopted, note_of};
 use crate::recipe::library::archive;
+use crate::recipe::library::draft::Draft;
 use crate::recipe::library::error::LibraryError;
 use crate::recipe::library::folder::Library;
 use crate::recipe::library::manifest::{Manifest, ModelNote, PictureUse};
@@ -47,6 +49,13 @@ pub enum RecipeCommand {
         library: PathBuf,
         /// The file
         file: PathBuf,
+    },
+    /// Take a picture out: the next revision is without it
+    Forget {
+        #[command(flatten)]
+        recipe: RevisionArguments,
+        /// The first digits of the picture's sha256, as `show` lists it: at least 8
+        picture: String,
     },
     /// Go back to a revision: the one that judged before unless another is named
     Rollback(RevisionArguments),
@@ -102,12 +111,29 @@ pub fn run(command: RecipeCommand) -> Result<(), Failure> {
         RecipeCommand::Import { library, file } => {
             let writer = LibraryWriter::lock(&library_at(&library)?)?;
             let revision = archive::import(&writer, &file)?;
-            say_done(&revision, "is the current revision")
+            say_done(&revision, "is the current revision")?;
+            drop(writer);
+            take_over(&library, &revision.manifest().name)
         }
         RecipeCommand::Rollback(arguments) => {
             let writer = LibraryWriter::lock(&library_at(&arguments.library)?)?;
             let revision = writer.roll_back(&arguments.name, arguments.revision)?;
-            say_done(&revision, "is the current revision")
+            say_done(&revision, "is the current revision")?;
+            drop(writer);
+            take_over(&arguments.library, &arguments.name)
+        }
+        RecipeCommand::Forget { recipe, picture } => {
+            let writer = LibraryWriter::lock(&library_at(&recipe.library)?)?;
+            let mut draft = Draft::after(&recipe.open()?, String::new())?;
+            let forgotten = draft.forget(&picture)?;
+            draft.by = format!("forget: forgot {}", forgotten.from);
+            let revision = writer.commit(&draft)?;
+            say_done(
+                &revision,
+                &format!("is the current revision, without {}", forgotten.from),
+            )?;
+            drop(writer);
+            take_over(&recipe.library, &recipe.name)
         }
     }
 }

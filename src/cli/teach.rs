@@ -1,6 +1,7 @@
-//! `winspect teach`: pictures of good and bad parts make the next revision of a recipe in the library. A running
-//! line takes it at its next `select_recipe`, or start.
+//! `winspect teach`: pictures of good and bad parts, or the next parts of a running line, make the next revision of
+//! a recipe in the library. A line that runs with it takes it over.
 
+use super::live_command::{carry_out, take_over};
 use super::recipe::{find_recipe, library_at, note_of_model};
 use super::run::configuration;
 use super::terminal::{print, say};
@@ -11,7 +12,7 @@ use crate::recipe::library::folder::Library;
 use crate::recipe::library::manifest::PictureUse;
 use crate::recipe::library::writer::LibraryWriter;
 use crate::recipe::teach::{Added, teach};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
 /// Arguments of `winspect teach`.
@@ -26,8 +27,31 @@ pub struct TeachArguments {
     #[arg(long, value_name = "PICTURES")]
     good: Vec<PathBuf>,
     /// A picture of a bad part, or a folder of them; may be repeated
-    #[arg(long, value_name = "PICTURES", required_unless_present = "good")]
+    #[arg(long, value_name = "PICTURES", required_unless_present_any = ["good", "parts"])]
     bad: Vec<PathBuf>,
+    /// The next N parts of the running line, in place of pictures
+    #[arg(long, value_name = "N", conflicts_with_all = ["good", "bad"])]
+    parts: Option<u32>,
+    /// What those parts are
+    #[arg(
+        long = "as",
+        value_name = "KIND",
+        requires = "parts",
+        default_value = "good"
+    )]
+    taught_as: TaughtKind,
+    /// Camera of those parts; any unless given
+    #[arg(long, value_name = "NAME", requires = "parts")]
+    camera: Option<String>,
+}
+
+/// What the parts of a lesson are.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum TaughtKind {
+    /// Good parts
+    Good,
+    /// Bad parts: they must fail from now on
+    Bad,
 }
 
 /// Makes a revision with more pictures.
@@ -36,6 +60,10 @@ pub struct TeachArguments {
 /// When a picture cannot be used, the recipe is not there or not whole, or another command is changing the
 /// library.
 pub fn run(arguments: &TeachArguments) -> Result<(), Failure> {
+    if let Some(parts) = arguments.parts {
+        return teach_live(arguments, parts);
+    }
+
     // The lock comes first: what is read under it is what the revision is made of.
     let library = library_at(&arguments.line)?;
     let writer = LibraryWriter::lock(&library)?;
@@ -62,15 +90,32 @@ pub fn run(arguments: &TeachArguments) -> Result<(), Failure> {
     let revision = writer.commit(&taught)?;
     let manifest = revision.manifest();
     print(format!(
-        "{} is the current revision: {} good and {} bad pictures ({}); a running line takes it at its next \
-         select_recipe",
+        "{} is the current revision: {} good and {} bad pictures ({})",
         manifest.label(),
         manifest.count(PictureUse::Good),
         manifest.count(PictureUse::Bad),
         manifest.by
     ))?;
 
-    Ok(())
+    drop(writer); // the line reads what stands now
+    take_over(&arguments.line, &manifest.name)
+}
+
+/// Teaches the next parts of a running line.
+fn teach_live(arguments: &TeachArguments, parts: u32) -> Result<(), Failure> {
+    let taught_as = match arguments.taught_as {
+        TaughtKind::Good => "good",
+        TaughtKind::Bad => "bad",
+    };
+
+    let payload = [
+        ("parts", Some(parts.into())),
+        ("as", Some(taught_as.into())),
+        ("camera", arguments.camera.clone().map(Into::into)),
+        ("recipe", arguments.recipe.clone().map(Into::into)),
+    ];
+
+    carry_out(&arguments.line, "teach", &payload)
 }
 
 /// The revision that is taught.

@@ -14,7 +14,6 @@ use crate::line::lesson::{Lesson, remove_leftovers};
 use crate::line::lessons::{Lessons, TaughtPicture};
 use crate::line::opening::SELECTED_RECIPE;
 use crate::line::outcomes::Outcomes;
-use crate::line::recipe_change::WantedChange;
 use crate::line::revisions::RevisionKeeper;
 use crate::line::selection::Selection;
 use crate::line::shared::Shared;
@@ -62,6 +61,18 @@ pub struct RecipeSwap {
     pub judges: RegionPolicies,
     /// Told once the inspector judges by it.
     pub done: Sender<()>,
+}
+
+/// A change that a command asks for.
+pub struct WantedChange {
+    /// The command, which the store keeps until its second answer is told.
+    pub selection: Selection,
+    /// The recipe, as the line's file had it at the start.
+    pub recipe: RecipeSpec,
+    /// The change.
+    pub change: RecipeChange,
+    /// The picture of a label's part.
+    pub picture: Option<TaughtPicture>,
 }
 
 /// A recipe that was prepared beside the line.

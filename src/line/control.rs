@@ -5,10 +5,10 @@ use crate::base::health::{Diagnostics, Health};
 use crate::data::report::{DecisionPolicy, Report};
 use crate::data::verdict::OnUndecided;
 use crate::line::challenge::Challenge;
+use crate::line::set_thresholds::SetThresholds;
 use crate::protocol::command::ChallengeSpec;
 use crate::protocol::condition::GATE;
 use crate::recipe::active::{RecipePolicy, RegionPolicies, UNTAUGHT};
-use crate::recipe::threshold::of_region;
 use crate::store::{GIVEN_UP, KeyValue, MOVED_ASIDE};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, HashMap};
@@ -64,33 +64,6 @@ struct ControlState {
     /// Events for the command handler. It takes them twice a second, and each command adds a few at
     /// most.
     events: Vec<ControlEvent>,
-}
-
-/// Thresholds of one recipe that commands set.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SetThresholds {
-    /// `name@revision` of the recipe.
-    pub recipe: Arc<str>,
-    /// The thresholds, by region; one without a name where the recipe names none.
-    pub values: Vec<(Option<Arc<str>>, f32)>,
-}
-
-impl SetThresholds {
-    /// Returns the recipe's name and the number of its revision.
-    pub fn revision(&self) -> Option<(&str, u64)> {
-        let (name, number) = self.recipe.rsplit_once('@')?;
-        Some((name, number.parse().ok()?))
-    }
-
-    /// Returns the thresholds in words: `threshold 0.3 of rim`.
-    pub fn words(&self) -> String {
-        let mut words = vec![];
-        for (region, value) in &self.values {
-            words.push(format!("threshold {value}{}", of_region(region.as_deref())));
-        }
-
-        words.join(", ")
-    }
 }
 
 /// A change to be told, and kept for later runs.
@@ -319,8 +292,7 @@ impl LineControl {
 
     /// Returns, in words, the known bad parts that pass under the thresholds of now.
     pub fn passing_bad(&self) -> Option<String> {
-        let state = self.state();
-        state.policy.known_bad.passing(&state.policy.regions)
+        passing_bad(&self.state().policy)
     }
 
     /// Tells the line's health about regions without a threshold, and about self-test pictures that a
@@ -343,7 +315,7 @@ impl LineControl {
         }
 
         // A part that was missed once must stay caught, whoever sets the threshold.
-        match state.policy.known_bad.passing(&state.policy.regions) {
+        match passing_bad(&state.policy) {
             Some(words) => {
                 tracing::warn!("{words}");
                 self.diagnostics.set(KNOWN_BAD, Health::OffSpec, words);
@@ -539,6 +511,12 @@ impl ControlState {
         let since = now.saturating_duration_since(*met);
         (since > interval).then_some(interval)
     }
+}
+
+fn passing_bad(policy: &RecipePolicy) -> Option<String> {
+    let regions = policy.regions.iter();
+    let thresholds: Vec<Option<f32>> = regions.map(|(_, policy)| policy.threshold).collect();
+    policy.known_bad.passing(&thresholds)
 }
 
 /// Returns the recipe's name. Its revision does not matter: another one is no other part.

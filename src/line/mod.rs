@@ -54,6 +54,7 @@ pub mod rate_limit;
 mod recipe_change;
 mod revisions;
 pub mod selection;
+pub mod set_thresholds;
 pub mod shared;
 mod stage;
 mod summary;

@@ -15,7 +15,7 @@
 use crate::base::stop::Stop;
 use crate::base::systemd::Heartbeat;
 use crate::config;
-use crate::line::changeover::{Changeover, PreparedRecipe, STOPPING};
+use crate::line::changeover::{Changeover, PreparedRecipe, STOPPING, WantedChange};
 use crate::line::lesson::{Lesson, PartFile, PartFiles};
 use crate::line::lessons::TaughtPicture;
 use crate::line::selection::Selection;
@@ -31,18 +31,6 @@ use crate::recipe::spec::RecipeSpec;
 use crate::recipe::teach::{OnKnown, odd_references, teach_parts};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
-
-/// A change that a command asks for.
-pub struct WantedChange {
-    /// The command, which the store keeps until its second answer is told.
-    pub selection: Selection,
-    /// The recipe, as the line's file had it at the start.
-    pub recipe: RecipeSpec,
-    /// The change.
-    pub change: RecipeChange,
-    /// The picture of a label's part.
-    pub picture: Option<TaughtPicture>,
-}
 
 /// A change of a draft.
 enum Edit {

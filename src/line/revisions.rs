@@ -6,8 +6,9 @@
 
 use crate::base::health::{Diagnostics, Health};
 use crate::base::systemd::Heartbeat;
-use crate::line::control::{LIBRARY, LineControl, SetThresholds};
+use crate::line::control::{LIBRARY, LineControl};
 use crate::line::events::Events;
+use crate::line::set_thresholds::SetThresholds;
 use crate::line::shared::Shared;
 use crate::protocol::birth::Identity;
 use crate::protocol::event::Event;

@@ -5,9 +5,7 @@
 //! those of ordinary good parts cannot be caught by a threshold: it is told, and so is each one that a
 //! number lets pass.
 
-use super::active::RegionPolicies;
 use super::judged::JudgedPictures;
-use super::threshold::DerivedThreshold;
 
 /// Share of the good parts that a known bad part may cost at most: beyond, its score says nothing.
 const COST_MAX: f64 = 0.25;
@@ -42,11 +40,10 @@ impl KnownBad {
 
     /// Returns, in words, the known bad parts that pass under these thresholds; `None` where all fail.
     /// A part fails where one of its regions does.
-    pub fn passing(&self, regions: &RegionPolicies) -> Option<String> {
+    pub fn passing(&self, thresholds: &[Option<f32>]) -> Option<String> {
         let mut passing = vec![];
         for (part, name) in self.names.iter().enumerate() {
             let scores = self.scores.iter().map(|scores| scores[part]);
-            let thresholds = regions.iter().map(|(_, policy)| policy.threshold);
             let mut pairs = scores.zip(thresholds);
             // Without a threshold nothing passes.
             let passes = pairs.all(|(score, threshold)| threshold.is_some_and(|t| score < t));
@@ -71,72 +68,45 @@ impl KnownBad {
     }
 }
 
-/// Returns a threshold that was found by good parts, lowered so that the known bad parts fail; `bad` and
-/// `good` are the scores of both.
-pub fn lowered(found: DerivedThreshold, bad: &[f32], good: &[f32]) -> DerivedThreshold {
-    let missed = bad.iter().copied().filter(|score| *score < found.value);
+/// Returns the value to which a threshold that was found by good parts is lowered so that the known bad parts
+/// fail, and what that costs, in words; `None` where it stays. `bad` and `good` are the scores of both.
+pub fn lowered(found: f32, bad: &[f32], good: &[f32]) -> Option<(f32, String)> {
+    let missed = bad.iter().copied().filter(|score| *score < found);
     let failing = |value: f32| good.iter().filter(|score| **score >= value).count();
     let is_worth = |value: &f32| failing(*value) as f64 <= COST_MAX * good.len() as f64;
-    let Some(value) = missed.filter(is_worth).min_by(f32::total_cmp) else {
-        return found;
-    };
-
+    let value = missed.filter(is_worth).min_by(f32::total_cmp)?;
     let (count, all) = (failing(value), good.len());
-    let before = found.origin.unwrap_or_default();
-    let cost = format!(
-        "{before}; {:.4} by them alone, lowered so that a known bad part fails: {count} of these {all} good parts would fail too",
-        found.value
+    let words = format!(
+        "{found:.4} by them alone, lowered so that a known bad part fails: {count} of these {all} good parts would fail too"
     );
 
-    DerivedThreshold {
-        value,
-        origin: Some(cost),
-    }
+    Some((value, words))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::report::DecisionPolicy;
-    use crate::data::verdict::OnUndecided;
-
-    fn found() -> DerivedThreshold {
-        DerivedThreshold {
-            value: 0.22,
-            origin: Some("auto".to_owned()),
-        }
-    }
 
     #[test]
     fn a_missed_part_lowers_the_threshold_where_that_costs_few_good_ones() {
         let good = [0.1, 0.11, 0.12, 0.13, 0.14, 0.15, 0.16, 0.2];
         // One of eight good parts is the price.
-        let lower = lowered(found(), &[0.19, 0.3], &good);
-        assert_eq!(lower.value, 0.19);
-        let words = lower.origin.expect("by good parts");
+        let (value, words) = lowered(0.22, &[0.19, 0.3], &good).expect("one is missed");
+        assert_eq!(value, 0.19);
         assert!(
-            words.starts_with("auto; 0.2200 by them alone") && words.contains("1 of these 8 good"),
+            words.starts_with("0.2200 by them alone") && words.contains("1 of these 8 good"),
             "{words}"
         );
         // One among the good ones is not paid for; another one still is.
-        assert_eq!(lowered(found(), &[0.13], &good), found());
-        assert_eq!(lowered(found(), &[0.13, 0.17], &good).value, 0.17);
-        assert_eq!(lowered(found(), &[0.5], &good), found());
-        assert_eq!(lowered(found(), &[], &good), found());
+        assert_eq!(lowered(0.22, &[0.13], &good), None);
+        let both = lowered(0.22, &[0.13, 0.17], &good);
+        assert_eq!(both.map(|(value, _)| value), Some(0.17));
+        assert_eq!(lowered(0.22, &[0.5], &good), None);
+        assert_eq!(lowered(0.22, &[], &good), None);
     }
 
     #[test]
     fn a_known_bad_part_that_passes_is_named() {
-        let policy = |threshold| {
-            let policy = DecisionPolicy {
-                recipe: "nut@1".into(),
-                threshold,
-                on_undecided: OnUndecided::Fail,
-            };
-
-            (None, policy)
-        };
-
         let judged = JudgedPictures {
             files: vec![
                 "bad/0123456789abcdef.png".into(),
@@ -148,12 +118,9 @@ mod tests {
 
         let known = KnownBad::of(&judged);
         // Each region must let it pass.
-        assert_eq!(
-            known.passing(&vec![policy(Some(0.2)), policy(Some(0.9))]),
-            None
-        );
-        assert_eq!(known.passing(&vec![policy(Some(0.9)), policy(None)]), None);
-        let words = known.passing(&vec![policy(Some(0.3)), policy(Some(0.3))]);
+        assert_eq!(known.passing(&[Some(0.2), Some(0.9)]), None);
+        assert_eq!(known.passing(&[Some(0.9), None]), None);
+        let words = known.passing(&[Some(0.3), Some(0.3)]);
         let words = words.expect("one passes");
         assert!(
             words.starts_with("1 of 2 known bad parts pass (01234567 scores 0.2000)"),

@@ -71,7 +71,16 @@ pub fn thresholds(
         _ => &[],
     };
 
-    let and_bad = |found, good: &[f32]| known_bad::lowered(found, bad, good);
+    let and_bad = |found: DerivedThreshold, good: &[f32]| {
+        let Some((value, cost)) = known_bad::lowered(found.value, bad, good) else {
+            return found;
+        };
+
+        let before = found.origin.unwrap_or_default();
+        let origin = Some(format!("{before}; {cost}"));
+        DerivedThreshold { value, origin }
+    };
+
     let mut thresholds = vec![];
     // Asked, scores and names are all in the recipe's order of regions.
     let names = inspector.regions();

@@ -3,7 +3,7 @@
 
 use crate::harness::golden::golden;
 use crate::harness::line::{FREE_RUNNING, LineConfig, all_arrived};
-use crate::harness::plc::Listener;
+use crate::harness::plc::{Listener, publish};
 use crate::harness::program::{Running, both, winspect};
 use crate::harness::station::Station;
 use crate::harness::{assert_said, json};
@@ -76,7 +76,9 @@ fn a_line_without_references_is_taught_to_verdicts_within_a_minute() {
     let station = Station::configured(FREE_RUNNING, |config, _| config.without("references"));
     let started = Instant::now();
     let plc = &station.plc;
-    let state = station.listen("state").until("box/state", "health", "FAILURE");
+    let state = station
+        .listen("state")
+        .until("box/state", "health", "FAILURE");
     assert!(state["causes"].to_string().contains("teach it"), "{state}");
     let result = plc.next("box/result");
     assert_eq!(result["reason"], "not_ready", "{result}");
@@ -87,12 +89,15 @@ fn a_line_without_references_is_taught_to_verdicts_within_a_minute() {
     plc.ask_in_vain("set_threshold", r#"{"id":"0","value":1}"#, words);
     let lesson = r#"{"id":"1","parts":24,"as":"good"}"#;
     plc.ask("teach", lesson, "accepted");
-    let second = r#"{"id":"2","parts":1,"as":"good"}"#;
-    plc.ask_in_vain("teach", second, "a lesson is under way");
     let progress = plc.next("ack/teach");
     assert_eq!(progress["status"], "progress", "{progress}");
     let reason = progress["reason"].as_str().expect("words");
     assert!(reason.ends_with("of 24 parts were seen"), "{reason}");
+    let second = r#"{"id":"2","parts":1,"as":"good"}"#;
+    publish(station.broker.port, "cmd/teach", second, &[]);
+    let refused = plc.until("ack/teach", "id", "2");
+    let reason = refused["reason"].as_str().expect("words");
+    assert!(reason.starts_with("a lesson is under way"), "{refused}");
     let told = outcome(plc, "teach");
     assert!(
         told.starts_with("nut@2 has ") && told.contains("it judges, threshold 0."),
@@ -312,4 +317,85 @@ fn a_lesson_that_is_ended_or_cut_teaches_nothing() {
 
     line.summary();
     drop(broker);
+}
+
+/// `winspect` with these words in a folder: what it said. It must end with that code.
+#[track_caller]
+fn said(folder: &Path, words: &[&str], code: i32) -> String {
+    let mut command = winspect();
+    let output = command.current_dir(folder).args(words).output();
+    let output = output.expect("runs");
+    let said = both(&output);
+    assert_eq!(output.status.code(), Some(code), "{words:?}: {said}");
+    said
+}
+
+#[test]
+fn a_person_teaches_corrects_and_rolls_back_by_command_line_while_the_line_runs() {
+    let station = station(|config| config.without("references"));
+    let folder = station.folder.path();
+    let taught = said(folder, &["teach", "line.toml", "--parts", "8"], 0);
+    assert_said(
+        &taught,
+        &[
+            "the next 8 parts are taught",
+            "of 8 parts were seen",
+            "nut@2 has 4 good",
+            "it judges",
+        ],
+    );
+
+    // One of the four was bad: it is named, and becomes a bad one.
+    let plc = &station.plc;
+    let parts = turn(plc, "nut@2");
+    let part = parts.values().next().expect("a part");
+    assert_eq!(part["verdict"], "pass", "{part}");
+    let seq = part["seq"].to_string();
+    let label = [
+        "label",
+        "line.toml",
+        "--camera",
+        "top",
+        "--seq",
+        &seq,
+        "--as",
+    ];
+    let with = |kind: &'static str| [&label[..], &[kind]].concat();
+    let refused = said(folder, &with("false_reject"), 65);
+    assert_said(&refused, &["rejected: part ", "is no false reject"]);
+    let labelled = said(folder, &with("bad"), 0);
+    assert_said(
+        &labelled,
+        &["nut@3 has 3 good and 1 bad pictures", "it judges"],
+    );
+    plc.until("box/result", "recipe", "nut@3");
+
+    // Back, by the library's own command, which the line follows.
+    let back = said(folder, &["recipe", "rollback", "line.toml", "nut"], 0);
+    assert_said(&back, &["nut@2 is the current revision", "nut@2"]);
+    plc.until("box/result", "recipe", "nut@2");
+    // A picture out of a file, and a picture less.
+    let file = golden("open-clip-tiny").join("good_b.png");
+    fs::copy(file, folder.join("more.png")).expect("copied");
+    said(folder, &["teach", "line.toml", "--good", "more.png"], 65); // the camera showed it
+    let shown = said(folder, &["recipe", "show", "line.toml", "nut"], 0);
+    let good = shown
+        .lines()
+        .find_map(|line| line.strip_prefix("good       good/"));
+    let hash = &good.expect("a picture")[..10];
+    let forgotten = said(folder, &["recipe", "forget", "line.toml", "nut", hash], 0);
+    assert_said(
+        &forgotten,
+        &["nut@4 is the current revision, without ", "nut@4"],
+    );
+    plc.until("box/result", "recipe", "nut@4");
+    said(
+        folder,
+        &["recipe", "forget", "line.toml", "nut", "1234"],
+        65,
+    );
+    all_arrived(&station.summary());
+    let folder = tempfile::tempdir().expect("a folder");
+    let alone = said(folder.path(), &["teach", "line.toml", "--parts", "8"], 78);
+    assert_said(&alone, &["line.toml"]);
 }

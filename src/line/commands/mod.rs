@@ -10,7 +10,7 @@
 //! id within an hour gets the first answer again, and the outcome behind it, and is not done twice. The
 //! outcome of a challenge or a selection is an event: the broker is told until it has it.
 
-mod changes;
+mod recipes;
 mod repeat;
 mod triggers;
 
@@ -22,14 +22,13 @@ use crate::line::admission::Admission;
 use crate::line::answer_cache::AnswerCache;
 use crate::line::camera_group::CameraGroup;
 use crate::line::challenge::Challenge;
-use crate::line::changeover::{RecipeRequest, RecipeWish, other_revision};
+use crate::line::changeover::RecipeRequest;
 use crate::line::control::{ControlEvent, LineControl};
 use crate::line::events::Events;
 use crate::line::lessons::Lessons;
 use crate::line::outcomes::Outcomes;
 use crate::line::overlays::Snapshot;
 use crate::line::rate_limit::{RATE_MAX, RateLimit};
-use crate::line::selection::{SELECT, Selection};
 use crate::line::shared::Shared;
 use crate::protocol::answer::{Answer, AnswerStatus};
 use crate::protocol::birth::Identity;
@@ -39,7 +38,7 @@ use crate::protocol::request::{Request, RequestSource};
 use crate::recipe::spec::RecipeSpec;
 use crate::store::{Pending, Store};
 use crate::trigger::OwnClock;
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -434,69 +433,6 @@ impl CommandHandler {
 
         let groups = self.groups.iter().map(|group| &*group.source.camera);
         alone.chain(groups).collect()
-    }
-
-    fn select(
-        &mut self,
-        id: Option<&str>,
-        name: &str,
-        revision: Option<u64>,
-    ) -> Result<Done, String> {
-        let recipe = self.recipe_of_name(name)?.clone();
-        // A sender that names a revision means those parameters; others under the same name would
-        // judge by other rules. The library may have gone on since: the changeover asks it, because
-        // this thread waits for no disk.
-        let is_in_file = recipe.library.is_none();
-        if let Some(wanted) = revision.filter(|wanted| is_in_file && *wanted != recipe.revision) {
-            return Err(other_revision(&recipe, wanted));
-        }
-
-        // The selection is on the disk no later than its answer: a crash from then on still brings the
-        // second answer, with the next run.
-        let selection = Selection::new(SELECT, id, &recipe.label());
-        self.ask_changeover(selection, recipe, RecipeWish::Select(revision))?;
-        Ok(Done::begun("it is prepared; the outcome comes as done"))
-    }
-
-    /// The line's recipe of that name.
-    fn recipe_of_name(&self, name: &str) -> Result<&RecipeSpec, String> {
-        // Only recipes of the configuration can be selected: a message must not choose a file.
-        let found = self.recipes.iter().find(|recipe| recipe.name == name);
-        found.ok_or_else(|| {
-            let names: Vec<String> = self.recipes.iter().map(RecipeSpec::label).collect();
-            format!(
-                "there is no recipe {name:?}; there are {}",
-                names.join(", ")
-            )
-        })
-    }
-
-    /// Hands a command to the changeover, which gives its second answer.
-    fn ask_changeover(
-        &mut self,
-        selection: Selection,
-        recipe: RecipeSpec,
-        wish: RecipeWish,
-    ) -> Result<(), String> {
-        let key = selection.key.clone();
-        drop(self.store.set(&key, &selection.kept()));
-        let (unanswered, answered) = bounded(0);
-        let wanted = RecipeRequest {
-            selection,
-            recipe,
-            wish,
-            answered,
-        };
-
-        // The channel holds one: a second recipe would be prepared for nothing while the first is
-        // not yet taken over.
-        if self.wanted.try_send(wanted).is_err() {
-            drop(self.store.set(&key, ""));
-            return Err("another recipe is being prepared; wait for its outcome".to_owned());
-        }
-
-        self.unanswered.push(unanswered);
-        Ok(())
     }
 
     fn set_threshold(&mut self, region: Option<&str>, value: f32) -> Result<Done, String> {

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 /// Longest suffix of a picture's name that is kept, and the suffix of a file that has none.
 const SUFFIX_MAX: usize = 4;
 const NO_SUFFIX: &str = "img";
+/// Digits of a picture's hash by which it is named, at least.
+const HASH_DIGITS_MIN: usize = 8;
 
 /// A picture of a draft.
 #[derive(Debug, Clone)]
@@ -144,6 +146,13 @@ impl Draft {
     /// When there is none, or more than one, or the recipe needs it.
     pub fn forget(&mut self, sha256: &str) -> Result<DraftPicture, LibraryError> {
         let sha256 = sha256.to_lowercase();
+        if sha256.len() < HASH_DIGITS_MIN {
+            let words = format!(
+                "give at least {HASH_DIGITS_MIN} digits of the picture's sha256, got {sha256:?}"
+            );
+            return Err(LibraryError::Refused(words));
+        }
+
         let is_it = |picture: &DraftPicture| {
             // A picture of the library is called by its hash.
             let stem = picture.file.file_stem().unwrap_or_default();

@@ -5,6 +5,7 @@
 //! another part. The outcome is an event: the broker is told until it has it. Commands that change a
 //! recipe of the library are done in `recipe_change`.
 
+use crate::base::health::Diagnostics;
 use crate::base::stop::Stop;
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
 use crate::config;
@@ -26,7 +27,7 @@ use crate::recipe::library::folder::Library;
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
 use crate::recipe::spec::RecipeSpec;
 use crate::store::Store;
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, select_biased};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -49,8 +50,19 @@ pub struct RecipeRequest {
 pub enum RecipeWish {
     /// It is to judge, in this revision if one is named.
     Select(Option<u64>),
-    /// It is to be changed; a label comes with the part's picture.
-    Change(RecipeChange, Option<TaughtPicture>),
+    /// It is to be changed.
+    Change(RecipeChange, ChangeSource),
+}
+
+/// Pictures that come with a change.
+#[derive(Debug)]
+pub enum ChangeSource {
+    /// None.
+    Nothing,
+    /// A label's part.
+    Part(TaughtPicture),
+    /// Those of the lesson of that number.
+    Lesson(u64),
 }
 
 /// A prepared recipe on its way to the inspector.
@@ -71,8 +83,8 @@ pub struct WantedChange {
     pub recipe: RecipeSpec,
     /// The change.
     pub change: RecipeChange,
-    /// The picture of a label's part.
-    pub picture: Option<TaughtPicture>,
+    /// Pictures that come with it.
+    pub source: ChangeSource,
 }
 
 /// A recipe that was prepared beside the line.
@@ -109,6 +121,8 @@ pub struct Changeover {
     pub(super) control: LineControl,
     /// Values that earlier runs kept.
     kept: BTreeMap<String, String>,
+    /// Faults of the moment, by source.
+    diagnostics: Diagnostics,
     /// The library, which may have gone on since the start.
     pub(super) library: Library,
     /// Makes revisions of thresholds.
@@ -152,6 +166,7 @@ impl Changeover {
             identity: shared.identity.clone(),
             store: shared.store.clone(),
             control: shared.control.clone(),
+            diagnostics: shared.diagnostics.clone(),
             kept,
             library,
         }
@@ -162,7 +177,8 @@ impl Changeover {
         self.tell_of_earlier_runs();
         while !stop.is_stopped() {
             pulse.beat();
-            select! {
+            // The command of a lesson comes before its pictures.
+            select_biased! {
                 recv(self.wanted) -> wanted => match wanted {
                     Ok(wanted) => self.serve(wanted, stop, pulse),
                     Err(_) => break,
@@ -183,13 +199,15 @@ impl Changeover {
         self.turn_away();
     }
 
+    /// `name@revision` of the recipe that judges.
+    pub(super) fn judging(&self) -> String {
+        let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        identity.recipe.clone()
+    }
+
     /// Tells how selections of earlier runs ended.
     fn tell_of_earlier_runs(&self) {
-        let judges = {
-            let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
-            identity.recipe.clone()
-        };
-
+        let judges = self.judging();
         remove_leftovers(&self.library);
         let is_current = |label: &str| self.is_current(label);
         for selection in Selection::recovered(&self.kept, &judges, is_current) {
@@ -246,12 +264,12 @@ impl Changeover {
             RecipeWish::Select(revision) => {
                 self.select(selection, &recipe, revision, stop, pulse);
             }
-            RecipeWish::Change(change, picture) => {
+            RecipeWish::Change(change, source) => {
                 let wanted = WantedChange {
                     selection,
                     recipe,
                     change,
-                    picture,
+                    source,
                 };
 
                 self.change_recipe(wanted, stop, pulse);
@@ -268,6 +286,7 @@ impl Changeover {
         pulse: &Heartbeat,
     ) {
         let name = recipe.name.clone();
+        let judged = self.judging();
         let (label, outcome) = match self.as_of_now(recipe, revision) {
             Ok(recipe) => {
                 let label = recipe.label();
@@ -291,6 +310,12 @@ impl Changeover {
                 // Before the outcome: a crash in between finds the recipe that judges, and so the
                 // outcome.
                 drop(self.store.set(SELECTED_RECIPE, &name));
+                self.diagnostics.clear(SELECTED_RECIPE);
+                // Parts of another recipe may be other products.
+                if name_in(&judged) != name {
+                    self.lessons.cut("another recipe judges");
+                }
+
                 let told = self.with_set_thresholds(label);
                 Answer::new(id, AnswerStatus::Done, Some(told))
             }
@@ -384,6 +409,11 @@ impl Changeover {
         self.events.tell(Event::Identity(Arc::new(identity)));
         Ok(gallery)
     }
+}
+
+/// The name in `name@revision`.
+pub(super) fn name_in(label: &str) -> &str {
+    label.rsplit_once('@').map_or(label, |(name, _)| name)
 }
 
 /// Refusal of a selection that means another revision than the one that is current.

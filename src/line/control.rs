@@ -263,6 +263,18 @@ impl LineControl {
         regions.any(|(_, policy)| *policy.recipe == *recipe)
     }
 
+    /// Lets the thresholds that commands set for one revision hold for another one of the recipe, which takes
+    /// its place: they were set while it was made.
+    pub fn carry_thresholds(&self, from: &str, to: &str) {
+        let mut state = self.state();
+        let to: Arc<str> = to.into();
+        let before = std::mem::take(&mut state.set_thresholds);
+        for ((recipe, region), threshold) in before {
+            let recipe = if *recipe == *from { to.clone() } else { recipe };
+            state.set_thresholds.insert((recipe, region), threshold);
+        }
+    }
+
     /// Takes over that a revision of that label has these thresholds. Returns true if its recipe judges.
     pub fn relabel(&self, kept: &SetThresholds, label: &str) -> bool {
         let mut state = self.state();

@@ -14,7 +14,6 @@ use crate::data::verdict::{self, Defect, Reason, Verdict, find_defects};
 use crate::line::admission::PartSource;
 use crate::line::changeover::RecipeSwap;
 use crate::line::lessons::TaughtPicture;
-use crate::line::opening::SELECTED_RECIPE;
 use crate::line::queue::FrameReceiver;
 use crate::line::shared::{ENGINE, PICTURES_OF, Shared};
 use crate::recipe::active::{ActiveRecipe, UNTAUGHT};
@@ -380,7 +379,6 @@ impl InspectStage {
             let policy = swap.prepared.policy(swap.judges);
             self.shared.control.change(policy);
             self.active = swap.prepared;
-            self.shared.diagnostics.clear(SELECTED_RECIPE);
             self.tell_recalled_self_test();
             let _ = swap.done.send(()); // the changeover may have stopped
         }

@@ -5,9 +5,10 @@ use crate::image::overlay::png;
 use crate::line::lessons::TaughtPicture;
 use crate::line::selection::Selection;
 use crate::protocol::teaching::TeachCommand;
+use crate::recipe::library::bounds::REVISION_BYTES;
 use crate::recipe::library::folder::Library;
 use crate::recipe::spec::RecipeSpec;
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -15,6 +16,8 @@ use tempfile::TempDir;
 
 /// Beginning of the names of the folders that lessons write to; no recipe's name begins with a dot.
 const FOLDER: &str = ".lesson-";
+/// Name of the file that is locked while a lesson writes there.
+const LOCK: &str = "lock";
 /// Time without a part after which a lesson is given up.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Time between two words on how far a lesson is.
@@ -35,6 +38,8 @@ pub struct Lesson {
     pub selection: Selection,
     /// The recipe that is taught, as the line's file had it at the start.
     pub recipe: RecipeSpec,
+    /// Number by which its pictures are known.
+    pub number: u64,
     /// Parts that are asked for.
     pub command: TeachCommand,
     /// Pictures so far.
@@ -48,6 +53,9 @@ pub struct Lesson {
 /// Pictures of parts in a folder of their own, which goes with this.
 pub struct PartFiles {
     folder: TempDir,
+    /// Held open for its lock: another line that shares the library leaves the folder alone.
+    _lock: File,
+    bytes: u64,
     /// The files, in the order of the parts.
     pub files: Vec<PartFile>,
 }
@@ -60,8 +68,13 @@ impl PartFiles {
     pub fn new(library: &Library) -> io::Result<Self> {
         fs::create_dir_all(library.folder())?;
         let mut builder = tempfile::Builder::new();
+        let folder = builder.prefix(FOLDER).tempdir_in(library.folder())?;
+        let lock = File::create(folder.path().join(LOCK))?;
+        lock.lock()?;
         Ok(PartFiles {
-            folder: builder.prefix(FOLDER).tempdir_in(library.folder())?,
+            folder,
+            _lock: lock,
+            bytes: 0,
             files: vec![],
         })
     }
@@ -69,11 +82,21 @@ impl PartFiles {
     /// Writes one picture, without loss.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When the disk refuses, or there are more bytes than a revision may have.
     pub fn add(&mut self, taught: &TaughtPicture) -> io::Result<()> {
         let name = format!("{}.png", self.files.len());
         let file = self.folder.path().join(name);
         let png = png::encode(&taught.picture, &[("part", &taught.part)]);
+        self.bytes += png.len() as u64;
+        if self.bytes > REVISION_BYTES {
+            let words = format!(
+                "{} pictures have more than the {REVISION_BYTES} bytes of a revision; teach fewer at once",
+                self.files.len() + 1
+            );
+
+            return Err(io::Error::other(words));
+        }
+
         fs::write(&file, png)?;
         self.files.push(PartFile {
             file,
@@ -92,10 +115,11 @@ impl Lesson {
     pub fn new(
         selection: Selection,
         recipe: RecipeSpec,
-        command: TeachCommand,
+        (number, command): (u64, TeachCommand),
         library: &Library,
     ) -> io::Result<Self> {
         Ok(Lesson {
+            number,
             selection,
             recipe,
             command,
@@ -151,7 +175,12 @@ pub fn remove_leftovers(library: &Library) {
     };
 
     for entry in entries.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(FOLDER) {
+        let is_lesson = entry.file_name().to_string_lossy().starts_with(FOLDER);
+        let lock = File::open(entry.path().join(LOCK));
+        let is_held =
+            lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)));
+
+        if is_lesson && !is_held {
             let _ = fs::remove_dir_all(entry.path()); // the next run tries again
         }
     }

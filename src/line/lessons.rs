@@ -10,6 +10,7 @@
 use crate::data::picture::Picture;
 use crate::data::report::Report;
 use crate::data::verdict::Verdict;
+use crate::protocol::teaching::TeachCommand;
 use crossbeam::channel::Sender;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,13 +28,31 @@ const RECENT_BYTES: usize = 64 << 20;
 pub struct TaughtPicture {
     /// The picture as the camera gave it.
     pub picture: Arc<Picture>,
-    /// The part: `run/camera/seq`.
+    /// The part: `run/camera/seq`, and the camera that saw it where several see a part.
     pub part: String,
+    /// Number of the lesson that it belongs to; 0 for a label.
+    pub lesson: u64,
+}
+
+/// A part of a while ago that is labelled.
+#[derive(Debug)]
+pub struct LabelledPart {
+    /// Its picture.
+    pub picture: TaughtPicture,
+    /// Name of the recipe that judged it.
+    pub recipe: String,
+    /// True if it passed.
+    pub has_passed: bool,
+    /// True if another part on the same picture failed.
+    pub has_failed_beside: bool,
 }
 
 /// Parts that a lesson takes.
 #[derive(Debug)]
 struct OpenLesson {
+    number: u64,
+    /// Name of the recipe that judges: parts of another one may be other products.
+    judging: String,
     /// Camera of the parts, or the name that several share; `None` for any.
     camera: Option<String>,
     /// Parts that were asked for later alone are its.
@@ -51,16 +70,20 @@ pub struct Lessons(Arc<Mutex<LessonState>>);
 #[derive(Debug, Default)]
 struct LessonState {
     open: Option<OpenLesson>,
+    /// Number of the last lesson.
+    last: u64,
+    /// The last lesson that has ended, and why.
+    ended: (u64, &'static str),
     passed: RecentPictures,
     others: RecentPictures,
 }
 
 impl Lessons {
-    /// Begins a lesson of the next parts that are asked for after `since`.
+    /// Returns the number of the next lesson.
     ///
     /// # Errors
     /// When one is under way.
-    pub fn begin(&self, camera: Option<&str>, parts: u32, since: Instant) -> Result<(), String> {
+    pub fn reserve(&self) -> Result<u64, String> {
         let mut state = self.state();
         if let Some(open) = &state.open {
             let seen = open.parts - open.missing;
@@ -70,24 +93,41 @@ impl Lessons {
             ));
         }
 
-        state.open = Some(OpenLesson {
-            camera: camera.map(str::to_owned),
+        state.last += 1;
+        Ok(state.last)
+    }
+
+    /// Begins the lesson of that number: the next parts that are asked for after `since`, and judged by the
+    /// recipe of that name.
+    pub fn begin(&self, number: u64, command: &TeachCommand, judging: &str, since: Instant) {
+        self.state().open = Some(OpenLesson {
+            number,
+            judging: judging.to_owned(),
+            camera: command.camera.clone(),
             since,
-            missing: parts,
-            parts,
+            missing: command.parts,
+            parts: command.parts,
         });
-
-        Ok(())
     }
 
-    /// Ends the lesson: no more parts are its.
-    pub fn end(&self) {
-        self.state().open = None;
+    /// Ends the lesson of that number: no more parts are its.
+    pub fn end(&self, number: u64) {
+        let mut state = self.state();
+        state.open.take_if(|open| open.number == number);
     }
 
-    /// True while a lesson takes parts.
-    pub fn is_open(&self) -> bool {
-        self.state().open.is_some()
+    /// Ends the lesson that is under way, if one is; its command is told why.
+    pub fn cut(&self, why: &'static str) {
+        let mut state = self.state();
+        if let Some(open) = state.open.take() {
+            state.ended = (open.number, why);
+        }
+    }
+
+    /// Returns why the lesson of that number was cut; `None` while it was not.
+    pub fn cut_by(&self, number: u64) -> Option<&'static str> {
+        let (ended, why) = self.state().ended;
+        (ended == number).then_some(why)
     }
 
     /// Looks at the parts of one judged frame, whose picture may be taught. Never waits.
@@ -96,6 +136,7 @@ impl Lessons {
             return;
         };
 
+        let recent = RecentPicture::of(first, reports, picture);
         let mut state = self.state();
         if let Some(open) = &mut state.open
             && open.missing > 0
@@ -103,7 +144,8 @@ impl Lessons {
         {
             let taught = TaughtPicture {
                 picture: picture.clone(),
-                part: name_of(first),
+                part: recent.name_of(first.part.seq),
+                lesson: open.number,
             };
 
             // A changeover that is busy writing takes the next part in its place.
@@ -114,40 +156,54 @@ impl Lessons {
 
         let has_passed = reports.iter().all(|report| report.verdict == Verdict::Pass);
 
-        let recent = RecentPicture::of(reports, picture);
         match has_passed {
             true => state.passed.push(recent),
             false => state.others.push(recent),
         }
     }
 
-    /// The picture of a part that was judged a while ago, and whether it passed.
+    /// A part that was judged a while ago, with its picture. `camera` is the part's, or the one that saw it.
     ///
     /// # Errors
-    /// When the picture is not kept any more.
-    pub fn find(
-        &self,
-        run_id: &str,
-        camera: &str,
-        seq: u64,
-    ) -> Result<(TaughtPicture, bool), String> {
+    /// When the picture is not kept any more, or several cameras saw the part and none is named.
+    pub fn find(&self, run_id: &str, camera: &str, seq: u64) -> Result<LabelledPart, String> {
         let state = self.state();
-        let passed = state.passed.find(run_id, camera, seq);
-        let found = passed.or_else(|| state.others.find(run_id, camera, seq));
-        let part = format!("{run_id}/{camera}/{seq}");
-        let Some(found) = found else {
-            let kept = state.passed.pictures.len() + state.others.pictures.len();
+        let all = [&state.passed, &state.others];
+        let found: Vec<&RecentPicture> = all
+            .iter()
+            .flat_map(|recent| recent.find(run_id, camera, seq))
+            .collect();
+
+        let [found] = found.as_slice() else {
+            let part = format!("{run_id}/{camera}/{seq}");
+            if found.is_empty() {
+                let kept = state.passed.pictures.len() + state.others.pictures.len();
+                return Err(format!(
+                    "the picture of part {part} is not kept: the last {kept} judged pictures of this run are; teach the part when it comes again"
+                ));
+            }
+
+            let mut cameras: Vec<&str> = found.iter().map(|found| &*found.seen_by).collect();
+            cameras.sort_unstable();
+            let cameras = cameras.join(", ");
             return Err(format!(
-                "the picture of part {part} is not kept: the last {kept} judged pictures of this run are; teach the part when it comes again"
+                "several cameras saw part {part}; name one of {cameras}"
             ));
         };
 
-        let picture = TaughtPicture {
-            picture: found.picture.clone(),
-            part,
-        };
-
-        Ok((picture, passed.is_some()))
+        let verdict_of = |part: &&(u64, Verdict)| part.1;
+        let own = found.parts.iter().find(|(own, _)| *own == seq);
+        let mut beside = found.parts.iter().filter(|(other, _)| *other != seq);
+        Ok(LabelledPart {
+            picture: TaughtPicture {
+                picture: found.picture.clone(),
+                part: found.name_of(seq),
+                lesson: 0,
+            },
+            recipe: found.recipe.clone(),
+            has_passed: own.as_ref().map(verdict_of) == Some(Verdict::Pass),
+            has_failed_beside: beside.any(|(_, verdict)| *verdict == Verdict::Fail),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, LessonState> {
@@ -161,14 +217,14 @@ impl OpenLesson {
         let is_its_camera = camera
             .is_none_or(|camera| camera == &**report.part.camera() || camera == &*report.seen_by);
 
-        is_its_camera && report.part.request.since >= self.since
+        let is_after = report.part.request.since >= self.since;
+        is_its_camera && is_after && recipe_name(&report.recipe) == self.judging
     }
 }
 
-/// `run/camera/seq` of a part.
-fn name_of(report: &Report) -> String {
-    let part = &report.part;
-    format!("{}/{}/{}", part.run_id, part.camera(), part.seq)
+/// The name in `name@revision`.
+fn recipe_name(label: &str) -> &str {
+    label.rsplit_once('@').map_or(label, |(name, _)| name)
 }
 
 /// A judged picture with the keys of its parts.
@@ -176,20 +232,43 @@ fn name_of(report: &Report) -> String {
 struct RecentPicture {
     run_id: Arc<str>,
     camera: Arc<str>,
-    /// Numbers of the parts on it, one a region.
-    parts: Vec<u64>,
+    seen_by: Arc<str>,
+    recipe: String,
+    /// Numbers and verdicts of the parts on it, one a region.
+    parts: Vec<(u64, Verdict)>,
     picture: Arc<Picture>,
 }
 
 impl RecentPicture {
-    fn of(reports: &[Report], picture: &Arc<Picture>) -> Self {
-        let part = &reports[0].part;
+    /// The picture of one frame's parts; `first` is one of them.
+    fn of(first: &Report, reports: &[Report], picture: &Arc<Picture>) -> Self {
+        let part = &first.part;
         RecentPicture {
             run_id: part.run_id.clone(),
             camera: part.camera().clone(),
-            parts: reports.iter().map(|report| report.part.seq).collect(),
+            seen_by: first.seen_by.clone(),
+            recipe: recipe_name(&first.recipe).to_owned(),
+            parts: reports
+                .iter()
+                .map(|report| (report.part.seq, report.verdict))
+                .collect(),
             picture: picture.clone(),
         }
+    }
+
+    /// `run/camera/seq` of a part on it, and the camera that saw it where that is another.
+    fn name_of(&self, seq: u64) -> String {
+        let part = format!("{}/{}/{seq}", self.run_id, self.camera);
+        match self.seen_by == self.camera {
+            true => part,
+            false => format!("{part}/{}", self.seen_by),
+        }
+    }
+
+    fn shows(&self, run_id: &str, camera: &str, seq: u64) -> bool {
+        *self.run_id == *run_id
+            && (*self.camera == *camera || *self.seen_by == *camera)
+            && self.parts.iter().any(|(own, _)| *own == seq)
     }
 }
 
@@ -211,11 +290,14 @@ impl RecentPictures {
         }
     }
 
-    fn find(&self, run_id: &str, camera: &str, seq: u64) -> Option<&RecentPicture> {
-        // The newest first: they are the ones that people label.
-        self.pictures.iter().rev().find(|recent| {
-            *recent.run_id == *run_id && *recent.camera == *camera && recent.parts.contains(&seq)
-        })
+    fn find<'a>(
+        &'a self,
+        run_id: &'a str,
+        camera: &'a str,
+        seq: u64,
+    ) -> impl Iterator<Item = &'a RecentPicture> {
+        let pictures = self.pictures.iter();
+        pictures.filter(move |recent| recent.shows(run_id, camera, seq))
     }
 }
 
@@ -223,6 +305,7 @@ impl RecentPictures {
 mod tests {
     use super::*;
     use crate::data::report::tests::report;
+    use crate::protocol::teaching::TaughtAs;
     use crossbeam::channel::bounded;
 
     fn picture(side: usize) -> Arc<Picture> {
@@ -236,8 +319,10 @@ mod tests {
         let lessons = Lessons::default();
         let old = report(1);
         let since = Instant::now();
-        lessons.begin(Some("top"), 3, since).expect("free");
-        let refused = lessons.begin(None, 1, since).expect_err("two teachers");
+        let number = lessons.reserve().expect("free");
+        let command = TeachCommand::new(Some("top"), 3, TaughtAs::Good);
+        lessons.begin(number, &command, "nut", since);
+        let refused = lessons.reserve().expect_err("two teachers");
         assert!(refused.contains("0 of 3 parts were seen"), "{refused}");
         lessons.see(&[old], &picture(2), &lesson);
         assert!(taken.is_empty());
@@ -245,6 +330,11 @@ mod tests {
         other.part.request.camera = "side".into();
         other.seen_by = "side".into();
         lessons.see(&[other], &picture(2), &lesson);
+        assert!(taken.is_empty());
+        // Another recipe judges: it may be another product.
+        let mut bolt = report(2);
+        bolt.recipe = "bolt@7".into();
+        lessons.see(&[bolt], &picture(2), &lesson);
         assert!(taken.is_empty());
         // The third finds no room, and is none of the lesson.
         for seq in 3..6 {
@@ -261,6 +351,43 @@ mod tests {
         }
 
         assert_eq!(seqs(&taken), ["01TEST/top/6"]);
+        assert_eq!(lessons.cut_by(number), None);
+        lessons.cut("reset ended the lesson");
+        assert_eq!(lessons.cut_by(number), Some("reset ended the lesson"));
+        // The next one is another, which the end of this one does not end.
+        let next = lessons.reserve().expect("free");
+        lessons.begin(next, &command, "nut", since);
+        lessons.end(number);
+        assert!(lessons.reserve().is_err());
+        assert_eq!(lessons.cut_by(next), None);
+    }
+
+    #[test]
+    fn one_view_and_one_region_of_a_part_are_told_from_the_others() {
+        let (lesson, _taken) = bounded(1);
+        let lessons = Lessons::default();
+        let view = |camera: &str, verdict| Report {
+            seen_by: camera.into(),
+            verdict,
+            ..report(1)
+        };
+
+        // Two cameras see the part `top` 1, and one of them sees two regions.
+        lessons.see(&[view("left", Verdict::Pass)], &picture(2), &lesson);
+        let mut other_region = report(2);
+        other_region.seen_by = "right".into();
+        let right = [view("right", Verdict::Pass), other_region];
+        lessons.see(&right, &picture(2), &lesson);
+        let refused = lessons.find("01TEST", "top", 1).expect_err("two views");
+        assert!(refused.contains("name one of left, right"), "{refused}");
+        let found = lessons.find("01TEST", "left", 1).expect("one view");
+        assert_eq!(found.picture.part, "01TEST/top/1/left");
+        assert!(found.has_passed && !found.has_failed_beside);
+        let found = lessons.find("01TEST", "right", 1).expect("one view");
+        assert!(found.has_passed && found.has_failed_beside);
+        let found = lessons.find("01TEST", "right", 2).expect("one view");
+        assert!(!found.has_passed && !found.has_failed_beside);
+        assert_eq!(found.recipe, "nut");
     }
 
     #[test]
@@ -279,8 +406,8 @@ mod tests {
         }
 
         let found = |seq| lessons.find("01TEST", "top", seq);
-        assert!(found(1).is_ok_and(|(_, passed)| !passed));
-        assert!(found(39).is_ok_and(|(taught, passed)| passed && taught.part == "01TEST/top/39"));
+        assert!(found(1).is_ok_and(|part| !part.has_passed));
+        assert!(found(39).is_ok_and(|part| part.has_passed));
         let gone = found(2).expect_err("beyond the bound");
         assert!(gone.contains("the last 22 judged pictures"), "{gone}");
         assert!(lessons.find("01OTHER", "top", 39).is_err());

@@ -15,18 +15,21 @@
 use crate::base::stop::Stop;
 use crate::base::systemd::Heartbeat;
 use crate::config;
-use crate::line::changeover::{Changeover, PreparedRecipe, STOPPING, WantedChange};
+use crate::line::changeover::{
+    ChangeSource, Changeover, PreparedRecipe, STOPPING, WantedChange, name_in,
+};
 use crate::line::lesson::{Lesson, PartFile, PartFiles};
 use crate::line::lessons::TaughtPicture;
 use crate::line::selection::Selection;
 use crate::protocol::answer::{Answer, AnswerStatus};
 use crate::protocol::event::{CommandOutcome, Event};
-use crate::protocol::teaching::{RecipeChange, TaughtAs};
+use crate::protocol::teaching::{RecipeChange, TaughtAs, TeachCommand};
 use crate::recipe::adopt::{adopted, note_of};
-use crate::recipe::library::draft::Draft;
+use crate::recipe::library::draft::{Draft, DraftPicture};
 use crate::recipe::library::manifest::PictureUse;
 use crate::recipe::library::revision::Revision;
 use crate::recipe::library::writer::LibraryWriter;
+use crate::recipe::references::References;
 use crate::recipe::spec::RecipeSpec;
 use crate::recipe::teach::{OnKnown, odd_references, teach_parts};
 use std::sync::{Arc, PoisonError};
@@ -54,18 +57,12 @@ impl Changeover {
             selection,
             recipe,
             change,
-            picture,
+            source,
         } = wanted;
 
         let edit = match change {
             RecipeChange::Teach(command) => {
-                let lesson = Lesson::new(selection.clone(), recipe, command, &self.library);
-                match lesson {
-                    Ok(lesson) => self.lesson = Some(lesson),
-                    Err(error) => self.give_lesson_up(selection, &error.to_string()),
-                }
-
-                return;
+                return self.begin_lesson(selection, recipe, command, &source);
             }
             RecipeChange::Rollback(command) => {
                 let outcome = |this: &mut Self, selection: &mut Selection| {
@@ -77,7 +74,7 @@ impl Changeover {
             RecipeChange::Forget(command) => Ok(Edit::Forget(command.picture)),
             RecipeChange::Label(command) => {
                 let mut files = PartFiles::new(&self.library);
-                if let (Ok(files), Some(picture)) = (&mut files, &picture)
+                if let (Ok(files), ChangeSource::Part(picture)) = (&mut files, &source)
                     && let Err(error) = files.add(picture)
                 {
                     return self.finish(selection, |_, _| Err(error.to_string()));
@@ -94,10 +91,34 @@ impl Changeover {
         });
     }
 
+    fn begin_lesson(
+        &mut self,
+        selection: Selection,
+        recipe: RecipeSpec,
+        command: TeachCommand,
+        source: &ChangeSource,
+    ) {
+        // The one before was cut, and has not been looked at since.
+        self.end_cut_lesson();
+        let ChangeSource::Lesson(number) = *source else {
+            return self.finish(
+                selection,
+                |_, _| Err("a lesson without a number".to_owned()),
+            );
+        };
+
+        let lesson = Lesson::new(selection.clone(), recipe, (number, command), &self.library);
+        match lesson {
+            Ok(lesson) => self.lesson = Some(lesson),
+            Err(error) => self.give_lesson_up((number, selection), &error.to_string()),
+        }
+    }
+
     /// Takes a picture of the lesson.
     pub(super) fn take_picture(&mut self, taught: TaughtPicture) {
-        let Some(lesson) = &mut self.lesson else {
-            return; // it came as the lesson ended
+        let lesson = self.lesson.as_mut();
+        let Some(lesson) = lesson.filter(|lesson| lesson.number == taught.lesson) else {
+            return; // it came as its lesson ended
         };
 
         match lesson.take(&taught, Instant::now()) {
@@ -115,48 +136,57 @@ impl Changeover {
             }
             Err(error) => {
                 if let Some(lesson) = self.lesson.take() {
-                    self.give_lesson_up(lesson.selection, &error.to_string());
+                    self.give_lesson_up((lesson.number, lesson.selection), &error.to_string());
                 }
             }
         }
     }
 
-    /// Ends a lesson that is complete, or that was ended, or to which no part comes.
+    /// Ends a lesson that is complete, or that was cut, or to which no part comes.
     pub(super) fn look_at_lesson(&mut self, stop: &Stop, pulse: &Heartbeat) {
-        let Some(lesson) = &self.lesson else {
+        self.end_cut_lesson();
+        let is_complete = self.lesson.as_ref().is_some_and(Lesson::is_complete);
+        let now = Instant::now();
+        let ended = self
+            .lesson
+            .take_if(|lesson| is_complete || lesson.is_given_up(now));
+
+        let Some(lesson) = ended else {
             return;
         };
 
-        let is_ended = !self.lessons.is_open();
-        if !lesson.is_complete() && !is_ended && !lesson.is_given_up(Instant::now()) {
-            return;
+        if !is_complete {
+            let why = format!("no part came for 10 minutes; {}", lesson.so_far());
+            return self.give_lesson_up((lesson.number, lesson.selection), &why);
         }
 
-        let Some(lesson) = self.lesson.take() else {
-            return;
-        };
-
-        if !lesson.is_complete() {
-            let why = match is_ended {
-                true => "reset ended the lesson",
-                false => "no part came for 10 minutes",
-            };
-
-            let why = format!("{why}; {}", lesson.so_far());
-            return self.give_lesson_up(lesson.selection, &why);
-        }
-
-        self.lessons.end();
-        let edit = Edit::Add(lesson.command.taught_as, lesson.pictures, OnKnown::PassOver);
-
+        self.lessons.end(lesson.number);
+        let taught_as = lesson.command.taught_as;
+        let edit = Edit::Add(taught_as, lesson.pictures, OnKnown::PassOver);
         let recipe = lesson.recipe;
         self.finish(lesson.selection, |this, selection| {
             this.edit(selection, &recipe, edit, stop, pulse)
         });
     }
 
-    fn give_lesson_up(&mut self, selection: Selection, why: &str) {
-        self.lessons.end();
+    /// Ends the lesson if a command has cut it.
+    fn end_cut_lesson(&mut self) {
+        let Some(lesson) = &self.lesson else {
+            return;
+        };
+
+        let Some(why) = self.lessons.cut_by(lesson.number) else {
+            return;
+        };
+
+        let why = format!("{why}; {}", lesson.so_far());
+        if let Some(lesson) = self.lesson.take() {
+            self.give_lesson_up((lesson.number, lesson.selection), &why);
+        }
+    }
+
+    fn give_lesson_up(&mut self, (number, selection): (u64, Selection), why: &str) {
+        self.lessons.end(number);
         self.finish(selection, |_, _| Err(format!("nothing was taught: {why}")));
     }
 
@@ -207,25 +237,30 @@ impl Changeover {
 
         draft.by = format!("{}: {told}", selection.command);
         let mut proven = self.prove(&writer, &draft)?;
-        let mut apart = String::new();
         // Those that a person has labelled one by one are what the person says.
         if let Edit::Add(TaughtAs::Good, _, OnKnown::PassOver) = edit {
-            (proven, apart) = self.without_odd_ones(&writer, &mut draft, proven)?;
+            proven = self.without_odd_ones(&writer, &mut draft, proven)?;
         }
 
         let label = proven.revision.manifest().label();
-        self.keep_label(selection, &label);
-        writer.make_current(&proven.revision).map_err(words)?;
+        self.keep_label(selection, &label)?;
+        let made = writer.make_current(&proven.revision).map_err(words);
+        // Where only the last sync failed, it is current all the same, and a start would judge by it.
+        if !self.is_current(&label) {
+            made?;
+        }
+
         drop(writer);
         let manifest = proven.revision.manifest();
         let counts = format!(
-            "{label} has {} good and {} bad pictures ({told})",
+            "{label} has {} good and {} bad pictures ({})",
             manifest.count(PictureUse::Good),
-            manifest.count(PictureUse::Bad)
+            manifest.count(PictureUse::Bad),
+            manifest.by
         );
 
-        let judges = self.take_over(proven, stop, pulse)?;
-        Ok(format!("{counts}{apart}; {judges}"))
+        let judges = self.take_over(proven, true, stop, pulse)?;
+        Ok(format!("{counts}; {judges}"))
     }
 
     /// Makes another revision the current one. Returns words on what it is.
@@ -251,10 +286,14 @@ impl Changeover {
         let revision = self.library.revision(name, to).map_err(words)?;
         let proven = self.prepared(revision)?;
         let label = proven.revision.manifest().label();
-        self.keep_label(selection, &label);
-        writer.roll_back(name, Some(to)).map_err(words)?;
+        self.keep_label(selection, &label)?;
+        let made = writer.roll_back(name, Some(to)).map_err(words);
+        if !self.is_current(&label) {
+            made?;
+        }
+
         drop(writer);
-        let judges = self.take_over(proven, stop, pulse)?;
+        let judges = self.take_over(proven, false, stop, pulse)?;
         Ok(format!("rolled back to {label}; {judges}"))
     }
 
@@ -278,8 +317,28 @@ impl Changeover {
             return Ok(first);
         }
 
+        self.check_gallery(&now)?;
         let first = writer.commit(&first).map_err(words)?;
         Draft::after(&first, String::new()).map_err(words)
+    }
+
+    /// Refuses references that were changed since the line began to judge by them: a revision of that label is
+    /// what its results were judged by.
+    fn check_gallery(&self, recipe: &RecipeSpec) -> Result<(), String> {
+        let gallery = {
+            let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+            (identity.recipe == recipe.label()).then(|| identity.gallery.clone())
+        };
+
+        let references = References::read(&recipe.references, &mut |_| {});
+        let references = references.map_err(|failure| failure.message)?;
+        match gallery {
+            Some(gallery) if gallery != references.hash() => Err(format!(
+                "the reference files of {} were changed since the line began to judge by them; start the line again, then teach",
+                recipe.label()
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Writes a draft and prepares it as it would judge. Nothing stays of one that cannot.
@@ -300,64 +359,66 @@ impl Changeover {
         })
     }
 
-    /// The revision without the new pictures that are unlike the other references, and words on them.
+    /// The revision without the new pictures that are unlike the other references; `by` of it names them.
     fn without_odd_ones(
         &mut self,
         writer: &LibraryWriter,
         draft: &mut Draft,
         mut proven: Proven,
-    ) -> Result<(Proven, String), String> {
+    ) -> Result<Proven, String> {
         let odd = odd_references(&mut proven.prepared.active, &proven.revision).map_err(words)?;
-        let is_odd = |picture: &crate::recipe::library::draft::DraftPicture| {
+        let is_odd = |picture: &DraftPicture| {
             !picture.is_held && odd.iter().any(|(part, _)| *part == picture.from)
         };
 
-        let taken: Vec<String> = draft
-            .pictures
-            .iter()
-            .filter(|picture| is_odd(picture))
-            .map(|picture| picture.from.clone())
-            .collect();
-
-        if taken.is_empty() {
-            return Ok((proven, String::new()));
-        }
-
+        let before = draft.pictures.len();
         let named: Vec<String> = odd
             .iter()
-            .filter(|(part, _)| taken.contains(part))
+            .filter(|(part, _)| {
+                let mut pictures = draft.pictures.iter();
+                pictures.any(|picture| is_odd(picture) && picture.from == *part)
+            })
             .map(|(part, why)| format!("{part} {why}"))
             .collect();
+
+        if named.is_empty() {
+            return Ok(proven);
+        }
 
         writer.discard(&proven.revision);
         draft.pictures.retain(|picture| !is_odd(picture));
         let apart = format!(
-            "; kept apart, label them good if they are: {}",
-            named.join(", ")
+            "{} of them kept apart, label them good while their pictures are kept if they are: {}",
+            before - draft.pictures.len(),
+            first_few(&named)
         );
 
         if !draft.pictures.iter().any(|picture| !picture.is_held) {
-            return Err(format!("none of them is like the references{apart}"));
+            return Err(format!("none of them is like the references: {apart}"));
         }
 
-        Ok((self.prove(writer, draft)?, apart))
+        draft.by = format!("{}, {apart}", draft.by);
+        self.prove(writer, draft)
     }
 
     /// Lets the recipe judge in its new revision, where that recipe judges. Returns words on what judges.
     fn take_over(
         &mut self,
         proven: Proven,
+        is_next: bool,
         stop: &Stop,
         pulse: &Heartbeat,
     ) -> Result<String, String> {
-        let judging = {
-            let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
-            identity.recipe.clone()
-        };
-
-        let name = judging.rsplit_once('@').map_or(&*judging, |(name, _)| name);
-        if name != proven.spec.name {
+        let judging = self.judging();
+        if name_in(&judging) != proven.spec.name {
             return Ok(format!("{judging} judges"));
+        }
+
+        // A threshold that was set while this was made is the operator's last word, unless the operator
+        // goes back.
+        if is_next {
+            self.control
+                .carry_thresholds(&judging, &proven.spec.label());
         }
 
         let mut thresholds = vec![];
@@ -382,9 +443,13 @@ impl Changeover {
     }
 
     /// Keeps the label that a change is about to make current: after a crash the library says whether it did.
-    fn keep_label(&self, selection: &mut Selection, label: &str) {
+    ///
+    /// # Errors
+    /// When the line stops.
+    fn keep_label(&self, selection: &mut Selection, label: &str) -> Result<(), String> {
         label.clone_into(&mut selection.recipe);
-        let _ = self.store.set(&selection.key, &selection.kept()).wait();
+        let kept = self.store.set(&selection.key, &selection.kept()).wait();
+        kept.map_err(|_| STOPPING.to_owned())
     }
 
     /// True if that `name@revision` is the library's current revision of its recipe.
@@ -417,13 +482,25 @@ fn add(
 
     let passed_over = match added.passed_over.len() {
         0 => String::new(),
-        count => format!(", {count} passed over: {}", added.passed_over.join("; ")),
+        count => format!(", {count} passed over: {}", first_few(&added.passed_over)),
     };
 
     Ok(format!(
         "taught {} good and {} bad parts{passed_over}",
         added.good, added.bad
     ))
+}
+
+/// Things that are named in an answer; of more the number is told.
+const NAMED: usize = 3;
+
+fn first_few(all: &[String]) -> String {
+    let named = all.len().min(NAMED);
+    let words = all[..named].join("; ");
+    match all.len() - named {
+        0 => words,
+        more => format!("{words}; and {more} more"),
+    }
 }
 
 fn words(error: impl std::fmt::Display) -> String {

@@ -90,6 +90,7 @@ impl Selection {
             };
 
             let id = found.id.as_deref();
+            let is_lesson = command == "teach";
             let is_done = match command {
                 SELECT => found.recipe == judges,
                 _ => is_current(&found.recipe),
@@ -99,7 +100,7 @@ impl Selection {
             // least once is the promise.
             let outcome = found
                 .outcome
-                .unwrap_or_else(|| after_a_crash(id, &found.recipe, is_done, judges));
+                .unwrap_or_else(|| after_a_crash(id, &found.recipe, (is_done, is_lesson), judges));
 
             selections.push(Selection {
                 command,
@@ -115,18 +116,26 @@ impl Selection {
 }
 
 /// The second answer of a selection, or a change, that an end of winspect cut.
-fn after_a_crash(id: Option<&str>, recipe: &str, is_done: bool, judges: &str) -> Answer {
+fn after_a_crash(
+    id: Option<&str>,
+    recipe: &str,
+    (is_done, is_lesson): (bool, bool),
+    judges: &str,
+) -> Answer {
     // The choice is written before its outcome, so that the recipe of this run says how the
     // selection ended.
     if is_done {
         return Answer::new(id, AnswerStatus::Done, Some(recipe.to_owned()));
     }
 
-    // A lesson that still waited for parts has no revision yet.
+    // A change that was not written has no revision yet, nor has a lesson that waited for parts.
     if recipe.is_empty() {
-        let reason = format!(
-            "winspect ended before the lesson did, and nothing was taught; {judges} judges"
-        );
+        let what = if is_lesson {
+            "the lesson did, and nothing was taught"
+        } else {
+            "it was done"
+        };
+        let reason = format!("winspect ended before {what}; {judges} judges");
         return Answer::rejected(id, reason);
     }
 

@@ -39,6 +39,20 @@ pub struct TeachCommand {
     pub taught_as: TaughtAs,
 }
 
+#[cfg(test)]
+impl TeachCommand {
+    /// A lesson of the recipe that judges, for tests.
+    pub fn new(camera: Option<&str>, parts: u32, taught_as: TaughtAs) -> Self {
+        TeachCommand {
+            id: None,
+            recipe: None,
+            camera: camera.map(str::to_owned),
+            parts,
+            taught_as,
+        }
+    }
+}
+
 /// A part that was judged a while ago is known.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -32,6 +32,8 @@ pub struct JudgedPictures {
 pub struct Judging<'a> {
     /// The pictures' name in words for a person: `calibration`.
     pub kind: &'static str,
+    /// True where a picture that cannot be judged is told and not counted; else it is an error.
+    pub is_lenient: bool,
     /// Pictures that the parts are compared with.
     pub references: &'a References,
     /// Quality gate before the inspector.
@@ -64,6 +66,12 @@ impl JudgedPictures {
 
         for file in expanded.files {
             reading.add(file)?;
+        }
+
+        if reading.judging.is_lenient {
+            for problem in reading.problems.drain(..) {
+                tracing::warn!("{kind}: {problem}; not counted");
+            }
         }
 
         if reading.problems.is_empty() {
@@ -114,8 +122,9 @@ impl PictureReading<'_> {
         }
 
         // After a problem there will be no scores; the other files are only looked at.
-        if self.problems.is_empty() {
-            self.judge(&file, &picture)?;
+        let may_judge = self.problems.is_empty() || self.judging.is_lenient;
+        if may_judge && !self.judge(&file, &picture)? {
+            return Ok(());
         }
 
         self.known.insert(hash, self.parts.files.len());
@@ -140,19 +149,20 @@ impl PictureReading<'_> {
         Some(format!("a part's picture would not be judged: {flaw}"))
     }
 
-    fn judge(&mut self, file: &Path, picture: &Picture) -> Result<(), Failure> {
+    /// Returns false for a picture that the recipe cannot look at.
+    fn judge(&mut self, file: &Path, picture: &Picture) -> Result<bool, Failure> {
         match self.judging.inspector.inspect(picture) {
             Ok(regions) => {
                 for (scores, region) in self.parts.scores.iter_mut().zip(regions) {
                     scores.push(region.score);
                 }
 
-                Ok(())
+                Ok(true)
             }
             Err(InspectError::Picture(error)) => {
                 let words = format!("{}: {}", file.display(), chain(&error));
                 self.problems.push(words);
-                Ok(())
+                Ok(false)
             }
             Err(error) => Err(Failure::new(Exit::Software, error)),
         }

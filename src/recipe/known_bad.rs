@@ -77,7 +77,7 @@ pub fn lowered(found: f32, bad: &[f32], good: &[f32]) -> Option<(f32, String)> {
     let value = missed.filter(is_worth).min_by(f32::total_cmp)?;
     let (count, all) = (failing(value), good.len());
     let words = format!(
-        "{found:.4} by them alone, lowered so that a known bad part fails: {count} of these {all} good parts would fail too"
+        "lowered from {found:.4}, so that a known bad part fails: {count} of the {all} good parts would fail too"
     );
 
     Some((value, words))
@@ -94,7 +94,7 @@ mod tests {
         let (value, words) = lowered(0.22, &[0.19, 0.3], &good).expect("one is missed");
         assert_eq!(value, 0.19);
         assert!(
-            words.starts_with("0.2200 by them alone") && words.contains("1 of these 8 good"),
+            words.starts_with("lowered from 0.2200") && words.contains("1 of the 8 good"),
             "{words}"
         );
         // One among the good ones is not paid for; another one still is.

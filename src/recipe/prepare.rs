@@ -110,7 +110,7 @@ impl RecipePreparer {
 
         let calibration = known.judged("calibration", &spec.calibration)?;
         let bad = match &spec.library {
-            Some(revision) => known.judged("bad", &revision.pictures(PictureUse::Bad))?,
+            Some(revision) => known.judged(BAD, &revision.pictures(PictureUse::Bad))?,
             None => None,
         };
 
@@ -240,6 +240,9 @@ fn unlike_scores(references: &References, inspector: &mut Inspector) -> Result<V
     }
 }
 
+/// Kind of the known bad parts, in words.
+const BAD: &str = "bad";
+
 /// The pictures of known parts beside the references, which are judged once.
 struct KnownPictures<'a> {
     references: &'a References,
@@ -263,6 +266,8 @@ impl KnownPictures<'_> {
         progress.judges();
         let judging = Judging {
             kind,
+            // A known bad part that cannot be looked at must not end a start.
+            is_lenient: kind == BAD,
             references: self.references,
             gate: self.gate,
             inspector: self.inspector,

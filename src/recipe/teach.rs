@@ -125,6 +125,7 @@ struct Teaching {
     /// Pictures of the recipe, and new ones: their use, and the file that shows them.
     known: HashMap<PixelHash, (PictureUse, PathBuf)>,
     fresh: Vec<DraftPicture>,
+    had_references: bool,
     added: Added,
     problems: Vec<String>,
 }
@@ -133,6 +134,7 @@ impl Teaching {
     /// Takes in what the recipe has.
     fn know(&mut self, pictures: &[DraftPicture]) {
         for picture in pictures {
+            self.had_references |= picture.used_as == PictureUse::Good;
             // A self-test's picture may also be a reference: teaching looks at references alone.
             if !matches!(picture.used_as, PictureUse::Good | PictureUse::Bad) {
                 continue;
@@ -150,6 +152,10 @@ impl Teaching {
 
     /// Puts what is new into the draft.
     fn finish(self, draft: &mut Draft) -> Result<Added, Failure> {
+        let has = |pictures: &[DraftPicture], used_as| {
+            pictures.iter().any(|picture| picture.used_as == used_as)
+        };
+
         let count = self.problems.len();
         if count > 0 {
             let problems = self.problems.join("\n  ");
@@ -167,6 +173,16 @@ impl Teaching {
         }
 
         draft.pictures.extend(self.fresh);
+        // Without any it could not judge, where it did before.
+        if self.had_references && !has(&draft.pictures, PictureUse::Good) {
+            let words = format!(
+                "recipe {} would have no reference left; teach good parts first",
+                draft.name
+            );
+
+            return Err(Failure::words(Exit::Data, words));
+        }
+
         draft.change = ChangeKind::Taught;
         Ok(self.added)
     }
@@ -188,7 +204,7 @@ impl Teaching {
             }
         };
 
-        if used_as == PictureUse::Good && shows_nothing(&picture) {
+        if shows_nothing(&picture) {
             let words = format!("{part} is black, white or flat from edge to edge");
             self.added.passed_over.push(words);
             return None;
@@ -230,8 +246,8 @@ impl Teaching {
             Err(error) => return self.problems.push(chain(&error)),
         };
 
-        if used_as == PictureUse::Good && shows_nothing(&picture) {
-            let words = "black, white or flat from edge to edge, and such pictures would pass";
+        if shows_nothing(&picture) {
+            let words = "black, white or flat from edge to edge: it shows no part";
             return self.problems.push(format!("{}: {words}", file.display()));
         }
 

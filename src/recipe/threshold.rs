@@ -76,8 +76,9 @@ pub fn thresholds(
             return found;
         };
 
+        // What was promised of the higher threshold is no promise any more.
         let before = found.origin.unwrap_or_default();
-        let origin = Some(format!("{before}; {cost}"));
+        let origin = Some(format!("{cost}; before: {before}"));
         DerivedThreshold { value, origin }
     };
 

@@ -133,7 +133,8 @@ fn a_line_judges_by_the_current_revision_at_its_start_and_at_a_selection() {
     let folder = station.folder.path();
     let plc = &station.plc;
     assert_eq!(plc.next("box/result")["recipe"], "nut@1");
-    done(folder, &["import", "line.toml", "nut.tar"]);
+    // By the library alone: by the line's file the line would take it over at once.
+    done(folder, &["import", "box.recipes", "nut.tar"]);
     let select = |command: &str, status: &str| {
         plc.ask("select_recipe", command, "accepted");
         let outcome = plc.next("ack/select_recipe");
@@ -143,7 +144,7 @@ fn a_line_judges_by_the_current_revision_at_its_start_and_at_a_selection() {
 
     assert_eq!(select(r#"{"id":"a","recipe":"nut"}"#, "done"), "nut@2");
     plc.until("box/result", "recipe", "nut@2");
-    done(folder, &["rollback", "line.toml", "nut"]);
+    done(folder, &["rollback", "box.recipes", "nut"]);
     let reason = select(r#"{"id":"b","recipe":"nut","revision":2}"#, "rejected");
     assert_eq!(reason, "recipe nut has revision 1 here, not 2");
     let births = station.listen("birth");
@@ -152,7 +153,7 @@ fn a_line_judges_by_the_current_revision_at_its_start_and_at_a_selection() {
     births.until("box/birth", "recipe", "nut@1");
     plc.until("box/result", "recipe", "nut@1");
     // Pictures that were changed are not taken over, and the line judges on.
-    done(folder, &["rollback", "line.toml", "nut"]);
+    done(folder, &["rollback", "box.recipes", "nut"]);
     fs::write(picture(folder, "2"), "hello").expect("written");
     let reason = select(r#"{"id":"d","recipe":"nut"}"#, "rejected");
     assert!(
@@ -318,7 +319,8 @@ fn a_threshold_that_cannot_be_kept_is_told_until_it_is() {
     drop(writer);
     plc.until("box/result", "recipe", "nut@2");
     states.until_fits("box/state", |state| !told("recipe library")(state));
-    done(folder, &["import", "line.toml", "nut.tar"]);
+    // By the library alone: by the line's file the line would take it over at once.
+    done(folder, &["import", "box.recipes", "nut.tar"]);
     plc.ask("set_threshold", r#"{"id":"b","value":1.7}"#, "done");
     states.until_fits("box/state", told("nut@3 is the library's current revision"));
     assert_eq!(plc.next("box/result")["recipe"], "nut@2");

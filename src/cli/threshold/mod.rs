@@ -203,6 +203,7 @@ impl KnownParts {
 
         let mut read = |kind, paths: &[PathBuf]| {
             let judging = Judging {
+                is_lenient: false,
                 kind,
                 references: &references,
                 gate: &active.gate,

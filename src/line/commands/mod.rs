@@ -77,6 +77,8 @@ pub struct CommandHandler {
     rates: HashMap<RequestSource, RateLimit>,
     /// Recipes that can be selected.
     recipes: Vec<RecipeSpec>,
+    /// Names of the recipes that commands have changed: they may be the library's by now.
+    changed: BTreeSet<String>,
     /// Recipes to prepare, to the changeover.
     wanted: Sender<RecipeRequest>,
     /// Selections of this round, which wait until their first answers are out.
@@ -142,6 +144,7 @@ impl CommandHandler {
             answered,
             rates: HashMap::new(),
             recipes,
+            changed: BTreeSet::new(),
             wanted: ends.recipes,
             unanswered: vec![],
         }
@@ -450,7 +453,7 @@ impl CommandHandler {
         let judges = identity.recipe.rsplit_once('@').map(|(name, _)| name);
         let mut recipes = self.recipes.iter();
         let until = match recipes.find(|recipe| Some(&*recipe.name) == judges) {
-            Some(recipe) if recipe.library.is_some() => "it becomes a revision of the recipe",
+            Some(recipe) if self.is_of_library(recipe) => "it becomes a revision of the recipe",
             _ => "until the line starts again",
         };
 
@@ -494,7 +497,7 @@ impl CommandHandler {
 
     fn reset(&self) -> Result<Done, String> {
         self.control.reset();
-        self.lessons.end();
+        self.lessons.cut("reset ended the lesson");
         self.look_at_challenges();
         Ok(Done::plain())
     }

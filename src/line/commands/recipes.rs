@@ -2,14 +2,17 @@
 //! the changeover.
 
 use super::{CommandHandler, Done};
-use crate::line::changeover::{RecipeRequest, RecipeWish, other_revision};
-use crate::line::lessons::TaughtPicture;
+use crate::line::changeover::{ChangeSource, RecipeRequest, RecipeWish, name_in, other_revision};
+use crate::line::lessons::LabelledPart;
 use crate::line::selection::{SELECT, Selection};
-use crate::protocol::teaching::{Label, LabelCommand, RecipeChange};
+use crate::protocol::teaching::{Label, LabelCommand, RecipeChange, TaughtAs};
 use crate::recipe::spec::RecipeSpec;
 use crossbeam::channel::bounded;
 use std::sync::PoisonError;
 use std::time::Instant;
+
+/// First answer to a change that needs no part.
+const PREPARED: &str = "the revision is prepared; the outcome comes as done";
 
 impl CommandHandler {
     pub(super) fn select(
@@ -22,7 +25,7 @@ impl CommandHandler {
         // A sender that names a revision means those parameters; others under the same name would
         // judge by other rules. The library may have gone on since: the changeover asks it, because
         // this thread waits for no disk.
-        let is_in_file = recipe.library.is_none();
+        let is_in_file = !self.is_of_library(&recipe);
         if let Some(wanted) = revision.filter(|wanted| is_in_file && *wanted != recipe.revision) {
             return Err(other_revision(&recipe, wanted));
         }
@@ -82,50 +85,66 @@ impl CommandHandler {
         change: &RecipeChange,
         came_at: Instant,
     ) -> Result<Done, String> {
-        let recipe = self.changed_recipe(change.recipe())?;
-        let mut picture = None;
-        let words = match change {
+        let judging = self.judging();
+        let mut named = change.recipe().unwrap_or(&judging).to_owned();
+        let (source, words) = match change {
             RecipeChange::Teach(command) => {
                 self.check_camera(command.camera.as_deref())?;
-                let camera = command.camera.as_deref();
-                self.lessons.begin(camera, command.parts, came_at)?;
-                format!(
+                let number = self.lessons.reserve()?;
+                let words = format!(
                     "the next {} parts are taught; the outcome comes as done",
                     command.parts
-                )
+                );
+
+                (ChangeSource::Lesson(number), words)
             }
             RecipeChange::Label(command) => {
-                picture = Some(self.labelled(command)?);
-                "the revision is prepared; the outcome comes as done".to_owned()
+                let part = self.labelled(command)?;
+                // A part is one of the product whose recipe judged it.
+                if command.recipe.is_none() {
+                    named = part.recipe;
+                }
+
+                (ChangeSource::Part(part.picture), PREPARED.to_owned())
             }
             RecipeChange::Forget(_) | RecipeChange::Rollback(_) => {
-                "the revision is prepared; the outcome comes as done".to_owned()
+                (ChangeSource::Nothing, PREPARED.to_owned())
             }
         };
 
         // A revision is named once it is known.
+        let recipe = self.recipe_of_name(&named)?.clone();
         let selection = Selection::new(change.name(), id, "");
-        let begun = self.ask_changeover(
-            selection,
-            recipe,
-            RecipeWish::Change(change.clone(), picture),
-        );
-        if begun.is_err() && matches!(change, RecipeChange::Teach(_)) {
-            self.lessons.end();
-        }
-
-        begun.map(|()| Done::begun(words))
-    }
-
-    /// The recipe of that name, else the one that judges.
-    fn changed_recipe(&self, name: Option<&str>) -> Result<RecipeSpec, String> {
-        let judging = {
-            let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
-            identity.recipe.clone()
+        let lesson = match (change, &source) {
+            (RecipeChange::Teach(command), ChangeSource::Lesson(number)) => {
+                Some((command, *number))
+            }
+            _ => None,
         };
 
-        let judging = judging.rsplit_once('@').map_or(&*judging, |(name, _)| name);
-        self.recipe_of_name(name.unwrap_or(judging)).cloned()
+        self.ask_changeover(
+            selection,
+            recipe,
+            RecipeWish::Change(change.clone(), source),
+        )?;
+        self.changed.insert(named);
+        // The changeover knows of the lesson before the first of its pictures comes.
+        if let Some((command, number)) = lesson {
+            self.lessons.begin(number, command, &judging, came_at);
+        }
+
+        Ok(Done::begun(words))
+    }
+
+    /// True for a recipe that is, or may have become, one of the library.
+    pub(super) fn is_of_library(&self, recipe: &RecipeSpec) -> bool {
+        recipe.library.is_some() || self.changed.contains(&recipe.name)
+    }
+
+    /// Name of the recipe that judges.
+    fn judging(&self) -> String {
+        let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        name_in(&identity.recipe).to_owned()
     }
 
     fn check_camera(&self, camera: Option<&str>) -> Result<(), String> {
@@ -141,8 +160,8 @@ impl CommandHandler {
         }
     }
 
-    /// The picture of the part that a label is about.
-    fn labelled(&self, command: &LabelCommand) -> Result<TaughtPicture, String> {
+    /// The part that a label is about.
+    fn labelled(&self, command: &LabelCommand) -> Result<LabelledPart, String> {
         let run_id = match &command.run_id {
             Some(run_id) => run_id.clone(),
             None => {
@@ -151,15 +170,21 @@ impl CommandHandler {
             }
         };
 
-        let found = self.lessons.find(&run_id, &command.camera, command.seq);
-        let (picture, has_passed) = found?;
-        if command.label == Label::FalseReject && has_passed {
-            let part = picture.part;
+        let found = self.lessons.find(&run_id, &command.camera, command.seq)?;
+        let part = &found.picture.part;
+        if command.label == Label::FalseReject && found.has_passed {
             return Err(format!(
                 "part {part} passed, so that it is no false reject; label it good to teach it"
             ));
         }
 
-        Ok(picture)
+        // A picture is a reference for all of its regions.
+        if command.label.taught_as() == TaughtAs::Good && found.has_failed_beside {
+            return Err(format!(
+                "another region of the picture of part {part} failed, and would be taught as good with it; teach a picture that is good everywhere"
+            ));
+        }
+
+        Ok(found)
     }
 }

@@ -1,8 +1,9 @@
 //! An imported model: its folder, opened and checked.
 
 use crate::base::hex::hex;
+use crate::model::catalogue;
 use crate::model::error::ModelError;
-use crate::model::manifest::ModelManifest;
+use crate::model::manifest::{MANIFEST, ModelManifest};
 use crate::model::spec::ModelSpec;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -55,11 +56,19 @@ impl ModelFolder {
             check_content(&path.join(name), written)?;
         }
 
+        let mut spec = manifest.model;
+        // A folder that an earlier version imported does not say which block is compared by default.
+        if spec.default_block.is_none() {
+            spec.default_block = catalogue::known_block(&manifest.source_sha256);
+        }
+
+        check_block(&path.join(MANIFEST), &spec)?;
+
         // The name is that of the folder that the path leads to, through symbolic links, so that a
         // link such as `current` does not hide it in results.
         Ok(ModelFolder {
             path: path.to_owned(),
-            spec: manifest.model,
+            spec,
             name: folder_name(path).unwrap_or_else(|| "model".to_owned()),
             hash: manifest.source_sha256,
             source: manifest.source,
@@ -75,6 +84,24 @@ impl ModelFolder {
         let digits = self.hash.get(..4).unwrap_or(&self.hash);
         format!("{}@{digits}", self.name)
     }
+}
+
+/// Checks the default block, which a person may have written.
+fn check_block(file: &Path, spec: &ModelSpec) -> Result<(), ModelError> {
+    let Some(default) = &spec.default_block else {
+        return Ok(());
+    };
+
+    if (1..=spec.blocks).contains(&default.number) {
+        return Ok(());
+    }
+
+    Err(ModelError::Content(format!(
+        "{}: default_block.number: must be 1 to {}, got {}",
+        file.display(),
+        spec.blocks,
+        default.number
+    )))
 }
 
 fn check_size(file: &Path, written: u64) -> Result<(), ModelError> {

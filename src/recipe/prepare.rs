@@ -8,6 +8,7 @@ use crate::image::file as image_file;
 use crate::model::ModelFolder;
 use crate::recipe::active::ActiveRecipe;
 use crate::recipe::build_command::build_command;
+use crate::recipe::default_block;
 use crate::recipe::judged::{JudgedPictures, Judging};
 use crate::recipe::library::revision::Revision;
 use crate::recipe::preparation::Preparation;
@@ -63,6 +64,7 @@ impl RecipePreparer {
         let plan = self.encode_plan(spec, &recipe)?;
         let grid = plan.grid(&self.model.spec);
         warn_of_other_aspects(&recipe, grid, &references);
+        default_block::tell(&recipe, &self.model.spec, !plan.patches.is_empty());
         let preparation = Preparation {
             model: &self.model,
             recipe: &recipe,
@@ -206,6 +208,7 @@ impl RecipePreparer {
         let conditions = [
             condition_of(spec),
             format!("{:?}", spec.winclip),
+            format!("{:?}", spec.winclip.patch_layer(&self.model.spec)),
             references.hash().unwrap_or_default(),
             pictures.hash().unwrap_or_default(),
             self.model.label(),

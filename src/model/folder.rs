@@ -154,3 +154,51 @@ fn folder_name(path: &Path) -> Option<String> {
     let name = whole.file_name()?;
     Some(name.to_string_lossy().into_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::manifest::FORMAT;
+    use crate::model::{BlockBasis, Family};
+
+    #[test]
+    fn a_folder_of_an_earlier_version_gets_the_default_block_of_its_weights() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let manifest = |sha256: &str| ModelManifest {
+            format: FORMAT,
+            source_sha256: sha256.to_owned(),
+            source: "made up".to_owned(),
+            licence: "none".to_owned(),
+            files: BTreeMap::new(),
+            sha256: BTreeMap::new(),
+            downloaded: BTreeMap::new(),
+            model: ModelSpec {
+                family: Family::Dinov2,
+                side: 518,
+                patch: 14,
+                width: 384,
+                blocks: 12,
+                heads: 6,
+                mlp: 1536,
+                embed: 384,
+                mean: [0.0; 3],
+                std: [1.0; 3],
+                text: None,
+                default_block: None,
+            },
+        };
+
+        let opened = |sha256: &str| {
+            let text = toml::to_string(&manifest(sha256)).expect("plain values");
+            assert!(!text.contains("default_block"), "{text}");
+            std::fs::write(folder.path().join(MANIFEST), text).expect("written");
+            let model = ModelFolder::open(folder.path()).expect("whole");
+            model.spec.block_by_default().basis
+        };
+
+        // The tuned DINOv2 and another one of the same sizes.
+        let tuned = "6eb9d96aee8d8b0bfbcdf48f526b62b8ea8a17dd30a38be161ade810c333e554";
+        assert_eq!(opened(tuned), BlockBasis::Measured);
+        assert_eq!(opened("00"), BlockBasis::Rule);
+    }
+}

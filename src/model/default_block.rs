@@ -1,6 +1,6 @@
 //! Block of the vision tower whose patches are compared where a recipe names none.
 //!
-//! Which block tells good parts from bad ones best differs from model to model by up to 25 points of AUROC, and nothing
+//! Which block tells good parts from bad ones best differs from model to model, and nothing
 //! in a model's sizes says which it is: a tuned DINOv2 has those of the plain one. A known model is therefore known by the
 //! SHA-256 of its weights (`engines/catalogue.toml`), which every imported folder has. A folder's own words in `model.toml`,
 //! from a catalogue or a person, come before that; without either there is a rule.

@@ -63,8 +63,7 @@ impl RecipePreparer {
         let recipe = spec.winclip.for_pictures_like(references.pictures.first());
         let plan = self.encode_plan(spec, &recipe)?;
         let grid = plan.grid(&self.model.spec);
-        warn_of_other_aspects(&recipe, grid, &references);
-        default_block::tell(&recipe, &self.model.spec, !plan.patches.is_empty());
+        self.tell(&recipe, &plan, &references);
         let preparation = Preparation {
             model: &self.model,
             recipe: &recipe,
@@ -129,6 +128,13 @@ impl RecipePreparer {
             unlike,
             inspector,
         })
+    }
+
+    /// Logs what a person should know of a recipe with these references.
+    fn tell(&self, recipe: &Recipe, plan: &EncodePlan, references: &References) {
+        let spec = &self.model.spec;
+        warn_of_other_aspects(recipe, plan.grid(spec), references);
+        default_block::tell(recipe, spec, !plan.patches.is_empty());
     }
 
     /// Checks that a revision's pictures are those that it was made of.

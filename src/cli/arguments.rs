@@ -20,9 +20,6 @@ pub struct JudgingArguments {
     /// Input side in pixels; the model's own unless given
     #[arg(long, value_name = "PIXELS")]
     pub input_px: Option<usize>,
-    /// Patches from the b-th block, counted from 1
-    #[arg(long, value_name = "B")]
-    pub block: Option<usize>,
     /// Visual maps to average: patch, or window scales; for example patch,2,3
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub maps: Vec<MapKind>,
@@ -52,13 +49,14 @@ impl JudgingArguments {
         ModelFolder::open(&self.model).map_err(|error| Failure::new(Exit::Data, error))
     }
 
-    /// The recipe that these flags mean. `class_name` says what the part is, for models with text.
+    /// The recipe that these flags mean. `class_name` says what the part is, for models with text;
+    /// `block` is a flag of each command.
     // Keys that a line's file has beside these keep their usual values.
-    pub fn recipe(&self, class_name: Option<String>) -> Recipe {
+    pub fn recipe(&self, class_name: Option<String>, block: Option<usize>) -> Recipe {
         Recipe {
             preset: self.preset,
             input_px: self.input_px,
-            block: self.block,
+            block,
             maps: (!self.maps.is_empty()).then(|| self.maps.clone()),
             ..Recipe::new(class_name)
         }

@@ -12,6 +12,7 @@ use crate::engine::tensorrt::{
 };
 use crate::engine::{EncodePlan, EngineError};
 use crate::model::ModelFolder;
+use crate::recipe::default_block;
 use crate::recipe::preparation::Preparation;
 use crate::winclip::{MapKind, Preset, Recipe};
 use clap::{Args, Subcommand};
@@ -44,7 +45,7 @@ pub struct BuildArguments {
     /// Input side in pixels; the model's own unless given
     #[arg(long, value_name = "PIXELS")]
     input_px: Option<usize>,
-    /// Patches from the b-th block, counted from 1
+    /// Patches from the b-th block, counted from 1; the model's default unless given
     #[arg(long, value_name = "B")]
     block: Option<usize>,
     /// Visual maps to average: patch, or window scales; for example patch,2,3
@@ -93,6 +94,7 @@ fn build(arguments: &BuildArguments) -> Result<(), Failure> {
     let model = open(&arguments.folder)?;
     let recipe = arguments.recipe();
     let encode = encode_plan(&recipe, &model)?;
+    default_block::warn(&recipe, &model.spec, true);
     let engines = arguments.engines();
     let library = Library::load(arguments.tensorrt.as_deref()).map_err(failure)?;
     let device = arguments.device()?;

@@ -1,29 +1,27 @@
 //! `winspect eval`: how well good and bad parts of a labelled data set are told apart, with few references drawn at
-//! random. One JSON line for each number of references on standard output, a table for people on standard error.
+//! random. One JSON line for each block and number of references on standard output, a table for people on standard
+//! error.
 //!
-//! Every picture is encoded once: features do not depend on the references, only scores do. In memory: the features of
-//! all test pictures and drawn references (0.4 MB a picture for a ViT-S/14 at 224 pixels, 1.7 MB for
-//! ViT-B-16-plus-240), the runs of the masks, and one draw's scores of all pixels (see [`crate::evaluate::ranking`]).
+//! Every picture is encoded once, also for several blocks: features do not depend on the references, only scores do. In
+//! memory: the features of all test pictures and drawn references (0.4 MB a picture and block for a ViT-S/14 at 224
+//! pixels, 1.7 MB for ViT-B-16-plus-240), the runs of the masks, and one draw's scores of all pixels (see [`crate::evaluate::ranking`]).
+
+mod evaluation;
 
 use super::flags::{as_flags, check_output_file};
 use super::held_recipe;
 use super::terminal::Terminal;
 use crate::base::exit::{Exit, Failure};
 use crate::cli::arguments::JudgingArguments;
-use crate::data::picture::Picture;
-use crate::engine::EncodePlan;
+use crate::engine::{EncodePlan, PatchLayer};
 use crate::evaluate::dataset::{Dataset, Truth};
-use crate::evaluate::ranking::Scores;
-use crate::evaluate::{distinct_draws, mean_and_std};
-use crate::image::file as image_file;
 use crate::model::{ModelFolder, ModelSpec};
 use crate::recipe::preparation::Preparation;
-use crate::winclip::inspector::InspectError;
-use crate::winclip::inspector::RegionFeatures;
-use crate::winclip::{Fit, Inspector, Recipe, Region};
+use crate::winclip::{Fit, Recipe, Region};
 use clap::Args;
+use evaluation::{Draws, Evaluation, read};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Arguments of `winspect eval`.
@@ -33,6 +31,10 @@ pub struct EvalArguments {
     dataset: PathBuf,
     #[command(flatten)]
     judging: JudgingArguments,
+    /// Patches from the b-th block, counted from 1; the model's default unless given. Several are measured in turn:
+    /// 6,7,9
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    block: Vec<usize>,
     /// What the part is, for models with text: "metal nut"
     #[arg(long)]
     class_name: Option<String>,
@@ -57,21 +59,6 @@ pub struct EvalArguments {
     json: Option<PathBuf>,
 }
 
-/// Limit of the false positive rate for AUPRO.
-const AUPRO_LIMIT: f64 = 0.3;
-/// Names of the measures, as the JSON lines and the table have them.
-const MEASURES: [&str; 7] = [
-    "image_AUROC",
-    "image_F1Max",
-    "image_AP",
-    "pixel_AUROC",
-    "pixel_F1Max",
-    "pixel_AP",
-    "AUPRO",
-];
-/// Measures of one draw, in the order of [`MEASURES`]; `None` where a measure is not defined.
-type Measured = [Option<f64>; 7];
-
 /// Encodes all pictures once, and measures each draw of references.
 ///
 /// # Errors
@@ -83,10 +70,10 @@ pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
     let model = arguments.judging.open()?;
     let recipe = recipe(arguments)?;
 
-    // The plan covers every number of references that is asked for, so that each picture is encoded
-    // once.
+    // The plan covers every block and number of references that is asked for, so that each picture
+    // is encoded once.
     let shots = shots(&arguments.shots, &model.spec);
-    plan(&recipe, &model.spec, &shots)?;
+    plan(&recipe, &arguments.block, &model.spec, &shots)?;
     if let Some(file) = &arguments.json {
         check_output_file("json", file)?;
     }
@@ -112,7 +99,7 @@ pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
         .transpose()?;
 
     let recipe = recipe.for_pictures_like(first.as_ref());
-    let plan = plan(&recipe, &model.spec, &shots)?;
+    let plan = plan(&recipe, &arguments.block, &model.spec, &shots)?;
 
     // References change from draw to draw, so that the inspector starts without any.
     let preparation = Preparation {
@@ -125,7 +112,7 @@ pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
 
     let inspector = preparation.inspector_without_references()?;
     let mut evaluation = Evaluation::encoded(inspector, &dataset, truths, &draws, &mut terminal)?;
-    let lines = evaluation.measured(&draws, &mut terminal)?;
+    let lines = evaluation.measured(&plan.patches, &draws, &mut terminal)?;
     match &arguments.json {
         Some(file) => write(file, arguments, &model, &recipe, &plan, lines),
         None => Ok(()),
@@ -135,10 +122,12 @@ pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
 /// Returns how is judged: the library's recipe, or what the flags say.
 fn recipe(arguments: &EvalArguments) -> Result<Recipe, Failure> {
     let Some(folder) = &arguments.recipe else {
+        let class_name = arguments.class_name.clone();
+        let block = arguments.block.first().copied();
         return Ok(Recipe {
             fit: arguments.fit,
             cells: arguments.cells.map(usize::from),
-            ..arguments.judging.recipe(arguments.class_name.clone())
+            ..arguments.judging.recipe(class_name, block)
         });
     };
 
@@ -199,11 +188,21 @@ fn shots(asked: &[usize], spec: &ModelSpec) -> Vec<usize> {
     }
 }
 
-/// Returns what is encoded with references, without, or for both, whatever `shots` asks for.
-fn plan(recipe: &Recipe, spec: &ModelSpec, shots: &[usize]) -> Result<EncodePlan, Failure> {
-    // Problems of both kinds of plan are collected: a person mends the flags in one round.
+/// Returns what is encoded with references, without, or for both, whatever `shots` asks for; with
+/// references the patches of each block, in their order.
+fn plan(
+    recipe: &Recipe,
+    blocks: &[usize],
+    spec: &ModelSpec,
+    shots: &[usize],
+) -> Result<EncodePlan, Failure> {
+    // Problems of all plans are collected: a person mends the flags in one round.
     let has_text = spec.text.is_some();
     let mut problems = shot_problems(shots, has_text);
+    if has_doubles(blocks) {
+        problems.push("--block: each may be named once".to_owned());
+    }
+
     let is_asked = |with_references: bool| match has_text {
         true => shots.iter().any(|shots| (*shots > 0) == with_references),
         false => with_references,
@@ -216,23 +215,47 @@ fn plan(recipe: &Recipe, spec: &ModelSpec, shots: &[usize]) -> Result<EncodePlan
             continue;
         }
 
-        match recipe.encode_plan(spec, with_references) {
-            Ok(plan) => all = Some(joined(all, plan)),
-            Err(found) => problems.extend(as_flags(&found)),
+        for recipe in of_blocks(recipe, blocks) {
+            match recipe.encode_plan(spec, with_references) {
+                Ok(plan) => all = Some(joined(all, plan)),
+                Err(found) => problems.extend(as_flags(&found)),
+            }
         }
     }
 
-    // Both plans can have the same problems.
+    let compares_patches = all.as_ref().is_some_and(|plan| !plan.patches.is_empty());
+    if problems.is_empty() && blocks.len() > 1 && !compares_patches {
+        problems.push("--block: no patches are compared here; name one block at most".to_owned());
+    }
+
+    // All plans can have the same problems.
     let mut told = BTreeSet::new();
     problems.retain(|problem| told.insert(problem.clone()));
     all.filter(|_| problems.is_empty())
         .ok_or_else(|| Failure::words(Exit::Usage, problems.join("\n")))
 }
 
+/// The recipe with each of the blocks, or as it is where none is named.
+fn of_blocks(recipe: &Recipe, blocks: &[usize]) -> Vec<Recipe> {
+    let with_block = |block: &usize| Recipe {
+        block: Some(*block),
+        ..recipe.clone()
+    };
+
+    match blocks {
+        [] => vec![recipe.clone()],
+        blocks => blocks.iter().map(with_block).collect(),
+    }
+}
+
+fn has_doubles(numbers: &[usize]) -> bool {
+    (1..numbers.len()).any(|i| numbers[..i].contains(&numbers[i]))
+}
+
 fn shot_problems(shots: &[usize], has_text: bool) -> Vec<String> {
     // A number that is named twice would give two lines of one name.
     let mut problems = vec![];
-    if (1..shots.len()).any(|i| shots[..i].contains(&shots[i])) {
+    if has_doubles(shots) {
         problems.push("--shots: each number may be named once".to_owned());
     }
 
@@ -254,6 +277,12 @@ fn joined(all: Option<EncodePlan>, plan: EncodePlan) -> EncodePlan {
 
     // The union of outputs costs the network's common part only once.
     all.image |= plan.image;
+    for layer in plan.patches {
+        if !all.patches.contains(&layer) {
+            all.patches.push(layer);
+        }
+    }
+
     for scale in plan.scales {
         if !all.scales.contains(&scale) {
             all.scales.push(scale);
@@ -289,232 +318,6 @@ fn unusable<'a>(arguments: &EvalArguments, problems: impl Iterator<Item = &'a st
     Failure::words(Exit::Data, words)
 }
 
-/// The references that each run compares with: for each number of shots, the indices of each draw.
-struct Draws(Vec<(usize, Vec<Vec<usize>>)>);
-
-impl Draws {
-    /// Draws with seeds 0, 1, 2 and so on, no two of them the same: one of none, and one of all.
-    fn new(shots: &[usize], count: usize, seeds: usize) -> Self {
-        let mut draws = vec![];
-        for &shots in shots {
-            draws.push((shots, distinct_draws(count, shots, seeds)));
-        }
-
-        Draws(draws)
-    }
-
-    fn count(&self) -> usize {
-        self.0.iter().map(|(_, draws)| draws.len()).sum()
-    }
-
-    /// Returns every index that is drawn at all, once.
-    fn drawn(&self) -> impl Iterator<Item = usize> + use<> {
-        // The set puts the indices in order, in which the files are read.
-        let all = self
-            .0
-            .iter()
-            .flat_map(|(_, draws)| draws.iter().flatten().copied());
-
-        all.collect::<BTreeSet<_>>().into_iter()
-    }
-}
-
-/// All that does not change from draw to draw.
-struct Evaluation {
-    inspector: Inspector,
-    /// Features of the references, by their index in train/good.
-    references: BTreeMap<usize, RegionFeatures>,
-    /// Features of the test pictures, with true for a bad part.
-    tests: Vec<(RegionFeatures, bool)>,
-    /// Bad pixels of the test pictures, as many as `tests`; `None` where they are not known.
-    truths: Option<Vec<Truth>>,
-    /// Number of good pixels in all test pictures.
-    good_pixels: usize,
-    /// Number of bad pixels in all test pictures.
-    bad_pixels: usize,
-}
-
-impl Evaluation {
-    fn encoded(
-        mut inspector: Inspector,
-        dataset: &Dataset,
-        truths: Option<Vec<Truth>>,
-        draws: &Draws,
-        terminal: &mut Terminal,
-    ) -> Result<Self, Failure> {
-        // Features are kept in memory for all draws; see the head of this file for their size.
-        let drawn: Vec<usize> = draws.drawn().collect();
-        terminal.begin("pictures", drawn.len() + dataset.tests.len());
-        let mut references = BTreeMap::new();
-        for index in drawn {
-            references.insert(index, encode(&mut inspector, &dataset.references[index])?);
-            terminal.done(references.len());
-        }
-
-        // Test pictures carry the truth of the whole picture; pixels have theirs in `truths`.
-        let mut tests = Vec::with_capacity(dataset.tests.len());
-        for test in &dataset.tests {
-            tests.push((encode(&mut inspector, &test.file)?, test.is_bad));
-            terminal.done(references.len() + tests.len());
-        }
-
-        // The counts of pixels are known beforehand, so that each draw reserves its memory once.
-        let regions = truths.iter().flatten().map(|truth| &truth.regions);
-        let pixels: usize = regions.clone().map(|regions| regions.pixels()).sum();
-        let bad_pixels: usize = regions.map(|regions| regions.bad_pixels()).sum();
-        Ok(Evaluation {
-            inspector,
-            references,
-            tests,
-            truths,
-            good_pixels: pixels - bad_pixels,
-            bad_pixels,
-        })
-    }
-
-    /// Scores and measures each draw; prints a line and tells a row for each number of references.
-    fn measured(&mut self, draws: &Draws, terminal: &mut Terminal) -> Result<Vec<Value>, Failure> {
-        // The table grows row by row on standard error, the JSON lines beside it on standard
-        // output.
-        terminal.say(format!(
-            "{:>5} {:>5}{}",
-            "shots",
-            "seeds",
-            MEASURES.map(|name| format!("{name:>17}")).concat()
-        ));
-
-        // `done` counts draws over all numbers of references.
-        terminal.begin("draws", draws.count());
-        let mut lines = vec![];
-        let mut done = 0;
-        for (shots, draws) in &draws.0 {
-            let mut all = Vec::with_capacity(draws.len());
-            for draw in draws {
-                all.push(self.measure(draw)?);
-                done += 1;
-                terminal.done(done);
-            }
-
-            terminal.say(row(*shots, &all));
-            let line = line(*shots, self.tests.len(), &all);
-            // The table goes on when standard output was closed.
-            terminal.print(&line)?;
-            lines.push(line);
-        }
-
-        Ok(lines)
-    }
-
-    fn measure(&mut self, draw: &[usize]) -> Result<Measured, Failure> {
-        // The features are cloned, since `set_references` takes them and later draws need them
-        // again.
-        let references = draw
-            .iter()
-            .map(|index| self.references[index].clone())
-            .collect();
-
-        self.inspector
-            .set_references(references)
-            .map_err(|error| Failure::new(Exit::Software, error))?;
-
-        // Picture scores and pixel values are ranked apart: the measures compare each with its own
-        // truth.
-        let mut pictures = Scores::default();
-        let mut pixels = Scores::with_capacity(self.good_pixels, self.bad_pixels);
-        for (index, (features, is_bad)) in self.tests.iter().enumerate() {
-            // A failure here is a bug: features of a picture that was encoded can always be scored.
-            let mut scores = self
-                .inspector
-                .score(features)
-                .map_err(|error| Failure::new(Exit::Software, error))?;
-
-            let (score, map) = scores
-                .pop()
-                .expect("a data set is judged without regions: one score a picture");
-
-            if *is_bad {
-                pictures.bad(score)
-            } else {
-                pictures.good(score)
-            }
-
-            // The map is enlarged to the mask's size, in which pixels are compared.
-            if let Some(truth) = self.truths.as_ref().map(|truths| &truths[index]) {
-                pixels.picture(&map.enlarged(truth.width, truth.height), &truth.regions);
-            }
-        }
-
-        // Ranking sorts all values once; each measure walks the sorted list. The order is that of
-        // MEASURES.
-        let pictures = pictures.ranked();
-        let pixels = pixels.ranked();
-        Ok([
-            pictures.auroc(),
-            pictures.f1_max(),
-            pictures.average_precision(),
-            pixels.auroc(),
-            pixels.f1_max(),
-            pixels.average_precision(),
-            pixels.aupro(AUPRO_LIMIT),
-        ])
-    }
-}
-
-fn encode(inspector: &mut Inspector, file: &Path) -> Result<RegionFeatures, Failure> {
-    // The file was read once already, and may have changed since.
-    let picture = read(file)?;
-    inspector.encode(&picture).map_err(|error| {
-        let exit = match error {
-            InspectError::Engine(_) => Exit::Software,
-            _ => Exit::Data,
-        };
-
-        Failure::words(exit, format!("{}: {error}", file.display()))
-    })
-}
-
-fn read(file: &Path) -> Result<Picture, Failure> {
-    image_file::read(file).map_err(|error| Failure::new(Exit::Data, error))
-}
-
-/// Returns the values of one measure in all draws where it is defined.
-fn each(all: &[Measured], measure: usize) -> Vec<f64> {
-    all.iter()
-        .filter_map(|measured| measured[measure])
-        .collect()
-}
-
-fn row(shots: usize, all: &[Measured]) -> String {
-    // A measure with one draw has no deviation, and one without truth has no value.
-    let mut row = format!("{shots:>5} {:>5}", all.len());
-    for measure in 0..MEASURES.len() {
-        let cell = match mean_and_std(&each(all, measure)) {
-            None => "-".to_owned(),
-            Some((mean, None)) => format!("{mean:.4}"),
-            Some((mean, Some(std))) => format!("{mean:.4} ± {std:.4}"),
-        };
-
-        row += &format!("{cell:>17}");
-    }
-
-    row
-}
-
-fn line(shots: usize, pictures: usize, all: &[Measured]) -> Value {
-    // The values of each draw are told beside mean and deviation, so that readers can test for
-    // themselves.
-    let mut line = json!({"shots": shots, "seeds": all.len(), "pictures": pictures});
-    for (measure, name) in MEASURES.iter().enumerate() {
-        let each = each(all, measure);
-        line[name] = mean_and_std(&each).map_or(
-            Value::Null,
-            |(mean, std)| json!({"mean": mean, "std": std, "each": each}),
-        );
-    }
-
-    line
-}
-
 fn write(
     file: &Path,
     arguments: &EvalArguments,
@@ -531,6 +334,12 @@ fn write(
         .map(ToString::to_string)
         .collect();
 
+    // One block is a setting; of several each line has its own.
+    let block = match plan.patches.as_slice() {
+        [PatchLayer::Block(block)] => Some(block),
+        _ => None,
+    };
+
     let grid = plan.grid(&model.spec);
     let all = json!({
         "winspect": env!("CARGO_PKG_VERSION"),
@@ -541,7 +350,7 @@ fn write(
         "fit": recipe.fit,
         "input_px": plan.square_side().ok(),
         "grid": {"w": grid.w, "h": grid.h},
-        "block": recipe.block,
+        "block": block,
         "maps": maps,
         "results": lines,
     });

@@ -33,6 +33,9 @@ use std::time::Duration;
 pub struct InspectArguments {
     #[command(flatten)]
     judging: JudgingArguments,
+    /// Patches from the b-th block, counted from 1; the model's default unless given
+    #[arg(long, value_name = "B")]
+    block: Option<usize>,
     /// What the part is, for models with text: "metal nut"
     #[arg(long)]
     class_name: Option<String>,
@@ -205,7 +208,9 @@ fn recipe(arguments: &InspectArguments) -> Result<Recipe, Failure> {
         tile_px: arguments.tile_px.map(usize::from),
         fit: arguments.fit,
         cells: arguments.cells.map(usize::from),
-        ..arguments.judging.recipe(arguments.class_name.clone())
+        ..arguments
+            .judging
+            .recipe(arguments.class_name.clone(), arguments.block)
     })
 }
 

@@ -7,12 +7,13 @@ use super::terminal::print;
 use crate::base::exit::{Exit, Failure};
 use crate::config::{self, LineConfig};
 use crate::model::ModelFolder;
-use crate::recipe::adopt::{adopted, note_of};
+use crate::recipe::adopt::adopted;
+use crate::recipe::default_block;
 use crate::recipe::library::archive;
 use crate::recipe::library::draft::Draft;
 use crate::recipe::library::error::LibraryError;
 use crate::recipe::library::folder::Library;
-use crate::recipe::library::manifest::{Manifest, ModelNote, PictureUse};
+use crate::recipe::library::manifest::{Manifest, PictureUse};
 use crate::recipe::library::revision::Revision;
 use crate::recipe::library::writer::LibraryWriter;
 use crate::recipe::spec::RecipeSpec;
@@ -154,14 +155,12 @@ pub(super) fn find_recipe<'a>(
     })
 }
 
-/// Returns the name and the weights of a line's model.
+/// Opens a line's model.
 ///
 /// # Errors
 /// When it is not there or not whole.
-pub(super) fn note_of_model(config: &LineConfig) -> Result<ModelNote, Failure> {
-    let model = ModelFolder::open(&config.model);
-    let model = model.map_err(|error| Failure::new(Exit::Config, error))?;
-    Ok(note_of(&model))
+pub(super) fn model_of(config: &LineConfig) -> Result<ModelFolder, Failure> {
+    ModelFolder::open(&config.model).map_err(|error| Failure::new(Exit::Config, error))
 }
 
 /// The library of a line's file, or in a folder.
@@ -295,7 +294,9 @@ fn add(line: &Path, name: Option<&str>) -> Result<(), Failure> {
     }
 
     let by = format!("added from {}", file_name(line));
-    let draft = adopted(spec, Some(note_of_model(&config)?), by)?;
+    let model = model_of(&config)?;
+    default_block::warn(&spec.winclip, &model.spec, true);
+    let draft = adopted(spec, &model, by)?;
     let revision = LibraryWriter::lock(&config.library)?.commit(&draft)?;
     say_done(
         &revision,

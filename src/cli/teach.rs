@@ -2,11 +2,12 @@
 //! a recipe in the library. A line that runs with it takes it over.
 
 use super::live_command::{carry_out, take_over};
-use super::recipe::{find_recipe, library_at, note_of_model};
+use super::recipe::{find_recipe, library_at, model_of};
 use super::run::configuration;
 use super::terminal::{print, say};
 use crate::base::exit::{Exit, Failure};
-use crate::recipe::adopt::adopted;
+use crate::recipe::adopt::{adopted, note_of};
+use crate::recipe::default_block;
 use crate::recipe::library::draft::Draft;
 use crate::recipe::library::folder::Library;
 use crate::recipe::library::manifest::PictureUse;
@@ -134,18 +135,20 @@ fn lesson(arguments: &TeachArguments, library: &Library) -> Result<Lesson, Failu
     let config = configuration(&arguments.line)?;
     let name = arguments.recipe.as_deref().unwrap_or(&config.recipe.name);
     let spec = find_recipe(&config, name, &arguments.line)?;
-    let model = note_of_model(&config)?;
+    let model = model_of(&config)?;
+    default_block::warn(&spec.winclip, &model.spec, true);
     match &spec.library {
         Some(revision) => {
             let mut base = Draft::after(revision, String::new())?;
-            base.model = Some(model);
+            base.model = Some(note_of(&model));
+            default_block::record(&mut base.table, &spec.winclip, &model.spec);
             Ok(Lesson {
                 base,
                 is_new: false,
             })
         }
         None => Ok(Lesson {
-            base: adopted(spec, Some(model), String::new())?,
+            base: adopted(spec, &model, String::new())?,
             is_new: true,
         }),
     }

@@ -11,7 +11,7 @@
 //! | `<preset>.zero_shot.score.<picture>`, `.grid.`; `few_shot<K>` with K references | `[1]`, `[rows, columns]` |
 //!
 //! For a CLIP model the picture's embedding, the windows of scales 2 and 3 and the last block's patches are always
-//! there, for DINOv2 the tokens of `--block` (the last unless given), whatever the recipe itself needs.
+//! there, for DINOv2 the tokens of `--block` (the model's default unless given), whatever the recipe itself needs.
 
 use crate::engine::{EncodePlan, PatchLayer};
 use crate::model::ModelSpec;
@@ -26,7 +26,7 @@ use std::path::Path;
 /// Adds to the recipe's plan all that is written besides. The recipe's own layer stays the first.
 pub fn plan(mut plan: EncodePlan, recipe: &Recipe, spec: &ModelSpec) -> EncodePlan {
     // Outputs are added, never replaced: the score is computed from the first layer.
-    let mut layer = PatchLayer::Block(recipe.block.unwrap_or(spec.blocks));
+    let mut layer = recipe.patch_layer(spec);
 
     // The golden files of CLIP models hold these outputs, so that they are always there to compare.
     if spec.text.is_some() {

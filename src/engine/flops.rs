@@ -126,6 +126,7 @@ mod tests {
             embed: 640,
             mean: [0.5; 3],
             std: [0.5; 3],
+            default_block: None,
             text: Some(TextSpec {
                 context: 77,
                 vocabulary: 49408,

@@ -25,6 +25,7 @@ use crate::protocol::answer::{Answer, AnswerStatus};
 use crate::protocol::event::{CommandOutcome, Event};
 use crate::protocol::teaching::{RecipeChange, TaughtAs, TeachCommand};
 use crate::recipe::adopt::{adopted, note_of};
+use crate::recipe::default_block;
 use crate::recipe::library::draft::{Draft, DraftPicture};
 use crate::recipe::library::manifest::PictureUse;
 use crate::recipe::library::revision::Revision;
@@ -301,15 +302,16 @@ impl Changeover {
     /// is one to go back to.
     fn base(&self, writer: &LibraryWriter, recipe: &RecipeSpec) -> Result<Draft, String> {
         let now = config::as_of_now(recipe, &self.library).map_err(words)?;
-        let model = note_of(&self.preparer.model);
+        let model = &self.preparer.model;
         if let Some(revision) = &now.library {
             let mut draft = Draft::after(revision, String::new()).map_err(words)?;
-            draft.model = Some(model);
+            draft.model = Some(note_of(model));
+            default_block::record(&mut draft.table, &now.winclip, &model.spec);
             return Ok(draft);
         }
 
         let by = "added from the line's file".to_owned();
-        let mut first = adopted(&now, Some(model), by).map_err(words)?;
+        let mut first = adopted(&now, model, by).map_err(words)?;
         // What cannot judge is none to go back to; results have its label all the same, so that the
         // first revision is the next one.
         if !self.preparer.is_taught(&now) {

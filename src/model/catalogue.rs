@@ -1,6 +1,7 @@
 //! `engines/catalogue.toml`: models that can be fetched by name, their origins, and checks of their
-//! files.
+//! files; and the default block of each model whose weights are known.
 
+use super::default_block::DefaultBlock;
 use crate::base::problems::unknown_key;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -13,12 +14,25 @@ const WEIGHTS_MAX: u64 = 8 << 30;
 const TEXT_MAX: u64 = 16 << 20;
 const HUB: &str = "https://huggingface.co";
 
-/// Models that can be fetched.
+/// Models that can be fetched, and others that are known by their weights.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Catalogue {
     #[serde(rename = "model")]
     models: Vec<CatalogueModel>,
+    /// Weights that come from elsewhere.
+    #[serde(rename = "weights", default)]
+    weights: Vec<KnownWeights>,
+}
+
+/// Weights that no fetch brings, and their default block.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KnownWeights {
+    /// Checksum of the file of weights that is imported.
+    #[serde(deserialize_with = "sha256")]
+    sha256: Option<String>,
+    block: DefaultBlock,
 }
 
 /// A model that can be fetched.
@@ -35,6 +49,8 @@ pub struct CatalogueModel {
     pub revision: String,
     /// Licence of the weights.
     pub licence: String,
+    /// Block whose patches are compared where a recipe names none. `None`: the rule's.
+    pub block: Option<DefaultBlock>,
     /// Files to fetch.
     #[serde(rename = "file")]
     pub files: Vec<CatalogueFile>,
@@ -77,6 +93,24 @@ impl Catalogue {
         found.ok_or_else(|| self.unknown(name))
     }
 
+    /// The default block of the weights of this hex SHA-256. `None` for weights that are not known.
+    pub fn block_of(&self, sha256: &str) -> Option<&DefaultBlock> {
+        let is_theirs = |file: &CatalogueFile| {
+            file.name.ends_with(".safetensors") && file.sha256.as_deref() == Some(sha256)
+        };
+
+        let fetched = self
+            .models
+            .iter()
+            .filter(|model| model.files.iter().any(is_theirs));
+        let others = self
+            .weights
+            .iter()
+            .filter(|known| known.sha256.as_deref() == Some(sha256));
+        let others = others.map(|known| &known.block);
+        fetched.flat_map(|model| &model.block).chain(others).next()
+    }
+
     fn unknown(&self, name: &str) -> String {
         // The words are those for an unknown key of a configuration, with the nearest name.
         let names = self.models.iter().map(|model| model.name.as_str());
@@ -114,6 +148,12 @@ impl CatalogueModel {
     pub fn source(&self) -> String {
         format!("{}@{}", self.repository, self.revision)
     }
+}
+
+/// The default block of the weights of this hex SHA-256; `None` for weights that our catalogue does not know.
+pub fn known_block(sha256: &str) -> Option<DefaultBlock> {
+    let ours = Catalogue::parse(OURS).expect("a test reads it");
+    ours.block_of(sha256).cloned()
 }
 
 fn plain_name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
@@ -158,6 +198,7 @@ fn sha256<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::BlockBasis;
 
     #[test]
     fn our_catalogue_can_be_read_and_names_each_model_once() {
@@ -176,6 +217,23 @@ mod tests {
                 .url()
                 .starts_with("https://huggingface.co/facebook/dinov2-small/resolve/ed25f3a3")
         );
+    }
+
+    #[test]
+    fn known_weights_have_their_block_whether_a_fetch_brings_them_or_not() {
+        let small = known_block("ae1e99fcefd534ed978cdeb8326f08030c96e28b7a81ffcbc98a857c84d14be1");
+        let small = small.expect("facebook/dinov2-small");
+        assert_eq!((small.number, small.basis), (9, BlockBasis::Literature));
+        let tuned = known_block("6eb9d96aee8d8b0bfbcdf48f526b62b8ea8a17dd30a38be161ade810c333e554");
+        let tuned = tuned.expect("examples/demo_model");
+        assert_eq!((tuned.number, tuned.basis), (9, BlockBasis::Measured));
+        assert_eq!(known_block("00"), None);
+        // Each model without words has one, and those with words keep to the paper.
+        let ours = Catalogue::parse(OURS).expect("ours");
+        for model in &ours.models {
+            let is_dinov2 = model.name.starts_with("dinov2");
+            assert_eq!(model.block.is_some(), is_dinov2, "{}", model.name);
+        }
     }
 
     #[test]

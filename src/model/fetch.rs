@@ -89,6 +89,7 @@ pub fn fetch(
         source: request.model.source(),
         licence: request.model.licence.clone(),
         sha256,
+        default_block: request.model.block.clone(),
     };
 
     // The import writes beside the target and renames, so that a model that is in use stays whole

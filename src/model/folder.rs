@@ -1,8 +1,9 @@
 //! An imported model: its folder, opened and checked.
 
 use crate::base::hex::hex;
+use crate::model::catalogue;
 use crate::model::error::ModelError;
-use crate::model::manifest::ModelManifest;
+use crate::model::manifest::{MANIFEST, ModelManifest};
 use crate::model::spec::ModelSpec;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -55,11 +56,19 @@ impl ModelFolder {
             check_content(&path.join(name), written)?;
         }
 
+        let mut spec = manifest.model;
+        // A folder that an earlier version imported does not say which block is compared by default.
+        if spec.default_block.is_none() {
+            spec.default_block = catalogue::known_block(&manifest.source_sha256);
+        }
+
+        check_block(&path.join(MANIFEST), &spec)?;
+
         // The name is that of the folder that the path leads to, through symbolic links, so that a
         // link such as `current` does not hide it in results.
         Ok(ModelFolder {
             path: path.to_owned(),
-            spec: manifest.model,
+            spec,
             name: folder_name(path).unwrap_or_else(|| "model".to_owned()),
             hash: manifest.source_sha256,
             source: manifest.source,
@@ -75,6 +84,24 @@ impl ModelFolder {
         let digits = self.hash.get(..4).unwrap_or(&self.hash);
         format!("{}@{digits}", self.name)
     }
+}
+
+/// Checks the default block, which a person may have written.
+fn check_block(file: &Path, spec: &ModelSpec) -> Result<(), ModelError> {
+    let Some(default) = &spec.default_block else {
+        return Ok(());
+    };
+
+    if (1..=spec.blocks).contains(&default.number) {
+        return Ok(());
+    }
+
+    Err(ModelError::Content(format!(
+        "{}: default_block.number: must be 1 to {}, got {}",
+        file.display(),
+        spec.blocks,
+        default.number
+    )))
 }
 
 fn check_size(file: &Path, written: u64) -> Result<(), ModelError> {
@@ -126,4 +153,52 @@ fn folder_name(path: &Path) -> Option<String> {
     let whole = path.canonicalize().ok()?;
     let name = whole.file_name()?;
     Some(name.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::manifest::FORMAT;
+    use crate::model::{BlockBasis, Family};
+
+    #[test]
+    fn a_folder_of_an_earlier_version_gets_the_default_block_of_its_weights() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let manifest = |sha256: &str| ModelManifest {
+            format: FORMAT,
+            source_sha256: sha256.to_owned(),
+            source: "made up".to_owned(),
+            licence: "none".to_owned(),
+            files: BTreeMap::new(),
+            sha256: BTreeMap::new(),
+            downloaded: BTreeMap::new(),
+            model: ModelSpec {
+                family: Family::Dinov2,
+                side: 518,
+                patch: 14,
+                width: 384,
+                blocks: 12,
+                heads: 6,
+                mlp: 1536,
+                embed: 384,
+                mean: [0.0; 3],
+                std: [1.0; 3],
+                text: None,
+                default_block: None,
+            },
+        };
+
+        let opened = |sha256: &str| {
+            let text = toml::to_string(&manifest(sha256)).expect("plain values");
+            assert!(!text.contains("default_block"), "{text}");
+            std::fs::write(folder.path().join(MANIFEST), text).expect("written");
+            let model = ModelFolder::open(folder.path()).expect("whole");
+            model.spec.block_by_default().basis
+        };
+
+        // The tuned DINOv2 and another one of the same sizes.
+        let tuned = "6eb9d96aee8d8b0bfbcdf48f526b62b8ea8a17dd30a38be161ade810c333e554";
+        assert_eq!(opened(tuned), BlockBasis::Measured);
+        assert_eq!(opened("00"), BlockBasis::Rule);
+    }
 }

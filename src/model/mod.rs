@@ -6,6 +6,7 @@
 //! all.
 
 pub mod catalogue;
+mod default_block;
 mod error;
 mod fetch;
 mod folder;
@@ -18,6 +19,7 @@ pub mod tokenizer;
 mod tower;
 mod weights;
 
+pub use default_block::{BlockBasis, DefaultBlock};
 pub use error::ModelError;
 pub use fetch::{FetchError, FetchProgress, FetchRequest, fetch};
 pub use folder::ModelFolder;

@@ -1,5 +1,6 @@
 //! A recipe out of a line's file becomes the first revision of its name in the library.
 
+use super::default_block;
 use super::library::draft::{Draft, DraftPicture};
 use super::library::error::LibraryError;
 use super::library::manifest::{ChangeKind, ModelNote, PictureUse};
@@ -12,15 +13,12 @@ use crate::model::ModelFolder;
 /// Words on thresholds that stand in a recipe's table.
 const BY_TABLE: &str = "the recipe's own table";
 
-/// Returns the revision that a recipe out of a file becomes; `by` says on whose behalf.
+/// Returns the revision that a recipe out of a file becomes with the line's model; `by` says on whose
+/// behalf.
 ///
 /// # Errors
 /// All references and calibration pictures that cannot be found, at once.
-pub fn adopted(
-    spec: &RecipeSpec,
-    model: Option<ModelNote>,
-    by: String,
-) -> Result<Draft, LibraryError> {
+pub fn adopted(spec: &RecipeSpec, model: &ModelFolder, by: String) -> Result<Draft, LibraryError> {
     let mut pictures = vec![];
     let mut problems = vec![];
     let uses = [
@@ -45,16 +43,18 @@ pub fn adopted(
         pictures.push(DraftPicture::new(PictureUse::TestBad, test.bad.clone()));
     }
 
+    let mut table = spec.table.clone();
+    default_block::record(&mut table, &spec.winclip, &model.spec);
     Ok(Draft {
         name: spec.name.clone(),
         least_number: spec.revision,
-        table: spec.table.clone(),
+        table,
         pictures,
         by,
         change: ChangeKind::Taught,
         parent: None,
         origin: Some(table::hash(&spec.table)),
-        model,
+        model: Some(note_of(model)),
         thresholds: table::thresholds(&spec.table, BY_TABLE),
     })
 }

@@ -4,6 +4,7 @@
 //! RecipeSpec --prepare::RecipePreparer--> ActiveRecipe --policies--> RegionPolicies --> the line
 //!    |  library/        revisions with their pictures, each checked by its hash
 //!    |  references.rs   pictures of good parts, read, all different, none empty
+//!    |  default_block.rs  words on the block that judges where the recipe names none
 //!    |  preparation.rs  engine opened, a new plan compared with the CPU, references encoded
 //!    |  quality.rs      limits of the quality gate, moved by what the references show
 //!    |  self_test.rs    two stored pictures judged, their scores learned or recalled
@@ -28,6 +29,7 @@ pub mod active;
 pub mod adopt;
 pub mod build_command;
 pub mod conformal;
+pub mod default_block;
 pub mod judged;
 pub mod known_bad;
 pub mod library;

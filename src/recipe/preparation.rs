@@ -14,6 +14,7 @@ use crate::engine::select::{Backend, Engines};
 use crate::engine::tensorrt::{BuiltPlan, Library};
 use crate::engine::{EncodePlan, Encoder, EngineError};
 use crate::model::ModelFolder;
+use crate::recipe::default_block;
 use crate::recipe::progress::PrepareProgress;
 use crate::recipe::references::References;
 use crate::winclip::inspector::InspectError;
@@ -89,6 +90,9 @@ impl Preparation<'_> {
     }
 
     fn engine(&self) -> Result<OpenEngine, InspectError> {
+        let compares_patches = !self.plan.patches.is_empty();
+        default_block::warn(self.recipe, &self.model.spec, compares_patches);
+
         // Words can take a minute to encode: first make sure that there is a device to use them.
         if self.engines.backend == Backend::Tensorrt {
             drop(Device::open()?);

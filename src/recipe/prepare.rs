@@ -8,6 +8,7 @@ use crate::image::file as image_file;
 use crate::model::ModelFolder;
 use crate::recipe::active::ActiveRecipe;
 use crate::recipe::build_command::build_command;
+use crate::recipe::default_block;
 use crate::recipe::judged::{JudgedPictures, Judging};
 use crate::recipe::library::manifest::PictureUse;
 use crate::recipe::library::revision::Revision;
@@ -64,7 +65,7 @@ impl RecipePreparer {
         let recipe = spec.winclip.for_pictures_like(references.pictures.first());
         let plan = self.encode_plan(spec, &recipe)?;
         let grid = plan.grid(&self.model.spec);
-        warn_of_other_aspects(&recipe, grid, &references);
+        self.tell(&recipe, &plan, &references);
         let preparation = Preparation {
             model: &self.model,
             recipe: &recipe,
@@ -129,6 +130,13 @@ impl RecipePreparer {
             unlike,
             inspector,
         })
+    }
+
+    /// Logs what a person should know of a recipe with these references.
+    fn tell(&self, recipe: &Recipe, plan: &EncodePlan, references: &References) {
+        let spec = &self.model.spec;
+        warn_of_other_aspects(recipe, plan.grid(spec), references);
+        default_block::tell(recipe, spec, !plan.patches.is_empty());
     }
 
     /// Checks that a revision's pictures are those that it was made of.
@@ -214,6 +222,7 @@ impl RecipePreparer {
         let conditions = [
             condition_of(spec),
             format!("{:?}", spec.winclip),
+            format!("{:?}", spec.winclip.patch_layer(&self.model.spec)),
             references.hash().unwrap_or_default(),
             pictures.hash().unwrap_or_default(),
             self.model.label(),

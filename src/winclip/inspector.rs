@@ -37,6 +37,19 @@ struct EncodedRegion {
     crops: Vec<Features>,
 }
 
+impl RegionFeatures {
+    /// Puts the next of the plan's layers of patches into the first place, which is the one that is
+    /// compared; behind the last comes the first again. All features that are compared with each other
+    /// must be at the same one.
+    pub fn next_layer(&mut self) {
+        for features in self.0.iter_mut().flat_map(|region| &mut region.crops) {
+            if !features.tokens.is_empty() {
+                features.tokens.rotate_left(1);
+            }
+        }
+    }
+}
+
 /// One request for each crop of a picture. Reference banks are counted in the same order.
 fn crop_requests<'a>(
     picture: &'a Picture,

@@ -6,6 +6,7 @@
 //! of crops, `scorer` compares them with prompts and references, and `region` combines the crops of
 //! a region into one score and map.
 
+mod block;
 pub mod gallery;
 mod input;
 pub mod inspector;

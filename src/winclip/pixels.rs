@@ -301,6 +301,7 @@ mod tests {
             mean: [0.5; 3],
             std: [0.5; 3],
             text: None,
+            default_block: None,
         }
     }
 

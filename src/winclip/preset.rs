@@ -81,7 +81,7 @@ pub struct Parameters {
     pub zero_shot_factor: f32,
     /// Visual maps that are averaged; a patch map comes from `patches`.
     pub maps: Vec<MapKind>,
-    /// Layer of the patch map. `None`: the last block before the final norm.
+    /// Layer of the patch map. `None`: the model's default block ([`super::Recipe::patch_layer`]).
     pub patches: Option<PatchLayer>,
     /// Mean over the windows of a visual map.
     pub windows: Mean,

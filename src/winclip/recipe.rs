@@ -32,7 +32,7 @@ pub struct Recipe {
     pub picture: Option<(usize, usize)>,
     /// Input side in pixels. `None`: the model's own.
     pub input_px: Option<usize>,
-    /// Block of the patch map, counted from 1. `None`: the preset's (the last).
+    /// Block of the patch map, counted from 1. `None`: see [`Recipe::patch_layer`].
     pub block: Option<usize>,
     /// Visual maps that are averaged. `None`: the preset's (DINOv2: patch alone).
     pub maps: Option<Vec<MapKind>>,
@@ -89,20 +89,17 @@ impl Recipe {
     pub fn parameters(&self, spec: &ModelSpec) -> Parameters {
         let mut parameters = self.preset.parameters(&self.scales);
         // A model without text has no common space of words and pictures, hence no windows: it
-        // compares the patches of its last block.
+        // compares patches.
         if spec.text.is_none() {
             parameters.maps = vec![MapKind::Patch];
-            parameters.patches = None;
         }
 
-        // The recipe's own maps and block come before the preset's.
+        // The recipe's own maps come before the preset's, and its layer with the model's.
         if let Some(maps) = &self.maps {
             parameters.maps = maps.clone();
         }
 
-        if let Some(block) = self.block {
-            parameters.patches = Some(PatchLayer::Block(block));
-        }
+        parameters.patches = Some(self.patch_layer(spec));
 
         parameters
     }
@@ -146,7 +143,7 @@ impl Recipe {
         }
 
         if with_references {
-            add_visual_maps(&mut plan, &parameters, spec);
+            add_visual_maps(&mut plan, &parameters.maps, self.patch_layer(spec));
         }
 
         let names_no_map = self.maps.as_ref().is_some_and(Vec::is_empty);
@@ -305,18 +302,15 @@ impl Region {
 }
 
 /// Adds the layers and scales of the visual maps.
-fn add_visual_maps(plan: &mut EncodePlan, parameters: &Parameters, spec: &ModelSpec) {
-    for map in &parameters.maps {
+fn add_visual_maps(plan: &mut EncodePlan, maps: &[MapKind], layer: PatchLayer) {
+    for map in maps {
         match map {
             MapKind::Windows(scale) => {
                 if !plan.scales.contains(scale) {
                     plan.scales.push(*scale);
                 }
             }
-            MapKind::Patch => {
-                let last = PatchLayer::Block(spec.blocks);
-                plan.patches.push(parameters.patches.unwrap_or(last));
-            }
+            MapKind::Patch => plan.patches.push(layer),
         }
     }
 }

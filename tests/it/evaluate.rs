@@ -264,6 +264,53 @@ fn eval_measures_each_number_of_references() {
 }
 
 #[test]
+fn several_blocks_are_measured_as_each_of_them_alone() {
+    let (guard, model) = imported("dinov2-tiny");
+    dataset(guard.path());
+    let measured = |block: &[&str]| {
+        let arguments = [
+            &["--input-px", "98", "--shots", "1,2", "--seeds", "2"],
+            block,
+        ]
+        .concat();
+        lines(&eval(&model.path, guard.path(), &arguments))
+    };
+
+    let [third, first, last] = ["3", "1", "4"].map(|block| measured(&["--block", block]));
+    assert_ne!(third[0]["pixel_AP"], last[0]["pixel_AP"]);
+    assert_eq!(first[0]["block"], 1);
+    assert_eq!(
+        measured(&["--block", "3,1,4"]),
+        [third.clone(), first, last].concat()
+    );
+    assert_eq!(measured(&[]), third, "the default");
+}
+
+#[test]
+fn words_alone_are_measured_once_however_many_blocks() {
+    let (guard, model) = imported("open-clip-tiny");
+    dataset(guard.path());
+    let flags = [
+        "--class-name",
+        "cloth",
+        "--shots",
+        "0,1",
+        "--seeds",
+        "1",
+        "--block",
+        "2,3",
+    ];
+    let found = lines(&eval(&model.path, guard.path(), &flags));
+    let rows: Vec<_> = found
+        .iter()
+        .map(|line| (&line["block"], &line["shots"]))
+        .collect();
+    let [none, two, three] = [Value::Null, 2.into(), 3.into()];
+    let [zero, one] = [0.into(), 1.into()];
+    assert_eq!(rows, [(&none, &zero), (&two, &one), (&three, &one)]);
+}
+
+#[test]
 fn eval_without_masks_has_no_measures_of_pixels() {
     let (guard, model) = imported("open-clip-tiny");
     dataset(guard.path());
@@ -337,7 +384,7 @@ fn what_eval_cannot_do_is_refused_in_words() {
     let (guard, model) = imported("dinov2-tiny");
     dataset(guard.path());
     let none = guard.path().join("none");
-    let cases: [(&Path, &[&str], i32, &[&str]); 6] = [
+    let cases: [(&Path, &[&str], i32, &[&str]); 8] = [
         (
             guard.path(),
             &["--shots", "0", "--input-px", "99"],
@@ -358,6 +405,18 @@ fn what_eval_cannot_do_is_refused_in_words() {
             &["--shots", "1,1", "--block", "9"],
             64,
             &["--shots: each number may", "--block: must be 1 to 4"],
+        ),
+        (
+            guard.path(),
+            &["--block", "2,2"],
+            64,
+            &["--block: each may be named once"],
+        ),
+        (
+            guard.path(),
+            &["--block", "2,3", "--maps", "2"],
+            64,
+            &["--block: no patches are compared here"],
         ),
         (guard.path(), &["--seeds", "0"], 64, &["--seeds"]),
         (

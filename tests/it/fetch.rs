@@ -662,3 +662,21 @@ fn what_makes_no_sense_is_refused_before_anything_is_fetched() {
         server.asked.lock().expect("no panic").is_empty() && !place.path("model.download").exists()
     );
 }
+
+#[test]
+fn a_catalogues_default_block_is_kept_in_the_model_folder() {
+    let server = Server::start(GOOD);
+    let place = Place::new(None);
+    let file = place.path("catalogue.toml");
+    let block = "block = { number = 2, basis = \"measured\", source = \"our nuts\" }\n";
+    let text = std::fs::read_to_string(&file).expect("written");
+    std::fs::write(&file, text + block).expect("written");
+    let (code, said) = place.fetch(server.port, &[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_said(
+        &said,
+        &["block      2 of 3 is compared", "(measured: our nuts)"],
+    );
+    let manifest = std::fs::read_to_string(place.path("model/model.toml")).expect("imported");
+    assert_said(&manifest, &["[model.default_block]", "number = 2"]);
+}

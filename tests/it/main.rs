@@ -20,6 +20,7 @@ mod control;
 mod crash;
 #[cfg(feature = "gstreamer")]
 mod damaged_streams;
+mod default_block;
 mod delivery;
 mod disk;
 mod doctor;

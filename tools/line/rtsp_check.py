@@ -86,7 +86,7 @@ def model(folder):
         return os.path.abspath("engines/dinov2-small-focus"), 'input_px = 224\nblock = 9\nmaps = ["patch"]'
     subprocess.run([WINSPECT, "model", "import", "tests/golden/dinov2-tiny", f"{folder}/model"],
                    check=True, stdout=sys.stderr)
-    return f"{folder}/model", "input_px = 70"
+    return f"{folder}/model", "input_px = 70\nblock = 4"
 
 
 def references():

@@ -41,6 +41,7 @@ STORE_MB = 160  # of the disk that is filled up
 RECIPE = """name = "{name}"
 revision = {revision}
 input_px = 70
+block = 4
 references = ["good.png"]
 threshold = 0.05
 crop = [{crop}]

@@ -175,6 +175,7 @@ fn spec(side: usize) -> ModelSpec {
         mean: [0.485, 0.456, 0.406],
         std: [0.229, 0.224, 0.225],
         text: None,
+        default_block: None,
     }
 }
 

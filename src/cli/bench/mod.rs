@@ -27,6 +27,9 @@ pub struct BenchArguments {
     other: Option<OtherBench>,
     #[command(flatten)]
     judging: Option<JudgingArguments>,
+    /// Patches from the b-th block, counted from 1; the model's default unless given
+    #[arg(long, value_name = "B", requires = "model")]
+    block: Option<usize>,
     /// References to compare with; 0 is zero-shot, for models with text
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(0..=1000))]
     references: u16,
@@ -65,6 +68,7 @@ pub fn run(arguments: &BenchArguments) -> Result<(), Failure> {
 
     let bench = StageBench {
         judging,
+        block: arguments.block,
         references: arguments.references,
         runs: arguments.runs,
         without_network: arguments.without_network,

@@ -40,6 +40,8 @@ use std::time::{Duration, Instant};
 pub struct StageBench<'a> {
     /// The model, and how it judges.
     pub judging: &'a JudgingArguments,
+    /// Block whose patches are compared. `None`: the model's default.
+    pub block: Option<usize>,
     /// Number of references; 0 is zero-shot.
     pub references: u16,
     /// Pictures that are timed.
@@ -109,7 +111,8 @@ impl StageBench<'_> {
     fn recipe(&self, model: &ModelFolder) -> Recipe {
         // A model with text needs a class name; which one does not change the work.
         let text = model.spec.text.as_ref();
-        self.judging.recipe(text.map(|_| "metal nut".to_owned()))
+        let class_name = text.map(|_| "metal nut".to_owned());
+        self.judging.recipe(class_name, self.block)
     }
 
     fn noise_references(&self) -> References {

@@ -69,6 +69,15 @@ fn describe(model: &ModelFolder) -> String {
         ),
     ];
 
+    let default = spec.block_by_default();
+    lines.push(format!(
+        "block      {} of {} is compared where a recipe names none ({}: {})",
+        default.number,
+        spec.blocks,
+        default.basis.words(),
+        default.source
+    ));
+
     if let Some(text) = &spec.text {
         // The line `abilities` follows from the text tower alone: all models have windows and
         // patches.

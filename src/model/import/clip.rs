@@ -125,6 +125,7 @@ pub fn layout(
             mean: normalisation.mean,
             std: normalisation.std,
             text: Some(text.spec()),
+            default_block: None,
         },
         weights: "model.safetensors",
         vision: vision.shape,

@@ -107,6 +107,7 @@ pub fn layout(
             mean: normalisation.mean,
             std: normalisation.std,
             text: None,
+            default_block: None,
         },
         weights: "model.safetensors",
         vision: TowerShape {

@@ -11,12 +11,14 @@ mod layout;
 mod open_clip;
 
 use crate::base::hex::hex;
+use crate::model::catalogue;
+use crate::model::default_block::DefaultBlock;
 use crate::model::error::ModelError;
 use crate::model::folder::{ModelFolder, sha256_of};
 use crate::model::graph::WeightFile;
 use crate::model::import::layout::SourceLayout;
 use crate::model::manifest::{FORMAT, MANIFEST, ModelManifest};
-use crate::model::spec::Family;
+use crate::model::spec::{Family, ModelSpec};
 use crate::model::tower::{self, Text, Vision};
 use crate::model::weights::{TensorReader, WeightsFile};
 use prost::Message;
@@ -39,6 +41,8 @@ pub struct Origin {
     pub licence: String,
     /// Hex SHA-256 of each downloaded file; empty if none was downloaded.
     pub sha256: BTreeMap<String, String>,
+    /// Default block of the model, as far as the source knows it.
+    pub default_block: Option<DefaultBlock>,
 }
 
 /// Imports `source` into `folder`, which must not exist or be an imported model (then it is replaced).
@@ -57,6 +61,7 @@ pub fn import(
         source: name.to_string_lossy().into_owned(),
         licence: licence(source),
         sha256: BTreeMap::new(),
+        default_block: None,
     };
 
     // The licence is what the README says, for people; nothing depends on it.
@@ -239,9 +244,18 @@ fn write(
         sha256.insert(name.clone(), sum);
     }
 
+    // The block that judges by default is kept with the model: a later version that knows a better one
+    // does not judge by it in silence.
+    let source_sha256 = hex(&Sha256::digest(weights.bytes()));
+    let default_block = origin.default_block;
+    let model = ModelSpec {
+        default_block: default_block.or_else(|| catalogue::known_block(&source_sha256)),
+        ..layout.spec.clone()
+    };
+
     let manifest = ModelManifest {
         format: FORMAT,
-        source_sha256: hex(&Sha256::digest(weights.bytes())),
+        source_sha256,
         source: origin.source,
         licence: origin.licence,
         // The sizes are those of all that was written so far; the manifest itself is not among
@@ -249,7 +263,7 @@ fn write(
         files,
         sha256,
         downloaded: origin.sha256,
-        model: layout.spec.clone(),
+        model,
     };
 
     // The manifest comes last: its presence says that all the others are whole.

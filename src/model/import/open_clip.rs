@@ -193,6 +193,7 @@ pub fn layout(config: &Value, path: &Path) -> Result<SourceLayout, ModelError> {
             mean: normalisation.mean,
             std: normalisation.std,
             text: Some(text.spec()),
+            default_block: None,
         },
         weights: "open_clip_model.safetensors",
         vision: shape(vision.width, heads),

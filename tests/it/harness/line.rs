@@ -75,7 +75,7 @@ impl LineConfig {
         let pictures = golden("open-clip-tiny");
         let references = ["good_a.png", "good_b.png"].map(|name| pictures.join(name));
         let recipe = format!(
-            "name = \"nut\"\ninput_px = 70\nreferences = {references:?}\nthreshold = \"auto\""
+            "name = \"nut\"\ninput_px = 70\nblock = 4\nreferences = {references:?}\nthreshold = \"auto\""
         );
 
         let mqtt = format!("port = {port}\nheatmaps = \"all\"\nreject_window_ms = 60000");
@@ -136,7 +136,7 @@ impl LineConfig {
     pub fn bolt(self, folder: &Path, lines: &str) -> Self {
         let references = self.recipe.0.iter().find(|(key, _)| key == "references");
         let (_, references) = references.expect("every recipe has some");
-        let mut bolt = Table::of("name = \"bolt\"\nrevision = 4\nthreshold = 1.5");
+        let mut bolt = Table::of("name = \"bolt\"\nrevision = 4\nblock = 4\nthreshold = 1.5");
         bolt.set(&format!("references = {references}"));
         bolt.set(lines);
         std::fs::write(folder.join("bolt.toml"), bolt.text()).expect("written");

@@ -30,6 +30,7 @@ fn spec() -> ModelSpec {
         mean,
         std,
         text: None,
+        default_block: None,
     }
 }
 

@@ -4,8 +4,8 @@
 
 Each picture has 240 x 600 pixels: two tapes of twill and a chain of 46 teeth, new in light, place, colour, weave and noise.
 Good: 24 in train/good, 40 in test/good. Bad, 12 of each in test: a tooth that is missing, bent or short, a slit in the tape,
-a loose thread, a spot of oil; the mask marks what was changed. `--good N` draws N more good ones into more/good; the others stay
-the same.
+a loose thread, a spot of oil; the mask marks what was changed. `--good N` draws N more good ones into more/good; the
+others stay the same.
 """
 import argparse
 import pathlib

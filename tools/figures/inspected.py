@@ -1,4 +1,4 @@
-"""What the measurements share: `winspect inspect --tensors` on a list of pictures, and data sets as `winspect eval` reads them."""
+"""What the measurements share: `winspect inspect --tensors` on a list of pictures, and the data sets of docs/evaluate.md."""
 
 import pathlib
 import re

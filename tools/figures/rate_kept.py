@@ -69,7 +69,8 @@ def of_winspect(asked, files, references, calibration, rate):
     with tempfile.TemporaryDirectory() as work:
         line = pathlib.Path(work) / "line.toml"
         line.write_text(
-            f'prefix = "plant"\nstation = "box"\nmodel = "{asked.model.absolute()}"\nbackend = "onnx"\n[recipe]\nname = "part"\n'
+            f'prefix = "plant"\nstation = "box"\nmodel = "{asked.model.absolute()}"\nbackend = "onnx"\n'
+            f'[recipe]\nname = "part"\n'
             f'fit = "{asked.fit}"\nblock = {asked.block}\nmaps = ["patch"]\n{size}\nreferences = {listed(references)}\n'
             f'threshold = 0.5\n[[camera]]\nname = "top"\nkind = "folder"\nlocation = "{work}"\n[mqtt]\nport = 1883\n'
         )

@@ -1,10 +1,11 @@
 """Draws an elongated data set for `winspect eval`: zippers of 1 : 2.5, good ones and ones with a small fault.
 
-    tools/figures/draw_zipper.py FOLDER [--seed N]     needs numpy and Pillow
+    tools/figures/draw_zipper.py FOLDER [--seed N] [--good N]     needs numpy and Pillow
 
 Each picture has 240 x 600 pixels: two tapes of twill and a chain of 46 teeth, new in light, place, colour, weave and noise.
 Good: 24 in train/good, 40 in test/good. Bad, 12 of each in test: a tooth that is missing, bent or short, a slit in the tape,
-a loose thread, a spot of oil; the mask marks what was changed.
+a loose thread, a spot of oil; the mask marks what was changed. `--good N` draws N more good ones into more/good; the
+others stay the same.
 """
 import argparse
 import pathlib
@@ -114,12 +115,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--good", type=int, default=0)
     asked = parser.parse_args()
     random = np.random.default_rng(asked.seed)
     for folder, fault, count in [
         ("train/good", None, 24),
         ("test/good", None, 40),
         *((f"test/{fault}", fault, 12) for fault in FAULTS),
+        *([("more/good", None, asked.good)] if asked.good else []),
     ]:
         (asked.folder / folder).mkdir(parents=True, exist_ok=True)
         for number in range(count):

@@ -6,13 +6,18 @@ use super::recipe::{find_recipe, library_at, model_of};
 use super::run::configuration;
 use super::terminal::{print, say};
 use crate::base::exit::{Exit, Failure};
+use crate::config::{self, LineConfig};
 use crate::recipe::adopt::{adopted, note_of};
 use crate::recipe::default_block;
+use crate::recipe::known_bad::KnownBad;
 use crate::recipe::library::draft::Draft;
 use crate::recipe::library::folder::Library;
 use crate::recipe::library::manifest::PictureUse;
+use crate::recipe::library::revision::Revision;
 use crate::recipe::library::writer::LibraryWriter;
-use crate::recipe::teach::{Added, teach};
+use crate::recipe::prepare::{PrepareMode, RecipePreparer};
+use crate::recipe::teach::{take_odd_ones_out, teach};
+use crate::recipe::threshold::of_region;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -30,6 +35,9 @@ pub struct TeachArguments {
     /// A picture of a bad part, or a folder of them; may be repeated
     #[arg(long, value_name = "PICTURES", required_unless_present_any = ["good", "parts"])]
     bad: Vec<PathBuf>,
+    /// Take the good pictures too that are unlike the other references
+    #[arg(long, requires = "good")]
+    odd: bool,
     /// The next N parts of the running line, in place of pictures
     #[arg(long, value_name = "N", conflicts_with_all = ["good", "bad"])]
     parts: Option<u32>,
@@ -86,9 +94,10 @@ pub fn run(arguments: &TeachArguments) -> Result<(), Failure> {
         taught.pictures.extend(fresh);
     }
 
-    taught.by = words_of(&told);
+    taught.by = words_of(told.good, told.bad);
     warn_of_numbers(&taught);
-    let revision = writer.commit(&taught)?;
+    let revision = written(arguments, lesson.config.as_ref(), &writer, &mut taught)?;
+    writer.make_current(&revision)?;
     let manifest = revision.manifest();
     print(format!(
         "{} is the current revision: {} good and {} bad pictures ({})",
@@ -100,6 +109,100 @@ pub fn run(arguments: &TeachArguments) -> Result<(), Failure> {
 
     drop(writer); // the line reads what stands now
     take_over(&arguments.line, &manifest.name)
+}
+
+/// Writes the revision and prepares it as a line would, where the line's model is known. Nothing stays of one
+/// that could not judge.
+fn written(
+    arguments: &TeachArguments,
+    config: Option<&LineConfig>,
+    writer: &LibraryWriter,
+    taught: &mut Draft,
+) -> Result<Revision, Failure> {
+    let revision = writer.write(taught)?;
+    let Some(config) = config else {
+        say(
+            "a library's folder does not name a model: whether the recipe can judge is seen when a line takes it",
+        );
+        return Ok(revision);
+    };
+
+    let odd = prove(config, &revision, (!arguments.odd).then_some(&mut *taught))
+        .inspect_err(|_| writer.discard(&revision))?;
+
+    if odd.is_empty() {
+        return Ok(revision);
+    }
+
+    // Without those that are unlike the others it is another revision.
+    writer.discard(&revision);
+    for words in &odd {
+        say(format!(
+            "kept apart: {words}; is it a good part? give it again with --odd then"
+        ));
+    }
+
+    if !taught.pictures.iter().any(|picture| !picture.is_held) {
+        let words = "none of the pictures is like the references; nothing was taught";
+        return Err(Failure::words(Exit::Data, words));
+    }
+
+    let fresh = taught.pictures.iter().filter(|picture| !picture.is_held);
+    let (good, bad): (Vec<_>, Vec<_>) = fresh.partition(|picture| !picture.used_as.is_bad());
+    taught.by = words_of(good.len(), bad.len());
+    let revision = writer.write(taught)?;
+    prove(config, &revision, None).inspect_err(|_| writer.discard(&revision))?;
+    Ok(revision)
+}
+
+/// Prepares a revision, and tells its thresholds and the known bad parts that pass. Takes the new pictures that are
+/// unlike the others out of the draft, if one is given, and returns words on them.
+fn prove(
+    config: &LineConfig,
+    revision: &Revision,
+    draft: Option<&mut Draft>,
+) -> Result<Vec<String>, Failure> {
+    say("opening the model and learning the references");
+    let preparer = RecipePreparer {
+        model: model_of(config)?,
+        engines: config.engines.clone(),
+        batch: config.batch,
+    };
+
+    let spec = config::recipe_of(revision.clone())
+        .map_err(|problems| Failure::words(Exit::Config, problems.to_string()))?;
+
+    let mut active = preparer.prepare(&spec, PrepareMode::Startup)?;
+    if let Some(draft) = draft {
+        let odd = take_odd_ones_out(draft, &mut active, revision)
+            .map_err(|error| Failure::new(Exit::Software, error))?;
+
+        if !odd.is_empty() {
+            return Ok(odd);
+        }
+    }
+
+    let mut values = vec![];
+    for (region, threshold) in active
+        .inspector
+        .regions()
+        .into_iter()
+        .zip(active.thresholds(&spec)?)
+    {
+        let of_region = of_region(region.as_deref());
+        values.push(threshold.as_ref().ok().map(|threshold| threshold.value));
+        match threshold {
+            Ok(threshold) => say(format!("threshold{of_region}: {threshold}")),
+            Err(why) => say(format!("warning: no threshold{of_region}: {why}")),
+        }
+    }
+
+    let bad = active.bad.as_ref().map(KnownBad::of).unwrap_or_default();
+    if let Some(passing) = bad.passing(&values) {
+        say(format!("warning: {passing}"));
+    }
+
+    Ok(vec![])
 }
 
 /// Teaches the next parts of a running line.
@@ -125,6 +228,8 @@ struct Lesson {
     base: Draft,
     /// True for a recipe out of a line's file, which is not in the library yet.
     is_new: bool,
+    /// The line's configuration; `None` for a library's folder.
+    config: Option<LineConfig>,
 }
 
 fn lesson(arguments: &TeachArguments, library: &Library) -> Result<Lesson, Failure> {
@@ -145,11 +250,13 @@ fn lesson(arguments: &TeachArguments, library: &Library) -> Result<Lesson, Failu
             Ok(Lesson {
                 base,
                 is_new: false,
+                config: Some(config),
             })
         }
         None => Ok(Lesson {
             base: adopted(spec, &model, String::new())?,
             is_new: true,
+            config: Some(config),
         }),
     }
 }
@@ -165,11 +272,12 @@ fn of_folder(arguments: &TeachArguments, library: &Library) -> Result<Lesson, Fa
     Ok(Lesson {
         base: Draft::after(&current, String::new())?,
         is_new: false,
+        config: None,
     })
 }
 
-fn words_of(told: &Added) -> String {
-    format!("taught {} good and {} bad more", told.good, told.bad)
+fn words_of(good: usize, bad: usize) -> String {
+    format!("taught {good} good and {bad} bad more")
 }
 
 /// Tells of thresholds that are numbers: they were chosen for other references.

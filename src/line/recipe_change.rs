@@ -26,13 +26,13 @@ use crate::protocol::event::{CommandOutcome, Event};
 use crate::protocol::teaching::{RecipeChange, TaughtAs, TeachCommand};
 use crate::recipe::adopt::{adopted, note_of};
 use crate::recipe::default_block;
-use crate::recipe::library::draft::{Draft, DraftPicture};
+use crate::recipe::library::draft::Draft;
 use crate::recipe::library::manifest::PictureUse;
 use crate::recipe::library::revision::Revision;
 use crate::recipe::library::writer::LibraryWriter;
 use crate::recipe::references::References;
 use crate::recipe::spec::RecipeSpec;
-use crate::recipe::teach::{OnKnown, odd_references, teach_parts};
+use crate::recipe::teach::{OnKnown, take_odd_ones_out, teach_parts};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
@@ -368,31 +368,17 @@ impl Changeover {
         draft: &mut Draft,
         mut proven: Proven,
     ) -> Result<Proven, String> {
-        let odd = odd_references(&mut proven.prepared.active, &proven.revision).map_err(words)?;
-        let is_odd = |picture: &DraftPicture| {
-            !picture.is_held && odd.iter().any(|(part, _)| *part == picture.from)
-        };
-
-        let before = draft.pictures.len();
-        let named: Vec<String> = odd
-            .iter()
-            .filter(|(part, _)| {
-                let mut pictures = draft.pictures.iter();
-                pictures.any(|picture| is_odd(picture) && picture.from == *part)
-            })
-            .map(|(part, why)| format!("{part} {why}"))
-            .collect();
-
-        if named.is_empty() {
+        let active = &mut proven.prepared.active;
+        let odd = take_odd_ones_out(draft, active, &proven.revision).map_err(words)?;
+        if odd.is_empty() {
             return Ok(proven);
         }
 
         writer.discard(&proven.revision);
-        draft.pictures.retain(|picture| !is_odd(picture));
         let apart = format!(
             "{} of them kept apart, label them good while their pictures are kept if they are: {}",
-            before - draft.pictures.len(),
-            first_few(&named)
+            odd.len(),
+            first_few(&odd)
         );
 
         if !draft.pictures.iter().any(|picture| !picture.is_held) {

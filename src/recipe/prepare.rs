@@ -272,7 +272,7 @@ impl KnownPictures<'_> {
 
         // Hundreds of pictures take longer than systemd waits for a start.
         let progress = PrepareProgress::new();
-        progress.judges();
+        progress.judges(kind);
         let judging = Judging {
             kind,
             // A known bad part that cannot be looked at must not end a start.

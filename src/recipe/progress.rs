@@ -60,9 +60,9 @@ impl PrepareProgress {
         self.tell("comparing the TensorRT plan with the CPU".to_owned());
     }
 
-    /// Tells that calibration pictures are judged.
-    pub fn judges(&self) {
-        self.tell("judging the calibration pictures".to_owned());
+    /// Tells that pictures of known parts are judged; `kind` names them.
+    pub fn judges(&self, kind: &str) {
+        self.tell(format!("judging the {kind} pictures"));
     }
 
     fn tell(&self, words: String) {

@@ -6,13 +6,13 @@ use super::library::draft::{Draft, DraftPicture};
 use super::library::manifest::{ChangeKind, PictureUse};
 use super::library::revision::Revision;
 use super::quality::shows_nothing;
-use super::threshold::highest_usual;
+use super::threshold::highest_not_far_out;
 use crate::base::exit::{Exit, Failure, chain};
 use crate::data::picture::Picture;
 use crate::engine::EngineError;
 use crate::image::file as image_file;
 use sha2::{Digest, Sha256};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 /// Hash of a picture's size and pixels.
@@ -85,38 +85,54 @@ pub fn teach_parts(
     teaching.finish(draft)
 }
 
-/// Returns the references of a revision that are unlike the others in one of its regions, by the name of the
-/// file that each came from, with the figures in words.
+/// Takes the new references out of a draft that are unlike the others in one of the regions; `revision` was
+/// written of the draft, and `active` made of that. Returns a line of words on each.
 ///
 /// # Errors
 /// When the engine fails.
-pub fn odd_references(
+pub fn take_odd_ones_out(
+    draft: &mut Draft,
     active: &mut ActiveRecipe,
     revision: &Revision,
-) -> Result<Vec<(String, String)>, EngineError> {
-    let mut odd = vec![];
+) -> Result<Vec<String>, EngineError> {
+    let mut odd: BTreeMap<usize, String> = BTreeMap::new();
     for scores in active.inspector.leave_one_out()? {
         let scores: Vec<f32> = scores.into_iter().map(|(score, _)| score).collect();
-        let Some(highest) = highest_usual(&scores) else {
+        let Some(highest) = highest_not_far_out(&scores) else {
             continue;
         };
 
         for (file, score) in active.references.iter().zip(&scores) {
-            if *score <= highest {
-                continue;
-            }
+            let place = place_in_draft(draft, revision, file);
+            if let Some(place) = place.filter(|_| *score > highest) {
+                let from = &draft.pictures[place].from;
+                let why = format!(
+                    "{from} is unlike the others: {score:.3}, they have at most {highest:.3}"
+                );
 
-            let pictures = &revision.manifest().pictures;
-            let mut pictures = pictures.iter();
-            if let Some(entry) = pictures.find(|entry| file.ends_with(&entry.file)) {
-                let why =
-                    format!("is unlike the others: {score:.3}, they have at most {highest:.3}");
-                odd.push((entry.from.clone(), why));
+                odd.insert(place, why);
             }
         }
     }
 
-    Ok(odd)
+    // From the last to the first, so that places stay what they are.
+    for place in odd.keys().rev() {
+        draft.pictures.remove(*place);
+    }
+
+    Ok(odd.into_values().collect())
+}
+
+/// The place of a new picture in the draft of which its revision's file was written; `None` for one that
+/// the recipe had before.
+fn place_in_draft(draft: &Draft, revision: &Revision, file: &Path) -> Option<usize> {
+    // A revision has the pictures of its draft in their order, each once.
+    let entries = &revision.manifest().pictures;
+    let place = entries
+        .iter()
+        .position(|entry| file.ends_with(&entry.file))?;
+    let is_same = entries.len() == draft.pictures.len();
+    (is_same && !draft.pictures[place].is_held).then_some(place)
 }
 
 /// Pictures that were seen, and what became of each.

@@ -239,10 +239,24 @@ pub fn of_region(region: Option<&str>) -> String {
 /// Number of scores from which quartiles are worth the name.
 const QUARTILES_MIN: usize = 8;
 
-/// Returns the highest score below the upper fence: the third quartile and half as much again as the
-/// quartiles are apart (Tukey 1977). A single odd picture among the references must not let every
+/// Distance of Tukey's fences from the quartiles, in distances of the quartiles: beyond the first a score is outside,
+/// beyond the second far out (Tukey 1977).
+const OUTSIDE: f32 = 1.5;
+const FAR_OUT: f32 = 3.0;
+
+/// Returns the highest score that is not far out among those of good parts, each compared with the others; `None`
+/// without scores.
+pub fn highest_not_far_out(good: &[f32]) -> Option<f32> {
+    highest_within(good, FAR_OUT)
+}
+
+fn highest_usual(good: &[f32]) -> Option<f32> {
+    highest_within(good, OUTSIDE)
+}
+
+/// Returns the highest score below the upper fence, which lies above the third quartile (Tukey 1977). A single odd picture among the references must not let every
 /// defect pass.
-pub fn highest_usual(good: &[f32]) -> Option<f32> {
+fn highest_within(good: &[f32], distance: f32) -> Option<f32> {
     let mut sorted = good.to_vec();
     sorted.sort_by(f32::total_cmp);
     // Few scores have no quartiles to speak of, and each good part counts.
@@ -250,10 +264,9 @@ pub fn highest_usual(good: &[f32]) -> Option<f32> {
         return sorted.last().copied();
     }
 
-    // Tukey's fence lies above the third quartile, by one and a half times the distance of the
-    // first from the third. Scores beyond it do not belong to the others.
+    // Scores beyond the fence do not belong to the others.
     let quartile = |share: usize| sorted[share * (sorted.len() - 1) / 4];
-    let fence = quartile(3) + 1.5 * (quartile(3) - quartile(1));
+    let fence = quartile(3) + distance * (quartile(3) - quartile(1));
     // The highest score within the fence counts; there is always one, since the third quartile is
     // within.
     sorted.iter().copied().rfind(|score| *score <= fence)
@@ -391,5 +404,9 @@ mod tests {
         // Of a few, who is the odd one?
         assert_eq!(highest_usual(&[0.1, 0.1, 0.3]), Some(0.3));
         assert_eq!(highest_usual(&[0.2; 9]), Some(0.2));
+        // A little outside is not far out.
+        *good.last_mut().expect("nine") = 0.2;
+        assert_eq!(highest_usual(&good), Some(0.15));
+        assert_eq!(highest_not_far_out(&good), Some(0.2));
     }
 }

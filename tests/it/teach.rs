@@ -139,3 +139,55 @@ fn pictures_that_would_teach_something_wrong_are_refused() {
     );
     drop(writer);
 }
+
+/// A picture of a drawn part: a light square on grey, a little different for each number.
+fn drawn(number: u32, turned: bool) -> image::RgbImage {
+    image::RgbImage::from_fn(96, 96, |x, y| {
+        let is_part = (24..72).contains(&x) && (24..72).contains(&y);
+        let level = if is_part != turned { 190 } else { 90 };
+        let noise = (x * 31 + y * 17 + number * 101).wrapping_mul(2_654_435_761) >> 28;
+        image::Rgb([level + noise as u8; 3])
+    })
+}
+
+#[test]
+fn a_good_picture_that_is_unlike_the_others_is_kept_apart_until_a_person_says_so() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let folder = folder.path();
+    fs::create_dir(folder.join("good")).expect("made");
+    for number in 0..12 {
+        let file = folder.join(format!("good/{number:02}.png"));
+        drawn(number, number == 11).save(file).expect("written");
+    }
+
+    let config = LineConfig::new(1, FREE_RUNNING).without("references");
+    config.write(folder);
+    let (code, said) = taught(folder, &["--good", "good"]);
+    assert_eq!(code, Some(0), "{said}");
+    let words = [
+        "kept apart: 11.png is unlike the others: ",
+        "give it again with --odd",
+        "threshold: 0.",
+        "11 good and 0 bad pictures",
+    ];
+    assert_said(&said, &words);
+    refused(
+        folder,
+        &["--good", "good"],
+        65,
+        "none of the pictures is like the references",
+    );
+    let (code, said) = taught(folder, &["--good", "good/11.png", "--odd"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_said(&said, &["12 good and 0 bad pictures"]);
+    // A part that no threshold can catch is named.
+    drawn(99, false)
+        .save(folder.join("bad.png"))
+        .expect("written");
+    let (code, said) = taught(folder, &["--bad", "bad.png"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_said(&said, &["12 good and 1 bad pictures"]);
+    let is_caught = said.contains("lowered from");
+    let is_named = said.contains("1 of 1 known bad parts pass");
+    assert!(is_caught != is_named, "{said}");
+}

@@ -15,6 +15,8 @@ import time
 
 from processes import WINSPECT, end_all, free_port, listens, start, until
 
+# The line's folder is the working folder of all that is started.
+PROGRAM = str(pathlib.Path(WINSPECT).resolve())
 # Pictures of which the line is taught, before any bad one is shown.
 FIRST = 46
 LINE = """prefix = "plant"
@@ -52,22 +54,21 @@ class Recording:
         print(f"{time.monotonic() - self.begun:6.1f} s  # {words}", flush=True)
 
     def type(self, *words):
-        """Runs winspect, prints both, and returns its standard output."""
+        """Runs winspect, and prints what it says."""
         print(f"{time.monotonic() - self.begun:6.1f} s  $ winspect {' '.join(words)}", flush=True)
-        done = subprocess.run([WINSPECT, *words], cwd=self.folder, capture_output=True, text=True)
-        for text in (done.stderr, done.stdout):
-            for line in text.splitlines():
-                print(f"{time.monotonic() - self.begun:6.1f} s  {line[:240]}", flush=True)
-        if done.returncode:
-            raise SystemExit(f"winspect {words[0]} ended with {done.returncode}")
-        return done.stdout
+        both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        with subprocess.Popen([PROGRAM, *words], cwd=self.folder, text=True, **both) as typed:
+            for line in typed.stdout:
+                print(f"{time.monotonic() - self.begun:6.1f} s  {line.rstrip()[:240]}", flush=True)
+        if typed.returncode:
+            raise SystemExit(f"winspect {words[0]} ended with {typed.returncode}")
 
 
 class Results:
     """The results of a running line, as `winspect watch --json` has them."""
 
     def __init__(self, folder):
-        self.child = start([WINSPECT, "watch", "line.toml", "--json"], cwd=folder, stdout=subprocess.PIPE)
+        self.child = start([PROGRAM, "watch", "line.toml", "--json"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
     def next(self, fits, most=400):
         """The next result that fits; results of which nothing is wanted are passed over."""
@@ -102,7 +103,7 @@ def record(model, folder):
     (folder / "carousel.toml").write_text(CAMERA.format(folder=folder, last=len(is_bad) - 1))
     tape = Recording(folder)
     tape.note("winspect run line.toml: a line without any reference")
-    start([WINSPECT, "run", "line.toml"], cwd=folder, stderr=open(folder / "run.log", "w"), stdout=subprocess.DEVNULL)
+    start([PROGRAM, "run", "line.toml"], cwd=folder, stderr=open(folder / "run.log", "w"), stdout=subprocess.DEVNULL)
     until(lambda: (folder / "zipper.sock").exists() or list(folder.glob("*.sock")), 60, "the line did not start")
     results = Results(folder)
     first = results.next(lambda result: True)
@@ -115,7 +116,11 @@ def record(model, folder):
         # Each frame is a part, so that the number says which picture it is.
         return is_bad[(result["seq"] - 1) % len(is_bad)] == bad
 
-    missed = results.next(lambda result: result["verdict"] == "pass" and shows(result, True))
+    def is_near(result):
+        # A fault that scores like a good part is one that no threshold catches.
+        return result["verdict"] == "pass" and result["score"] > 0.8 * result["threshold"]
+
+    missed = results.next(lambda result: shows(result, True) and is_near(result))
     tape.note(f"part {missed['seq']} has a fault and passed: score {missed['score']:.3f}, threshold {missed['threshold']:.3f}")
     tape.type("label", "line.toml", "--camera", "top", "--seq", str(missed["seq"]), "--as", "bad")
 

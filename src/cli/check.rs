@@ -22,6 +22,7 @@ use crate::recipe::prepare::{PrepareMode, RecipePreparer};
 use crate::recipe::spec::RecipeSpec;
 use crate::recipe::threshold::of_region;
 use crate::trigger::Trigger;
+use crate::winclip::Fit;
 use clap::Args;
 use crossbeam::channel::{Sender, bounded};
 use jiff::SignedDuration;
@@ -121,6 +122,7 @@ fn sight_of(config: &LineConfig, told: &mut Told) -> Result<Option<Sight>, Failu
     Ok(Some(Sight {
         gate: active.gate,
         grid: active.grid,
+        is_final: active.is_taught || config.recipe.winclip.fit != Fit::Keep,
         recipe: config.recipe.winclip.clone(),
     }))
 }
@@ -351,6 +353,11 @@ impl Told {
             self.warn(format!(
                 "{camera}: its picture would not be judged: {flaw}; see docs/bad-image.md"
             ))?;
+        }
+
+        // The cells follow from the references' size.
+        if !sight.is_final {
+            return Ok(());
         }
 
         if !sight.recipe.keeps_aspect(width, height, sight.grid) {

@@ -1,7 +1,7 @@
 //! `winspect label line.toml`: a part that a running line has judged is good or bad, whatever its verdict was; the
 //! line's recipe learns it.
 
-use super::live_command::carry_out;
+use super::live_command::{carry_out, run_of};
 use crate::base::exit::Failure;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -48,7 +48,9 @@ pub fn run(arguments: &LabelArguments) -> Result<(), Failure> {
         LabelKind::FalseReject => "false_reject",
     };
 
+    // A number means a part of the run of now.
     let payload = [
+        ("run_id", Some(run_of(&arguments.line)?.into())),
         ("camera", Some(arguments.camera.clone().into())),
         ("seq", Some(arguments.seq.into())),
         ("as", Some(label.into())),

@@ -6,7 +6,7 @@ use super::terminal::{print, say};
 use crate::base::exit::{Exit, Failure};
 use crate::config;
 use crate::control::client::{ControlClient, Received};
-use crate::control::messages::{ControlReply, ControlRequest};
+use crate::control::messages::{ControlReply, ControlRequest, LineStatus};
 use crate::control::socket_path;
 use crate::protocol::answer::{Answer, AnswerStatus};
 use serde_json::{Map, Value};
@@ -106,7 +106,12 @@ pub fn take_over(line: &Path, name: &str) -> Result<(), Failure> {
         return Ok(());
     }
 
-    if judging(line)?.rsplit_once('@').map(|(judging, _)| judging) != Some(name) {
+    if status_of(line)?
+        .recipe
+        .rsplit_once('@')
+        .map(|(judging, _)| judging)
+        != Some(name)
+    {
         say(format!(
             "the running line judges by another recipe; select {name} to judge by it"
         ));
@@ -125,11 +130,15 @@ fn is_running(line: &Path) -> bool {
     })
 }
 
-/// `name@revision` of the recipe by which the line judges that runs with that file.
+/// The run of the line that runs with that file.
 ///
 /// # Errors
 /// When no line runs, or it does not answer.
-fn judging(line: &Path) -> Result<String, Failure> {
+pub fn run_of(line: &Path) -> Result<String, Failure> {
+    status_of(line).map(|status| status.run_id)
+}
+
+fn status_of(line: &Path) -> Result<LineStatus, Failure> {
     let status = ControlRequest {
         status: true,
         ..ControlRequest::default()
@@ -137,7 +146,7 @@ fn judging(line: &Path) -> Result<String, Failure> {
 
     let reply = connect(line)?.ask(&status, PATIENCE);
     match reply.map_err(|error| failure(&error))? {
-        ControlReply::Status(status) => Ok(status.recipe),
+        ControlReply::Status(status) => Ok(*status),
         other => Err(unexpected(&other)),
     }
 }

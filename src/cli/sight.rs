@@ -14,6 +14,8 @@ pub struct Sight {
     pub recipe: Recipe,
     /// The encoder's patches: the cells of a map of the whole region.
     pub grid: Grid,
+    /// False where the grid will follow from references that are not there yet.
+    pub is_final: bool,
 }
 
 /// The narrowest defect that is seen, as a share of a cell of the map: see docs/measurements.md, "The
@@ -78,6 +80,7 @@ mod tests {
     fn what_can_be_seen_is_told_in_the_cameras_pixels_and_in_mm() {
         let gate = Gate::new(crate::recipe::quality::Limits::default(), &[]);
         let sight = |fit, tile_px| Sight {
+            is_final: true,
             grid: match fit {
                 Fit::Keep => Grid { w: 21, h: 12 },
                 _ => Grid::square(16),

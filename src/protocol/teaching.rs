@@ -61,8 +61,8 @@ pub struct LabelCommand {
     pub(super) id: Option<String>,
     /// The recipe; the one that judges unless given.
     pub recipe: Option<String>,
-    /// Run of the part; the present one unless given.
-    pub run_id: Option<String>,
+    /// Run of the part: a command may come again after a restart, and numbers begin anew with each run.
+    pub run_id: String,
     /// Camera of the part, or the name that several share.
     pub camera: String,
     /// Number of the part.

@@ -543,6 +543,7 @@ mod gstreamer {
 
         let recipe = Recipe {
             input_px: Some(70),
+            block: Some(4),
             ..Recipe::new(None)
         };
 

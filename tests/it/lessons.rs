@@ -58,6 +58,12 @@ fn done(plc: &Listener, name: &str, payload: &str) -> String {
     outcome(plc, name)
 }
 
+/// The label of a part, by its result.
+fn label(id: &str, part: &Value, kind: &str) -> String {
+    let [run_id, seq] = [&part["run_id"], &part["seq"]];
+    format!(r#"{{"id":"{id}","run_id":{run_id},"camera":"top","seq":{seq},"as":"{kind}"}}"#)
+}
+
 /// The results of one turn of the carousel and a half by this recipe, by score: the references have one.
 #[track_caller]
 fn turn(plc: &Listener, recipe: &str) -> BTreeMap<u64, Value> {
@@ -153,11 +159,6 @@ fn a_miss_and_a_false_reject_correct_the_recipe_and_it_is_rolled_back() {
     assert_eq!(bad["verdict"], "pass", "{first:?}");
 
     // The miss: it is bad, and fails from now on.
-    let label = |id: &str, part: &Value, kind: &str| {
-        let seq = &part["seq"];
-        format!(r#"{{"id":"{id}","camera":"top","seq":{seq},"as":"{kind}"}}"#)
-    };
-
     let told = done(plc, "label", &label("1", bad, "bad"));
     assert!(
         told.starts_with("nut@2 has 2 good and 1 bad pictures"),
@@ -208,7 +209,7 @@ fn a_miss_and_a_false_reject_correct_the_recipe_and_it_is_rolled_back() {
 
     plc.ask_in_vain(
         "label",
-        r#"{"id":"7","camera":"top","seq":999999,"as":"good"}"#,
+        r#"{"id":"7","run_id":"R","camera":"top","seq":9,"as":"good"}"#,
         "is not kept",
     );
     plc.ask_in_vain(
@@ -400,4 +401,60 @@ fn a_person_teaches_corrects_and_rolls_back_by_command_line_while_the_line_runs(
     let folder = tempfile::tempdir().expect("a folder");
     let alone = said(folder.path(), &["teach", "line.toml", "--parts", "8"], 78);
     assert_said(&alone, &["line.toml"]);
+}
+
+/// A change ends in one of two ways, whenever the line is killed: the revision judges and the answer is `done`, or
+/// the one before judges and the answer is `rejected`.
+#[test]
+fn a_line_that_is_killed_in_a_change_tells_how_it_ended() {
+    let Station {
+        mut line,
+        plc,
+        broker,
+        folder,
+    } = station(|config| config);
+
+    let library = winspect::recipe::library::folder::Library::at(folder.path().join("box.recipes"));
+    let mut ends = BTreeMap::new();
+    for (number, after_ms) in [0, 50, 150, 300, 500, 800, 1200, 2500]
+        .into_iter()
+        .enumerate()
+    {
+        let births = Listener::start(broker.port, "plant/box/birth");
+        let birth = births.next("box/birth");
+        let before = birth["recipe"].clone();
+        // A part of this run that is not a reference yet, as bad or as good in turns: each is new.
+        let part = plc.until_fits("box/result", |result| {
+            result["run_id"] == birth["run_id"] && result["score"].as_f64() > Some(0.001)
+        });
+
+        let kind = if number % 2 == 0 { "bad" } else { "good" };
+        let id = format!("k{number}");
+        publish(broker.port, "cmd/label", &label(&id, &part, kind), &[]);
+        std::thread::sleep(Duration::from_millis(after_ms));
+        drop(line); // killed
+        line = Running::line(folder.path());
+        let now = births.until_fits("box/birth", |now| now["run_id"] != birth["run_id"]);
+        let answer = plc.until_fits("ack/label", |answer| {
+            answer["id"] == id && answer["status"] != "accepted"
+        });
+
+        let is_new = now["recipe"] != before;
+        let status = answer["status"].as_str().expect("a text");
+        // A picture that the recipe has already is refused, and nothing changes.
+        assert_eq!(
+            status == "done",
+            is_new,
+            "after {after_ms} ms: {before}, {now}, {answer}"
+        );
+        *ends.entry(status.to_owned()).or_insert(0) += 1;
+        for revision in library.numbers("nut").expect("a folder") {
+            let revision = library.revision("nut", revision).expect("whole");
+            revision.verify().expect("each picture is whole");
+        }
+    }
+
+    // Both ends were seen, or the moments are badly chosen.
+    assert_eq!(ends.len(), 2, "{ends:?}");
+    line.summary();
 }

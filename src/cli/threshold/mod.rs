@@ -13,7 +13,7 @@ use super::terminal::{print, say};
 use crate::base::exit::{Exit, Failure};
 use crate::config::LineConfig;
 use crate::model::ModelFolder;
-use crate::recipe::active::ActiveRecipe;
+use crate::recipe::active::{ActiveRecipe, UNTAUGHT};
 use crate::recipe::conformal::{FalseRejectRate, percent};
 use crate::recipe::judged::{JudgedPictures, Judging};
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
@@ -112,6 +112,11 @@ pub fn run(arguments: &ThresholdArguments) -> Result<(), Failure> {
     };
 
     let mut active = preparer.prepare(spec, PrepareMode::Startup)?;
+    if !active.is_taught {
+        let words = format!("recipe {}: {UNTAUGHT}", spec.label());
+        return Err(Failure::words(Exit::Data, words));
+    }
+
     let parts = KnownParts::judged(arguments, spec, region, &mut active)?;
     let own = active.thresholds(spec)?.swap_remove(region);
     let report = ThresholdReport {

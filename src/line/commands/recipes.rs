@@ -162,15 +162,9 @@ impl CommandHandler {
 
     /// The part that a label is about.
     fn labelled(&self, command: &LabelCommand) -> Result<LabelledPart, String> {
-        let run_id = match &command.run_id {
-            Some(run_id) => run_id.clone(),
-            None => {
-                let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
-                identity.run_id.clone()
-            }
-        };
-
-        let found = self.lessons.find(&run_id, &command.camera, command.seq)?;
+        let found = self
+            .lessons
+            .find(&command.run_id, &command.camera, command.seq)?;
         let part = &found.picture.part;
         if command.label == Label::FalseReject && found.has_passed {
             return Err(format!(

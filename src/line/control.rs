@@ -5,6 +5,7 @@ use crate::base::health::{Diagnostics, Health};
 use crate::data::report::{DecisionPolicy, Report};
 use crate::data::verdict::OnUndecided;
 use crate::line::challenge::Challenge;
+use crate::line::drift::DRIFT_OF;
 use crate::line::set_thresholds::SetThresholds;
 use crate::protocol::command::ChallengeSpec;
 use crate::protocol::condition::GATE;
@@ -454,7 +455,8 @@ impl LineControl {
 
     /// Ends what an operator has seen: a challenge that is under way or was missed, and the notices of a
     /// broken store, of results that were given up, of a gate that was not told, of an id that came with
-    /// two commands, of a threshold that could not be kept, of a web that went by unseen, and of an object that became the line's own.
+    /// two commands, of a threshold that could not be kept, of a web that went by unseen, of an object that became the line's own, and of
+    /// drift, which is then looked for anew.
     pub fn reset(&self) {
         let mut state = self.state();
         state.cut("reset by a command");
@@ -473,8 +475,9 @@ impl LineControl {
             self.diagnostics.clear(source);
         }
 
+        let begins = [WEB_OF, LINE_OF, DRIFT_OF];
         self.diagnostics
-            .clear_all(|source| source.starts_with(WEB_OF) || source.starts_with(LINE_OF));
+            .clear_all(|source| begins.iter().any(|begin| source.starts_with(begin)));
     }
 
     /// Ends a challenge that is under way: the line stops, and no more parts come.

@@ -116,12 +116,11 @@ impl RecipePreparer {
             None => None,
         };
 
-        let unlike = unlike_scores(&references, &mut inspector)?;
-        let drift = drift_limits(&references, &mut inspector)?;
         Ok(ActiveRecipe {
+            unlike: unlike_scores(&references, &mut inspector)?,
+            drift: drift_limits(&references, &mut inspector)?,
             grid,
             gate,
-            drift,
             calibration,
             bad,
             is_taught,
@@ -130,7 +129,6 @@ impl RecipePreparer {
             references: references.files,
             self_test,
             challenge_every: spec.challenge_every,
-            unlike,
             inspector,
         })
     }

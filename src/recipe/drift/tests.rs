@@ -200,3 +200,30 @@ fn brightness_that_varies_from_reference_to_reference_widens_its_own_limits() {
     );
     assert!(dim[0].1.contains("the brightness"), "{dim:?}");
 }
+
+#[test]
+fn five_thousand_good_parts_of_natural_spread_are_no_drift() {
+    let mut random = 1u64;
+    let mut uniform = || {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (random >> 40) as f32 / (1u64 << 24) as f32
+    };
+
+    // Nearly normal, with a standard deviation of 5 %.
+    let mut light = || 1.0 + 0.05 * ((0..12).map(|_| uniform()).sum::<f32>() - 6.0);
+    for count in [1, 2, 4, 8, 16] {
+        let references: Vec<Picture> = (0..count)
+            .map(|seed| picture(seed, light(), None))
+            .collect();
+
+        let limits = DriftLimits::new(&references, &left_out(count));
+        let good = (0..1000).map(|seed| (picture(seed, light(), None), map(seed, 0.0)));
+        let good: Vec<_> = good.collect();
+        assert_eq!(
+            see(&mut DriftWatch::default(), &limits, good.into_iter()),
+            []
+        );
+    }
+}

@@ -5,7 +5,6 @@ use crate::base::health::{Diagnostics, Health};
 use crate::data::report::{DecisionPolicy, Report};
 use crate::data::verdict::OnUndecided;
 use crate::line::challenge::Challenge;
-use crate::line::drift::DRIFT_OF;
 use crate::line::set_thresholds::SetThresholds;
 use crate::protocol::command::ChallengeSpec;
 use crate::protocol::condition::GATE;
@@ -36,6 +35,9 @@ pub const COMMAND_IDS: &str = "command ids";
 pub const WEB_OF: &str = "web of ";
 /// Beginning of the diagnostics sources of objects that became the line's own; `reset` confirms them.
 pub const LINE_OF: &str = "empty line of ";
+/// Beginning of the diagnostics sources of cameras that have drifted from what they were taught; `reset`
+/// confirms them.
+pub const DRIFT_OF: &str = "drift of ";
 /// Diagnostics source of thresholds that could not be kept in the recipe library.
 pub const LIBRARY: &str = "recipe library";
 /// Key under which the store keeps that a challenge was missed; empty once one is met, or after a

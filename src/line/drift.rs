@@ -3,13 +3,11 @@
 use crate::base::health::{Diagnostics, Health};
 use crate::data::report::Report;
 use crate::data::verdict::Verdict;
+use crate::line::control::DRIFT_OF;
 use crate::line::shared::Shared;
 use crate::recipe::drift::{DriftLimits, DriftWatch, PassedPart};
 use crate::recipe::quality::Measures;
 use std::sync::Arc;
-
-/// Beginning of the diagnostics sources of cameras that have drifted; `reset` confirms them.
-pub const DRIFT_OF: &str = "drift of ";
 
 /// The last passed parts of a camera, and whether it was told that they have drifted.
 pub struct CameraDrift {

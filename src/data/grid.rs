@@ -42,7 +42,7 @@ impl Grid {
     }
 
     /// Number of cells.
-    pub fn cells(self) -> usize {
+    pub const fn cells(self) -> usize {
         self.w * self.h
     }
 

@@ -35,6 +35,9 @@ pub const COMMAND_IDS: &str = "command ids";
 pub const WEB_OF: &str = "web of ";
 /// Beginning of the diagnostics sources of objects that became the line's own; `reset` confirms them.
 pub const LINE_OF: &str = "empty line of ";
+/// Beginning of the diagnostics sources of cameras that have drifted from what they were taught; `reset`
+/// confirms them.
+pub const DRIFT_OF: &str = "drift of ";
 /// Diagnostics source of thresholds that could not be kept in the recipe library.
 pub const LIBRARY: &str = "recipe library";
 /// Key under which the store keeps that a challenge was missed; empty once one is met, or after a
@@ -454,7 +457,8 @@ impl LineControl {
 
     /// Ends what an operator has seen: a challenge that is under way or was missed, and the notices of a
     /// broken store, of results that were given up, of a gate that was not told, of an id that came with
-    /// two commands, of a threshold that could not be kept, of a web that went by unseen, and of an object that became the line's own.
+    /// two commands, of a threshold that could not be kept, of a web that went by unseen, of an object that became the line's own, and of
+    /// drift, which is then looked for anew.
     pub fn reset(&self) {
         let mut state = self.state();
         state.cut("reset by a command");
@@ -473,8 +477,9 @@ impl LineControl {
             self.diagnostics.clear(source);
         }
 
+        let begins = [WEB_OF, LINE_OF, DRIFT_OF];
         self.diagnostics
-            .clear_all(|source| source.starts_with(WEB_OF) || source.starts_with(LINE_OF));
+            .clear_all(|source| begins.iter().any(|begin| source.starts_with(begin)));
     }
 
     /// Ends a challenge that is under way: the line stops, and no more parts come.

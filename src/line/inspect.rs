@@ -13,11 +13,12 @@ use crate::data::report::{JudgedFrame, Latency, Report};
 use crate::data::verdict::{self, Defect, Reason, Verdict, find_defects};
 use crate::line::admission::PartSource;
 use crate::line::changeover::RecipeSwap;
+use crate::line::drift::{CameraDrift, passed};
 use crate::line::lessons::TaughtPicture;
 use crate::line::queue::FrameReceiver;
 use crate::line::shared::{ENGINE, PICTURES_OF, Shared};
 use crate::recipe::active::{ActiveRecipe, UNTAUGHT};
-use crate::recipe::quality::{Flaw, Repeats};
+use crate::recipe::quality::{Flaw, Measures, Repeats};
 use crate::recipe::self_test::SelfTest;
 use crate::winclip::inspector::RegionScore;
 use crossbeam::channel::{Receiver, Sender};
@@ -35,6 +36,8 @@ pub struct InspectedCamera {
     parts: PartSource,
     /// The last pictures of a live camera; `None` for others, which may repeat themselves.
     watched: Option<WatchedPictures>,
+    /// Its last passed parts.
+    drift: CameraDrift,
 }
 
 /// The state of a live camera's pictures.
@@ -49,6 +52,7 @@ impl InspectedCamera {
     /// `parts` are those that a frame becomes; a live camera's pictures are watched.
     pub fn new(parts: PartSource, is_live: bool) -> Self {
         InspectedCamera {
+            drift: CameraDrift::new(&parts.camera),
             parts,
             watched: is_live.then(WatchedPictures::default),
         }
@@ -61,8 +65,8 @@ struct OpenFrame {
     ticket: Option<Ticket>,
     /// One report for each part, undecided so far.
     reports: Vec<Report>,
-    /// The frame failed the quality gate.
-    is_bad: bool,
+    /// Measures of its picture; `None` if it failed the quality gate.
+    measures: Option<Measures>,
 }
 
 /// The inspector's ends of the line's channels.
@@ -149,10 +153,11 @@ impl InspectStage {
         let mut reports = vec![];
         for frame in batch {
             self.draw(&frame);
-            if !frame.is_bad {
+            if let Some(measures) = &frame.measures {
                 let picture = &frame.frame.picture;
                 let lesson = &self.ends.lesson;
                 self.shared.lessons.see(&frame.reports, picture, lesson);
+                self.look_for_drift(&frame, measures);
             }
 
             settle(frame.ticket, outcome);
@@ -199,8 +204,8 @@ impl InspectStage {
             reports.push(self.undecided(&frame, part));
         }
 
-        let flaw = self.flaw(&frame);
-        if let Some(flaw) = &flaw {
+        let measured = self.measured(&frame);
+        if let Err(flaw) = &measured {
             undecide(&mut reports, Reason::BadImage, &flaw.to_string());
         }
 
@@ -208,7 +213,7 @@ impl InspectStage {
             frame,
             ticket,
             reports,
-            is_bad: flaw.is_some(),
+            measures: measured.ok(),
         })
     }
 
@@ -248,7 +253,11 @@ impl InspectStage {
 
     /// Decides the reports of all good frames. Returns the engine's words when it could not judge.
     fn judge(&mut self, batch: &mut [OpenFrame]) -> Option<String> {
-        let mut good: Vec<&mut OpenFrame> = batch.iter_mut().filter(|open| !open.is_bad).collect();
+        let mut good: Vec<&mut OpenFrame> = batch
+            .iter_mut()
+            .filter(|open| open.measures.is_some())
+            .collect();
+
         if good.is_empty() {
             return None;
         }
@@ -324,9 +333,9 @@ impl InspectStage {
         }
     }
 
-    /// Returns why a picture must not be judged. The first bad picture of a live camera is told, and
-    /// the first good one after it.
-    fn flaw(&mut self, frame: &Frame) -> Option<Flaw> {
+    /// Returns a picture's measures, or why it must not be judged. The first bad picture of a live camera is
+    /// told, and the first good one after it.
+    fn measured(&mut self, frame: &Frame) -> Result<Measures, Flaw> {
         let camera = self.cameras.get_mut(&frame.camera);
         let mut watched = camera.and_then(|camera| camera.watched.as_mut());
         let frozen_frames = self.active.frozen_frames;
@@ -336,15 +345,29 @@ impl InspectStage {
             .and_then(|watched| watched.repeats.flaw(&frame.picture, frozen_frames));
 
         let corrupt = frame.damage.clone().map(Flaw::Corrupt);
-        let flaw = corrupt
-            .or(frozen)
-            .or_else(|| self.active.gate.flaw(&frame.picture));
+        let measured = match corrupt.or(frozen) {
+            Some(flaw) => Err(flaw),
+            None => self.active.gate.measured(&frame.picture),
+        };
 
         if let Some(watched) = watched {
-            watched.tell_change(&frame.camera, flaw.as_ref(), &self.shared.diagnostics);
+            let flaw = measured.as_ref().err();
+            watched.tell_change(&frame.camera, flaw, &self.shared.diagnostics);
         }
 
-        flaw
+        measured
+    }
+
+    /// Holds the parts of a frame that passed against what the references show.
+    fn look_for_drift(&mut self, frame: &OpenFrame, measures: &Measures) {
+        if let Some(camera) = self.cameras.get_mut(&frame.frame.camera) {
+            let size = (frame.frame.picture.width(), frame.frame.picture.height());
+            let regions = self.active.inspector.regions();
+            let part = passed(&frame.reports, &regions, size, measures);
+            if let Some(part) = part {
+                camera.drift.see(&self.active.drift, &part, &self.shared);
+            }
+        }
     }
 
     /// Counts engine failures in a row; `failed` are the engine's words.
@@ -379,6 +402,11 @@ impl InspectStage {
             let policy = swap.prepared.policy(swap.judges);
             self.shared.control.change(policy);
             self.active = swap.prepared;
+            // Other references show something else.
+            self.cameras
+                .values_mut()
+                .for_each(|camera| camera.drift.begin(&self.shared.diagnostics));
+
             self.tell_recalled_self_test();
             let _ = swap.done.send(()); // the changeover may have stopped
         }

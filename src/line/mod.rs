@@ -38,6 +38,7 @@ pub mod changeover;
 mod channels;
 pub mod commands;
 pub mod control;
+pub mod drift;
 pub mod events;
 pub mod inspect;
 mod lesson;

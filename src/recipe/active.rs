@@ -3,6 +3,7 @@
 use crate::base::exit::{Exit, Failure};
 use crate::data::grid::Grid;
 use crate::data::report::DecisionPolicy;
+use crate::recipe::drift::DriftLimits;
 use crate::recipe::judged::JudgedPictures;
 use crate::recipe::known_bad::KnownBad;
 use crate::recipe::quality::Gate;
@@ -27,6 +28,8 @@ pub struct ActiveRecipe {
     pub grid: Grid,
     /// Quality gate before the inspector; a picture that does not pass is not judged.
     pub gate: Gate,
+    /// How far passed parts may be from what the references show; nothing without references.
+    pub drift: DriftLimits,
     /// Equal frames in a row after which a live camera's pictures are bad; 0 is never.
     pub frozen_frames: u64,
     /// Files of the references, in the inspector's order.

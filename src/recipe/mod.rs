@@ -7,6 +7,7 @@
 //!    |  default_block.rs  words on the block that judges where the recipe names none
 //!    |  preparation.rs  engine opened, a new plan compared with the CPU, references encoded
 //!    |  quality.rs      limits of the quality gate, moved by what the references show
+//!    |  drift.rs        what the references show, and passed parts show no longer
 //!    |  self_test.rs    two stored pictures judged, their scores learned or recalled
 //!    |  unlike.rs      scores of pictures without a part: the bound of a sensible threshold
 //!    |  judged.rs       scores of pictures of known parts, calibration pictures among them
@@ -30,6 +31,7 @@ pub mod adopt;
 pub mod build_command;
 pub mod conformal;
 pub mod default_block;
+pub mod drift;
 pub mod judged;
 pub mod known_bad;
 pub mod library;

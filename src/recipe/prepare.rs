@@ -9,6 +9,7 @@ use crate::model::ModelFolder;
 use crate::recipe::active::ActiveRecipe;
 use crate::recipe::build_command::build_command;
 use crate::recipe::default_block;
+use crate::recipe::drift::DriftLimits;
 use crate::recipe::judged::{JudgedPictures, Judging};
 use crate::recipe::library::manifest::PictureUse;
 use crate::recipe::library::revision::Revision;
@@ -115,8 +116,9 @@ impl RecipePreparer {
             None => None,
         };
 
-        let unlike = unlike_scores(&references, &mut inspector)?;
         Ok(ActiveRecipe {
+            unlike: unlike_scores(&references, &mut inspector)?,
+            drift: drift_limits(&references, &mut inspector)?,
             grid,
             gate,
             calibration,
@@ -127,7 +129,6 @@ impl RecipePreparer {
             references: references.files,
             self_test,
             challenge_every: spec.challenge_every,
-            unlike,
             inspector,
         })
     }
@@ -247,6 +248,18 @@ fn unlike_scores(references: &References, inspector: &mut Inspector) -> Result<V
             .map_err(|error| Failure::new(Exit::Software, error)),
         None => Ok(vec![]),
     }
+}
+
+/// What passed parts are held against, beside their scores.
+fn drift_limits(
+    references: &References,
+    inspector: &mut Inspector,
+) -> Result<DriftLimits, Failure> {
+    let left_out = inspector
+        .leave_one_out()
+        .map_err(|error| Failure::new(Exit::Software, error))?;
+
+    Ok(DriftLimits::new(&references.pictures, &left_out))
 }
 
 /// Kind of the known bad parts, in words.

@@ -6,6 +6,8 @@
 //! part on a black ground is not a black picture. See docs/bad-image.md for each measure, its limit and
 //! its reason.
 
+use crate::data::grid::Grid;
+use crate::data::map::Map;
 use crate::data::picture::Picture;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,16 +37,23 @@ impl Default for Limits {
 }
 
 /// Measures of a picture, whatever is on it.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Measures {
     /// Share of pixels whose brightest channel is at most 20 of 255.
     pub dark: f32,
     /// Share of pixels with a channel of at least 250 of 255.
     pub bright: f32,
+    /// Mean of green, which stands for luma; 0 to 255.
+    pub brightness: f32,
     /// Variance of the Laplacian of green (Pech-Pacheco et al. 2000, "LAPV" of Pertuz et al. 2013), in
     /// squared grey levels; 0 for pictures less than 3 pixels wide or high.
     pub sharpness: f32,
+    /// The sharpness of each cell of [`SHARPNESS_GRID`]; 0 where no row was looked at.
+    pub sharpness_map: Map,
 }
+
+/// Cells in which a picture's sharpness is told apart, whatever its size: a smudge is a place.
+pub const SHARPNESS_GRID: Grid = Grid::square(16);
 
 /// Highest grey level of a dark pixel: below the black level that cameras with video range leave, above
 /// the noise of a covered lens.
@@ -118,9 +127,24 @@ impl Gate {
 
     /// Returns the first flaw of one picture by itself.
     pub fn flaw(&self, picture: &Picture) -> Option<Flaw> {
+        self.measured(picture).err()
+    }
+
+    /// Returns the measures of a picture that may be judged.
+    ///
+    /// # Errors
+    /// The first flaw of the picture by itself.
+    pub fn measured(&self, picture: &Picture) -> Result<Measures, Flaw> {
+        let measures = Measures::of(picture);
+        match self.flaw_of(picture, &measures) {
+            Some(flaw) => Err(flaw),
+            None => Ok(measures),
+        }
+    }
+
+    fn flaw_of(&self, picture: &Picture, measures: &Measures) -> Option<Flaw> {
         // Corrupt and frozen pictures are found elsewhere, because one picture by itself does not
         // show them.
-        let measures = Measures::of(picture);
         // A limit of 0 switches its check off.
         if self.limits.black > 0.0 && measures.dark > self.black {
             return Some(Flaw::Black(measures.dark, self.black));
@@ -162,7 +186,8 @@ impl Measures {
         let rows = (first..height).step_by(EVERY);
         let mut dark = 0;
         let mut bright = 0;
-        let mut laplacian = Moments::default();
+        let mut green = 0;
+        let mut laplacian = [Moments::default(); SHARPNESS_GRID.cells()];
         for y in rows.clone() {
             // Dark and bright are counted by the brightest of the three channels: a part of one
             // colour is neither black nor white.
@@ -170,11 +195,13 @@ impl Measures {
                 let brightest = pixel[0].max(pixel[1]).max(pixel[2]);
                 dark += usize::from(brightest <= DARK);
                 bright += usize::from(brightest >= BRIGHT);
+                green += u64::from(pixel[1]);
             }
 
             // The Laplacian needs the rows above and below, which the picture's edge has not.
             if y > 0 && y + 1 < height {
-                laplacian.add_row(row(picture, y - 1), row(picture, y), row(picture, y + 1));
+                let cells = &mut laplacian[y * SHARPNESS_GRID.h / height * SHARPNESS_GRID.w..];
+                add_row(&mut cells[..SHARPNESS_GRID.w], picture, y);
             }
         }
 
@@ -183,7 +210,12 @@ impl Measures {
         Measures {
             dark: dark as f32 / seen,
             bright: bright as f32 / seen,
-            sharpness: laplacian.variance(),
+            brightness: (green as f64 / f64::from(seen)) as f32,
+            sharpness: Moments::sum(&laplacian).variance(),
+            sharpness_map: Map::new(
+                SHARPNESS_GRID,
+                laplacian.iter().map(Moments::variance).collect(),
+            ),
         }
     }
 }
@@ -193,8 +225,21 @@ fn row(picture: &Picture, y: usize) -> &[[u8; 3]] {
     picture.rgb()[y * stride..][..stride].as_chunks().0
 }
 
+/// Adds a row of a picture, which is neither its first nor its last, to the row of cells that it lies in.
+fn add_row(cells: &mut [Moments], picture: &Picture, y: usize) {
+    // The first and the last column have no Laplacian.
+    let inner = picture.width().saturating_sub(2);
+    let count = cells.len();
+    for (column, cell) in cells.iter_mut().enumerate() {
+        let from = column * inner / count;
+        let to = (column + 1) * inner / count + 2;
+        let part = |y| row(picture, y).get(from..to).unwrap_or_default();
+        cell.add_row(part(y - 1), part(y), part(y + 1));
+    }
+}
+
 /// Count, sum and sum of squares of `4 g - left - right - above - below` of green.
-#[derive(Default)]
+#[derive(Debug, Default, Clone, Copy)]
 struct Moments {
     count: i64,
     sum: i64,
@@ -224,6 +269,17 @@ impl Moments {
         self.count += line.len().saturating_sub(2) as i64;
         self.sum += sum;
         self.squares += squares;
+    }
+
+    fn sum(all: &[Moments]) -> Self {
+        let mut sum = Moments::default();
+        for moments in all {
+            sum.count += moments.count;
+            sum.sum += moments.sum;
+            sum.squares += moments.squares;
+        }
+
+        sum
     }
 
     fn variance(&self) -> f32 {
@@ -378,7 +434,9 @@ mod tests {
                 Measures {
                     dark: 0.0,
                     bright: 0.0,
-                    sharpness: 0.0
+                    brightness: 77.0,
+                    sharpness: 0.0,
+                    sharpness_map: Map::new(SHARPNESS_GRID, vec![0.0; SHARPNESS_GRID.cells()]),
                 }
             );
         }

@@ -97,6 +97,8 @@ pub struct Inspector {
     scales: Vec<usize>,
     regions: Vec<RegionInspector>,
     references: Vec<RegionFeatures>,
+    /// The references against each other, once that was asked for.
+    left_out: Option<Vec<Vec<(f32, Map)>>>,
     /// Raw text prototypes `[2, E]` (normal, anomalous).
     prototypes: Option<Array2<f32>>,
 }
@@ -192,6 +194,7 @@ impl Inspector {
             scales: recipe.scales.clone(),
             regions,
             references: vec![],
+            left_out: None,
             prototypes,
         };
 
@@ -226,6 +229,7 @@ impl Inspector {
         // The references stay here as features, which is what `leave_one_out` compares with each
         // other.
         self.references = references;
+        self.left_out = None;
         if let Some(scorer) = self.encoder.device_scorer() {
             // The banks lie in the order of `crop_requests`: region by region, the whole before its
             // tiles. The device finds them by that number.
@@ -535,15 +539,21 @@ impl Inspector {
     /// # Errors
     /// When the engine fails to compare.
     pub fn leave_one_out(&mut self) -> Result<Vec<Vec<(f32, Map)>>, EngineError> {
+        // Threshold, odd references and drift ask for it: comparing all with all is done once.
+        if let Some(known) = &self.left_out {
+            return Ok(known.clone());
+        }
+
         // The references are taken out for the loop, because scoring borrows the inspector mutably.
         // They are put back whether the engine failed or not.
         let references = std::mem::take(&mut self.references);
-        let scores = (0..self.regions.len())
+        let scores: Result<Vec<_>, EngineError> = (0..self.regions.len())
             .map(|region| self.score_references(&references, region))
             .collect();
 
         self.references = references;
-        scores
+        self.left_out = Some(scores?);
+        Ok(self.left_out.clone().unwrap_or_default())
     }
 
     fn score_references(

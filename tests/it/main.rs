@@ -24,6 +24,7 @@ mod default_block;
 mod delivery;
 mod disk;
 mod doctor;
+mod drift;
 mod engine;
 mod evaluate;
 mod fetch;

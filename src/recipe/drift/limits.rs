@@ -1,0 +1,237 @@
+//! Limits of drift: beyond what the references show, in brightness, in sharpness, and at each place.
+
+use crate::data::grid::Grid;
+use crate::data::map::Map;
+use crate::data::picture::Picture;
+use crate::recipe::quality::Measures;
+use std::collections::BTreeMap;
+
+/// A cell of a map is unlike above this multiple of what the references show there and next to it.
+const UNLIKE: f32 = 2.0;
+/// References from which on their maps say what good parts show at a place.
+const MAPS_FROM: usize = 8;
+/// References from which on the spread of their measures says something; fewer have wider limits.
+const ENOUGH: usize = 4;
+/// Standard deviations of the references' logarithms that a limit lies beyond the outermost one.
+const DEVIATIONS: f32 = 2.0;
+
+/// What a measure may differ from the references' outermost values by, at least: factors.
+struct Room {
+    /// With [`ENOUGH`] references.
+    usual: f32,
+    /// With fewer.
+    few: f32,
+}
+
+impl Room {
+    fn with(&self, references: usize) -> f32 {
+        match references {
+            0..ENOUGH => self.few,
+            _ => self.usual,
+        }
+    }
+}
+
+/// Lamps and exposures vary by some per cent; 1.18 is 15 % darker.
+const OF_BRIGHTNESS: Room = Room {
+    usual: 1.18,
+    few: 1.4,
+};
+/// Sharpness is a variance, of the whole picture or of a cell: its square root varies by 1.2 and 1.4.
+/// The quality gate's own limit is 4.
+const OF_SHARPNESS: Room = Room {
+    usual: 1.5,
+    few: 2.0,
+};
+
+/// The values of one measure that the references show, and the limits beyond them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Range {
+    pub(super) lowest: f32,
+    pub(super) highest: f32,
+    /// The limits are `lowest / room` and `highest * room`.
+    room: f32,
+}
+
+impl Range {
+    /// `values` are those of the references; `None` without any that is above 0.
+    fn of(values: &[f32], room: &Room) -> Option<Self> {
+        let lowest = values.iter().copied().fold(f32::INFINITY, f32::min);
+        let highest = values.iter().copied().fold(0.0, f32::max);
+        // Light and texture vary by factors, hence the logarithm. Nothing is a multiple of 0.
+        if values.is_empty() || lowest <= 0.0 {
+            return None;
+        }
+
+        let spread = deviation(values.iter().map(|value| value.ln()));
+        let room = room.with(values.len()).max((DEVIATIONS * spread).exp());
+        Some(Range {
+            lowest,
+            highest,
+            room,
+        })
+    }
+
+    pub(super) fn is_below(&self, value: f32) -> bool {
+        value < self.lowest / self.room
+    }
+
+    pub(super) fn is_above(&self, value: f32) -> bool {
+        value > self.highest * self.room
+    }
+}
+
+/// The standard deviation of a few values (of the sample: by one less than their number); 0 of one.
+fn deviation(values: impl Iterator<Item = f32> + Clone) -> f32 {
+    let count = values.clone().count() as f32;
+    if count < 2.0 {
+        return 0.0;
+    }
+
+    let mean = values.clone().sum::<f32>() / count;
+    let squares = values.map(|value| (value - mean).powi(2)).sum::<f32>();
+    (squares / (count - 1.0)).sqrt()
+}
+
+/// For each cell of a map the limit beyond which it is not like the references'.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct CellLimits {
+    pub(super) grid: Grid,
+    pub(super) limits: Vec<f32>,
+    side: Side,
+}
+
+/// The side of a limit that is beyond it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Above,
+    Below,
+}
+
+impl CellLimits {
+    /// Limits of maps that say how unlike a place is. `left_out` are those of the references, each
+    /// against the others; `None` with fewer than [`MAPS_FROM`].
+    fn of_unlike(left_out: &[(f32, Map)]) -> Option<Self> {
+        let (_, first) = left_out.first()?;
+        if left_out.len() < MAPS_FROM {
+            return None;
+        }
+
+        let grid = first.grid();
+        let highest = outermost(grid, left_out.iter().map(|(_, map)| map), 0.0, f32::max);
+        let mut limits: Vec<f32> = highest.iter().map(|value| value * UNLIKE).collect();
+        for (limit, counts) in limits.iter_mut().zip(first.mask().unwrap_or_default()) {
+            if !counts {
+                *limit = f32::INFINITY;
+            }
+        }
+
+        Some(CellLimits {
+            grid,
+            limits,
+            side: Side::Above,
+        })
+    }
+
+    /// Limits of maps of sharpness; `None` without any.
+    fn of_sharpness(maps: &[Map]) -> Option<Self> {
+        let grid = maps.first()?.grid();
+        let room = OF_SHARPNESS.with(maps.len());
+        let lowest = outermost(grid, maps.iter(), f32::INFINITY, f32::min);
+        Some(CellLimits {
+            grid,
+            limits: lowest.iter().map(|value| value / room).collect(),
+            side: Side::Below,
+        })
+    }
+
+    pub(super) fn is_beyond(&self, value: f32, limit: f32) -> bool {
+        match self.side {
+            Side::Above => value > limit,
+            Side::Below => value < limit,
+        }
+    }
+}
+
+/// The outermost value of each cell and those next to it, over all maps: parts lie a little differently
+/// each time, and a few references show little of one cell. `outer` is the further of two values.
+fn outermost<'a>(
+    grid: Grid,
+    maps: impl Iterator<Item = &'a Map>,
+    start: f32,
+    outer: fn(f32, f32) -> f32,
+) -> Vec<f32> {
+    let mut own = vec![start; grid.cells()];
+    for map in maps {
+        for (own, value) in own.iter_mut().zip(map.values()) {
+            *own = outer(*own, *value);
+        }
+    }
+
+    let around = |cell: usize| {
+        let rows = grid.row(cell).saturating_sub(1)..(grid.row(cell) + 2).min(grid.h);
+        let column = grid.column(cell);
+        let columns = column.saturating_sub(1)..(column + 2).min(grid.w);
+        rows.flat_map(move |row| columns.clone().map(move |column| row * grid.w + column))
+    };
+
+    (0..grid.cells())
+        .map(|cell| around(cell).map(|near| own[near]).fold(start, outer))
+        .collect()
+}
+
+/// What references of one picture size show.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct SharpnessLimits {
+    pub(super) whole: Range,
+    pub(super) places: CellLimits,
+}
+
+impl SharpnessLimits {
+    fn of(measures: &[Measures]) -> Option<Self> {
+        let whole: Vec<f32> = measures.iter().map(|of| of.sharpness).collect();
+        let maps: Vec<Map> = measures.iter().map(|of| of.sharpness_map.clone()).collect();
+        Some(SharpnessLimits {
+            whole: Range::of(&whole, &OF_SHARPNESS)?,
+            places: CellLimits::of_sharpness(&maps)?,
+        })
+    }
+}
+
+/// What a recipe's references show, and how far passed parts may be from it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DriftLimits {
+    pub(super) brightness: Option<Range>,
+    /// By picture size, on which sharpness depends.
+    pub(super) sharpness: BTreeMap<(usize, usize), SharpnessLimits>,
+    /// For each region, in the recipe's order.
+    pub(super) unlike: Vec<Option<CellLimits>>,
+}
+
+impl DriftLimits {
+    /// `references` are pictures of good parts; `left_out` has their maps, each against the others,
+    /// region by region. Without references nothing is watched.
+    pub fn new(references: &[Picture], left_out: &[Vec<(f32, Map)>]) -> Self {
+        let mut brightness = vec![];
+        let mut by_size: BTreeMap<_, Vec<Measures>> = BTreeMap::new();
+        for reference in references {
+            let measures = Measures::of(reference);
+            brightness.push(measures.brightness);
+            let size = (reference.width(), reference.height());
+            by_size.entry(size).or_default().push(measures);
+        }
+
+        let sharpness = by_size
+            .into_iter()
+            .filter_map(|(size, measures)| Some((size, SharpnessLimits::of(&measures)?)));
+
+        DriftLimits {
+            brightness: Range::of(&brightness, &OF_BRIGHTNESS),
+            sharpness: sharpness.collect(),
+            unlike: left_out
+                .iter()
+                .map(|maps| CellLimits::of_unlike(maps))
+                .collect(),
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Drift: a camera that no longer shows what was taught, although its parts pass. A smudge on the lens,
+//! dim light and a lens out of focus hardly move the scores of good parts. They move the picture's
+//! brightness and sharpness, and make the same place unlike on most parts.
+//!
+//! ```text
+//! references --DriftLimits::new--> limits of brightness and sharpness, and of each cell of the maps
+//! passed parts --DriftWatch::see--> how many of the last 50 lie beyond each limit --> what is drift now
+//! ```
+//! A limit lies beyond what the references show, so that a good part seldom crosses it. Drift is that
+//! most of the last parts do, three fifths of a full window. It is over when fewer than a quarter do. What
+//! single parts show is no drift.
+//!
+//! Bounds: a window of [`WINDOW`] parts, each with one flag a cell. docs/drift.md has the figures' reasons.
+
+mod limits;
+#[cfg(test)]
+mod tests;
+mod window;
+
+pub use limits::DriftLimits;
+pub use window::WINDOW;
+
+use crate::data::map::Map;
+use crate::data::picture::Area;
+use crate::data::verdict::Defect;
+use crate::recipe::quality::Measures;
+use limits::SharpnessLimits;
+use std::fmt;
+use window::{CellWindow, MeasureWindow};
+
+/// Parts beyond a limit from which on it is drift: three fifths of a full window.
+const TOLD_FROM: usize = WINDOW * 3 / 5;
+/// Parts beyond a limit from which on drift stays: lower, so that nothing is told in turns.
+const STAYS_FROM: usize = WINDOW / 4;
+/// What a passed part shows.
+#[derive(Debug)]
+pub struct PassedPart<'a> {
+    /// Columns and rows of its picture.
+    pub size: (usize, usize),
+    /// Measures of its picture.
+    pub measures: &'a Measures,
+    /// Maps of the regions that passed: number of the region, map, and the area that it covers.
+    pub maps: Vec<(usize, &'a Map, Area)>,
+}
+
+/// The ways in which a camera drifts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DriftKind {
+    Brightness,
+    Sharpness,
+    SoftPlace,
+    UnlikePlace,
+}
+
+/// One way in which a camera has drifted, in words for a person.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Drift {
+    /// The median brightness, and what the references show from and to.
+    Brightness(f32, f32, f32),
+    /// The median sharpness, and what the references show from and to.
+    Sharpness(f32, f32, f32),
+    /// A place that is less sharp on most parts; its peak is their number. Of how many parts.
+    SoftPlace(Defect, usize),
+    /// A place that is unlike on most parts; its peak is their number. Of how many parts.
+    UnlikePlace(Defect, usize),
+}
+
+impl Drift {
+    fn kind(&self) -> DriftKind {
+        match self {
+            Drift::Brightness(..) => DriftKind::Brightness,
+            Drift::Sharpness(..) => DriftKind::Sharpness,
+            Drift::SoftPlace(..) => DriftKind::SoftPlace,
+            Drift::UnlikePlace(..) => DriftKind::UnlikePlace,
+        }
+    }
+}
+
+impl fmt::Display for Drift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Drift::Brightness(median, lowest, highest) => write!(
+                f,
+                "the brightness of the last passed parts is {median:.0} (median), the references have \
+                 {lowest:.0} to {highest:.0}; look at the lamp, the exposure and the lens"
+            ),
+            Drift::Sharpness(median, lowest, highest) => write!(
+                f,
+                "the sharpness of the last passed parts is {median:.0} (median), the references have \
+                 {lowest:.0} to {highest:.0}; look at the lens, its focus, the light and the gain"
+            ),
+            Drift::SoftPlace(place, parts) => write!(
+                f,
+                "{:.0} of the last {parts} passed parts are less sharp than the references at the same \
+                 place, {}; clean the lens and its window",
+                place.peak,
+                words_of(place)
+            ),
+            Drift::UnlikePlace(place, parts) => write!(
+                f,
+                "{:.0} of the last {parts} passed parts are unlike the references at the same place, {}; \
+                 clean the lens and its window, and look whether the camera was moved",
+                place.peak,
+                words_of(place)
+            ),
+        }
+    }
+}
+
+fn words_of(place: &Defect) -> String {
+    format!(
+        "{} x {} pixels from column {}, row {}",
+        place.w, place.h, place.x, place.y
+    )
+}
+
+/// The last passed parts of one camera.
+#[derive(Debug, Default)]
+pub struct DriftWatch {
+    brightness: MeasureWindow,
+    sharpness: MeasureWindow,
+    soft: CellWindow,
+    /// For each region.
+    unlike: Vec<CellWindow>,
+    /// What was drift at the last part.
+    present: Vec<Drift>,
+}
+
+impl DriftWatch {
+    /// Takes a passed part in. True if another kind of drift has begun, or one is over.
+    pub fn see(&mut self, limits: &DriftLimits, part: &PassedPart) -> bool {
+        let measures = part.measures;
+        if let Some(range) = &limits.brightness {
+            self.brightness.add(measures.brightness, range);
+        }
+
+        let of_size = limits.sharpness.get(&part.size);
+        if let Some(of_size) = of_size {
+            let (width, height) = part.size;
+            let whole = Area::whole(width, height);
+            self.sharpness.add(measures.sharpness, &of_size.whole);
+            self.soft
+                .add(&measures.sharpness_map, whole, &of_size.places);
+        }
+
+        let regions = limits.unlike.len();
+        self.unlike.resize_with(regions, CellWindow::default);
+        for (region, map, area) in &part.maps {
+            if let Some(Some(limits)) = limits.unlike.get(*region) {
+                self.unlike[*region].add(map, *area, limits);
+            }
+        }
+
+        let now = self.drifts(limits, of_size);
+        let has_changed = kinds(&now) != kinds(&self.present);
+        self.present = now;
+        has_changed
+    }
+
+    /// What is drift at the newest part; empty where all is as it was taught.
+    pub fn present(&self) -> &[Drift] {
+        &self.present
+    }
+
+    fn drifts(&self, limits: &DriftLimits, of_size: Option<&SharpnessLimits>) -> Vec<Drift> {
+        let mut drifts = vec![];
+        if let Some(range) = &limits.brightness {
+            let level = self.level(DriftKind::Brightness);
+            let median = self.brightness.drift(level);
+            drifts.extend(median.map(|m| Drift::Brightness(m, range.lowest, range.highest)));
+        }
+
+        if let Some(of_size) = of_size {
+            drifts.extend(self.softness(of_size));
+        }
+
+        let level = self.level(DriftKind::UnlikePlace);
+        let mut pairs = self.unlike.iter().zip(&limits.unlike);
+        let unlike = pairs.find_map(|(window, limits)| window.drift(limits.as_ref()?.grid, level));
+        drifts.extend(unlike.map(|(place, parts)| Drift::UnlikePlace(place, parts)));
+        drifts
+    }
+
+    /// Drift of the sharpness, of the whole picture or of a place.
+    fn softness(&self, limits: &SharpnessLimits) -> Option<Drift> {
+        let range = &limits.whole;
+        let level = self.level(DriftKind::Sharpness);
+        if let Some(median) = self.sharpness.drift(level) {
+            // And so is each place.
+            return Some(Drift::Sharpness(median, range.lowest, range.highest));
+        }
+
+        let level = self.level(DriftKind::SoftPlace);
+        let (place, parts) = self.soft.drift(limits.places.grid, level)?;
+        Some(Drift::SoftPlace(place, parts))
+    }
+
+    /// Parts beyond a limit from which on it is drift of this kind.
+    fn level(&self, kind: DriftKind) -> usize {
+        match kinds(&self.present).contains(&kind) {
+            true => STAYS_FROM,
+            false => TOLD_FROM,
+        }
+    }
+}
+
+fn kinds(drifts: &[Drift]) -> Vec<DriftKind> {
+    drifts.iter().map(Drift::kind).collect()
+}

@@ -5,7 +5,7 @@
 //! inspector --each judged frame--> see --a lesson's part, if the changeover keeps up--> changeover
 //!                                   \--> recent pictures, by bytes <--label-- command handler
 //! ```
-//! Bounds: [`WAITING`] pictures on their way, [`RECENT_BYTES`] of recent ones of each kind.
+//! Bounds: [`WAITING`] pictures on their way, `RECENT_BYTES` of recent ones of each kind.
 
 use crate::data::picture::Picture;
 use crate::data::report::Report;

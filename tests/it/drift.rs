@@ -71,8 +71,12 @@ fn smudged(mut picture: RgbImage) -> RgbImage {
 fn asks_for_maintenance(state: &Value, words: &str) -> bool {
     let causes = state["causes"].to_string();
     let is_told = causes.contains("drift of top: ") && causes.contains(words);
+    // A slow disk of the machine that tests is another cause, which weighs more.
+    let is_alone = state["causes"]
+        .as_array()
+        .is_some_and(|causes| causes.len() == 1);
     assert!(
-        !is_told || state["health"] == "MAINTENANCE_REQUIRED",
+        !is_told || !is_alone || state["health"] == "MAINTENANCE_REQUIRED",
         "{state}"
     );
     is_told

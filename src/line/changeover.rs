@@ -71,6 +71,8 @@ pub struct RecipeSwap {
     pub prepared: ActiveRecipe,
     /// Thresholds of the recipe.
     pub judges: RegionPolicies,
+    /// Label of the revision whose place it takes; `None` where it takes none's.
+    pub from: Option<String>,
     /// Told once the inspector judges by it.
     pub done: Sender<()>,
 }
@@ -294,7 +296,7 @@ impl Changeover {
                 let prepared = self.prepare(&recipe);
                 (
                     label,
-                    prepared.and_then(|swap| self.swap(swap, stop, pulse)),
+                    prepared.and_then(|swap| self.swap(swap, None, stop, pulse)),
                 )
             }
             Err(reason) => (recipe.label(), Err(reason)),
@@ -369,6 +371,7 @@ impl Changeover {
     pub(super) fn swap(
         &mut self,
         prepared: PreparedRecipe,
+        from: Option<String>,
         stop: &Stop,
         pulse: &Heartbeat,
     ) -> Result<Option<String>, String> {
@@ -383,6 +386,7 @@ impl Changeover {
         let swap = RecipeSwap {
             prepared: active,
             judges,
+            from,
             done,
         };
 

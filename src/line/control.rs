@@ -156,8 +156,22 @@ impl LineControl {
     }
 
     /// Takes over another recipe's policy. A challenge that was under way ends.
-    pub fn change(&self, mut policy: RecipePolicy) {
+    pub fn change(&self, policy: RecipePolicy) {
+        self.change_from(None, policy);
+    }
+
+    /// Takes over the policy of a revision that takes the place of the one of the label `from`, if one is given: thresholds
+    /// that commands have set for that hold for it.
+    pub fn change_from(&self, from: Option<&str>, mut policy: RecipePolicy) {
         let mut state = self.state();
+        let label = policy
+            .regions
+            .first()
+            .map(|(_, policy)| policy.recipe.clone());
+        if let (Some(from), Some(label)) = (from, label) {
+            state.carry_thresholds(from, &label);
+        }
+
         // A recipe that was never challenged counts from now: it is overdue one interval from here,
         // not at once.
         let recipe = recipe_of(&policy);
@@ -269,13 +283,7 @@ impl LineControl {
     /// Lets the thresholds that commands set for one revision hold for another one of the recipe, which takes
     /// its place: they were set while it was made.
     pub fn carry_thresholds(&self, from: &str, to: &str) {
-        let mut state = self.state();
-        let to: Arc<str> = to.into();
-        let before = std::mem::take(&mut state.set_thresholds);
-        for ((recipe, region), threshold) in before {
-            let recipe = if *recipe == *from { to.clone() } else { recipe };
-            state.set_thresholds.insert((recipe, region), threshold);
-        }
+        self.state().carry_thresholds(from, to);
     }
 
     /// Takes over that a revision of that label has these thresholds. Returns true if its recipe judges.
@@ -510,6 +518,15 @@ impl LineControl {
 }
 
 impl ControlState {
+    fn carry_thresholds(&mut self, from: &str, to: &str) {
+        let to: Arc<str> = to.into();
+        let before = std::mem::take(&mut self.set_thresholds);
+        for ((recipe, region), threshold) in before {
+            let recipe = if *recipe == *from { to.clone() } else { recipe };
+            self.set_thresholds.insert((recipe, region), threshold);
+        }
+    }
+
     /// Ends a challenge that is under way before its last part has a result.
     fn cut(&mut self, why: &str) {
         if let Some(mut challenge) = self.challenge.take() {

@@ -400,7 +400,8 @@ impl InspectStage {
     fn swap_recipe(&mut self) {
         while let Ok(swap) = self.ends.swaps.try_recv() {
             let policy = swap.prepared.policy(swap.judges);
-            self.shared.control.change(policy);
+            let control = &self.shared.control;
+            control.change_from(swap.from.as_deref(), policy);
             self.active = swap.prepared;
             // Other references show something else.
             self.cameras

@@ -127,7 +127,8 @@ impl Lessons {
     /// Returns why the lesson of that number was cut; `None` while it was not.
     pub fn cut_by(&self, number: u64) -> Option<&'static str> {
         let (ended, why) = self.state().ended;
-        (ended == number).then_some(why)
+        // A later lesson begins when the earlier ones have ended.
+        (number <= ended).then_some(why)
     }
 
     /// Looks at the parts of one judged frame, whose picture may be taught. Never waits.

@@ -227,7 +227,7 @@ impl Changeover {
         // A threshold that was set a moment ago belongs to the revision that is changed.
         self.revisions.keep(Instant::now(), pulse);
         let writer = LibraryWriter::lock(&self.library).map_err(words)?;
-        let mut draft = self.base(&writer, recipe)?;
+        let (before, mut draft) = self.base(&writer, recipe)?;
         let told = match &edit {
             Edit::Forget(picture) => {
                 let forgotten = draft.forget(picture).map_err(words)?;
@@ -260,7 +260,7 @@ impl Changeover {
             manifest.by
         );
 
-        let judges = self.take_over(proven, true, stop, pulse)?;
+        let judges = self.take_over(proven, Some(before), stop, pulse)?;
         Ok(format!("{counts}; {judges}"))
     }
 
@@ -294,20 +294,21 @@ impl Changeover {
         }
 
         drop(writer);
-        let judges = self.take_over(proven, false, stop, pulse)?;
+        let judges = self.take_over(proven, None, stop, pulse)?;
         Ok(format!("rolled back to {label}; {judges}"))
     }
 
-    /// The draft of the revision that is changed. A recipe out of a file becomes a revision first, so that there
+    /// The label of the revision that is changed, and its draft. A recipe out of a file becomes a revision first, so that there
     /// is one to go back to.
-    fn base(&self, writer: &LibraryWriter, recipe: &RecipeSpec) -> Result<Draft, String> {
+    fn base(&self, writer: &LibraryWriter, recipe: &RecipeSpec) -> Result<(String, Draft), String> {
         let now = config::as_of_now(recipe, &self.library).map_err(words)?;
+        let label = now.label();
         let model = &self.preparer.model;
         if let Some(revision) = &now.library {
             let mut draft = Draft::after(revision, String::new()).map_err(words)?;
             draft.model = Some(note_of(model));
             default_block::record(&mut draft.table, &now.winclip, &model.spec);
-            return Ok(draft);
+            return Ok((label, draft));
         }
 
         let by = "added from the line's file".to_owned();
@@ -316,12 +317,13 @@ impl Changeover {
         // first revision is the next one.
         if !self.preparer.is_taught(&now) {
             first.least_number += 1;
-            return Ok(first);
+            return Ok((label, first));
         }
 
         self.check_gallery(&now)?;
         let first = writer.commit(&first).map_err(words)?;
-        Draft::after(&first, String::new()).map_err(words)
+        let draft = Draft::after(&first, String::new()).map_err(words)?;
+        Ok((label, draft))
     }
 
     /// Refuses references that were changed since the line began to judge by them: a revision of that label is
@@ -375,6 +377,7 @@ impl Changeover {
         }
 
         writer.discard(&proven.revision);
+        drop(proven); // its engine goes before the next one is opened
         let apart = format!(
             "{} of them kept apart, label them good while their pictures are kept if they are: {}",
             odd.len(),
@@ -393,24 +396,24 @@ impl Changeover {
     fn take_over(
         &mut self,
         proven: Proven,
-        is_next: bool,
+        from: Option<String>,
         stop: &Stop,
         pulse: &Heartbeat,
     ) -> Result<String, String> {
         let judging = self.judging();
+        let label = proven.spec.label();
         if name_in(&judging) != proven.spec.name {
+            if let Some(from) = from {
+                self.control.carry_thresholds(&from, &label);
+            }
+
             return Ok(format!("{judging} judges"));
         }
 
-        // A threshold that was set while this was made is the operator's last word, unless the operator
-        // goes back.
-        if is_next {
-            self.control
-                .carry_thresholds(&judging, &proven.spec.label());
-        }
-
+        // A threshold that a command set is the operator's last word, unless the operator goes back.
+        self.swap(proven.prepared, from.map(|_| judging), stop, pulse)?;
         let mut thresholds = vec![];
-        for (region, policy) in &proven.prepared.judges {
+        for (region, policy) in self.control.policies() {
             let region = region.as_deref().map(|name| format!(" of {name}"));
             let value = policy.threshold.map(|value| format!("{value:.4}"));
             thresholds.push(format!(
@@ -420,7 +423,6 @@ impl Changeover {
             ));
         }
 
-        self.swap(proven.prepared, stop, pulse)?;
         let passing = self.control.passing_bad();
         let passing = passing.map(|words| format!("; {words}"));
         Ok(format!(

@@ -9,7 +9,7 @@ use crate::model::ModelFolder;
 use crate::recipe::active::ActiveRecipe;
 use crate::recipe::build_command::build_command;
 use crate::recipe::default_block;
-use crate::recipe::drift::DriftLimits;
+use crate::recipe::drift::{DriftLimits, MAPS_FROM};
 use crate::recipe::judged::{JudgedPictures, Judging};
 use crate::recipe::library::manifest::PictureUse;
 use crate::recipe::library::revision::Revision;
@@ -255,9 +255,15 @@ fn drift_limits(
     references: &References,
     inspector: &mut Inspector,
 ) -> Result<DriftLimits, Failure> {
-    let left_out = inspector
-        .leave_one_out()
-        .map_err(|error| Failure::new(Exit::Software, error))?;
+    // Maps of fewer references say nothing of drift, and the comparison costs time.
+    let mut left_out = vec![];
+    if references.pictures.len() >= MAPS_FROM {
+        let progress = PrepareProgress::new();
+        progress.judges("reference");
+        left_out = inspector
+            .leave_one_out()
+            .map_err(|error| Failure::new(Exit::Software, error))?;
+    }
 
     Ok(DriftLimits::new(&references.pictures, &left_out))
 }

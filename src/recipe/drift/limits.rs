@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 /// A cell of a map is unlike above this multiple of what the references show there and next to it.
 const UNLIKE: f32 = 2.0;
 /// References from which on their maps say what good parts show at a place.
-const MAPS_FROM: usize = 8;
+pub const MAPS_FROM: usize = 8;
 /// References from which on the spread of their measures says something; fewer have wider limits.
 const ENOUGH: usize = 4;
 /// Standard deviations of the references' logarithms that a limit lies beyond the outermost one.
@@ -133,9 +133,14 @@ impl CellLimits {
         })
     }
 
-    /// Limits of maps of sharpness; `None` without any.
+    /// Limits of maps of sharpness; `None` with fewer than [`ENOUGH`]: parts may lie where a few references
+    /// show none.
     fn of_sharpness(maps: &[Map]) -> Option<Self> {
         let grid = maps.first()?.grid();
+        if maps.len() < ENOUGH {
+            return None;
+        }
+
         let room = OF_SHARPNESS.with(maps.len());
         let lowest = outermost(grid, maps.iter(), f32::INFINITY, f32::min);
         Some(CellLimits {
@@ -180,30 +185,32 @@ fn outermost<'a>(
         .collect()
 }
 
-/// What references of one picture size show.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct SharpnessLimits {
-    pub(super) whole: Range,
-    pub(super) places: CellLimits,
+/// What references of one picture size show. A camera without a reference of its size may have another view.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct SizeLimits {
+    pub(super) brightness: Option<Range>,
+    pub(super) sharpness: Option<Range>,
+    pub(super) places: Option<CellLimits>,
 }
 
-impl SharpnessLimits {
-    fn of(measures: &[Measures]) -> Option<Self> {
-        let whole: Vec<f32> = measures.iter().map(|of| of.sharpness).collect();
+impl SizeLimits {
+    fn of(measures: &[Measures]) -> Self {
+        let of =
+            |measure: fn(&Measures) -> f32| -> Vec<f32> { measures.iter().map(measure).collect() };
+
         let maps: Vec<Map> = measures.iter().map(|of| of.sharpness_map.clone()).collect();
-        Some(SharpnessLimits {
-            whole: Range::of(&whole, &OF_SHARPNESS)?,
-            places: CellLimits::of_sharpness(&maps)?,
-        })
+        SizeLimits {
+            brightness: Range::of(&of(|of| of.brightness), &OF_BRIGHTNESS),
+            sharpness: Range::of(&of(|of| of.sharpness), &OF_SHARPNESS),
+            places: CellLimits::of_sharpness(&maps),
+        }
     }
 }
 
 /// What a recipe's references show, and how far passed parts may be from it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DriftLimits {
-    pub(super) brightness: Option<Range>,
-    /// By picture size, on which sharpness depends.
-    pub(super) sharpness: BTreeMap<(usize, usize), SharpnessLimits>,
+    pub(super) by_size: BTreeMap<(usize, usize), SizeLimits>,
     /// For each region, in the recipe's order.
     pub(super) unlike: Vec<Option<CellLimits>>,
 }
@@ -212,22 +219,20 @@ impl DriftLimits {
     /// `references` are pictures of good parts; `left_out` has their maps, each against the others,
     /// region by region. Without references nothing is watched.
     pub fn new(references: &[Picture], left_out: &[Vec<(f32, Map)>]) -> Self {
-        let mut brightness = vec![];
         let mut by_size: BTreeMap<_, Vec<Measures>> = BTreeMap::new();
         for reference in references {
-            let measures = Measures::of(reference);
-            brightness.push(measures.brightness);
             let size = (reference.width(), reference.height());
-            by_size.entry(size).or_default().push(measures);
+            by_size
+                .entry(size)
+                .or_default()
+                .push(Measures::of(reference));
         }
 
-        let sharpness = by_size
-            .into_iter()
-            .filter_map(|(size, measures)| Some((size, SharpnessLimits::of(&measures)?)));
-
+        let by_size = by_size.into_iter();
         DriftLimits {
-            brightness: Range::of(&brightness, &OF_BRIGHTNESS),
-            sharpness: sharpness.collect(),
+            by_size: by_size
+                .map(|(size, measures)| (size, SizeLimits::of(&measures)))
+                .collect(),
             unlike: left_out
                 .iter()
                 .map(|maps| CellLimits::of_unlike(maps))

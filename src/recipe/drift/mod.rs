@@ -17,14 +17,15 @@ mod limits;
 mod tests;
 mod window;
 
-pub use limits::DriftLimits;
+pub use limits::{DriftLimits, MAPS_FROM};
 pub use window::WINDOW;
 
+use crate::data::grid::Grid;
 use crate::data::map::Map;
 use crate::data::picture::Area;
 use crate::data::verdict::Defect;
 use crate::recipe::quality::Measures;
-use limits::SharpnessLimits;
+use limits::SizeLimits;
 use std::fmt;
 use window::{CellWindow, MeasureWindow};
 
@@ -117,6 +118,8 @@ fn words_of(place: &Defect) -> String {
 /// The last passed parts of one camera.
 #[derive(Debug, Default)]
 pub struct DriftWatch {
+    /// Width and height of the pictures.
+    size: Option<(usize, usize)>,
     brightness: MeasureWindow,
     sharpness: MeasureWindow,
     soft: CellWindow,
@@ -129,32 +132,58 @@ pub struct DriftWatch {
 impl DriftWatch {
     /// Takes a passed part in. True if another kind of drift has begun, or one is over.
     pub fn see(&mut self, limits: &DriftLimits, part: &PassedPart) -> bool {
+        // Pictures of another size may be another view; what is known of the last ones is not of these.
+        let mut was_drift = false;
+        if self.size != Some(part.size) {
+            was_drift = !self.present.is_empty();
+            *self = DriftWatch {
+                size: Some(part.size),
+                ..DriftWatch::default()
+            };
+        }
+
+        let Some(of_size) = limits.by_size.get(&part.size) else {
+            return was_drift;
+        };
+
+        self.add(limits, of_size, part);
+        let now = self.drifts(limits, of_size);
+        let has_changed = was_drift || kinds(&now) != kinds(&self.present);
+        self.present = now;
+        has_changed
+    }
+
+    fn add(&mut self, limits: &DriftLimits, of_size: &SizeLimits, part: &PassedPart) {
         let measures = part.measures;
-        if let Some(range) = &limits.brightness {
+        if let Some(range) = &of_size.brightness {
             self.brightness.add(measures.brightness, range);
         }
 
-        let of_size = limits.sharpness.get(&part.size);
-        if let Some(of_size) = of_size {
+        if let Some(range) = &of_size.sharpness {
+            self.sharpness.add(measures.sharpness, range);
+        }
+
+        if let Some(places) = &of_size.places {
             let (width, height) = part.size;
             let whole = Area::whole(width, height);
-            self.sharpness.add(measures.sharpness, &of_size.whole);
+            // Beside the recipe's crops anything may come and go.
+            let grid = places.grid;
+            let counts = |cell: usize| {
+                let place = cell_area(cell, grid, whole);
+                part.maps.iter().any(|(_, _, area)| meets(place, *area))
+            };
+
             self.soft
-                .add(&measures.sharpness_map, whole, &of_size.places);
+                .add(&measures.sharpness_map, whole, places, counts);
         }
 
         let regions = limits.unlike.len();
         self.unlike.resize_with(regions, CellWindow::default);
         for (region, map, area) in &part.maps {
             if let Some(Some(limits)) = limits.unlike.get(*region) {
-                self.unlike[*region].add(map, *area, limits);
+                self.unlike[*region].add(map, *area, limits, |_| true);
             }
         }
-
-        let now = self.drifts(limits, of_size);
-        let has_changed = kinds(&now) != kinds(&self.present);
-        self.present = now;
-        has_changed
     }
 
     /// What is drift at the newest part; empty where all is as it was taught.
@@ -162,18 +191,15 @@ impl DriftWatch {
         &self.present
     }
 
-    fn drifts(&self, limits: &DriftLimits, of_size: Option<&SharpnessLimits>) -> Vec<Drift> {
+    fn drifts(&self, limits: &DriftLimits, of_size: &SizeLimits) -> Vec<Drift> {
         let mut drifts = vec![];
-        if let Some(range) = &limits.brightness {
+        if let Some(range) = &of_size.brightness {
             let level = self.level(DriftKind::Brightness);
             let median = self.brightness.drift(level);
             drifts.extend(median.map(|m| Drift::Brightness(m, range.lowest, range.highest)));
         }
 
-        if let Some(of_size) = of_size {
-            drifts.extend(self.softness(of_size));
-        }
-
+        drifts.extend(self.softness(of_size));
         let level = self.level(DriftKind::UnlikePlace);
         let mut pairs = self.unlike.iter().zip(&limits.unlike);
         let unlike = pairs.find_map(|(window, limits)| window.drift(limits.as_ref()?.grid, level));
@@ -182,16 +208,18 @@ impl DriftWatch {
     }
 
     /// Drift of the sharpness, of the whole picture or of a place.
-    fn softness(&self, limits: &SharpnessLimits) -> Option<Drift> {
-        let range = &limits.whole;
+    fn softness(&self, limits: &SizeLimits) -> Option<Drift> {
         let level = self.level(DriftKind::Sharpness);
-        if let Some(median) = self.sharpness.drift(level) {
+        if let Some(range) = &limits.sharpness
+            && let Some(median) = self.sharpness.drift(level)
+        {
             // And so is each place.
             return Some(Drift::Sharpness(median, range.lowest, range.highest));
         }
 
         let level = self.level(DriftKind::SoftPlace);
-        let (place, parts) = self.soft.drift(limits.places.grid, level)?;
+        let grid = limits.places.as_ref()?.grid;
+        let (place, parts) = self.soft.drift(grid, level)?;
         Some(Drift::SoftPlace(place, parts))
     }
 
@@ -202,6 +230,23 @@ impl DriftWatch {
             false => TOLD_FROM,
         }
     }
+}
+
+/// The pixels of a cell.
+fn cell_area(cell: usize, grid: Grid, whole: Area) -> Area {
+    let [left, right] = [0, 1].map(|more| (grid.column(cell) + more) * whole.w / grid.w);
+    let [top, bottom] = [0, 1].map(|more| (grid.row(cell) + more) * whole.h / grid.h);
+    Area {
+        x: left,
+        y: top,
+        w: right - left,
+        h: bottom - top,
+    }
+}
+
+/// True if two areas share a pixel.
+fn meets(a: Area, b: Area) -> bool {
+    a.x < b.x + b.w && b.x < a.x + a.w && a.y < b.y + b.h && b.y < a.y + a.h
 }
 
 fn kinds(drifts: &[Drift]) -> Vec<DriftKind> {

@@ -95,8 +95,8 @@ fn dim_light_is_told_with_its_figures_and_is_over_when_it_is_bright_again() {
 }
 
 #[test]
-fn a_smudge_is_told_by_its_place_however_few_the_references_are() {
-    for count in [1, 2, 4, 16] {
+fn a_smudge_is_told_by_its_place_from_four_references_on() {
+    for count in [4, 16] {
         let limits = DriftLimits::new(&references(count), &left_out(count));
         let mut watch = DriftWatch::default();
         assert_eq!(see(&mut watch, &limits, parts(50, 1.0, None, 0.0)), []);
@@ -112,6 +112,32 @@ fn a_smudge_is_told_by_its_place_however_few_the_references_are() {
                 && words.contains("30 x 24 pixels from column 36, row 20"),
             "{words}"
         );
+    }
+
+    let few = DriftLimits::new(&references(3), &[]);
+    let smudged = parts(50, 1.0, Some((48, 32)), 0.0);
+    assert_eq!(see(&mut DriftWatch::default(), &few, smudged), []);
+}
+
+#[test]
+fn what_lies_beside_the_crop_is_no_smudge() {
+    let limits = DriftLimits::new(&references(4), &[]);
+    let mut watch = DriftWatch::default();
+    let crop = Area {
+        x: 0,
+        y: 0,
+        w: 24,
+        h: 64,
+    };
+
+    for (picture, map) in parts(100, 1.0, Some((64, 32)), 0.0) {
+        let part = PassedPart {
+            size: SIZE,
+            measures: &Measures::of(&picture),
+            maps: vec![(0, &map, crop)],
+        };
+
+        assert!(!watch.see(&limits, &part), "{:?}", watch.present());
     }
 }
 
@@ -150,12 +176,16 @@ fn without_references_and_of_another_size_nothing_is_told_and_masked_cells_do_no
     assert_eq!(none, DriftLimits::default());
     let dim = || parts(50, 0.3, Some((48, 32)), 0.9);
     assert_eq!(see(&mut DriftWatch::default(), &none, dim()), []);
-    // Sharpness says nothing of pictures of another size, and brightness does.
+    // A camera of another size may have another view.
     let other = Picture::new(32, 32, picture(0, 1.0, None).rgb()[..3 * 1024].to_vec());
     let other = DriftLimits::new(&[other.expect("its bytes")], &[]);
-    let told = see(&mut DriftWatch::default(), &other, dim());
-    assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].1.starts_with("the brightness"), "{told:?}");
+    let mut watch = DriftWatch::default();
+    assert_eq!(see(&mut watch, &other, dim()), []);
+    // What was told of one size is over with the first picture of another.
+    let limits = DriftLimits::new(&references(4), &[]);
+    assert_eq!(see(&mut watch, &limits, parts(50, 0.3, None, 0.0)).len(), 1);
+    let told = see(&mut watch, &other, parts(3, 0.3, None, 0.0));
+    assert_eq!(told, []);
     let mask: Vec<bool> = (0..64).map(|cell| cell / 8 < 4).collect();
     let masked = (0..8).map(|seed| (0.2, map(seed, 0.0).masked(Some(&mask))));
     let masked = DriftLimits::new(&references(8), &[masked.collect()]);

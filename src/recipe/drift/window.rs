@@ -77,14 +77,24 @@ pub(super) struct CellWindow {
 }
 
 impl CellWindow {
-    pub(super) fn add(&mut self, map: &Map, area: Area, limits: &CellLimits) {
+    /// Cells for which `counts` is false are within their limits, whatever they show.
+    pub(super) fn add(
+        &mut self,
+        map: &Map,
+        area: Area,
+        limits: &CellLimits,
+        counts: impl Fn(usize) -> bool,
+    ) {
         // A map of another grid is no measure.
         if map.grid() != limits.grid {
             return;
         }
 
         let pairs = map.values().iter().zip(&limits.limits);
-        let beyond = pairs.map(|(value, limit)| limits.is_beyond(*value, *limit));
+        let beyond = pairs
+            .enumerate()
+            .map(|(cell, (value, limit))| limits.is_beyond(*value, *limit) && counts(cell));
+
         self.beyond.add(beyond.collect());
         self.area = Some(area);
     }

@@ -5,7 +5,7 @@ use crate::base::health::{Diagnostics, Health};
 use crate::data::report::{DecisionPolicy, Report};
 use crate::data::verdict::OnUndecided;
 use crate::line::challenge::Challenge;
-use crate::line::set_thresholds::SetThresholds;
+use crate::line::set_thresholds::{SetThresholds, ThresholdsByKey, by_recipe, carried};
 use crate::protocol::command::ChallengeSpec;
 use crate::protocol::condition::GATE;
 use crate::recipe::active::{RecipePolicy, RegionPolicies, UNTAUGHT};
@@ -63,7 +63,7 @@ struct ControlState {
     met: HashMap<String, Instant>,
     /// Thresholds that commands set, by recipe and region: they hold until the line starts again, or a
     /// revision of the library has them, and no selection undoes them.
-    set_thresholds: BTreeMap<(Arc<str>, Option<Arc<str>>), f32>,
+    set_thresholds: ThresholdsByKey,
     /// Events for the command handler. It takes them twice a second, and each command adds a few at
     /// most.
     events: Vec<ControlEvent>,
@@ -257,20 +257,7 @@ impl LineControl {
 
     /// Returns the thresholds that commands set and no revision of the library has yet.
     pub fn set_by_commands(&self) -> Vec<SetThresholds> {
-        let mut all: Vec<SetThresholds> = vec![];
-        // The keys are in the order of the recipes.
-        for ((recipe, region), threshold) in &self.state().set_thresholds {
-            let value = (region.clone(), *threshold);
-            match all.last_mut().filter(|last| last.recipe == *recipe) {
-                Some(last) => last.values.push(value),
-                None => all.push(SetThresholds {
-                    recipe: recipe.clone(),
-                    values: vec![value],
-                }),
-            }
-        }
-
-        all
+        by_recipe(&self.state().set_thresholds)
     }
 
     /// Returns true if the recipe of that label judges.
@@ -519,12 +506,7 @@ impl LineControl {
 
 impl ControlState {
     fn carry_thresholds(&mut self, from: &str, to: &str) {
-        let to: Arc<str> = to.into();
-        let before = std::mem::take(&mut self.set_thresholds);
-        for ((recipe, region), threshold) in before {
-            let recipe = if *recipe == *from { to.clone() } else { recipe };
-            self.set_thresholds.insert((recipe, region), threshold);
-        }
+        self.set_thresholds = carried(std::mem::take(&mut self.set_thresholds), from, to);
     }
 
     /// Ends a challenge that is under way before its last part has a result.

@@ -1,7 +1,11 @@
 //! Thresholds that commands have set, until a revision of the library has them.
 
 use crate::recipe::threshold::of_region;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// Thresholds by `name@revision` of their recipe, and region.
+pub type ThresholdsByKey = BTreeMap<(Arc<str>, Option<Arc<str>>), f32>;
 
 /// Thresholds of one recipe that commands set.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,4 +32,34 @@ impl SetThresholds {
 
         words.join(", ")
     }
+}
+
+/// Returns the thresholds of each recipe.
+pub fn by_recipe(thresholds: &ThresholdsByKey) -> Vec<SetThresholds> {
+    let mut all: Vec<SetThresholds> = vec![];
+    // The keys are in the order of the recipes.
+    for ((recipe, region), threshold) in thresholds {
+        let value = (region.clone(), *threshold);
+        match all.last_mut().filter(|last| last.recipe == *recipe) {
+            Some(last) => last.values.push(value),
+            None => all.push(SetThresholds {
+                recipe: recipe.clone(),
+                values: vec![value],
+            }),
+        }
+    }
+
+    all
+}
+
+/// Returns the thresholds as they are once those of the label `from` hold for `to`.
+pub fn carried(thresholds: ThresholdsByKey, from: &str, to: &str) -> ThresholdsByKey {
+    let to: Arc<str> = to.into();
+    let mut carried = ThresholdsByKey::new();
+    for ((recipe, region), threshold) in thresholds {
+        let recipe = if *recipe == *from { to.clone() } else { recipe };
+        carried.insert((recipe, region), threshold);
+    }
+
+    carried
 }

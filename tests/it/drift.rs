@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 /// Good parts that are shown in turns, and as many others that are taught.
-const PARTS: u32 = 3;
+const PARTS: u32 = 4;
 
 /// A picture of a good part: a rough surface, a little different each time.
 fn good(part: u32) -> RgbImage {
@@ -35,7 +35,7 @@ fn camera(folder: &Path) -> String {
     show(folder, |picture| picture);
     let pipeline = format!(
         "live = true\nendless = false\nlaunch = \"\"\"\nmultifilesrc location={}/shown%d.png \
-         index=0 stop-index=2 loop=true caps=image/png,framerate=20/1 ! pngdec ! videoconvert ! \
+         index=0 stop-index=3 loop=true caps=image/png,framerate=20/1 ! pngdec ! videoconvert ! \
          identity sync=true\n\"\"\"\n",
         folder.display()
     );

@@ -1,4 +1,4 @@
-//! A client of the control socket, for `winspect status`, `trigger` and `watch`.
+//! A client of the control socket, for the commands that talk to a running line.
 
 use crate::control::messages::{ControlReply, ControlRequest};
 use std::io::{BufRead, BufReader, ErrorKind, Write};

@@ -8,6 +8,10 @@ use crate::recipe::quality::shows_nothing;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
+/// Bytes of all references, decoded: they are held at once while a recipe is prepared, beside a line that
+/// judges.
+const DECODED_BYTES: usize = 4 << 30;
+
 /// Pictures of good parts and the files that they come from.
 #[derive(Default)]
 pub struct References {
@@ -22,8 +26,16 @@ impl References {
     /// told: the picture would match itself wherever the references are compared with each other.
     ///
     /// # Errors
-    /// All files that cannot be used, at once.
+    /// All files that cannot be used, at once. When all together take too much memory.
     pub fn read(paths: &[PathBuf], warn: &mut dyn FnMut(String)) -> Result<Self, Failure> {
+        Self::read_within(DECODED_BYTES, paths, warn)
+    }
+
+    fn read_within(
+        most: usize,
+        paths: &[PathBuf],
+        warn: &mut dyn FnMut(String),
+    ) -> Result<Self, Failure> {
         let expanded = image_file::expand(paths);
         for passed_over in expanded.passed_over {
             warn(format!("references: {passed_over}"));
@@ -31,7 +43,17 @@ impl References {
 
         let mut problems: Vec<String> = expanded.problems.iter().map(|p| chain(p)).collect();
         let mut references = References::default();
+        let all = expanded.files.len();
         for file in expanded.files {
+            let bytes = references.bytes();
+            if bytes > most {
+                let read = references.files.len();
+                problems.push(format!(
+                    "the first {read} of {all} hold {bytes} bytes decoded, and at most {most} are held at once; give fewer, or smaller pictures"
+                ));
+                break;
+            }
+
             match image_file::read(&file) {
                 Err(error) => problems.push(chain(&error)),
                 // The same picture twice would make leave-one-out scores of 0, and the threshold
@@ -117,6 +139,14 @@ impl References {
         Some(hex(&sum.finalize()[..8]))
     }
 
+    /// Bytes of all pictures.
+    fn bytes(&self) -> usize {
+        self.pictures
+            .iter()
+            .map(|picture| picture.rgb().len())
+            .sum()
+    }
+
     fn push(&mut self, file: PathBuf, picture: Picture) {
         self.files.push(file);
         self.pictures.push(picture);
@@ -156,5 +186,32 @@ mod tests {
             .for_each(|other| assert_ne!(hash(other), hash(&[wide, dot]), "{other:?}"));
 
         assert_eq!(hash(&[]), None);
+    }
+
+    #[test]
+    fn references_that_would_take_too_much_memory_are_refused_before_all_are_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for shade in 0..4u8 {
+            let picture = image::RgbImage::from_pixel(10, 10, image::Rgb([shade; 3]));
+            let file = folder.path().join(format!("{shade}.png"));
+            picture.save(file).expect("written");
+        }
+
+        let read = |most| {
+            References::read_within(most, &[folder.path().to_owned()], &mut |_| ())
+                .map(|references| references.files.len())
+                .map_err(|failure| failure.to_string())
+        };
+
+        // 300 bytes each.
+        assert_eq!(
+            read(900).expect("three are within, and the fourth is the last"),
+            4
+        );
+        let words = read(500).expect_err("two are beyond");
+        assert!(
+            words.contains("the first 2 of 4 hold 600 bytes decoded, and at most 500"),
+            "{words}"
+        );
     }
 }

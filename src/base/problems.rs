@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Largest number of problems that [`Problems::first_lines`] shows: as many as a person reads at once.
+const SHOWN_MAX: usize = 12;
+
 /// Problems found so far, in the order in which they were found.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Problems(Vec<String>);
@@ -45,6 +48,19 @@ impl Problems {
     /// The problems in order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
+    }
+
+    /// The first dozen problems, each on a line of its own that is indented but for the first. What is
+    /// wrong in hundreds of places, such as the tensors of another model, shows in the first ones.
+    pub fn first_lines(&self) -> String {
+        let shown = &self.0[..self.0.len().min(SHOWN_MAX)];
+        let mut words = shown.join("\n  ");
+        if self.0.len() > shown.len() {
+            let rest = self.0.len() - shown.len();
+            words.push_str(&format!("\n  and {rest} more"));
+        }
+
+        words
     }
 
     /// Turns the list into a result.

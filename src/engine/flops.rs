@@ -44,7 +44,8 @@ fn trunk(plan: &EncodePlan, spec: &ModelSpec) -> f64 {
     let values_of_patch = (3 * spec.patch * spec.patch) as f64;
     let convolution = 2.0 * patches * values_of_patch * spec.width as f64;
     let blocks = blocks(plan, spec) as f64;
-    let trunk = convolution + blocks * block(spec, patches + 1.0, patches + 1.0);
+    let tokens = patches + own_tokens(spec);
+    let trunk = convolution + blocks * block(spec, tokens, tokens);
 
     // The embedding needs one more product; a plan without it saves that.
     if plan.image {
@@ -75,13 +76,18 @@ fn blocks(plan: &EncodePlan, spec: &ModelSpec) -> usize {
 fn windows(plan: &EncodePlan, spec: &ModelSpec, scale: usize) -> f64 {
     let places = plan.grid(spec).windows(scale);
 
-    // All windows of a scale go through the tower as crops of `1 + scale * scale` tokens each.
+    // All windows of a scale go through the tower as crops of `scale * scale` patches each.
     let count = places.cells() as f64;
-    let tokens = (1 + scale * scale) as f64;
+    let tokens = (scale * scale) as f64 + own_tokens(spec);
     let all_but_last = (spec.blocks - 1) as f64 * block(spec, tokens, tokens);
     // The last block asks for the class token alone.
     let last = block(spec, tokens, 1.0);
     count * (all_but_last + last + projection(spec))
+}
+
+/// Tokens that are no patches: the class token and the registers.
+fn own_tokens(spec: &ModelSpec) -> f64 {
+    (1 + spec.registers) as f64
 }
 
 /// The projection of a class token into the joint space; none without text.
@@ -126,6 +132,8 @@ mod tests {
             embed: 640,
             mean: [0.5; 3],
             std: [0.5; 3],
+            registers: 0,
+            antialias: false,
             default_block: None,
             text: Some(TextSpec {
                 context: 77,

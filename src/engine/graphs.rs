@@ -229,7 +229,7 @@ impl<'a> ModelGraph<'a> {
         // The values are stored as f32, row-major; other precisions are made of them later.
         let mut values = self.read(location, offset, length)?;
         if let Some(to) = new_grid {
-            values = pos_embed::resampled(&values, grid, to, spec.width);
+            values = pos_embed::resampled(&values, grid, to, spec.width, spec.antialias);
         }
 
         Ok(Weight { dims, values })

@@ -1,4 +1,4 @@
-//! Model folders. [`import`] turns an open_clip, transformers CLIP or transformers DINOv2 folder into
+//! Model folders. [`import`] turns a folder of open_clip, transformers (CLIP, DINOv2) or timm (DINOv2) into
 //! ours, [`fetch`] downloads a known one first; [`ModelFolder`] is an imported one, opened and checked.
 //!
 //! A model folder holds `model.toml` (its manifest), `trunk.onnx`, `windows.onnx` and their shared

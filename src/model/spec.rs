@@ -7,7 +7,7 @@ use crate::data::grid::Grid;
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
-    /// Layout of its weights.
+    /// Family that it belongs to.
     pub family: Family,
     /// Side in pixels that the model was trained for.
     pub side: usize,
@@ -29,6 +29,13 @@ pub struct ModelSpec {
     pub std: [f32; 3],
     /// The text tower. `None` for DINOv2.
     pub text: Option<TextSpec>,
+    /// Register tokens R of the vision tower, which every token sees and no output has (Darcet et al.,
+    /// arXiv 2309.16588). 0 for a tower without.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub registers: usize,
+    /// True if the positions are resampled with antialiasing, as the weights' own library does it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub antialias: bool,
     /// Block whose patches are compared where a recipe names none, as far as it is known for these weights.
     /// `None` for others; see [`ModelSpec::block_by_default`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,7 +71,7 @@ impl ModelSpec {
     }
 }
 
-/// Layouts of weights that can be imported.
+/// Families of models that can be imported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Family {
@@ -72,7 +79,7 @@ pub enum Family {
     OpenClip,
     /// transformers' `CLIPModel`.
     Clip,
-    /// transformers' `Dinov2Model`.
+    /// DINOv2, with or without registers: transformers' or timm's.
     Dinov2,
 }
 
@@ -86,6 +93,24 @@ pub struct TextSpec {
     pub vocabulary: usize,
     /// Width of the text tower.
     pub width: usize,
+}
+
+// A folder without registers and antialiasing has the manifest that earlier versions read.
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// Three quarters of a tower's depth, rounded, at least 1: of 12 blocks the 9th, of 24 the 18th.
@@ -110,6 +135,8 @@ mod tests {
             mean: [0.0; 3],
             std: [1.0; 3],
             text: None,
+            registers: 0,
+            antialias: false,
             default_block: None,
         }
     }

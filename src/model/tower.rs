@@ -3,6 +3,10 @@
 //! Weights stand as the graphs use them: matrices `[in, out]`; the attention's `1/sqrt(head width)`
 //! folded into the queries and DINOv2's layer scale into the matrix before it. Both are exact rewrites
 //! up to rounding.
+//!
+//! Register tokens exist inside of the graphs alone. They stand behind the patches there, where their
+//! libraries put them before: without a position of their own, their place changes nothing. Every
+//! output has the class token and the patches, as without registers.
 
 use crate::model::graph::{Dim, GraphBuilder, WeightFile, int, ints};
 use crate::model::proto::{FLOAT, INT64, ModelProto, TensorProto};
@@ -72,6 +76,8 @@ pub struct Vision {
     pub class: Vec<f32>,
     /// `[P, D]`: the patches' positions on the native grid.
     pub positions: Vec<f32>,
+    /// `[R, D]`: the register tokens, which have no positions. Empty for a tower without.
+    pub registers: Vec<f32>,
     /// Norm before the blocks. `None` for DINOv2.
     pub norm_pre: Option<Norm>,
     /// The blocks.
@@ -80,6 +86,13 @@ pub struct Vision {
     pub norm_post: Norm,
     /// `[D, E]`. `None` for DINOv2.
     pub projection: Option<Linear>,
+}
+
+impl Vision {
+    /// Number R of the register tokens.
+    fn register_count(&self) -> usize {
+        self.registers.len() / self.shape.width
+    }
 }
 
 /// A text tower.
@@ -125,7 +138,8 @@ pub fn write_vision<W: Write>(
     // import has checked against the configuration's grid.
     // The weights are written once and used by both graphs:
     //   convolution [D, 3, p, p]   class [1, 1, D]   positions [1, P, D]   convolution_bias [D]
-    //   norm_pre [D] twice         b<i>.<part>       norm_post [D] twice   projection [D, E]
+    //   registers [1, R, D]        norm_pre [D] twice
+    //   b<i>.<part>                norm_post [D] twice                     projection [D, E]
     let width = tower.shape.width;
     let patch = tower.patch;
     let patches = tower.positions.len() / width;
@@ -143,6 +157,11 @@ pub fn write_vision<W: Write>(
     // use them.
     if let Some(bias) = &tower.convolution_bias {
         weights.put("convolution_bias", &[width], bias)?;
+    }
+
+    if tower.register_count() > 0 {
+        let dims = [1, tower.register_count(), width];
+        weights.put("registers", &dims, &tower.registers)?;
     }
 
     // Only CLIP's towers have a norm before the blocks.
@@ -301,19 +320,26 @@ fn trunk(tower: &Vision, weights: &[TensorProto]) -> ModelProto {
     let mut x = tokens(&mut g, tower);
     // The tokens are an output for the windows, which go through the blocks by themselves.
     g.output("tokens", &dims);
+    let mut visible = x.clone();
+    x = with_registers(&mut g, tower, &x);
 
     // Every block keeps the shape `[N, 1 + P, D]`: the class token is row 0, the patches follow in
-    // the order of rows and columns of the grid.
-    let blocks = Blocks::of(tower.shape);
+    // the order of rows and columns of the grid. Registers are rows behind them.
+    let mut blocks = Blocks::of(tower.shape);
+    if tower.register_count() > 0 {
+        blocks.value = "all";
+    }
+
     for i in 1..=tower.blocks.len() {
-        // The value's name is `block<i>`, by which a patch layer is asked for.
+        // The output's name is `block<i>`, by which a patch layer is asked for.
         x = blocks.block(&mut g, i, &x);
-        g.output(&x, &dims);
+        visible = without_registers(&mut g, tower, &x, &format!("block{i}"));
+        g.output(&visible, &dims);
     }
 
     // This is the last norm of all tokens, for DINOv2's patch features; the image's embedding takes
     // the class token's row of the same block.
-    let after_norm = norm(&mut g, "norm_post", "after_norm", &x, tower.shape);
+    let after_norm = norm(&mut g, "norm_post", "after_norm", &visible, tower.shape);
     g.output(&after_norm, &dims);
     // The class token comes from the last block rather than from `after_norm`: the norm of one row
     // costs nothing, and a plan without `after_norm` can then drop it.
@@ -380,6 +406,40 @@ fn patches(g: &mut GraphBuilder, tower: &Vision) -> String {
     g.node("Transpose", "patches", &[&flat], order)
 }
 
+/// The tokens `x` `[N, T, D]` with the registers behind them, `[N, T + R, D]`; `x` itself where there
+/// are none.
+fn with_registers(g: &mut GraphBuilder, tower: &Vision, x: &str) -> String {
+    let count = tower.register_count() as i64;
+    if count == 0 {
+        return x.to_owned();
+    }
+
+    // The registers [1, R, D] are repeated for every picture or window, as the class token is.
+    let shape = g.op("Shape", "tokens_shape", &[x]);
+    let zero = g.ints("zero", &[0]);
+    let axis = vec![int("axis", 0)];
+    let pictures = g.node("Gather", "tokens_count", &[&shape, &zero], axis.clone());
+    let row = g.ints("register_rows", &[count, tower.shape.width as i64]);
+    let all = g.node("Concat", "registers_shape", &[&pictures, &row], axis);
+    let repeated = g.op("Expand", "all_registers", &["registers", &all]);
+    g.node("Concat", "all0", &[x, &repeated], vec![int("axis", 1)])
+}
+
+/// The tokens `x` `[N, T + R, D]` without the registers, `[N, T, D]`, as the value `name`; `x` itself
+/// where there are none.
+fn without_registers(g: &mut GraphBuilder, tower: &Vision, x: &str, name: &str) -> String {
+    let count = tower.register_count() as i64;
+    if count == 0 {
+        return x.to_owned();
+    }
+
+    // A negative end counts from behind, so that any grid is cut alike.
+    let start = g.ints("visible_start", &[0]);
+    let end = g.ints("visible_end", &[-count]);
+    let axis = g.ints("visible_axis", &[1]);
+    g.op("Slice", name, &[x, &start, &end, &axis])
+}
+
 /// The class token `[N, 1, D]`, one for each picture.
 fn classes(g: &mut GraphBuilder, width: usize) -> String {
     // The batch is open: the shape [4] of the pixels is known at run time alone, and only its N is
@@ -405,7 +465,9 @@ fn windows(tower: &Vision, weights: &[TensorProto]) -> ModelProto {
     //   T = 1 + k k: the class token and the patches of one window
     let mut g = GraphBuilder::new("windows", weights);
     // The engine gathers the windows' tokens from the trunk's output `tokens`.
-    let mut x = g.input("tokens", FLOAT, &token_dims(tower.shape.width));
+    let tokens = g.input("tokens", FLOAT, &token_dims(tower.shape.width));
+    // A window is encoded as a picture is: with the registers.
+    let mut x = with_registers(&mut g, tower, &tokens);
     let last = tower.blocks.len();
     // Each block gives [N, T, D] but the last, which needs only the class token: its other rows
     // would be dropped, and its MLP is the greater part of a block's work.

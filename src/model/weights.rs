@@ -1,73 +1,78 @@
 //! TensorReader of safetensors: every tensor by name, as f32, with its shape checked; all problems at once.
 
+mod file;
+mod shards;
+
+use crate::base::hex::hex;
 use crate::base::problems::Problems;
 use crate::model::error::ModelError;
 use crate::model::tower::{Linear, Norm};
+use file::WeightsFile;
 use half::{bf16, f16};
-use memmap2::Mmap;
+use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
+use sha2::{Digest, Sha256};
 use std::collections::HashSet;
-use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// A mapped weights file.
-pub struct WeightsFile {
-    map: Mmap,
-    name: String,
+/// A model's mapped weights: one file, or shards with an index.
+pub struct Weights {
+    files: Vec<WeightsFile>,
+    /// The file, or the index.
+    path: PathBuf,
 }
 
-impl WeightsFile {
-    /// Maps the file.
+impl Weights {
+    /// Maps the file `path`, or the shards that `<path>.index.json` names where there is no such file.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When a file cannot be read, or the index and its shards contradict each other.
     pub fn open(path: &Path) -> Result<Self, ModelError> {
-        // The file is mapped rather than read: it may have gigabytes, and each tensor is touched
-        // once.
-        let file = File::open(path).map_err(|error| ModelError::read(path, error))?;
-        // SAFETY: the map is only read. A weights file that is truncated during its import ends the
-        // process; nothing else of it is changed.
-        let map = unsafe { Mmap::map(&file) }.map_err(|error| ModelError::read(path, error))?;
-        Ok(WeightsFile {
-            map,
-            name: path.display().to_string(),
+        let index = path.with_added_extension("index.json");
+        // The one file comes first, as in transformers.
+        if !path.exists() && index.exists() {
+            return Ok(Weights {
+                files: shards::open(&index)?,
+                path: index,
+            });
+        }
+
+        Ok(Weights {
+            files: vec![WeightsFile::open(path)?],
+            path: path.to_owned(),
         })
     }
 
-    /// A reader of the file's tensors.
+    /// A reader of all tensors.
     ///
     /// # Errors
-    /// When the file is no whole safetensors file.
+    /// When a file is no whole safetensors file.
     pub fn reader(&self) -> Result<TensorReader<'_>, ModelError> {
-        // The header is checked against the length of the file: a download that was cut short is
-        // found here, before anything is written.
-        let tensors = SafeTensors::deserialize(&self.map).map_err(|error| {
-            ModelError::Content(format!(
-                "{}: not a whole safetensors file ({error:?}; {} bytes); fetch it again",
-                self.name,
-                self.map.len()
-            ))
-        })?;
+        let tensors: Result<Vec<SafeTensors>, ModelError> =
+            self.files.iter().map(WeightsFile::tensors).collect();
 
         Ok(TensorReader {
-            tensors,
-            file: &self.name,
+            files: tensors?,
+            path: &self.path,
             problems: Problems::new(),
             read: HashSet::new(),
         })
     }
 
-    /// All bytes of the file.
-    pub fn bytes(&self) -> &[u8] {
-        &self.map
+    /// Hex SHA-256 of the file, or of all shards one after another in the order of their names.
+    pub fn sha256(&self) -> String {
+        let mut sum = Sha256::new();
+        self.files.iter().for_each(|file| sum.update(file.bytes()));
+        hex(&sum.finalize())
     }
 }
 
 /// Reader of tensors. A missing or misshapen tensor is noted and read as empty, and
 /// [`TensorReader::finish`] returns all that was noted.
 pub struct TensorReader<'a> {
-    tensors: SafeTensors<'a>,
-    file: &'a str,
+    /// The one file, or the shards.
+    files: Vec<SafeTensors<'a>>,
+    path: &'a Path,
     problems: Problems,
     /// Names that were asked for.
     read: HashSet<String>,
@@ -85,13 +90,15 @@ const UNUSED: [&str; 7] = [
     "embeddings.mask_token",
 ];
 
-/// Largest number of problems in a message: as many as a person reads at once.
-const PROBLEMS_SHOWN: usize = 12;
-
-impl TensorReader<'_> {
-    /// True if the file has the tensor.
+impl<'a> TensorReader<'a> {
+    /// True if there is the tensor.
     pub fn has(&self, name: &str) -> bool {
-        self.tensors.tensor(name).is_ok()
+        self.view(name).is_some()
+    }
+
+    /// The tensor; of shards only one has it.
+    fn view(&self, name: &str) -> Option<TensorView<'a>> {
+        self.files.iter().find_map(|file| file.tensor(name).ok())
     }
 
     /// A tensor of exactly `shape`, row-major.
@@ -110,9 +117,8 @@ impl TensorReader<'_> {
         // The name is looked up first, then the shape is compared: the needed shape helps to find
         // the tensor under another name.
         let view = self
-            .tensors
-            .tensor(name)
-            .map_err(|_| format!("missing (shape {shape:?} is needed)"))?;
+            .view(name)
+            .ok_or_else(|| format!("missing (shape {shape:?} is needed)"))?;
 
         // A tensor of the right length and another shape would be read transposed.
         if view.shape() != shape {
@@ -160,7 +166,7 @@ impl TensorReader<'_> {
     /// All that was missing, misshapen or not finite, and all that was not read: a model of which a
     /// part was left out gives other features than the one that was trained.
     pub fn finish(mut self) -> Result<(), ModelError> {
-        let mut names = self.tensors.names();
+        let mut names: Vec<&str> = self.files.iter().flat_map(SafeTensors::names).collect();
         names.sort_unstable();
         for name in names {
             if !self.read.contains(name) && !UNUSED.contains(&name) {
@@ -173,20 +179,11 @@ impl TensorReader<'_> {
             return Ok(());
         }
 
-        // A model of another size misses hundreds of tensors; the first dozen tell which.
-        let all: Vec<&str> = self.problems.iter().collect();
-        let shown = &all[..all.len().min(PROBLEMS_SHOWN)];
-        // The words are indented below the file's name.
-        let mut words = shown.join("\n  ");
-        if all.len() > shown.len() {
-            let rest = all.len() - shown.len();
-            words.push_str(&format!("\n  and {rest} more"));
-        }
-
         Err(ModelError::Content(format!(
-            "{}: {} tensors do not fit the configuration:\n  {words}",
-            self.file,
-            all.len()
+            "{}: {} tensors do not fit the configuration:\n  {}",
+            self.path.display(),
+            self.problems.iter().count(),
+            self.problems.first_lines()
         )))
     }
 }

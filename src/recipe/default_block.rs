@@ -77,6 +77,8 @@ mod tests {
             mean: [0.0; 3],
             std: [1.0; 3],
             text: None,
+            registers: 0,
+            antialias: false,
             default_block: None,
         }
     }

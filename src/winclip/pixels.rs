@@ -301,6 +301,8 @@ mod tests {
             mean: [0.5; 3],
             std: [0.5; 3],
             text: None,
+            registers: 0,
+            antialias: false,
             default_block: None,
         }
     }

@@ -103,7 +103,14 @@ fn regions_masks_and_tiles_are_judged_as_on_the_cpu() {
         return;
     }
 
-    let (_guard, model) = imported("dinov2-tiny");
+    // Without registers, and with.
+    for name in ["dinov2-tiny", "dinov2-reg-tiny"] {
+        let (_guard, model) = imported(name);
+        regions_masks_and_tiles_are_judged_alike(&model);
+    }
+}
+
+fn regions_masks_and_tiles_are_judged_alike(model: &ModelFolder) {
     let area = |x, y, w, h| Area { x, y, w, h };
     let triangle = vec![vec![(2.0, 2.0), (30.0, 4.0), (9.0, 28.0)]];
     let region = |name: &str, crop, mask| Region {
@@ -158,7 +165,7 @@ fn regions_masks_and_tiles_are_judged_as_on_the_cpu() {
     let (good, other) = ([picture("good_a"), picture("good_b")], [picture("good_b")]);
     let shown = ["bad", "good_b", "good_c"].map(picture);
     for (what, recipe) in cases {
-        let [mut gpu, mut cpu] = both(&recipe, &model, &good);
+        let [mut gpu, mut cpu] = both(&recipe, model, &good);
         let together: Vec<&Picture> = shown.iter().collect();
         let mut compare = |what: &str| {
             // Twice: the second time every graph is there.

@@ -36,6 +36,7 @@ mod golden_encoder;
 mod golden_scores;
 mod gpu;
 mod harness;
+mod imported;
 mod inspect;
 mod lessons;
 mod library;

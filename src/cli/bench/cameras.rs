@@ -175,6 +175,8 @@ fn spec(side: usize) -> ModelSpec {
         mean: [0.485, 0.456, 0.406],
         std: [0.229, 0.224, 0.225],
         text: None,
+        registers: 0,
+        antialias: false,
         default_block: None,
     }
 }

@@ -12,9 +12,9 @@ use std::path::PathBuf;
 /// The commands of `winspect model`.
 #[derive(Debug, Subcommand)]
 pub enum ModelCommand {
-    /// Turn an open_clip, transformers CLIP or transformers DINOv2 folder into a model folder
+    /// Turn an open_clip, transformers (CLIP, DINOv2) or timm (DINOv2) folder into a model folder
     Import {
-        /// The folder as the hub has it: configuration and safetensors
+        /// The folder as the hub has it: configuration and safetensors, in one file or in shards
         source: PathBuf,
         /// The model folder to make; an imported model there is replaced
         folder: PathBuf,
@@ -68,6 +68,13 @@ fn describe(model: &ModelFolder) -> String {
             spec.width, spec.blocks, spec.heads, spec.embed
         ),
     ];
+
+    if spec.registers > 0 {
+        lines.push(format!(
+            "registers  {} beside the class token",
+            spec.registers
+        ));
+    }
 
     let default = spec.block_by_default();
     lines.push(format!(

@@ -4,8 +4,9 @@ use crate::base::problems::Problems;
 use crate::model::error::ModelError;
 use crate::model::import::keys::{Keys, TRANSFORMERS, TRANSFORMERS_REFUSED, names};
 use crate::model::import::layout::{
-    BlockNames, CLIP_NORMALISATION, ClassAndPositions, SourceLayout, TextLayout, check_grid,
-    check_text, check_transformers, read_blocks, refuse_problems, transposed_projection,
+    BlockNames, CLIP_NORMALISATION, ClassAndPositions, SourceLayout, TextLayout, WeightLayout,
+    check_grid, check_text, check_transformers, read_blocks, refuse_problems,
+    transposed_projection,
 };
 use crate::model::spec::{Family, ModelSpec, TextSpec};
 use crate::model::tower::{Block, Text, TowerShape, Vision};
@@ -125,8 +126,11 @@ pub fn layout(
             mean: normalisation.mean,
             std: normalisation.std,
             text: Some(text.spec()),
+            registers: 0,
+            antialias: false,
             default_block: None,
         },
+        format: WeightLayout::Clip,
         weights: "model.safetensors",
         vision: vision.shape,
         // CLIP's text tower always has a causal mask; the configuration has no key for it.
@@ -285,6 +289,7 @@ pub fn vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
         convolution_bias: None,
         class: start.class,
         positions: start.positions,
+        registers: Vec::new(),
         // The name is misspelt in transformers, and so in every file of weights.
         norm_pre: Some(reader.norm("vision_model.pre_layrnorm", width)),
         blocks: read_blocks(

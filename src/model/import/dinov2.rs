@@ -1,10 +1,11 @@
-//! transformers' `Dinov2Model`: `config.json` and `model.safetensors`. It has no text tower.
+//! transformers' `Dinov2Model` and `Dinov2WithRegistersModel`: `config.json` and `model.safetensors`.
+//! They have no text tower.
 
 use crate::base::problems::Problems;
 use crate::model::error::ModelError;
 use crate::model::import::keys::{Keys, RefusedKey, TRANSFORMERS, TRANSFORMERS_REFUSED, names};
 use crate::model::import::layout::{
-    BlockNames, ClassAndPositions, IMAGENET_NORMALISATION, SourceLayout, check_grid,
+    BlockNames, ClassAndPositions, IMAGENET_NORMALISATION, SourceLayout, WeightLayout, check_grid,
     check_transformers, read_blocks, refuse_problems, scale_columns,
 };
 use crate::model::spec::{Family, ModelSpec};
@@ -13,10 +14,18 @@ use crate::model::weights::TensorReader;
 use serde_json::Value;
 use std::path::Path;
 
-const REFUSED: [RefusedKey; 2] = [
-    ("use_swiglu_ffn", &[], "DINOv2 giant's SwiGLU MLP"),
-    ("num_register_tokens", &[], "register tokens"),
-];
+/// `model_type` of `Dinov2WithRegistersModel`.
+pub const WITH_REGISTERS: &str = "dinov2_with_registers";
+
+const REFUSED: [RefusedKey; 1] = [("use_swiglu_ffn", &[], "DINOv2 giant's SwiGLU MLP")];
+/// The key of the register tokens' number, which `Dinov2Model` does not have.
+const REGISTERS: RefusedKey = (
+    "num_register_tokens",
+    &[],
+    "register tokens belong to model_type \"dinov2_with_registers\"",
+);
+/// Registers of `Dinov2WithRegistersConfig` where none are named.
+const REGISTERS_BY_DEFAULT: usize = 4;
 
 /// Keys that are read.
 const READ: [&str; 10] = [
@@ -71,10 +80,18 @@ pub fn layout(
     path: &Path,
 ) -> Result<SourceLayout, ModelError> {
     // All keys are read before anything is refused. Defaults are transformers' own
-    // (`Dinov2Config`).
+    // (`Dinov2Config`, `Dinov2WithRegistersConfig`).
     let mut problems = Problems::new();
     let mut keys = Keys::new(Some(config), "", &mut problems);
     refuse_keys(&mut keys);
+    let has_registers = keys.text("model_type") == Some(WITH_REGISTERS);
+    let mut registers = 0;
+    if has_registers {
+        registers = keys.count_or_none(REGISTERS.0, REGISTERS_BY_DEFAULT);
+    } else {
+        keys.refuse(&[REGISTERS]);
+    }
+
     let side = keys.side("image_size", Some(224));
     let patch = keys.side("patch_size", Some(16));
     let width = keys.count("hidden_size", Some(768));
@@ -107,8 +124,12 @@ pub fn layout(
             mean: normalisation.mean,
             std: normalisation.std,
             text: None,
+            registers,
+            // Of the two models, only that with registers interpolates so.
+            antialias: has_registers,
             default_block: None,
         },
+        format: WeightLayout::Dinov2,
         weights: "model.safetensors",
         vision: TowerShape {
             width,
@@ -130,6 +151,7 @@ fn refuse_keys(keys: &mut Keys) {
         &UNUSED,
         &MASK_TOKEN,
         &names(&REFUSED),
+        &[REGISTERS.0],
         &TRANSFORMERS,
         &names(&TRANSFORMERS_REFUSED),
     ]);
@@ -160,6 +182,13 @@ pub fn vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
     let token = reader.tensor("embeddings.cls_token", &[1, 1, width]);
     let positions = reader.tensor("embeddings.position_embeddings", &[1, 1 + cells, width]);
     let start = ClassAndPositions::new(&token, &positions, width);
+    // The registers come behind class token and positions, and have no positions.
+    let mut registers = Vec::new();
+    if spec.registers > 0 {
+        let shape = [1, spec.registers, width];
+        registers = reader.tensor("embeddings.register_tokens", &shape);
+    }
+
     // The convolution is [D, 3, p, p] and has a bias [D], which CLIP's towers lack.
     let convolution = "embeddings.patch_embeddings.projection";
     let convolution_shape = [width, 3, spec.patch, spec.patch];
@@ -170,6 +199,7 @@ pub fn vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
         convolution_bias: Some(reader.tensor(&format!("{convolution}.bias"), &[width])),
         class: start.class,
         positions: start.positions,
+        registers,
         // The tokens go into the first block as they are.
         norm_pre: None,
         // The prefix is `encoder.layer` without an s, where CLIP has `encoder.layers`.

@@ -167,6 +167,16 @@ impl<'a> Keys<'a> {
         number as usize
     }
 
+    /// A whole number from 0 to [`COUNT_MAX`].
+    pub fn count_or_none(&mut self, key: &str, default: usize) -> usize {
+        // [`Keys::number`] refuses zero, which stands for something that is not there.
+        match self.value(key).and_then(Value::as_u64) {
+            Some(0) => 0,
+            None if self.value(key).is_none() => default,
+            _ => self.count(key, None),
+        }
+    }
+
     /// A side in pixels: a number, or two equal ones.
     pub fn side(&mut self, key: &str, default: Option<usize>) -> usize {
         // Both forms are in use: `224` and `[224, 224]`.

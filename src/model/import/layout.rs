@@ -1,5 +1,5 @@
-//! Layout of a source: its specification, and the shapes of its towers. The parts of the three layouts
-//! that are alike: checks of sizes, and weights that are joined or scaled.
+//! Layout of a source: its specification, and the shapes of its towers. The parts of the layouts that
+//! are alike: checks of sizes, and weights that are joined or scaled.
 
 use crate::base::problems::Problems;
 use crate::model::error::ModelError;
@@ -25,11 +25,29 @@ pub const IMAGENET_NORMALISATION: Normalisation = Normalisation {
     std: [0.229, 0.224, 0.225],
 };
 
+/// Names and shapes of a source's tensors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WeightLayout {
+    /// open_clip's hub folders.
+    OpenClip,
+    /// transformers' `CLIPModel`.
+    Clip,
+    /// transformers' `Dinov2Model` and `Dinov2WithRegistersModel`.
+    Dinov2,
+    /// timm's `VisionTransformer` with DINOv2's parts.
+    TimmDinov2 {
+        /// True if class token and registers have no positions.
+        patches_alone: bool,
+    },
+}
+
 /// A source folder's configuration, checked.
 #[derive(Debug, Clone)]
 pub struct SourceLayout {
     /// Specification of the model.
     pub spec: ModelSpec,
+    /// Names and shapes of the tensors.
+    pub format: WeightLayout,
     /// The weights' file name.
     pub weights: &'static str,
     /// Shape of the vision tower's blocks.
@@ -193,7 +211,7 @@ pub fn read_blocks(
     let scale = 1.0 / (head_width as f32).sqrt();
     let mut blocks = Vec::with_capacity(count);
     for i in 0..count {
-        // Blocks count from 0 in all three layouts.
+        // Blocks count from 0 in all layouts.
         let mut block = read(&BlockNames {
             prefix: format!("{prefix}.{i}"),
         });
@@ -239,6 +257,28 @@ pub fn transposed_projection(
     // torch stores a linear layer as [out, in].
     let stored = reader.tensor(name, &[columns, rows]);
     projection(transposed(&stored, columns, rows), rows, columns)
+}
+
+/// Queries, keys and values of a packed projection: the tensors `<prefix>weight` `[3 D, D]` and
+/// `<prefix>bias` `[3 D]`.
+pub fn packed_attention(reader: &mut TensorReader, prefix: &str, width: usize) -> [Linear; 3] {
+    // The tensors are [3 D, D] and [3 D]: queries, then keys, then values.
+    let weight = reader.tensor(&format!("{prefix}weight"), &[3 * width, width]);
+    let bias = reader.tensor(&format!("{prefix}bias"), &[3 * width]);
+    // A missing tensor is empty (its problem is noted already).
+    let mut weights = weight.chunks(width * width);
+    let mut biases = bias.chunks(width);
+    // Each third is turned from [out, in] to [in, out].
+    [(); 3].map(|()| {
+        let weight = weights.next().unwrap_or_default();
+        let bias = biases.next().unwrap_or_default();
+        Linear {
+            rows: width,
+            columns: width,
+            weight: transposed(weight, width, width),
+            bias: Some(bias.to_vec()),
+        }
+    })
 }
 
 /// Scales a linear layer's outputs: `(x W + b) * scale`. An empty scale is missing, which is noted

@@ -1,29 +1,28 @@
 //! Import of a hub folder as a model folder: check, convert, write beside the target, rename.
 //!
-//! Three layouts can be imported, one file each: open_clip's hub folders, transformers' `CLIPModel` and
-//! transformers' `Dinov2Model`. A configuration becomes a [`SourceLayout`] or a list of the keys that
-//! cannot be run.
+//! Four layouts can be imported, one file each: open_clip's hub folders, transformers' `CLIPModel`,
+//! transformers' `Dinov2Model` (with registers, too), and timm's DINOv2. A configuration becomes a
+//! [`SourceLayout`] or a list of the keys that cannot be run.
 
 mod clip;
 mod dinov2;
 mod keys;
 mod layout;
 mod open_clip;
+mod timm;
 
-use crate::base::hex::hex;
 use crate::model::catalogue;
 use crate::model::default_block::DefaultBlock;
 use crate::model::error::ModelError;
 use crate::model::folder::{ModelFolder, sha256_of};
 use crate::model::graph::WeightFile;
-use crate::model::import::layout::SourceLayout;
+use crate::model::import::layout::{SourceLayout, WeightLayout};
 use crate::model::manifest::{FORMAT, MANIFEST, ModelManifest};
-use crate::model::spec::{Family, ModelSpec};
+use crate::model::spec::ModelSpec;
 use crate::model::tower::{self, Text, Vision};
-use crate::model::weights::{TensorReader, WeightsFile};
+use crate::model::weights::{TensorReader, Weights};
 use prost::Message;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufWriter;
@@ -100,7 +99,7 @@ pub fn import_from(
     // All keys of the configuration that cannot be run are told together.
     let layout = read_layout(source)?;
     // A missing file of weights is told before anything is written.
-    let weights = WeightsFile::open(&source.join(layout.weights))?;
+    let weights = Weights::open(&source.join(layout.weights))?;
 
     // The name is beside the target and of this process, so that two imports do not write into one
     // folder and the rename stays on one disk.
@@ -138,7 +137,7 @@ fn read_layout(folder: &Path) -> Result<SourceLayout, ModelError> {
         return open_clip::layout(&read_json(&open_clip)?, &open_clip);
     }
 
-    // transformers keeps the configuration of both, CLIP and DINOv2, under this name.
+    // transformers and timm keep their configurations under this name.
     let path = folder.join("config.json");
     if !path.exists() {
         return Err(ModelError::Content(format!(
@@ -157,15 +156,20 @@ fn read_layout(folder: &Path) -> Result<SourceLayout, ModelError> {
         Value::Null
     };
 
+    if timm::is_timm(&config) {
+        return timm::layout(&config, &path);
+    }
+
     // The same file name holds hundreds of architectures; the type alone tells them apart.
     match config.get("model_type").and_then(Value::as_str) {
-        // These two types have a layout here.
+        // These types have a layout here.
         Some("clip") => clip::layout(&config, &preprocessor, &path),
-        Some("dinov2") => dinov2::layout(&config, &preprocessor, &path),
+        Some("dinov2" | dinov2::WITH_REGISTERS) => dinov2::layout(&config, &preprocessor, &path),
         other => Err(ModelError::Content(format!(
-            "{}: model_type is {}; \"clip\" and \"dinov2\" can be imported",
+            "{}: model_type is {}; \"clip\", \"dinov2\" and {:?} can be imported, and timm's DINOv2 by its architecture",
             path.display(),
-            other.map_or("missing".to_owned(), |other| format!("{other:?}"))
+            other.map_or("missing".to_owned(), |other| format!("{other:?}")),
+            dinov2::WITH_REGISTERS
         ))),
     }
 }
@@ -179,10 +183,11 @@ fn read_json(path: &Path) -> Result<Value, ModelError> {
 
 /// The vision tower's weights, from tensors under the layout's names.
 fn read_vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
-    match layout.spec.family {
-        Family::OpenClip => open_clip::vision(layout, reader),
-        Family::Clip => clip::vision(layout, reader),
-        Family::Dinov2 => dinov2::vision(layout, reader),
+    match layout.format {
+        WeightLayout::OpenClip => open_clip::vision(layout, reader),
+        WeightLayout::Clip => clip::vision(layout, reader),
+        WeightLayout::Dinov2 => dinov2::vision(layout, reader),
+        WeightLayout::TimmDinov2 { patches_alone } => timm::vision(layout, patches_alone, reader),
     }
 }
 
@@ -191,17 +196,17 @@ fn read_text(layout: &SourceLayout, reader: &mut TensorReader) -> Option<Text> {
     let text = layout.text.as_ref()?;
     // Both are there or neither is: the layout set them together.
     let spec = layout.spec.text.as_ref()?;
-    match layout.spec.family {
-        Family::OpenClip => Some(open_clip::text(layout, text, spec, reader)),
-        Family::Clip => Some(clip::text(layout, text, spec, reader)),
-        Family::Dinov2 => None,
+    match layout.format {
+        WeightLayout::OpenClip => Some(open_clip::text(layout, text, spec, reader)),
+        WeightLayout::Clip => Some(clip::text(layout, text, spec, reader)),
+        WeightLayout::Dinov2 | WeightLayout::TimmDinov2 { .. } => None,
     }
 }
 
 fn write(
     origin: Origin,
     layout: &SourceLayout,
-    weights: &WeightsFile,
+    weights: &Weights,
     folder: &Path,
     progress: &dyn Fn(&str),
 ) -> Result<(), ModelError> {
@@ -246,7 +251,7 @@ fn write(
 
     // The block that judges by default is kept with the model: a later version that knows a better one
     // does not judge by it in silence.
-    let source_sha256 = hex(&Sha256::digest(weights.bytes()));
+    let source_sha256 = weights.sha256();
     let default_block = origin.default_block;
     let model = ModelSpec {
         default_block: default_block.or_else(|| catalogue::known_block(&source_sha256)),

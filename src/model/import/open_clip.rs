@@ -4,12 +4,13 @@ use crate::base::problems::Problems;
 use crate::model::error::ModelError;
 use crate::model::import::keys::{Keys, RefusedKey, names};
 use crate::model::import::layout::{
-    BlockNames, CLIP_NORMALISATION, ClassAndPositions, SourceLayout, TextLayout, check_grid,
-    check_head_width, check_text, projection, read_blocks, refuse_problems,
+    BlockNames, CLIP_NORMALISATION, ClassAndPositions, SourceLayout, TextLayout, WeightLayout,
+    check_grid, check_head_width, check_text, packed_attention, projection, read_blocks,
+    refuse_problems,
 };
 use crate::model::spec::{Family, ModelSpec, TextSpec};
-use crate::model::tower::{Activation, Block, Linear, Text, TowerShape, Vision};
-use crate::model::weights::{TensorReader, transposed};
+use crate::model::tower::{Activation, Block, Text, TowerShape, Vision};
+use crate::model::weights::TensorReader;
 use serde_json::Value;
 use std::path::Path;
 
@@ -193,8 +194,11 @@ pub fn layout(config: &Value, path: &Path) -> Result<SourceLayout, ModelError> {
             mean: normalisation.mean,
             std: normalisation.std,
             text: Some(text.spec()),
+            registers: 0,
+            antialias: false,
             default_block: None,
         },
+        format: WeightLayout::OpenClip,
         weights: "open_clip_model.safetensors",
         vision: shape(vision.width, heads),
         text: Some(TextLayout {
@@ -296,6 +300,7 @@ pub fn vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
         convolution_bias: None,
         class: start.class,
         positions: start.positions,
+        registers: Vec::new(),
         norm_pre: Some(reader.norm("visual.ln_pre", width)),
         blocks: read_blocks(
             "visual.transformer.resblocks",
@@ -348,25 +353,4 @@ fn block(reader: &mut TensorReader, names: &BlockNames, width: usize, mlp: usize
         up: reader.linear(&names.part("mlp.c_fc"), width, mlp),
         down: reader.linear(&names.part("mlp.c_proj"), mlp, width),
     }
-}
-
-/// Queries, keys and values of open_clip's packed `[3 D, D]` projection.
-fn packed_attention(reader: &mut TensorReader, prefix: &str, width: usize) -> [Linear; 3] {
-    // The tensors are [3 D, D] and [3 D]: queries, then keys, then values.
-    let weight = reader.tensor(&format!("{prefix}weight"), &[3 * width, width]);
-    let bias = reader.tensor(&format!("{prefix}bias"), &[3 * width]);
-    // A missing tensor is empty (its problem is noted already).
-    let mut weights = weight.chunks(width * width);
-    let mut biases = bias.chunks(width);
-    // Each third is turned from [out, in] to [in, out].
-    [(); 3].map(|()| {
-        let weight = weights.next().unwrap_or_default();
-        let bias = biases.next().unwrap_or_default();
-        Linear {
-            rows: width,
-            columns: width,
-            weight: transposed(weight, width, width),
-            bias: Some(bias.to_vec()),
-        }
-    })
 }

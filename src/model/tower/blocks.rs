@@ -19,6 +19,8 @@ pub struct Blocks {
     pub shape: TowerShape,
     /// Name of the attention's mask. `None` if every token sees all.
     pub mask: Option<&'static str>,
+    /// The blocks' values are called by this word and their numbers: `block1` ...
+    pub value: &'static str,
     /// True if queries, projection and MLP are those of the first token alone.
     pub class_only: bool,
 }
@@ -29,11 +31,12 @@ impl Blocks {
         Blocks {
             shape,
             mask: None,
+            value: "block",
             class_only: false,
         }
     }
 
-    /// Block `i`: `x + attention(norm1(x))`, then `x + mlp(norm2(x))`, as the value `block<i>`.
+    /// Block `i`: `x + attention(norm1(x))`, then `x + mlp(norm2(x))`, as the value `<value><i>`.
     pub fn block(&self, g: &mut GraphBuilder, i: usize, x: &str) -> String {
         //   x [N, T, D] -> norm1 -> query, key, value -> attention -> out -> + = middle
         //    \--------------------------------------------------------------/
@@ -75,7 +78,8 @@ impl Blocks {
         let active = activation(g, &part("active"), &up, self.shape.activation);
         let down = linear(g, &part("down"), &part("lowered"), &active);
         // The second residual sum is the block's value, under the name that a plan asks for.
-        g.op("Add", &format!("block{i}"), &[&middle, &down])
+        let value = format!("{}{i}", self.value);
+        g.op("Add", &value, &[&middle, &down])
     }
 
     /// `softmax(q k^T + mask) v` for each head; the queries carry the scale already.

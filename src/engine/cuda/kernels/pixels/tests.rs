@@ -30,6 +30,8 @@ fn spec() -> ModelSpec {
         mean,
         std,
         text: None,
+        registers: 0,
+        antialias: false,
         default_block: None,
     }
 }

@@ -355,6 +355,7 @@ impl Scoring {
             image,
             language: self.layout.language.map(map),
             visual: self.layout.visual.map(map),
+            patches: None,
         }
     }
 

@@ -7,6 +7,7 @@
 //! pixels, 1.7 MB for ViT-B-16-plus-240), the runs of the masks, and one draw's scores of all pixels (see [`crate::evaluate::ranking`]).
 
 mod evaluation;
+mod known_bad;
 
 use super::flags::{as_flags, check_output_file};
 use super::held_recipe;
@@ -16,10 +17,12 @@ use crate::cli::arguments::JudgingArguments;
 use crate::engine::{EncodePlan, PatchLayer};
 use crate::evaluate::dataset::{Dataset, Truth};
 use crate::model::{ModelFolder, ModelSpec};
+use crate::recipe::library::manifest::PictureUse;
 use crate::recipe::preparation::Preparation;
 use crate::winclip::{Fit, Recipe, Region};
 use clap::Args;
 use evaluation::{Draws, Evaluation, read};
+use known_bad::known_bad;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -48,6 +51,10 @@ pub struct EvalArguments {
         "preset", "input_px", "block", "maps", "class_name", "fit", "cells",
     ])]
     recipe: Option<PathBuf>,
+    /// Pictures of bad parts that are known, beside those that the library's recipe keeps; may be repeated. Test pictures
+    /// among them are not judged
+    #[arg(long, value_name = "PICTURES")]
+    bad: Vec<PathBuf>,
     /// Numbers of references from train/good; 0,1,2,4 unless given (without 0 for models without text)
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     shots: Vec<usize>,
@@ -68,18 +75,18 @@ pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
     // The order of the checks is that of their cost: flags, the model, the data set's folders,
     // every picture, and only then the encoder.
     let model = arguments.judging.open()?;
-    let recipe = recipe(arguments)?;
+    let (recipe, kept_bad) = recipe(arguments)?;
 
     // The plan covers every block and number of references that is asked for, so that each picture
     // is encoded once.
     let shots = shots(&arguments.shots, &model.spec);
-    plan(&recipe, &arguments.block, &model.spec, &shots)?;
+    let first_plan = plan(&recipe, &arguments.block, &model.spec, &shots)?;
     if let Some(file) = &arguments.json {
         check_output_file("json", file)?;
     }
 
     // Numbers that train/good cannot serve are refused before the first picture is read.
-    let dataset = Dataset::open(&arguments.dataset)
+    let mut dataset = Dataset::open(&arguments.dataset)
         .map_err(|problems| unusable(arguments, problems.iter()))?;
 
     let all = dataset.references.len();
@@ -89,6 +96,7 @@ pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
     // All pictures and masks are read once without being kept: a broken one is told now, not after
     // an hour.
     let mut terminal = Terminal::new();
+    let bad = known_bad(arguments, kept_bad, &first_plan, &mut dataset, &mut terminal)?;
     let truths = truths(arguments, recipe.fit, &dataset, &draws, &mut terminal)?;
 
     // The first reference stands for all pictures: a recipe that keeps their aspect depends on it.
@@ -112,6 +120,7 @@ pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
 
     let inspector = preparation.inspector_without_references()?;
     let mut evaluation = Evaluation::encoded(inspector, &dataset, truths, &draws, &mut terminal)?;
+    evaluation.know(&bad)?;
     let lines = evaluation.measured(&plan.patches, &draws, &mut terminal)?;
     match &arguments.json {
         Some(file) => write(file, arguments, &model, &recipe, &plan, lines),
@@ -119,22 +128,27 @@ pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
     }
 }
 
-/// Returns how is judged: the library's recipe, or what the flags say.
-fn recipe(arguments: &EvalArguments) -> Result<Recipe, Failure> {
+/// Returns how is judged: the library's recipe, or what the flags say; and the known bad parts that the recipe
+/// keeps.
+fn recipe(arguments: &EvalArguments) -> Result<(Recipe, Vec<PathBuf>), Failure> {
     let Some(folder) = &arguments.recipe else {
         let class_name = arguments.class_name.clone();
         let block = arguments.block.first().copied();
-        return Ok(Recipe {
+        let recipe = Recipe {
             fit: arguments.fit,
             cells: arguments.cells.map(usize::from),
             ..arguments.judging.recipe(class_name, block)
-        });
+        };
+
+        return Ok((recipe, vec![]));
     };
 
     // The truth of a data set is about whole pictures.
-    let recipe = held_recipe::open(folder)?.winclip;
-    if recipe.regions == [Region::default()] {
-        return Ok(recipe);
+    let spec = held_recipe::open(folder)?;
+    let revision = spec.library.as_ref();
+    let bad = revision.map(|revision| revision.pictures(PictureUse::Bad));
+    if spec.winclip.regions == [Region::default()] {
+        return Ok((spec.winclip, bad.unwrap_or_default()));
     }
 
     let words = "--recipe: it has a crop, a mask or regions, and eval judges whole pictures";

@@ -17,7 +17,10 @@ use crate::image::overlay::png;
 use crate::image::overlay::{HeatLayer, Overlay};
 use crate::line::overlays::OverlayPainter;
 use crate::model::ModelFolder;
+use crate::recipe::known_bad::BadParts;
+use crate::recipe::library::manifest::PictureUse;
 use crate::recipe::preparation::Preparation;
+use crate::recipe::quality::{Gate, Limits};
 use crate::recipe::references::References;
 use crate::recipe::threshold::of_region;
 use crate::winclip::inspector::{Detailed, InspectError};
@@ -80,7 +83,13 @@ pub struct InspectArguments {
 pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
     // Everything that can be refused is refused before the first picture is judged.
     let model = arguments.judging.open()?;
-    let (recipe, reference_files) = recipe_and_references(&arguments)?;
+    let Asked {
+        recipe,
+        references: reference_files,
+        bad,
+        limits,
+    } = asked(&arguments)?;
+
     let has_references = !reference_files.is_empty();
     encode_plan(&arguments, &recipe, has_references, &model)?;
     let image_file::Expanded {
@@ -112,6 +121,12 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
     // for many of them.
     terminal.begin("references", references.pictures.len());
     let mut inspector = preparation.inspector(&references, &mut |done, _| terminal.done(done))?;
+    // Known bad parts of a library's recipe raise what other pictures score, as on a line.
+    if !bad.is_empty() {
+        let gate = Gate::new(limits, &references.pictures);
+        BadParts::learn(&bad, &references, &gate, &mut inspector)?;
+    }
+
     let overlays = match arguments.overlay {
         Some(folder) => Some(Overlays::new(folder, &mut inspector, &terminal)?),
         None => None,
@@ -173,15 +188,36 @@ fn encode_plan(
     Ok(plan)
 }
 
-/// Returns how is judged, and the files of the references.
-fn recipe_and_references(arguments: &InspectArguments) -> Result<(Recipe, Vec<PathBuf>), Failure> {
-    match &arguments.recipe {
-        Some(folder) => {
-            let spec = held_recipe::open(folder)?;
-            Ok((spec.winclip, spec.references))
-        }
-        None => Ok((recipe(arguments)?, arguments.reference.clone())),
-    }
+/// How is judged, and by what pictures.
+struct Asked {
+    recipe: Recipe,
+    /// Files of the references.
+    references: Vec<PathBuf>,
+    /// Files of known bad parts.
+    bad: Vec<PathBuf>,
+    /// Limits of the quality gate, which known bad parts go through.
+    limits: Limits,
+}
+
+fn asked(arguments: &InspectArguments) -> Result<Asked, Failure> {
+    let Some(folder) = &arguments.recipe else {
+        return Ok(Asked {
+            recipe: recipe(arguments)?,
+            references: arguments.reference.clone(),
+            bad: vec![],
+            limits: Limits::default(),
+        });
+    };
+
+    let spec = held_recipe::open(folder)?;
+    let revision = spec.library.as_ref();
+    let bad = revision.map(|revision| revision.pictures(PictureUse::Bad));
+    Ok(Asked {
+        recipe: spec.winclip,
+        references: spec.references,
+        bad: bad.unwrap_or_default(),
+        limits: spec.bad_image,
+    })
 }
 
 fn recipe(arguments: &InspectArguments) -> Result<Recipe, Failure> {

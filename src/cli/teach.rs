@@ -198,6 +198,10 @@ fn prove(
     }
 
     let bad = active.bad.as_ref().map(KnownBad::of).unwrap_or_default();
+    if let Some(caught) = bad.caught_by_looks(&values) {
+        say(caught);
+    }
+
     if let Some(passing) = bad.passing(&values) {
         say(format!("warning: {passing}"));
     }

@@ -113,8 +113,20 @@ pub struct ReferenceBank<'a> {
     /// The visual maps, each with its gallery of unit rows `[R, D]` or `[R, E]`; empty without
     /// references.
     pub galleries: Vec<(MapKind, ArrayView2<'a, f32>)>,
+    /// Unit rows `[B, D]` of the looks of known bad parts, which patches are compared with too; `None`
+    /// without any, and without a patch map.
+    pub looks: Option<ArrayView2<'a, f32>>,
     /// Mean over the windows of a visual map.
     pub window_mean: Mean,
+}
+
+/// How far each patch is from what is known, `[P]` each, from 0 to 1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PatchDistances {
+    /// Distance to the nearest patch of a good part, without windows.
+    pub good: Vec<f32>,
+    /// Distance to the nearest look of a known bad part.
+    pub bad: Vec<f32>,
 }
 
 /// The parts that the score and the map of one crop are combined from; all finite. A masked patch
@@ -129,13 +141,18 @@ pub struct PartialScores {
     pub language: Option<Vec<f32>>,
     /// Visual map `[P]`, with references.
     pub visual: Option<Vec<f32>>,
+    /// What raises the visual map, with looks of known bad parts.
+    pub patches: Option<PatchDistances>,
 }
 
 impl PartialScores {
     /// True if no value is NaN or infinite.
     pub fn are_finite(&self) -> bool {
         // Maps that are not wanted have no values, and are finite for that reason.
-        let maps = self.language.iter().chain(&self.visual).flatten();
+        let patches = self.patches.iter();
+        let patches = patches.flat_map(|patches| [&patches.good, &patches.bad]);
+        let maps = self.language.iter().chain(&self.visual).chain(patches);
+        let maps = maps.flatten();
         self.image.iter().chain(maps).all(|value| value.is_finite())
     }
 }

@@ -305,6 +305,13 @@ impl LineControl {
         passing_bad(&self.state().policy)
     }
 
+    /// Returns, in words, the known bad parts that fail by their own looks alone, and those that pass; empty
+    /// where the thresholds catch all.
+    pub fn known_bad_words(&self) -> Vec<String> {
+        let policy = &self.state().policy;
+        policy.known_bad.words(&policy.thresholds())
+    }
+
     /// Tells the line's health about regions without a threshold, and about self-test pictures that a
     /// threshold contradicts.
     fn tell_thresholds(&self) {
@@ -530,9 +537,7 @@ impl ControlState {
 }
 
 fn passing_bad(policy: &RecipePolicy) -> Option<String> {
-    let regions = policy.regions.iter();
-    let thresholds: Vec<Option<f32>> = regions.map(|(_, policy)| policy.threshold).collect();
-    policy.known_bad.passing(&thresholds)
+    policy.known_bad.passing(&policy.thresholds())
 }
 
 /// Returns the recipe's name. Its revision does not matter: another one is no other part.

@@ -423,13 +423,9 @@ impl Changeover {
             ));
         }
 
-        let passing = self.control.passing_bad();
-        let passing = passing.map(|words| format!("; {words}"));
-        Ok(format!(
-            "it judges, {}{}",
-            thresholds.join(", "),
-            passing.unwrap_or_default()
-        ))
+        let mut words = vec![format!("it judges, {}", thresholds.join(", "))];
+        words.extend(self.control.known_bad_words());
+        Ok(words.join("; "))
     }
 
     /// Keeps the label that a change is about to make current: after a crash the library says whether it did.

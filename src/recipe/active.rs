@@ -5,7 +5,7 @@ use crate::data::grid::Grid;
 use crate::data::report::DecisionPolicy;
 use crate::recipe::drift::DriftLimits;
 use crate::recipe::judged::JudgedPictures;
-use crate::recipe::known_bad::KnownBad;
+use crate::recipe::known_bad::{BadParts, KnownBad};
 use crate::recipe::quality::Gate;
 use crate::recipe::self_test::{Proof, SelfTest};
 use crate::recipe::spec::RecipeSpec;
@@ -39,7 +39,7 @@ pub struct ActiveRecipe {
     /// Scores of the recipe's calibration pictures; `None` where it names none.
     pub calibration: Option<JudgedPictures>,
     /// Scores of the known bad parts; `None` where the recipe has none.
-    pub bad: Option<JudgedPictures>,
+    pub bad: Option<BadParts>,
     /// The self-test with its two pictures; `None` where the recipe has none.
     pub self_test: Option<SelfTest>,
     /// Longest time between two challenges that were met; `None` asks for no challenges.
@@ -86,6 +86,12 @@ impl Default for RecipePolicy {
 }
 
 impl RecipePolicy {
+    /// The threshold of each region, in the recipe's order.
+    pub fn thresholds(&self) -> Vec<Option<f32>> {
+        let regions = self.regions.iter();
+        regions.map(|(_, policy)| policy.threshold).collect()
+    }
+
     /// Returns the words for a threshold under which everything passes, also a picture without any
     /// part; `None` where there is none.
     pub fn passes_everything(&self) -> Option<String> {

@@ -13,7 +13,7 @@ use crate::image::file as image_file;
 use crate::recipe::quality::{Gate, shows_nothing};
 use crate::recipe::references::References;
 use crate::winclip::Inspector;
-use crate::winclip::inspector::InspectError;
+use crate::winclip::inspector::{InspectError, PictureLooks};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -40,6 +40,8 @@ pub struct Judging<'a> {
     pub gate: &'a Gate,
     /// The algorithm.
     pub inspector: &'a mut Inspector,
+    /// The looks of the parts are learned too, one entry a part; `None`: they are not.
+    pub looks: Option<&'a mut Vec<PictureLooks>>,
 }
 
 impl JudgedPictures {
@@ -85,6 +87,27 @@ impl JudgedPictures {
         );
 
         Err(Failure::words(Exit::Data, words))
+    }
+
+    /// Judges the same pictures once more, by what the inspector has learned since.
+    ///
+    /// # Errors
+    /// When the engine fails, or a file was taken away meanwhile.
+    pub fn judge_again(&mut self, inspector: &mut Inspector) -> Result<(), Failure> {
+        for (part, file) in self.files.iter().enumerate() {
+            let picture =
+                image_file::read(file).map_err(|error| Failure::new(Exit::Data, error))?;
+
+            let regions = inspector
+                .inspect(&picture)
+                .map_err(|error| Failure::new(Exit::Software, error))?;
+
+            for (scores, region) in self.scores.iter_mut().zip(regions) {
+                scores[part] = region.score;
+            }
+        }
+
+        Ok(())
     }
 }
 
@@ -151,7 +174,16 @@ impl PictureReading<'_> {
 
     /// Returns false for a picture that the recipe cannot look at.
     fn judge(&mut self, file: &Path, picture: &Picture) -> Result<bool, Failure> {
-        match self.judging.inspector.inspect(picture) {
+        let inspector = &mut self.judging.inspector;
+        let judged = match &mut self.judging.looks {
+            Some(looks) => inspector.inspect_and_learn(picture).map(|(regions, of_part)| {
+                looks.push(of_part);
+                regions
+            }),
+            None => inspector.inspect(picture),
+        };
+
+        match judged {
             Ok(regions) => {
                 for (scores, region) in self.parts.scores.iter_mut().zip(regions) {
                     scores.push(region.score);

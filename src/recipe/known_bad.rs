@@ -1,11 +1,20 @@
 //! Known bad parts: pictures of parts that must fail, which a recipe of the library keeps.
 //!
-//! A threshold that is found by good parts is lowered to the scores of the known bad ones, so that a part
-//! that was missed once is caught from then on, and the words say what that costs. A bad part whose score is among
-//! those of ordinary good parts cannot be caught by a threshold: it is told, and so is each one that a
-//! number lets pass.
+//! A part that was missed once is caught from then on by its looks: patches of it that are nearer to themselves than to any
+//! good part (`winclip/looks.rs`). They are learned anew with every revision, against all its references. Parts
+//! that fail by their own looks alone are told, because other parts with such a fault may still pass.
+//!
+//! Where there are no looks a threshold that is found by good parts is lowered to the scores of the known bad ones, and the
+//! words say what that costs. Each known bad part that passes all the same is told.
 
-use super::judged::JudgedPictures;
+use super::judged::{JudgedPictures, Judging};
+use super::quality::Gate;
+use super::references::References;
+use crate::base::exit::{Exit, Failure};
+use crate::winclip::Inspector;
+use crate::winclip::inspector::PictureLooks;
+use crate::winclip::looks::LOOKS_MAX;
+use std::path::{Path, PathBuf};
 
 /// Share of the good parts that a known bad part may cost at most: beyond, its score says nothing.
 const COST_MAX: f64 = 0.25;
@@ -14,6 +23,104 @@ const DIGITS: usize = 8;
 /// Known bad parts that are named in words.
 const NAMED: usize = 3;
 
+/// The known bad parts of a recipe, judged.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct BadParts {
+    /// Their scores.
+    pub judged: JudgedPictures,
+    /// Their scores by the good parts alone, before their looks were learned; as those of `judged`.
+    pub unknown: Vec<Vec<f32>>,
+    /// Parts whose looks are not held, because there are too many.
+    pub left_out: usize,
+    /// False where no patches are compared, so that there are no looks.
+    pub has_looks: bool,
+}
+
+impl BadParts {
+    /// Judges the pictures of the known bad parts, learns their looks, and judges them by those; `inspector` compares with the
+    /// looks from then on.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub fn learn(
+        paths: &[PathBuf],
+        references: &References,
+        gate: &Gate,
+        inspector: &mut Inspector,
+    ) -> Result<Self, Failure> {
+        let mut looks = vec![];
+        let judging = Judging {
+            kind: BAD,
+            // A known bad part that cannot be looked at must not end a start.
+            is_lenient: true,
+            references,
+            gate,
+            inspector,
+            looks: Some(&mut looks),
+        };
+
+        let mut parts = BadParts {
+            judged: JudgedPictures::read(paths, judging)?,
+            has_looks: inspector.learns_looks(),
+            ..BadParts::default()
+        };
+
+        parts.unknown = parts.judged.scores.clone();
+        if parts.has_looks {
+            parts.left_out = inspector
+                .set_looks(&looks)
+                .map_err(|error| Failure::new(Exit::Software, error))?;
+
+            parts.judged.judge_again(inspector)?;
+        }
+
+        for words in parts.warnings(&looks) {
+            tracing::warn!("{words}");
+        }
+
+        Ok(parts)
+    }
+
+    /// Returns, in words, what the looks cannot do.
+    fn warnings(&self, looks: &[PictureLooks]) -> Vec<String> {
+        let mut warnings = vec![];
+        if !self.has_looks {
+            warnings.push(NO_LOOKS.to_owned());
+            return warnings;
+        }
+
+        for (file, looks) in self.judged.files.iter().zip(looks) {
+            if looks.is_empty() {
+                warnings.push(format!(
+                    "known bad part {}: no patch of it can be told from those of good parts, so that nothing catches it",
+                    name_of(file)
+                ));
+            }
+        }
+
+        if self.left_out > 0 {
+            warnings.push(format!(
+                "the looks of {} known bad parts, the oldest, are left out: at most {LOOKS_MAX} are held; forget some",
+                self.left_out
+            ));
+        }
+
+        warnings
+    }
+}
+
+/// Kind of the known bad parts, in words.
+const BAD: &str = "bad";
+
+const NO_LOOKS: &str = "known bad parts are kept, but the recipe compares no patches, by which they would be known again; \
+a threshold alone can catch them";
+
+/// The first digits of a picture's hash, by which the library calls it.
+fn name_of(file: &Path) -> String {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    stem.chars().take(DIGITS).collect()
+}
+
 /// Scores of the known bad parts, for the line's health.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct KnownBad {
@@ -21,51 +128,71 @@ pub struct KnownBad {
     names: Vec<String>,
     /// Scores in the order of `names`, for each region in the recipe's order.
     scores: Vec<Vec<f32>>,
+    /// The same without what was learned of them.
+    unknown: Vec<Vec<f32>>,
 }
 
 impl KnownBad {
     /// The known bad parts of a recipe, judged.
-    pub fn of(judged: &JudgedPictures) -> Self {
-        // A picture of the library is called by its hash.
-        let name = |file: &std::path::PathBuf| {
-            let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-            stem.chars().take(DIGITS).collect()
-        };
-
+    pub fn of(parts: &BadParts) -> Self {
         KnownBad {
-            names: judged.files.iter().map(name).collect(),
-            scores: judged.scores.clone(),
+            names: parts.judged.files.iter().map(|file| name_of(file)).collect(),
+            scores: parts.judged.scores.clone(),
+            unknown: parts.unknown.clone(),
         }
     }
 
     /// Returns, in words, the known bad parts that pass under these thresholds; `None` where all fail.
     /// A part fails where one of its regions does.
     pub fn passing(&self, thresholds: &[Option<f32>]) -> Option<String> {
-        let mut passing = vec![];
-        for (part, name) in self.names.iter().enumerate() {
-            let scores = self.scores.iter().map(|scores| scores[part]);
-            let mut pairs = scores.zip(thresholds);
-            // Without a threshold nothing passes.
-            let passes = pairs.all(|(score, threshold)| threshold.is_some_and(|t| score < t));
-            if passes {
-                let highest = self.scores.iter().map(|scores| scores[part]);
-                let highest = highest.fold(0.0, f32::max);
-                passing.push(format!("{name} scores {highest:.4}"));
-            }
-        }
-
-        if passing.is_empty() {
-            return None;
-        }
-
-        let count = passing.len();
+        let passing = passing(&self.scores, self.names.len(), thresholds);
+        let (count, named) = self.named(&passing, &self.scores)?;
         let all = self.names.len();
-        passing.truncate(NAMED);
         Some(format!(
-            "{count} of {all} known bad parts pass ({}); set a lower threshold, or forget them",
-            passing.join(", ")
+            "{count} of {all} known bad parts pass ({named}); set a lower threshold, or forget them"
         ))
     }
+
+    /// Returns, in words, the known bad parts that fail under these thresholds by their own looks alone;
+    /// `None` where there is none.
+    pub fn caught_by_looks(&self, thresholds: &[Option<f32>]) -> Option<String> {
+        let parts = self.names.len();
+        let mut caught = passing(&self.unknown, parts, thresholds);
+        let still = passing(&self.scores, parts, thresholds);
+        caught.retain(|part| !still.contains(part));
+        let (count, named) = self.named(&caught, &self.unknown)?;
+        Some(format!(
+            "{count} of {parts} known bad parts fail by their own looks alone (without, {named}): other parts with such a fault may pass"
+        ))
+    }
+
+    /// [`KnownBad::caught_by_looks`] and [`KnownBad::passing`], for an answer.
+    pub fn words(&self, thresholds: &[Option<f32>]) -> Vec<String> {
+        let caught = self.caught_by_looks(thresholds);
+        caught.into_iter().chain(self.passing(thresholds)).collect()
+    }
+
+    /// The number of parts, and the first ones with their highest scores in words; `None` without any.
+    fn named(&self, parts: &[usize], scores: &[Vec<f32>]) -> Option<(usize, String)> {
+        let mut words = vec![];
+        for part in parts.iter().take(NAMED) {
+            let highest = scores.iter().map(|scores| scores[*part]);
+            let highest = highest.fold(0.0, f32::max);
+            words.push(format!("{} scores {highest:.4}", self.names[*part]));
+        }
+
+        (!parts.is_empty()).then(|| (parts.len(), words.join(", ")))
+    }
+}
+
+/// The parts that pass in every region, out of as many; without a threshold nothing passes.
+fn passing(scores: &[Vec<f32>], parts: usize, thresholds: &[Option<f32>]) -> Vec<usize> {
+    let passes = |part: &usize| {
+        let mut pairs = scores.iter().map(|scores| scores[*part]).zip(thresholds);
+        pairs.all(|(score, threshold)| threshold.is_some_and(|t| score < t))
+    };
+
+    (0..parts).filter(passes).collect()
 }
 
 /// Returns the value to which a threshold that was found by good parts is lowered so that the known bad parts
@@ -116,7 +243,13 @@ mod tests {
             scores: vec![vec![0.2, 0.4], vec![0.1, 0.1]],
         };
 
-        let known = KnownBad::of(&judged);
+        let parts = BadParts {
+            unknown: vec![vec![0.2, 0.1], vec![0.1, 0.1]],
+            judged,
+            ..BadParts::default()
+        };
+
+        let known = KnownBad::of(&parts);
         // Each region must let it pass.
         assert_eq!(known.passing(&[Some(0.2), Some(0.9)]), None);
         assert_eq!(known.passing(&[Some(0.9), None]), None);
@@ -126,5 +259,14 @@ mod tests {
             words.starts_with("1 of 2 known bad parts pass (01234567 scores 0.2000)"),
             "{words}"
         );
+
+        // The second one fails by what was learned of it, which is told.
+        let words = known.caught_by_looks(&[Some(0.3), Some(0.3)]);
+        let words = words.expect("one is caught");
+        assert!(
+            words.starts_with("1 of 2 known bad parts fail by their own looks alone (without, feedbeef scores 0.1000)"),
+            "{words}"
+        );
+        assert_eq!(known.caught_by_looks(&[Some(0.1), Some(0.1)]), None);
     }
 }

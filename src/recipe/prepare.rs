@@ -11,6 +11,7 @@ use crate::recipe::build_command::build_command;
 use crate::recipe::default_block;
 use crate::recipe::drift::{DriftLimits, MAPS_FROM};
 use crate::recipe::judged::{JudgedPictures, Judging};
+use crate::recipe::known_bad::BadParts;
 use crate::recipe::library::manifest::PictureUse;
 use crate::recipe::library::revision::Revision;
 use crate::recipe::preparation::Preparation;
@@ -92,15 +93,6 @@ impl RecipePreparer {
                 .map_err(|error| Failure::new(Exit::Software, error))?;
         }
 
-        // The self-test judges by the prepared inspector itself, so that it is the very path of the
-        // parts.
-        let self_test = match &spec.self_test {
-            Some(test) if is_taught => {
-                Some(self.self_test(test, spec, &references, &mut inspector)?)
-            }
-            _ => None,
-        };
-
         // The gate learns from the same references what a good picture may look like. Calibration
         // pictures go through it as parts do.
         let gate = Gate::new(spec.bad_image, &references.pictures);
@@ -110,10 +102,17 @@ impl RecipePreparer {
             inspector: &mut inspector,
         };
 
-        let calibration = known.judged("calibration", &spec.calibration)?;
-        let bad = match &spec.library {
-            Some(revision) => known.judged(BAD, &revision.pictures(PictureUse::Bad))?,
-            None => None,
+        // The looks of known bad parts change what all other pictures score, so that they come first.
+        let bad = known.bad(spec)?;
+        let calibration = known.calibration(&spec.calibration)?;
+
+        // The self-test judges by the prepared inspector itself, so that it is the very path of the
+        // parts.
+        let self_test = match &spec.self_test {
+            Some(test) if is_taught => {
+                Some(self.self_test(test, spec, &references, &mut inspector)?)
+            }
+            _ => None,
         };
 
         Ok(ActiveRecipe {
@@ -225,6 +224,7 @@ impl RecipePreparer {
             format!("{:?}", spec.winclip),
             format!("{:?}", spec.winclip.patch_layer(&self.model.spec)),
             references.hash().unwrap_or_default(),
+            bad_parts_of(spec),
             pictures.hash().unwrap_or_default(),
             self.model.label(),
             inspector.backend().to_owned(),
@@ -268,9 +268,6 @@ fn drift_limits(
     Ok(DriftLimits::new(&references.pictures, &left_out))
 }
 
-/// Kind of the known bad parts, in words.
-const BAD: &str = "bad";
-
 /// The pictures of known parts beside the references, which are judged once.
 struct KnownPictures<'a> {
     references: &'a References,
@@ -279,26 +276,36 @@ struct KnownPictures<'a> {
 }
 
 impl KnownPictures<'_> {
-    /// Judges the pictures of one kind; `None` where there are none, or nothing to compare them with.
-    fn judged(
-        &mut self,
-        kind: &'static str,
-        paths: &[PathBuf],
-    ) -> Result<Option<JudgedPictures>, Failure> {
+    /// Learns the known bad parts of a recipe; `None` where there are none, or nothing to compare them with.
+    fn bad(&mut self, spec: &RecipeSpec) -> Result<Option<BadParts>, Failure> {
+        let revision = spec.library.as_ref();
+        let paths = revision.map(|revision| revision.pictures(PictureUse::Bad));
+        let paths = paths.unwrap_or_default();
+        if paths.is_empty() || self.inspector.compares_with_nothing() {
+            return Ok(None);
+        }
+
+        let progress = PrepareProgress::new();
+        progress.judges("bad");
+        BadParts::learn(&paths, self.references, self.gate, self.inspector).map(Some)
+    }
+
+    /// Judges the calibration pictures; `None` where there are none, or nothing to compare them with.
+    fn calibration(&mut self, paths: &[PathBuf]) -> Result<Option<JudgedPictures>, Failure> {
         if paths.is_empty() || self.inspector.compares_with_nothing() {
             return Ok(None);
         }
 
         // Hundreds of pictures take longer than systemd waits for a start.
         let progress = PrepareProgress::new();
-        progress.judges(kind);
+        progress.judges("calibration");
         let judging = Judging {
-            kind,
-            // A known bad part that cannot be looked at must not end a start.
-            is_lenient: kind == BAD,
+            kind: "calibration",
+            is_lenient: false,
             references: self.references,
             gate: self.gate,
             inspector: self.inspector,
+            looks: None,
         };
 
         JudgedPictures::read(paths, judging).map(Some)
@@ -313,6 +320,16 @@ fn condition_of(spec: &RecipeSpec) -> String {
         Some(_) => spec.name.clone(),
         None => spec.label(),
     }
+}
+
+/// The known bad parts among those conditions: their looks change scores.
+fn bad_parts_of(spec: &RecipeSpec) -> String {
+    let revision = spec.library.as_ref();
+    let entries = revision.map(|revision| revision.manifest().pictures.as_slice());
+    let bad = entries.unwrap_or_default().iter();
+    let bad = bad.filter(|entry| entry.used_as == PictureUse::Bad);
+    let hashes: Vec<&str> = bad.map(|entry| entry.sha256.as_str()).collect();
+    hashes.join(" ")
 }
 
 fn tell_when_done(done: usize, of: usize) {

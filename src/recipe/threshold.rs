@@ -4,7 +4,7 @@
 use crate::engine::EngineError;
 use crate::recipe::conformal::{FalseRejectRate, Spread, percent};
 use crate::recipe::judged::JudgedPictures;
-use crate::recipe::known_bad;
+use crate::recipe::known_bad::{self, BadParts};
 use crate::recipe::spec::Threshold;
 use crate::winclip::Inspector;
 use std::fmt;
@@ -38,7 +38,7 @@ pub struct GoodParts<'a> {
     /// Scores of the calibration pictures; `None` where each reference is compared with the others.
     pub calibration: Option<&'a JudgedPictures>,
     /// Scores of the known bad parts; `None` where there are none.
-    pub bad: Option<&'a JudgedPictures>,
+    pub bad: Option<&'a BadParts>,
 }
 
 /// Returns the threshold of each region, as `asked`. A region without one has the reason instead, with
@@ -67,7 +67,7 @@ pub fn thresholds(
 
     // Of several regions it is not known in which of them a part is bad.
     let bad = match (good.bad, asked.len()) {
-        (Some(bad), 1) => bad.scores[0].as_slice(),
+        (Some(bad), 1) => bad.judged.scores[0].as_slice(),
         _ => &[],
     };
 

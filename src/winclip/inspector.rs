@@ -6,7 +6,9 @@
 //! returns partial scores. Both ways end in `RegionInspector::combine`.
 
 mod detail;
+mod known_bad;
 
+pub use self::known_bad::PictureLooks;
 pub use super::outcome::{Detailed, InspectError, RegionScore};
 use super::pixels::PixelError;
 use super::preset::Parameters;
@@ -204,7 +206,8 @@ impl Inspector {
         Ok(inspector)
     }
 
-    /// Replaces the references by these, from its own [`Inspector::encode`].
+    /// Replaces the references by these, from its own [`Inspector::encode`]. Looks of bad parts, which
+    /// depend on them, are forgotten.
     ///
     /// # Errors
     /// When the engine's device has no room for them.
@@ -230,19 +233,24 @@ impl Inspector {
         // other.
         self.references = references;
         self.left_out = None;
-        if let Some(scorer) = self.encoder.device_scorer() {
-            // The banks lie in the order of `crop_requests`: region by region, the whole before its
-            // tiles. The device finds them by that number.
-            let banks: Vec<_> = self
-                .regions
-                .iter()
-                .flat_map(RegionInspector::reference_banks)
-                .collect();
+        self.send_banks()
+    }
 
-            scorer.set_references(&banks)?;
-        }
+    /// Gives the engine's device what crops are compared with.
+    fn send_banks(&mut self) -> Result<(), EngineError> {
+        let Some(scorer) = self.encoder.device_scorer() else {
+            return Ok(());
+        };
 
-        Ok(())
+        // The banks lie in the order of `crop_requests`: region by region, the whole before its
+        // tiles. The device finds them by that number.
+        let banks: Vec<_> = self
+            .regions
+            .iter()
+            .flat_map(RegionInspector::reference_banks)
+            .collect();
+
+        scorer.set_references(&banks)
     }
 
     /// True without references and without words: nothing can be judged.

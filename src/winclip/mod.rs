@@ -10,6 +10,7 @@ mod block;
 pub mod gallery;
 mod input;
 pub mod inspector;
+pub mod looks;
 pub mod mask;
 mod outcome;
 pub mod parity;

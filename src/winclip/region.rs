@@ -1,9 +1,10 @@
 //! One region at work: the crops that it is inspected by, and what good parts look like in them.
 
+use super::looks::{self, LEAST_DISTANCE};
 use super::mask::{Polygon, cell_mask};
 use super::pixels::{Fit, PixelError, PixelMaker};
 use super::recipe::{Recipe, Region};
-use super::scorer::{Scorer, highest_share, mean_of_highest};
+use super::scorer::{Scorer, highest_share, mean_of_highest, patch_rows};
 use super::tiles;
 use crate::data::grid::Grid;
 use crate::data::map::Map;
@@ -12,6 +13,7 @@ use crate::engine::device_scorer::{CropTransform, PartialScores, ReferenceBank};
 use crate::engine::nearest::Nearest;
 use crate::engine::{EncodePlan, EngineError, Features, Pixels};
 use crate::model::ModelSpec;
+use ndarray::{Array2, ArrayView2};
 use std::sync::Arc;
 
 /// One region of a recipe. Its crops are the whole of it, then its tiles, in this order everywhere.
@@ -137,6 +139,56 @@ impl RegionInspector {
         }
     }
 
+    /// True if patches are compared with those of references, which looks need.
+    pub fn compares_patches(&self) -> bool {
+        self.scorers.iter().all(Scorer::compares_patches)
+    }
+
+    /// The looks of a bad part: raw patches of each crop, `[looks, D]`, where the region's `map` over `area` is
+    /// highest: as many places as the score averages, so that the part itself surely fails. A patch that
+    /// cannot be told from those of good parts is left out.
+    pub fn looks(
+        &self,
+        nearest: &mut dyn Nearest,
+        crops: &[Features],
+        map: &Map,
+        area: Area,
+    ) -> Result<Vec<Array2<f32>>, EngineError> {
+        let counting = match &self.masks[0] {
+            Some(mask) => mask.iter().filter(|counts| **counts).count(),
+            None => crops[0].grid.cells(),
+        };
+
+        let places = looks::highest_cells(map, highest_share(counting));
+        let areas = [area].into_iter().chain(self.tiles.iter().copied());
+        let mut looks = vec![];
+        // Each crop that sees a place has a patch of it.
+        for ((scorer, features), crop) in self.scorers.iter().zip(crops).zip(areas) {
+            let distances = scorer.patch_distances(nearest, features)?;
+            let seen = places.iter().filter_map(|place| {
+                let place = middle(map.grid(), *place, area);
+                cell_over(crop, features.grid, place)
+            });
+
+            let mut cells: Vec<usize> = seen
+                .filter(|cell| distances[*cell] >= LEAST_DISTANCE)
+                .collect();
+
+            cells.sort_unstable();
+            cells.dedup();
+            looks.push(patch_rows(features, &cells));
+        }
+
+        Ok(looks)
+    }
+
+    /// Replaces the looks: raw patches `[looks, D]` of each crop.
+    pub fn set_looks<'a>(&mut self, crops: impl Iterator<Item = ArrayView2<'a, f32>>) {
+        for (scorer, rows) in self.scorers.iter_mut().zip(crops) {
+            scorer.set_looks(rows);
+        }
+    }
+
     /// References of each crop, for an engine that scores on its device.
     pub fn reference_banks(&self) -> impl Iterator<Item = ReferenceBank<'_>> {
         self.scorers.iter().map(Scorer::reference_bank)
@@ -201,6 +253,20 @@ impl RegionInspector {
         let mask = mask_over(&self.polygons, area, merged.grid());
         merged.masked(mask.as_deref())
     }
+}
+
+/// The place in the picture, across and down, of the middle of a cell of a map over `area`.
+fn middle(grid: Grid, cell: usize, area: Area) -> (f64, f64) {
+    let x = tiles::centre(grid.column(cell), grid.w, area.x, area.w);
+    let y = tiles::centre(grid.row(cell), grid.h, area.y, area.h);
+    (x, y)
+}
+
+/// The cell of a grid over `area` at a place of the picture; `None` beyond it.
+fn cell_over(area: Area, grid: Grid, (x, y): (f64, f64)) -> Option<usize> {
+    let row = tiles::cell_at(y, area.y, area.h, grid.h)?;
+    let column = tiles::cell_at(x, area.x, area.w, grid.w)?;
+    Some(row * grid.w + column)
 }
 
 /// Cells over `area` that count. `None` without polygons: all count.

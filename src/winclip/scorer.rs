@@ -2,15 +2,18 @@
 //! parameters of a preset.
 
 use super::gallery::Gallery;
+use super::looks;
 use super::preset::{FewShotMap, ImageScore, LanguageMap, MapKind, Mean, Parameters};
 use super::vectors::{cosine, harmonic, unit_rows};
 use super::windows::{over, scattered};
 use crate::data::grid::Grid;
 use crate::data::map::Map;
-use crate::engine::device_scorer::{PartialScores, ReferenceBank, TextReferences};
+use crate::engine::device_scorer::{
+    PartialScores, PatchDistances, ReferenceBank, TextReferences,
+};
 use crate::engine::nearest::Nearest;
 use crate::engine::{EngineError, Features, WindowFeatures, unmasked_windows};
-use ndarray::{ArrayView2, Axis, CowArray, Ix2, s};
+use ndarray::{Array2, ArrayView2, Axis, CowArray, Ix2, s};
 
 /// The language half: two unit prototypes `[E]` (normal, anomalous).
 #[derive(Debug, Clone)]
@@ -27,6 +30,8 @@ pub struct Scorer {
     language: Option<Language>,
     /// One gallery for each of `parameters.maps`; empty for zero-shot.
     galleries: Vec<Gallery>,
+    /// Patches of known bad parts; `None` without any.
+    looks: Option<Gallery>,
     language_scales: Vec<usize>,
     /// True for each cell of the map that counts. `None`: all count.
     mask: Option<Vec<bool>>,
@@ -66,6 +71,7 @@ impl Scorer {
             parameters,
             language,
             galleries,
+            looks: None,
             language_scales: language_scales.to_vec(),
             mask,
         }
@@ -86,8 +92,55 @@ impl Scorer {
             mask: self.mask.as_deref(),
             text: self.text_references(),
             galleries: maps.zip(galleries).collect(),
+            looks: self.looks.as_ref().map(Gallery::rows),
             window_mean: self.parameters.windows,
         }
+    }
+
+    /// Compares patches with those of known bad parts too, raw rows `[B, D]` of
+    /// [`patch_rows`]; with none of them no longer.
+    pub fn set_looks(&mut self, rows: ArrayView2<f32>) {
+        self.looks = (rows.nrows() > 0).then(|| Gallery::new(&[rows]));
+    }
+
+    /// The gallery of the patch map; `None` without references, and where windows alone are compared.
+    fn patch_gallery(&self) -> Option<&Gallery> {
+        let mut maps = self.parameters.maps.iter();
+        let patch = maps.position(|map| *map == MapKind::Patch)?;
+        self.galleries.get(patch)
+    }
+
+    /// True if patches are compared with those of references, which looks of bad parts need.
+    pub fn compares_patches(&self) -> bool {
+        self.patch_gallery().is_some()
+    }
+
+    /// The distance of each patch to the nearest one of a reference, `[P]`; 0 for a masked one, and
+    /// where no patches are compared.
+    ///
+    /// # Errors
+    /// When the engine fails to compare.
+    pub fn patch_distances(
+        &self,
+        nearest: &mut dyn Nearest,
+        features: &Features,
+    ) -> Result<Vec<f32>, EngineError> {
+        match self.patch_gallery() {
+            Some(gallery) => self.distances_of_patches(nearest, gallery, features, None),
+            None => Ok(vec![0.0; features.grid.cells()]),
+        }
+    }
+
+    fn distances_of_patches(
+        &self,
+        nearest: &mut dyn Nearest,
+        gallery: &Gallery,
+        features: &Features,
+        left_out: Option<usize>,
+    ) -> Result<Vec<f32>, EngineError> {
+        let rows = unmasked_rows(features, MapKind::Patch, self.mask.as_deref());
+        let distances = gallery.distances(nearest, rows.view(), left_out)?;
+        Ok(self.in_place(1, features.grid, distances))
     }
 
     fn text_references(&self) -> Option<TextReferences> {
@@ -123,6 +176,7 @@ impl Scorer {
             image: None,
             language: None,
             visual: None,
+            patches: None,
         };
 
         if let Some(language) = &self.language {
@@ -137,7 +191,12 @@ impl Scorer {
 
         // The visual map, a value a cell, holds distances to the nearest of the references.
         if !self.galleries.is_empty() {
-            parts.visual = Some(self.visual_map(nearest, features, left_out)?);
+            let (visual, good) = self.visual_map(nearest, features, left_out)?;
+            parts.visual = Some(visual);
+            if let (Some(looks), Some(good)) = (&self.looks, good) {
+                let bad = self.distances_of_patches(nearest, looks, features, None)?;
+                parts.patches = Some(PatchDistances { good, bad });
+            }
         }
 
         Ok(parts)
@@ -149,7 +208,12 @@ impl Scorer {
     }
 
     /// The score and the map that the partial scores make.
-    pub fn combine(&self, parts: PartialScores) -> (f32, Map) {
+    pub fn combine(&self, mut parts: PartialScores) -> (f32, Map) {
+        // A known bad part is found again before anything is made of the visual map.
+        if let (Some(visual), Some(patches)) = (&mut parts.visual, &parts.patches) {
+            looks::raise(visual, patches);
+        }
+
         // The score is taken from the map before the mask sets its other cells to 0; `score` asks
         // the mask itself.
         let map = self.map(&parts);
@@ -202,13 +266,15 @@ impl Scorer {
         }
     }
 
+    /// The visual map, and the distances of the patches alone where they are among its maps.
     fn visual_map(
         &self,
         nearest: &mut dyn Nearest,
         features: &Features,
         left_out: Option<usize>,
-    ) -> Result<Vec<f32>, EngineError> {
+    ) -> Result<(Vec<f32>, Option<Vec<f32>>), EngineError> {
         let grid = features.grid;
+        let mut patches = None;
         // The preset's visual maps are summed, then divided by their number: each map is one scale.
         let mut sums = vec![0.0; grid.cells()];
         for (map, gallery) in self.parameters.maps.iter().zip(&self.galleries) {
@@ -219,8 +285,12 @@ impl Scorer {
             // Window distances are spread over the patches that they cover, so that all maps have
             // the grid's cells.
             let values = self.visual_values(*map, grid, distances);
-            for (sum, value) in sums.iter_mut().zip(values) {
+            for (sum, value) in sums.iter_mut().zip(&values) {
                 *sum += value;
+            }
+
+            if *map == MapKind::Patch {
+                patches = Some(values);
             }
         }
 
@@ -229,7 +299,7 @@ impl Scorer {
             *sum /= count;
         }
 
-        Ok(sums)
+        Ok((sums, patches))
     }
 
     /// One value a patch from the distances of one visual map.
@@ -395,6 +465,11 @@ fn gallery(references: &[Features], map: MapKind, mask: Option<&[bool]>) -> Gall
     Gallery::new(&views)
 }
 
+/// The raw rows of these patches, `[cells, D]`.
+pub(super) fn patch_rows(features: &Features, cells: &[usize]) -> Array2<f32> {
+    rows_of(features, MapKind::Patch).select(Axis(0), cells)
+}
+
 /// The raw feature rows that a visual map compares: patches without the class token, or a scale's
 /// windows.
 fn rows_of(features: &Features, map: MapKind) -> ArrayView2<'_, f32> {
@@ -493,82 +568,4 @@ impl Language {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::WindowFeatures;
-    use crate::winclip::Preset;
-    use crate::winclip::gallery::tests::PlainNearest;
-    use proptest::prelude::*;
-
-    use ndarray::Array2;
-
-    const GRID: Grid = Grid { w: 3, h: 3 };
-    const SIZE: usize = 4;
-
-    /// Values that break arithmetic: none, the largest, the smallest, and plain ones; rows often
-    /// repeat.
-    fn rows(count: usize) -> impl Strategy<Value = Array2<f32>> {
-        let value = prop_oneof![
-            Just(0.0f32),
-            Just(f32::MAX),
-            Just(f32::MIN),
-            Just(f32::MIN_POSITIVE),
-            Just(f32::from_bits(1)),
-            -10.0f32..10.0
-        ];
-
-        let row = prop_oneof![
-            Just(vec![0.0; SIZE]),
-            Just(vec![1.0; SIZE]),
-            prop::collection::vec(value, SIZE)
-        ];
-
-        prop::collection::vec(row, count).prop_map(move |rows| {
-            Array2::from_shape_vec((count, SIZE), rows.concat()).expect("count rows")
-        })
-    }
-
-    fn features() -> impl Strategy<Value = Features> {
-        (rows(1), rows(1 + GRID.cells()), rows(4), rows(1)).prop_map(
-            |(image, tokens, two, three)| Features {
-                grid: GRID,
-                image: Some(image.into_iter().collect()),
-                tokens: vec![tokens],
-                windows: vec![
-                    WindowFeatures {
-                        scale: 2,
-                        features: two,
-                    },
-                    WindowFeatures {
-                        scale: 3,
-                        features: three,
-                    },
-                ],
-            },
-        )
-    }
-
-    proptest! {
-        #[test]
-        fn scores_and_maps_are_finite_for_any_finite_features(
-            references in prop::collection::vec(features(), 0..3),
-            twice: bool,
-            prototypes in prop::option::of(rows(2)),
-            shown in features(),
-        ) {
-            let mut references = references;
-            references.extend(twice.then(|| shown.clone()));
-            for preset in [Preset::Paper, Preset::Anomalib, Preset::Zqhang, Preset::Caoyunkang] {
-                let prototypes = prototypes.as_ref().map(|p| p.view());
-                let scorer = Scorer::new(preset.parameters(&[2, 3]), &[2, 3], prototypes, &references, None);
-                let left_out = (0..references.len()).filter(|_| references.len() > 1).map(Some);
-                for left_out in left_out.chain([None]) {
-                    let parts = scorer.partial_scores(&mut PlainNearest, &shown, left_out).expect("plain arithmetic");
-                    let (score, map) = scorer.combine(parts);
-                    prop_assert!(score.is_finite(), "{preset:?} {score}");
-                    prop_assert!(map.values().iter().all(|v| v.is_finite()), "{preset:?} {map:?}");
-                }
-            }
-        }
-    }
-}
+mod tests;

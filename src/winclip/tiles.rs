@@ -86,7 +86,7 @@ pub fn merged(area: Area, whole: &Map, tiles: &[(Area, Map)]) -> Map {
 }
 
 /// Place in the picture of the middle of one of `cells`, along one direction.
-fn centre(cell: usize, cells: usize, start: usize, length: usize) -> f64 {
+pub(super) fn centre(cell: usize, cells: usize, start: usize, length: usize) -> f64 {
     // The middle of the cell in pixels, counted from `start`, is a share of the length.
     let share = (cell as f64 + 0.5) * length as f64 / cells as f64;
     start as f64 + share
@@ -119,7 +119,7 @@ fn value_at(map: &Map, area: Area, x: f64, y: f64) -> Option<f32> {
 }
 
 /// The cell at a place, along one direction. `None` outside of the map.
-fn cell_at(place: f64, start: usize, length: usize, cells: usize) -> Option<usize> {
+pub(super) fn cell_at(place: f64, start: usize, length: usize, cells: usize) -> Option<usize> {
     // The share is exactly 1 at the far edge, where the next tile begins.
     let share = (place - start as f64) / length as f64;
     (0.0..1.0)

@@ -194,6 +194,25 @@ fn regions_masks_and_tiles_are_judged_alike(model: &ModelFolder) {
 
         compare(what);
         compare(&format!("{what}, taught again"));
+        // A bad part is known: its looks raise it on both ways alike.
+        let bad = picture("bad");
+        for inspector in [&mut gpu, &mut cpu] {
+            let (_, looks) = inspector.inspect_and_learn(&bad).expect("judged");
+            assert!(!looks.is_empty(), "{what}");
+            assert_eq!(inspector.set_looks(&[looks]).expect("room"), 0);
+            let known = inspector.inspect(&bad).expect("judged");
+            assert!(known.iter().any(|region| region.score > 0.9), "{what}: {known:?}");
+        }
+
+        for _ in 0..2 {
+            let judged = [&mut gpu, &mut cpu]
+                .map(|inspector| inspector.inspect_all(&together).expect("judged"));
+
+            let [on_gpu, on_cpu] = judged.map(|all| all.into_iter().map(|one| one.expect("inside")));
+            on_gpu
+                .zip(on_cpu)
+                .for_each(|(gpu, cpu)| assert_alike(&format!("{what}, a bad part known"), &gpu, &cpu));
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::super::terminal::Terminal;
 use crate::base::exit::{Exit, Failure};
 use crate::data::picture::Picture;
-use crate::engine::PatchLayer;
+use crate::engine::{EngineError, PatchLayer};
 use crate::evaluate::dataset::{Dataset, Truth};
 use crate::evaluate::ranking::Scores;
 use crate::evaluate::{distinct_draws, mean_and_std};
@@ -12,7 +12,7 @@ use crate::winclip::Inspector;
 use crate::winclip::inspector::{InspectError, RegionFeatures};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Limit of the false positive rate for AUPRO.
 const AUPRO_LIMIT: f64 = 0.3;
@@ -62,6 +62,8 @@ pub struct Evaluation {
     references: BTreeMap<usize, RegionFeatures>,
     /// Features of the test pictures, with true for a bad part.
     tests: Vec<(RegionFeatures, bool)>,
+    /// Features of the known bad parts.
+    known_bad: Vec<RegionFeatures>,
     /// Bad pixels of the test pictures, as many as `tests`; `None` where they are not known.
     truths: Option<Vec<Truth>>,
     /// Number of good pixels in all test pictures.
@@ -106,10 +108,23 @@ impl Evaluation {
             inspector,
             references,
             tests,
+            known_bad: vec![],
             truths,
             good_pixels: pixels - bad_pixels,
             bad_pixels,
         })
+    }
+
+    /// Encodes the pictures of known bad parts, whose looks every draw compares with.
+    ///
+    /// # Errors
+    /// As those of [`Evaluation::encoded`].
+    pub fn know(&mut self, bad: &[PathBuf]) -> Result<(), Failure> {
+        for file in bad {
+            self.known_bad.push(encode(&mut self.inspector, file)?);
+        }
+
+        Ok(())
     }
 
     /// Scores and measures each draw for each layer of patches; prints a line and tells a row for each number
@@ -162,9 +177,24 @@ impl Evaluation {
     /// Compares the patches of the plan's next layer from now on.
     fn next_layer(&mut self) {
         let tests = self.tests.iter_mut().map(|(features, _)| features);
-        for features in self.references.values_mut().chain(tests) {
+        let known = self.references.values_mut().chain(&mut self.known_bad);
+        for features in known.chain(tests) {
             features.next_layer();
         }
+    }
+
+    /// The looks of the known bad parts, which depend on the references of a draw.
+    fn learn_looks(&mut self) -> Result<(), EngineError> {
+        let mut looks = vec![];
+        for features in &self.known_bad {
+            looks.push(self.inspector.looks_of(features)?);
+        }
+
+        if !looks.is_empty() {
+            self.inspector.set_looks(&looks)?;
+        }
+
+        Ok(())
     }
 
     fn measure(&mut self, draw: &[usize]) -> Result<Measured, Failure> {
@@ -177,6 +207,9 @@ impl Evaluation {
 
         self.inspector
             .set_references(references)
+            .map_err(|error| Failure::new(Exit::Software, error))?;
+
+        self.learn_looks()
             .map_err(|error| Failure::new(Exit::Software, error))?;
 
         // Picture scores and pixel values are ranked apart: the measures compare each with its own

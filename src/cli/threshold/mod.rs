@@ -213,6 +213,7 @@ impl KnownParts {
                 references: &references,
                 gate: &active.gate,
                 inspector: &mut active.inspector,
+                looks: None,
             };
 
             JudgedPictures::read(paths, judging)

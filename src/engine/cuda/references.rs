@@ -25,6 +25,8 @@ pub struct LoadedReferences {
     prototypes: Option<Buffer>,
     /// The gallery of each map of each bank.
     galleries: Vec<Vec<LoadedGallery>>,
+    /// The looks of known bad parts of each bank; `None` for a bank without.
+    looks: Vec<Option<LoadedGallery>>,
 }
 
 /// Unit rows of one gallery, REAL `[rows, width]`.
@@ -62,12 +64,18 @@ impl LoadedReferences {
             }
 
             loaded.galleries.push(galleries);
+            let looks = bank.looks.as_ref();
+            let looks = looks.map(|rows| LoadedGallery::new(device, precision, rows));
+            loaded.looks.push(looks.transpose()?);
         }
 
         // Plan and words are the same for all banks of a recipe, so that the first speaks for all.
         // The prototypes are f32 `[2, E]`, normal before anomalous.
         if let Some(first) = banks.first() {
-            loaded.plan = Some(plan_of(first));
+            let mut plan = plan_of(first);
+            // A crop may have no looks where another has some.
+            plan.compares_looks = loaded.looks.iter().any(Option::is_some);
+            loaded.plan = Some(plan);
             if let Some(words) = &first.text {
                 loaded.prototypes = Some(device.buffer_of(&words.prototypes.concat())?);
                 loaded.words = Some(words.prototypes.clone());
@@ -109,18 +117,34 @@ impl LoadedReferences {
             .collect()
     }
 
-    /// Galleries by map, one for each of `banks`; empty without references.
+    /// Galleries by map, one for each of `banks`, then the looks where the plan compares with them; empty without
+    /// references.
     pub fn galleries(&self, banks: &[usize]) -> Vec<Vec<GalleryRows>> {
         // Galleries are turned round: stored by bank, wanted by map with one entry a crop, as the
         // kernels' tables are.
-        let maps = self.plan.as_ref().map_or(0, |plan| plan.maps.len());
+        let Some(plan) = &self.plan else {
+            return vec![];
+        };
+
         let mut galleries = vec![];
-        for map in 0..maps {
+        for map in 0..plan.maps.len() {
             let of_map = banks.iter().map(|bank| self.galleries[*bank][map].rows());
             galleries.push(of_map.collect());
         }
 
+        if let Some(patch) = plan.patch_map().filter(|_| plan.compares_looks) {
+            let looks = banks.iter().map(|bank| self.looks_of(*bank, patch).rows());
+            galleries.push(looks.collect());
+        }
+
         galleries
+    }
+
+    /// The looks of a bank. One without any is compared with its good parts in their place: no patch is
+    /// nearer to those than to themselves, so that nothing is raised.
+    fn looks_of(&self, bank: usize, patch: usize) -> &LoadedGallery {
+        let looks = self.looks[bank].as_ref();
+        looks.unwrap_or(&self.galleries[bank][patch])
     }
 }
 
@@ -152,6 +176,7 @@ fn plan_of(bank: &ReferenceBank) -> ScoringPlan {
     ScoringPlan {
         language: bank.text.as_ref().map(language_plan),
         maps: bank.galleries.iter().map(|(map, _)| *map).collect(),
+        compares_looks: bank.looks.is_some(),
         mean: bank.window_mean,
     }
 }

@@ -2,7 +2,8 @@
 //! to the host.
 //!
 //! ```text
-//! result: flags u32 [N], image f32 [N], language f32 [N, P], visual f32 [N, P]
+//! result: flags u32 [N], image f32 [N], language f32 [N, P], visual f32 [N, P],
+//!         patches: good f32 [N, P], bad f32 [N, P]
 //!         (maps that are not wanted are not there)
 //! ```
 
@@ -17,7 +18,7 @@ use super::tower::{Mark, ScaleWindows, Tower};
 use super::windows::UnmaskedWindows;
 use crate::data::grid::Grid;
 use crate::engine::EngineError;
-use crate::engine::device_scorer::{LanguageMap, MapKind, Mean, PartialScores};
+use crate::engine::device_scorer::{LanguageMap, MapKind, Mean, PartialScores, PatchDistances};
 use cudarc::driver::result;
 
 /// Scores that are wanted of every crop alike; a run is captured for them.
@@ -27,6 +28,8 @@ pub struct ScoringPlan {
     pub language: Option<LanguagePlan>,
     /// The visual maps.
     pub maps: Vec<MapKind>,
+    /// True when patches are compared with the looks of known bad parts too, which needs a patch map.
+    pub compares_looks: bool,
     /// Mean over the windows of a visual map.
     pub mean: Mean,
 }
@@ -47,6 +50,11 @@ pub struct LanguagePlan {
 impl ScoringPlan {
     fn language_map(&self) -> Option<LanguageMap> {
         self.language.as_ref().and_then(|language| language.map)
+    }
+
+    /// The place of the patch map among the maps.
+    pub fn patch_map(&self) -> Option<usize> {
+        self.maps.iter().position(|map| *map == MapKind::Patch)
     }
 }
 
@@ -95,6 +103,7 @@ pub struct Scoring {
     prototypes: u64,
     whole: Option<LanguageRows>,
     language: Vec<LanguageScale>,
+    /// The plan's maps, then the comparison with looks.
     visual: Vec<VisualMap>,
     layout: ResultLayout,
     result: Buffer,
@@ -102,7 +111,7 @@ pub struct Scoring {
 }
 
 impl Scoring {
-    /// Makes the buffers. `galleries` holds for each map of the plan one gallery a crop; a mask the
+    /// Makes the buffers. `galleries` holds for each map of the plan, and for the looks, one gallery a crop; a mask the
     /// patches of a crop that count, `None` for all.
     ///
     /// # Errors
@@ -142,7 +151,8 @@ impl Scoring {
             scoring.add_language(device, tower, language)?;
         }
 
-        for (map, galleries) in plan.maps.iter().zip(galleries) {
+        let looks = plan.compares_looks.then_some(&MapKind::Patch);
+        for (map, galleries) in plan.maps.iter().chain(looks).zip(galleries) {
             let visual = VisualMap::new(device, tower, *map, masks, galleries)?;
             scoring.visual.push(visual);
         }
@@ -277,11 +287,21 @@ impl Scoring {
         // the maps.
         if let Some(at) = self.layout.visual {
             let mean = self.plan.mean;
-            let layers: Vec<MapLayer> = self.visual.iter().map(|map| map.layer(mean)).collect();
+            let maps = self.visual.iter().take(self.plan.maps.len());
+            let layers: Vec<MapLayer> = maps.map(|map| map.layer(mean)).collect();
             let maps = self.maps(at);
             // SAFETY: the layers hold addresses of their own buffers; the result has room for the
             // maps.
             unsafe { scatter::visual_map(kernels, stream, &layers, maps) }?;
+        }
+
+        // The patches alone, by the good parts and by the looks, which come last.
+        if let (Some(at), Some(good)) = (self.layout.patches, self.plan.patch_map()) {
+            for (map, at) in [(good, at.good), (self.plan.maps.len(), at.bad)] {
+                let layer = self.visual[map].layer(self.plan.mean);
+                // SAFETY: the layer holds addresses of its own buffers; the result has room for the map.
+                unsafe { scatter::visual_map(kernels, stream, &[layer], self.maps(at)) }?;
+            }
         }
 
         Ok(())
@@ -355,6 +375,10 @@ impl Scoring {
             image,
             language: self.layout.language.map(map),
             visual: self.layout.visual.map(map),
+            patches: self.layout.patches.map(|at| PatchDistances {
+                good: map(at.good),
+                bad: map(at.bad),
+            }),
         }
     }
 
@@ -520,12 +544,20 @@ impl VisualMap {
     }
 }
 
+/// Beginnings of the maps of the patches alone, in words of four bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct PatchesLayout {
+    good: usize,
+    bad: usize,
+}
+
 /// Beginnings of the result's parts, in words of four bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct ResultLayout {
     image: usize,
     language: Option<usize>,
     visual: Option<usize>,
+    patches: Option<PatchesLayout>,
     /// Words in all.
     words: usize,
 }
@@ -539,6 +571,7 @@ impl ResultLayout {
             image: crops,
             language: None,
             visual: None,
+            patches: None,
             words: 2 * crops, // the flags and the crops' values
         };
 
@@ -550,6 +583,15 @@ impl ResultLayout {
         if !plan.maps.is_empty() {
             layout.visual = Some(layout.words);
             layout.words += map_words;
+        }
+
+        if plan.compares_looks {
+            layout.patches = Some(PatchesLayout {
+                good: layout.words,
+                bad: layout.words + map_words,
+            });
+
+            layout.words += 2 * map_words;
         }
 
         layout

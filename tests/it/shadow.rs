@@ -13,8 +13,8 @@ use winspect::recipe::library::folder::Library;
 use winspect::recipe::library::manifest::ModelNote;
 use winspect::recipe::library::writer::LibraryWriter;
 
-/// Time for which a line is listened to.
-const A_WHILE: Duration = Duration::from_secs(5);
+/// Time within which the shadow has seen the bad part twice. On a busy machine it gets little time.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A line whose recipe lets a bad part pass, and the candidate `nut@2`, under which it fails.
 fn station(change: impl FnOnce(LineConfig, &std::path::Path) -> LineConfig) -> (Station, Value) {
@@ -49,7 +49,7 @@ fn shadow_of(station: &Station) -> Value {
 /// Waits until the line's shadow is what is expected.
 #[track_caller]
 fn until_shadow(station: &Station, fits: impl Fn(&Value) -> bool) -> Value {
-    let until = Instant::now() + 4 * A_WHILE;
+    let until = Instant::now() + PATIENCE;
     loop {
         let shadow = shadow_of(station);
         if fits(&shadow) {
@@ -61,12 +61,14 @@ fn until_shadow(station: &Station, fits: impl Fn(&Value) -> bool) -> Value {
     }
 }
 
-/// Results and differences of a while, each in its order.
+/// Results and differences, each in its order, until there are two of these.
 fn listened(plc: &Listener) -> (Vec<Value>, Vec<Value>) {
-    let until = Instant::now() + A_WHILE;
+    let until = Instant::now() + PATIENCE;
     let mut results = vec![];
     let mut differences = vec![];
-    while let Some(line) = plc.any_within(until.saturating_duration_since(Instant::now())) {
+    while differences.len() < 2 {
+        let left = until.saturating_duration_since(Instant::now());
+        let line = plc.any_within(left).expect("a second difference");
         let (topic, payload) = line.split_once(' ').unwrap_or((&line, ""));
         match topic.rsplit('/').next() {
             Some("result") => results.push(json(payload)),
@@ -102,7 +104,6 @@ fn both_revisions_judge_and_each_difference_is_told_once_and_promoted() {
 
     // Where the line shows the bad part, and only there, the shadow differs, once.
     let by_seq: BTreeMap<u64, &Value> = seqs.iter().copied().zip(&results).collect();
-    assert!(!differences.is_empty());
     let mut told = BTreeSet::new();
     for difference in &differences {
         let seq = difference["seq"].as_u64().expect("a number");

@@ -23,6 +23,9 @@ pub struct LabelArguments {
     /// Name of the recipe; the one that judges unless given
     #[arg(long, value_name = "NAME")]
     recipe: Option<String>,
+    /// Make the revision a candidate: it does not judge until `recipe rollback` names it
+    #[arg(long)]
+    candidate: bool,
 }
 
 /// What a part is.
@@ -55,6 +58,7 @@ pub fn run(arguments: &LabelArguments) -> Result<(), Failure> {
         ("seq", Some(arguments.seq.into())),
         ("as", Some(label.into())),
         ("recipe", arguments.recipe.clone().map(Into::into)),
+        ("candidate", arguments.candidate.then_some(true.into())),
     ];
 
     carry_out(&arguments.line, "label", &payload)

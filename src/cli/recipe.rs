@@ -1,7 +1,7 @@
 //! `winspect recipe`: the revisions of a line's recipes. They are listed, shown, taken from and into single
 //! files, and the line goes back to an earlier one. A line that runs with the recipe takes a change over.
 
-use super::live_command::take_over;
+use super::live_command::{carry_out, take_over};
 use super::run::configuration;
 use super::terminal::print;
 use crate::base::exit::{Exit, Failure};
@@ -50,6 +50,9 @@ pub enum RecipeCommand {
         library: PathBuf,
         /// The file
         file: PathBuf,
+        /// Make the revision a candidate: it does not judge until `rollback` names it
+        #[arg(long)]
+        candidate: bool,
     },
     /// Take a picture out: the next revision is without it
     Forget {
@@ -58,8 +61,23 @@ pub enum RecipeCommand {
         /// The first digits of the picture's sha256, as `show` lists it: at least 8
         picture: String,
     },
-    /// Go back to a revision: the one that judged before unless another is named
+    /// Go back to a revision, or on to a candidate: the one that judged before unless another is named
     Rollback(RevisionArguments),
+    /// Let a revision judge the running line's parts beside the current one, and say where they differ
+    Shadow(ShadowArguments),
+}
+
+/// A revision beside the one that judges.
+#[derive(Debug, Args)]
+pub struct ShadowArguments {
+    /// The line's configuration, as for `run`
+    line: PathBuf,
+    /// Number of the revision, of the recipe that judges
+    #[arg(long, value_name = "N", required_unless_present = "off")]
+    revision: Option<u64>,
+    /// End the shadow
+    #[arg(long, conflicts_with = "revision")]
+    off: bool,
 }
 
 /// One revision of a library's recipe.
@@ -109,9 +127,17 @@ pub fn run(command: RecipeCommand) -> Result<(), Failure> {
             archive::export(&revision, &file)?;
             say_done(&revision, &format!("is in {}", file.display()))
         }
-        RecipeCommand::Import { library, file } => {
+        RecipeCommand::Import {
+            library,
+            file,
+            candidate,
+        } => {
             let writer = LibraryWriter::lock(&library_at(&library)?)?;
-            let revision = archive::import(&writer, &file)?;
+            let revision = archive::import(&writer, &file, candidate)?;
+            if candidate {
+                return say_done(&revision, "is a candidate");
+            }
+
             say_done(&revision, "is the current revision")?;
             drop(writer);
             take_over(&library, &revision.manifest().name)
@@ -122,6 +148,14 @@ pub fn run(command: RecipeCommand) -> Result<(), Failure> {
             say_done(&revision, "is the current revision")?;
             drop(writer);
             take_over(&arguments.library, &arguments.name)
+        }
+        RecipeCommand::Shadow(arguments) => {
+            let payload = [
+                ("revision", arguments.revision.map(Into::into)),
+                ("off", arguments.off.then_some(true.into())),
+            ];
+
+            carry_out(&arguments.line, "shadow", &payload)
         }
         RecipeCommand::Forget { recipe, picture } => {
             let writer = LibraryWriter::lock(&library_at(&recipe.library)?)?;

@@ -4,6 +4,7 @@ use super::running_line::{connect, failure, unexpected};
 use super::terminal::print;
 use crate::base::exit::Failure;
 use crate::control::messages::{ControlReply, ControlRequest, LineStatus};
+use crate::protocol::shadow::ShadowCounts;
 use clap::Args;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -77,6 +78,10 @@ fn describe(status: &LineStatus) -> String {
         format!("{}, {}", status.recipe, thresholds(status)),
     );
 
+    if let Some(shadow) = &status.shadow {
+        row("shadow", shadow_row(shadow));
+    }
+
     // A camera without a state has not shown its first frame.
     let device = format!("{} on {}", status.backend, status.device);
     row("model", format!("{}, {device}", status.model));
@@ -114,6 +119,21 @@ fn describe(status: &LineStatus) -> String {
     );
 
     text
+}
+
+/// The shadow's counters for a person.
+fn shadow_row(shadow: &ShadowCounts) -> String {
+    let beside = shadow.active.as_ref();
+    format!(
+        "{}{}: {} parts, {} differ ({} pass, {} fail in the shadow alone), {} not looked at",
+        shadow.recipe,
+        beside.map_or_else(String::new, |active| format!(" beside {active}")),
+        shadow.parts,
+        shadow.differ,
+        shadow.passes_more,
+        shadow.fails_more,
+        shadow.dropped
+    )
 }
 
 fn thresholds(status: &LineStatus) -> String {

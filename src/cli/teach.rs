@@ -52,6 +52,9 @@ pub struct TeachArguments {
     /// Camera of those parts; any unless given
     #[arg(long, value_name = "NAME", requires = "parts")]
     camera: Option<String>,
+    /// Make the revision a candidate: it does not judge until `recipe rollback` names it
+    #[arg(long)]
+    candidate: bool,
 }
 
 /// What the parts of a lesson are.
@@ -97,10 +100,16 @@ pub fn run(arguments: &TeachArguments) -> Result<(), Failure> {
     taught.by = words_of(told.good, told.bad);
     warn_of_numbers(&taught);
     let revision = written(arguments, lesson.config.as_ref(), &writer, &mut taught)?;
-    writer.make_current(&revision)?;
+    let place = match arguments.candidate {
+        true => writer.keep_candidate(&revision).map(|()| "a candidate"),
+        false => writer
+            .make_current(&revision)
+            .map(|()| "the current revision"),
+    }?;
+
     let manifest = revision.manifest();
     print(format!(
-        "{} is the current revision: {} good and {} bad pictures ({})",
+        "{} is {place}: {} good and {} bad pictures ({})",
         manifest.label(),
         manifest.count(PictureUse::Good),
         manifest.count(PictureUse::Bad),
@@ -108,6 +117,10 @@ pub fn run(arguments: &TeachArguments) -> Result<(), Failure> {
     ))?;
 
     drop(writer); // the line reads what stands now
+    if arguments.candidate {
+        return Ok(());
+    }
+
     take_over(&arguments.line, &manifest.name)
 }
 
@@ -221,6 +234,7 @@ fn teach_live(arguments: &TeachArguments, parts: u32) -> Result<(), Failure> {
         ("as", Some(taught_as.into())),
         ("camera", arguments.camera.clone().map(Into::into)),
         ("recipe", arguments.recipe.clone().map(Into::into)),
+        ("candidate", arguments.candidate.then_some(true.into())),
     ];
 
     carry_out(&arguments.line, "teach", &payload)

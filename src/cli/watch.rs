@@ -8,6 +8,7 @@ use crate::control::client::Received;
 use crate::control::messages::{ControlReply, ControlRequest, LineStatus};
 use crate::data::verdict::Verdict;
 use crate::protocol::event::PartResult;
+use crate::protocol::shadow::{ShadowDifference, ShadowJudgement};
 use clap::Args;
 use jiff::tz::TimeZone;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -133,6 +134,7 @@ impl WatchTable {
                 ));
             }
             ControlReply::Recipe(label) => self.tell(format!("recipe {label} judges")),
+            ControlReply::Difference(difference) => self.tell(differs(difference)),
             ControlReply::Outcome(outcome) => {
                 let reason = outcome.answer.reason.as_deref().unwrap_or("");
                 self.tell(format!("{}: {reason}", outcome.name));
@@ -201,9 +203,45 @@ fn footer(status: &LineStatus) -> String {
     let store = &status.store;
     let causes = status.condition.causes.join("; ");
     let health = status.condition.health.word();
+    let shadow = status.shadow.as_ref().map(|shadow| {
+        let differ = shadow.differ;
+        format!(
+            " shadow {}: {differ} of {} differ;",
+            shadow.recipe, shadow.parts
+        )
+    });
+
     format!(
-        "{} parts, {} results, {} undecided, {} wait for the broker; {health} {causes}",
-        store.accepted, store.results, store.undecided, store.waiting
+        "{} parts, {} results, {} undecided, {} wait for the broker;{} {health} {causes}",
+        store.accepted,
+        store.results,
+        store.undecided,
+        store.waiting,
+        shadow.unwrap_or_default()
+    )
+}
+
+/// A part on which the shadow differs, in words.
+fn differs(difference: &ShadowDifference) -> String {
+    let judged = |judgement: &ShadowJudgement| {
+        let score = judgement.score.zip(judgement.threshold);
+        let score = score.map(|(score, threshold)| format!(" {score:.4} of {threshold:.4}"));
+        format!(
+            "{}{} by {}",
+            word(judgement.verdict),
+            score.unwrap_or_default(),
+            judgement.recipe
+        )
+    };
+
+    let region = difference.region.as_ref();
+    format!(
+        "part {} of {}{}: {}, in the shadow {}",
+        difference.seq,
+        difference.camera,
+        region.map_or_else(String::new, |region| format!("/{region}")),
+        judged(&difference.active),
+        judged(&difference.shadow)
     )
 }
 

@@ -5,6 +5,7 @@ use crate::camera::CameraState;
 use crate::data::counters::TallyCount;
 use crate::protocol::answer::Answer;
 use crate::protocol::event::PartResult;
+use crate::protocol::shadow::{ShadowCounts, ShadowDifference};
 use crate::store::StoreCount;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -99,6 +100,8 @@ pub enum ControlReply {
     Camera(CameraChange),
     /// A command that was accepted earlier has ended.
     Outcome(NamedAnswer),
+    /// A part on which the shadow's verdict is another than the line's.
+    Difference(ShadowDifference),
     /// Another recipe, or another threshold, judges from now on: `name@revision`.
     Recipe(String),
     /// Number of events that this client missed because it did not read.
@@ -164,6 +167,9 @@ pub struct LineStatus {
     pub store: StoreCount,
     /// Heat maps that found no room.
     pub heatmaps_dropped: u64,
+    /// Counters of the shadow; `None` without one, and of a line before 0.3.
+    #[serde(default)]
+    pub shadow: Option<ShadowCounts>,
 }
 
 /// A camera at one moment.

@@ -463,6 +463,7 @@ fn reply_of(event: &Event) -> Option<ControlReply> {
             answer: outcome.answer.clone(),
         })),
         Event::Result(result) => Some(ControlReply::Result((**result).clone())),
+        Event::Difference(difference) => Some(ControlReply::Difference((**difference).clone())),
         Event::Heatmap { .. } | Event::Snapshot { .. } => None,
     }
 }

@@ -47,6 +47,9 @@ pub struct Engines {
     /// Command that builds a missing plan, for a person. Set where only an accepted plan may be
     /// used: beside a running line there is neither time nor room for building one.
     pub build_command: Option<String>,
+    /// True where the processor's engine computes on its caller's thread alone, and not on the threads that all
+    /// sessions share: it is then as slow as that thread's priority, and keeps no other work waiting.
+    pub is_single_threaded: bool,
     /// Kernels, copies and the graph alone, for measuring them: verdicts mean nothing.
     pub without_network: bool,
 }
@@ -65,7 +68,11 @@ impl Engines {
     /// # Errors
     /// [`EngineError::Unavailable`] when the library is not there.
     pub fn runtime(&self) -> Result<Runtime, EngineError> {
-        Runtime::load(self.onnxruntime.as_deref(), self.threads)
+        let runtime = Runtime::load(self.onnxruntime.as_deref(), self.threads)?;
+        Ok(match self.is_single_threaded {
+            true => runtime.single_threaded(),
+            false => runtime,
+        })
     }
 
     /// Opens the engine. `listener` hears of the build of a missing plan.

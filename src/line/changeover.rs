@@ -17,6 +17,8 @@ use crate::line::opening::SELECTED_RECIPE;
 use crate::line::outcomes::Outcomes;
 use crate::line::revisions::RevisionKeeper;
 use crate::line::selection::Selection;
+use crate::line::shadow::handle::Shadow;
+use crate::line::shadow::stage::PreparedShadow;
 use crate::line::shared::Shared;
 use crate::protocol::answer::{Answer, AnswerStatus};
 use crate::protocol::birth::Identity;
@@ -111,6 +113,10 @@ pub struct Changeover {
     pub(super) preparer: RecipePreparer,
     /// Prepared recipes, to the inspector.
     swap: Sender<RecipeSwap>,
+    /// The revision that judges beside the line, if one does.
+    pub(super) shadow: Shadow,
+    /// Prepared revisions, to the shadow stage.
+    pub(super) shadows: Sender<PreparedShadow>,
     /// Outcomes, and the new identity.
     pub(super) events: Events,
     /// The identity that `birth` tells.
@@ -124,7 +130,7 @@ pub struct Changeover {
     /// Values that earlier runs kept.
     kept: BTreeMap<String, String>,
     /// Faults of the moment, by source.
-    diagnostics: Diagnostics,
+    pub(super) diagnostics: Diagnostics,
     /// The library, which may have gone on since the start.
     pub(super) library: Library,
     /// Makes revisions of thresholds.
@@ -139,6 +145,8 @@ pub struct ChangeoverEnds {
     pub pictures: Receiver<TaughtPicture>,
     /// Prepared recipes, for the inspector.
     pub swaps: Sender<RecipeSwap>,
+    /// Prepared revisions, for the shadow stage.
+    pub shadows: Sender<PreparedShadow>,
     /// Outcomes of the commands, and changes of the recipe.
     pub events: Events,
 }
@@ -162,6 +170,8 @@ impl Changeover {
             lessons: shared.lessons.clone(),
             preparer,
             swap: ends.swaps,
+            shadow: shared.shadow.clone(),
+            shadows: ends.shadows,
             revisions: RevisionKeeper::new(shared, library.clone(), ends.events.clone()),
             events: ends.events,
             outcomes: shared.outcomes.clone(),
@@ -203,8 +213,13 @@ impl Changeover {
 
     /// `name@revision` of the recipe that judges.
     pub(super) fn judging(&self) -> String {
+        self.identity().recipe
+    }
+
+    /// Line and recipe as they are now.
+    pub(super) fn identity(&self) -> Identity {
         let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
-        identity.recipe.clone()
+        identity.clone()
     }
 
     /// Tells how selections of earlier runs ended.
@@ -410,6 +425,7 @@ impl Changeover {
             identity.clone()
         };
 
+        self.end_shadow_of(&identity.recipe);
         self.events.tell(Event::Identity(Arc::new(identity)));
         Ok(gallery)
     }

@@ -9,12 +9,13 @@ use crate::line::events::{Events, Watchers};
 use crate::line::inspect::InspectEnds;
 use crate::line::lessons::WAITING;
 use crate::line::overlays::OverlayEnds;
+use crate::line::shadow::stage::PreparedShadow;
 use crate::line::shared::Shared;
 use crate::mqtt::publisher::PublisherWiring;
 use crate::mqtt::session::COMMANDS_MAX;
 use crate::protocol::event::{Event, EventReceiver};
 use crate::protocol::request::Request;
-use crossbeam::channel::{Sender, bounded};
+use crossbeam::channel::{Receiver, Sender, bounded};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -40,6 +41,10 @@ pub struct Channels {
     pub overlays: OverlayEnds,
     /// Finished pictures.
     pub overlay_events: Events,
+    /// Revisions that judge in the shadow, for the shadow stage.
+    pub shadows: Receiver<PreparedShadow>,
+    /// Parts on which line and shadow differ.
+    pub shadow_events: Events,
     /// Results, for watchers.
     pub watchers: Watchers,
     /// Ends of the publisher.
@@ -74,6 +79,7 @@ impl Channels {
         let (recipes, recipes_end) = bounded(RECIPES);
         let (swaps, swaps_end) = bounded(RECIPES);
         let (lesson, lesson_end) = bounded(WAITING);
+        let (shadows, shadows_end) = bounded(RECIPES);
         Channels {
             camera_events: events.clone(),
             inspect: InspectEnds {
@@ -91,8 +97,11 @@ impl Channels {
                 recipes: recipes_end,
                 pictures: lesson_end,
                 swaps,
+                shadows,
                 events: events.clone(),
             },
+            shadows: shadows_end,
+            shadow_events: events.clone(),
             overlays: OverlayEnds {
                 judged: judged_end,
                 snapshots: snapshots_end,

@@ -40,6 +40,8 @@ pub const LINE_OF: &str = "empty line of ";
 pub const DRIFT_OF: &str = "drift of ";
 /// Diagnostics source of thresholds that could not be kept in the recipe library.
 pub const LIBRARY: &str = "recipe library";
+/// Diagnostics source of a shadow that ended by itself; the next one confirms it too.
+pub const SHADOW: &str = "shadow";
 /// Key under which the store keeps that a challenge was missed; empty once one is met, or after a
 /// reset.
 const MISSED_KEY: &str = "challenge_missed";
@@ -475,6 +477,7 @@ impl LineControl {
             GATE,
             COMMAND_IDS,
             LIBRARY,
+            SHADOW,
         ] {
             self.diagnostics.clear(source);
         }

@@ -2,7 +2,7 @@
 //! socket. No listener can hold up a verdict.
 //!
 //! ```text
-//! camera, commands, changeover, overlays --tell--> Events --+--> publisher (64)
+//! camera, commands, changeover, overlays, shadow --tell--> Events --+--> publisher (64)
 //! store ---------------------results-----------> Watchers --+--> control  (256)
 //! ```
 //! | event | publisher, when full | control, when full |
@@ -10,14 +10,15 @@
 //! | camera status, identity, outcome | waits for room | dropped and counted |
 //! | snapshot | waits for room: it was promised | never told |
 //! | heat map | dropped and counted | never told |
+//! | difference of the shadow | waits for room | dropped and counted |
 //! | result | never told: the outbox has it | dropped and counted |
 //!
 //! The store tells results through [`Watchers`], which cannot wait. It leaves after the publisher,
 //! whose acknowledgements it writes, so it must hold neither the publisher's channel open nor the
 //! control socket's.
 //!
-//! So only the camera threads (at a change of their state), the command handler, the changeover
-//! and the overlay stage ever wait here, and never the inspector nor the store. A control socket
+//! So only the camera threads (at a change of their state), the command handler, the changeover,
+//! the overlay stage and the shadow ever wait here, and never the inspector nor the store. A control socket
 //! that nobody watches is told nothing.
 
 use crate::data::result::ResultRow;
@@ -168,6 +169,8 @@ fn publisher_policy(event: &Event) -> Policy {
     match event {
         Event::Camera { .. } | Event::Identity(_) | Event::Outcome(_) => Policy::Wait,
         Event::Snapshot { .. } => Policy::Wait,
+        // The shadow alone waits, whom no one waits for.
+        Event::Difference(_) => Policy::Wait,
         Event::Heatmap { .. } => Policy::Drop,
         Event::Result(_) => Policy::Ignore,
     }
@@ -176,7 +179,7 @@ fn publisher_policy(event: &Event) -> Policy {
 fn control_policy(event: &Event) -> Policy {
     match event {
         Event::Camera { .. } | Event::Identity(_) | Event::Outcome(_) => Policy::Drop,
-        Event::Result(_) => Policy::Drop,
+        Event::Result(_) | Event::Difference(_) => Policy::Drop,
         Event::Heatmap { .. } | Event::Snapshot { .. } => Policy::Ignore,
     }
 }

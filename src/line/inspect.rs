@@ -157,6 +157,7 @@ impl InspectStage {
                 let picture = &frame.frame.picture;
                 let lesson = &self.ends.lesson;
                 self.shared.lessons.see(&frame.reports, picture, lesson);
+                self.shared.shadow.see(&frame.reports, picture);
                 self.look_for_drift(&frame, measures);
             }
 

@@ -6,7 +6,8 @@
 //! pictures  inspector --judged frames, may drop--> overlays --heat maps, may drop--> events
 //! commands  publisher, control socket --requests--> command handler --> triggers, control, snapshots
 //! recipes   command handler --selected--> changeover --prepared--> inspector, between two parts
-//! events    cameras, command handler, changeover, overlays, store --> publisher, control socket
+//! shadow    inspector --newest judged frame, may drop--> shadow --where both differ--> events
+//! events    cameras, command handler, changeover, overlays, shadow, store --> publisher, control socket
 //! ```
 //! Each of them is a thread, and each camera is one.
 //!
@@ -15,7 +16,7 @@
 //! broker has it. Commands come through the publisher or the control socket, and are answered once they
 //! are on the disk.
 //!
-//! Stopping flows like data: the stop ends the cameras, the command handler and the changeover; the
+//! Stopping flows like data: the stop ends the cameras, the command handler, the changeover and the shadow; the
 //! inspector ends when all cameras have left, and closes the store; the overlay stage ends when the
 //! inspector has, and the publisher drains the outbox when all others have left. A finite source (a
 //! folder, a file) ends a line the same way.
@@ -56,6 +57,7 @@ mod recipe_change;
 mod revisions;
 pub mod selection;
 pub mod set_thresholds;
+pub mod shadow;
 pub mod shared;
 mod stage;
 mod summary;
@@ -80,6 +82,7 @@ use self::overlay_folder::OverlayFolder;
 use self::overlays::{OverlayEnds, OverlayPainter, OverlayStage};
 use self::policy::LinePolicy;
 use self::queue::{FrameReceiver, frame_queue};
+use self::shadow::stage::ShadowStage;
 use self::shared::{CameraStates, Shared, Tallies};
 use self::stage::Stage;
 use crate::base::backoff::Backoff;
@@ -126,6 +129,7 @@ struct Stages {
     changeover: Changeover,
     overlays: OverlayStage,
     overlay_ends: OverlayEnds,
+    shadow: ShadowStage,
     publisher: PublisherWiring,
     control: ControlWiring,
 }
@@ -156,7 +160,8 @@ impl Line {
             start_inspector(stages.inspect, stages.frames),
             start_store(stages.writer),
             start_commands(stages.commands, stop.clone()),
-            start_changeover(stages.changeover, stop),
+            start_changeover(stages.changeover, stop.clone()),
+            start_shadow(stages.shadow, stop),
             start_overlays(stages.overlays, stages.overlay_ends),
             start_publisher(config.mqtt.clone(), shared.identity(), stages.publisher),
             start_control(&config.store.file, stages.control),
@@ -291,6 +296,7 @@ impl Stages {
                 events: channels.overlay_events,
             },
             overlay_ends: channels.overlays,
+            shadow: ShadowStage::new(&shared, channels.shadows, channels.shadow_events),
             publisher: publisher_wiring(&shared, doors, channels.publisher),
             control: control_wiring(&shared, is_continuous, channels.control),
             frames,
@@ -369,6 +375,11 @@ fn start_changeover(changeover: Changeover, stop: Stop) -> Stage {
         changeover.run(&stop, &Heartbeat::default());
         Ok(())
     })
+}
+
+/// Unwatched: its thread has the lowest priority, and no verdict waits for it.
+fn start_shadow(shadow: ShadowStage, stop: Stop) -> Stage {
+    Stage::start_unwatched("shadow", move || shadow.run(&stop))
 }
 
 /// Unwatched: no verdict waits for a picture.

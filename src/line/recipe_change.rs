@@ -1,4 +1,5 @@
-//! Commands that change a recipe of the library while the line runs: teach, label, forget, rollback.
+//! Commands about the revisions of a recipe while the line runs: teach, label, forget, rollback; shadow, which is
+//! done in `shadow/command.rs`.
 //!
 //! ```text
 //! lesson, or label: pictures in files --> draft of the next revision
@@ -44,6 +45,24 @@ enum Edit {
     Forget(String),
 }
 
+/// Place of a new revision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Becomes {
+    /// It judges.
+    Current,
+    /// It waits beside the current one.
+    Candidate,
+}
+
+impl Becomes {
+    fn of(change: &RecipeChange) -> Self {
+        match change.makes_candidate() {
+            true => Becomes::Candidate,
+            false => Becomes::Current,
+        }
+    }
+}
+
 /// A revision that was written and prepared, and does not judge yet.
 struct Proven {
     revision: Revision,
@@ -61,6 +80,7 @@ impl Changeover {
             source,
         } = wanted;
 
+        let becomes = Becomes::of(&change);
         let edit = match change {
             RecipeChange::Teach(command) => {
                 return self.begin_lesson(selection, recipe, command, &source);
@@ -71,6 +91,11 @@ impl Changeover {
                 };
 
                 return self.finish(selection, outcome);
+            }
+            RecipeChange::Shadow(command) => {
+                return self.finish(selection, |this, selection| {
+                    this.shadow_command(selection, &recipe, &command)
+                });
             }
             RecipeChange::Forget(command) => Ok(Edit::Forget(command.picture)),
             RecipeChange::Label(command) => {
@@ -88,7 +113,7 @@ impl Changeover {
 
         self.finish(selection, |this, selection| {
             let edit = edit.map_err(|error| error.to_string())?;
-            this.edit(selection, &recipe, edit, stop, pulse)
+            this.edit(selection, &recipe, (edit, becomes), stop, pulse)
         });
     }
 
@@ -164,9 +189,10 @@ impl Changeover {
         self.lessons.end(lesson.number);
         let taught_as = lesson.command.taught_as;
         let edit = Edit::Add(taught_as, lesson.pictures, OnKnown::PassOver);
+        let becomes = Becomes::of(&RecipeChange::Teach(lesson.command));
         let recipe = lesson.recipe;
         self.finish(lesson.selection, |this, selection| {
-            this.edit(selection, &recipe, edit, stop, pulse)
+            this.edit(selection, &recipe, (edit, becomes), stop, pulse)
         });
     }
 
@@ -220,7 +246,7 @@ impl Changeover {
         &mut self,
         selection: &mut Selection,
         recipe: &RecipeSpec,
-        edit: Edit,
+        (edit, becomes): (Edit, Becomes),
         stop: &Stop,
         pulse: &Heartbeat,
     ) -> Result<String, String> {
@@ -244,14 +270,6 @@ impl Changeover {
         }
 
         let label = proven.revision.manifest().label();
-        self.keep_label(selection, &label)?;
-        let made = writer.make_current(&proven.revision).map_err(words);
-        // Where only the last sync failed, it is current all the same, and a start would judge by it.
-        if !self.is_current(&label) {
-            made?;
-        }
-
-        drop(writer);
         let manifest = proven.revision.manifest();
         let counts = format!(
             "{label} has {} good and {} bad pictures ({})",
@@ -260,6 +278,22 @@ impl Changeover {
             manifest.by
         );
 
+        if becomes == Becomes::Candidate {
+            writer.keep_candidate(&proven.revision).map_err(words)?;
+            selection.is_candidate = true;
+            self.keep_label(selection, &label)?;
+            let judging = self.judging();
+            return Ok(format!("{counts}; it is a candidate, {judging} judges"));
+        }
+
+        self.keep_label(selection, &label)?;
+        let made = writer.make_current(&proven.revision).map_err(words);
+        // Where only the last sync failed, it is current all the same, and a start would judge by it.
+        if !self.is_current(&label) {
+            made?;
+        }
+
+        drop(writer);
         let judges = self.take_over(proven, Some(before), stop, pulse)?;
         Ok(format!("{counts}; {judges}"))
     }
@@ -295,7 +329,12 @@ impl Changeover {
 
         drop(writer);
         let judges = self.take_over(proven, None, stop, pulse)?;
-        Ok(format!("rolled back to {label}; {judges}"))
+        let went = match pointer {
+            Some(pointer) if pointer.current < to => "went on to",
+            _ => "rolled back to",
+        };
+
+        Ok(format!("{went} {label}; {judges}"))
     }
 
     /// The label of the revision that is changed, and its draft. A recipe out of a file becomes a revision first, so that there

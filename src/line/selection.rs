@@ -24,6 +24,8 @@ pub struct Selection {
     pub id: Option<String>,
     /// `name@revision` of the recipe.
     pub recipe: String,
+    /// True once the revision that a change has made is on the disk as a candidate.
+    pub is_candidate: bool,
     /// The second answer, once it is known.
     pub outcome: Option<Answer>,
 }
@@ -36,6 +38,9 @@ struct KeptSelection {
     command: String,
     id: Option<String>,
     recipe: String,
+    /// Absent in what 0.3 and earlier kept.
+    #[serde(default)]
+    is_candidate: bool,
     outcome: Option<Answer>,
 }
 
@@ -54,6 +59,7 @@ impl Selection {
             key: format!("{KEY}{}", ulid::Ulid::generate()),
             id: id.map(str::to_owned),
             recipe: recipe.to_owned(),
+            is_candidate: false,
             outcome: None,
         }
     }
@@ -64,6 +70,7 @@ impl Selection {
             command: self.command.to_owned(),
             id: self.id.clone(),
             recipe: self.recipe.clone(),
+            is_candidate: self.is_candidate,
             outcome: self.outcome.clone(),
         };
 
@@ -93,20 +100,24 @@ impl Selection {
             let is_lesson = command == "teach";
             let is_done = match command {
                 SELECT => found.recipe == judges,
+                SHADOW => false, // it ended with its run
+                _ if found.is_candidate => true,
                 _ => is_current(&found.recipe),
             };
 
             // An outcome that was kept is told again as it was: the broker may have it, and at
             // least once is the promise.
-            let outcome = found
-                .outcome
-                .unwrap_or_else(|| after_a_crash(id, &found.recipe, (is_done, is_lesson), judges));
+            let outcome = found.outcome.unwrap_or_else(|| match command {
+                SHADOW => Answer::rejected(id, SHADOW_CUT),
+                _ => after_a_crash(id, &found.recipe, (is_done, is_lesson), judges),
+            });
 
             selections.push(Selection {
                 command,
                 key: key.clone(),
                 id: found.id,
                 recipe: found.recipe,
+                is_candidate: found.is_candidate,
                 outcome: Some(outcome),
             });
         }
@@ -114,6 +125,12 @@ impl Selection {
         selections
     }
 }
+
+/// Name of the command that begins and ends a shadow.
+const SHADOW: &str = "shadow";
+/// Second answer of a shadow's command that an end of winspect cut.
+const SHADOW_CUT: &str =
+    "winspect ended before it was done; no shadow outlives its run, give the command again";
 
 /// The second answer of a selection, or a change, that an end of winspect cut.
 fn after_a_crash(

@@ -10,6 +10,7 @@ use crate::line::control::{LineControl, THRESHOLD};
 use crate::line::lessons::Lessons;
 use crate::line::opening::Opening;
 use crate::line::outcomes::Outcomes;
+use crate::line::shadow::handle::Shadow;
 use crate::line::views::ViewJoiner;
 use crate::protocol::birth::Identity;
 use crate::protocol::condition::{COMMANDS, FENCES, RESULTS};
@@ -63,6 +64,8 @@ pub struct Shared {
     pub outcomes: Outcomes,
     /// Pictures for teaching.
     pub lessons: Lessons,
+    /// The revision that judges beside the line, if one does.
+    pub shadow: Shadow,
     /// This machine's clock, watched for steps.
     pub own_clock: Arc<OwnClock>,
     /// The publisher as a listener of events: how many heat maps found no room.
@@ -94,6 +97,7 @@ impl Shared {
             newest_frames: NewestFrames::default(),
             outcomes: Outcomes::default(),
             lessons: Lessons::default(),
+            shadow: Shadow::default(),
             own_clock: Arc::default(),
             publisher: Arc::default(),
         }
@@ -119,6 +123,7 @@ impl Shared {
             tallies: self.tallies.clone(),
             camera_states: self.camera_states.clone(),
             publisher: self.publisher.clone(),
+            shadow: self.shadow.clone(),
             outbox: self.store.outbox().clone(),
         }
     }
@@ -134,6 +139,7 @@ pub struct LineView {
     tallies: Tallies,
     camera_states: CameraStates,
     publisher: Arc<ListenerState>,
+    shadow: Shadow,
     outbox: Arc<Outbox>,
 }
 
@@ -215,6 +221,7 @@ impl LineView {
             cameras,
             store: self.outbox.count(),
             heatmaps_dropped: self.publisher.missed(),
+            shadow: self.shadow.counts(),
         }
     }
 
@@ -259,6 +266,7 @@ impl LineView {
             cameras,
             store: metrics.store,
             heatmaps_dropped: metrics.heatmaps_dropped,
+            shadow: metrics.shadow,
         }
     }
 }

@@ -42,6 +42,7 @@ impl ProbeTopics {
             "birth",
             "state",
             "metrics",
+            "shadow",
             "ack/trigger",
         ] {
             written.push(name.to_owned());

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 /// Names of all commands.
-pub const NAMES: [&str; 12] = [
+pub const NAMES: [&str; 13] = [
     "trigger",
     "select_recipe",
     "set_threshold",
@@ -17,6 +17,7 @@ pub const NAMES: [&str; 12] = [
     "label",
     "forget",
     "rollback",
+    "shadow",
     "challenge",
     "snapshot",
     "pause",

@@ -7,6 +7,7 @@ use crate::data::result::ResultRow;
 use crate::data::verdict::{Reason, Verdict};
 use crate::protocol::answer::Answer;
 use crate::protocol::birth::Identity;
+use crate::protocol::shadow::ShadowDifference;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub enum Event {
     Outcome(Arc<CommandOutcome>),
     /// A part's result is committed.
     Result(Arc<PartResult>),
+    /// A part on which the shadow's verdict is another than the line's.
+    Difference(Arc<ShadowDifference>),
     /// The heat map of a judged part, drawn over its picture.
     Heatmap {
         /// The part's result.

@@ -3,6 +3,7 @@
 use super::encoding::encode;
 use crate::data::counters::TallyCount;
 use crate::data::result::rfc3339;
+use crate::protocol::shadow::ShadowCounts;
 use crate::store::StoreCount;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -17,6 +18,8 @@ pub struct Metrics {
     pub store: StoreCount,
     /// Heat maps for which there was no room.
     pub heatmaps_dropped: u64,
+    /// Counters of the shadow; `None` without one.
+    pub shadow: Option<ShadowCounts>,
 }
 
 /// One camera's counters.

@@ -15,5 +15,6 @@ mod question;
 pub mod reject;
 pub mod request;
 pub mod result;
+pub mod shadow;
 pub mod teaching;
 pub mod values;

@@ -1,6 +1,7 @@
-//! Commands that change a recipe of the library: teach, label, forget and rollback. Pure, like all
-//! commands here.
+//! Commands about the revisions of a recipe of the library: teach, label, forget, rollback and shadow. Pure,
+//! like all commands here.
 
+use super::shadow::ShadowCommand;
 use super::values::{fits, text_or_number};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,9 @@ pub struct TeachCommand {
     /// Kind of the parts.
     #[serde(rename = "as")]
     pub taught_as: TaughtAs,
+    /// True where the revision is to be a candidate, which does not judge the line.
+    #[serde(default)]
+    pub candidate: bool,
 }
 
 #[cfg(test)]
@@ -49,6 +53,7 @@ impl TeachCommand {
             camera: camera.map(str::to_owned),
             parts,
             taught_as,
+            candidate: false,
         }
     }
 }
@@ -70,6 +75,9 @@ pub struct LabelCommand {
     /// Kind of the part.
     #[serde(rename = "as")]
     pub label: Label,
+    /// True where the revision is to be a candidate.
+    #[serde(default)]
+    pub candidate: bool,
 }
 
 /// Label of a part that was judged.
@@ -104,6 +112,9 @@ pub struct ForgetCommand {
     pub recipe: Option<String>,
     /// The first digits of the picture's SHA-256, at least 8.
     pub picture: String,
+    /// True where the revision is to be a candidate.
+    #[serde(default)]
+    pub candidate: bool,
 }
 
 /// Another revision of a recipe becomes the current one.
@@ -118,7 +129,7 @@ pub struct RollbackCommand {
     pub revision: Option<u64>,
 }
 
-/// A change of a recipe of the library.
+/// A command about the revisions of a recipe of the library.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RecipeChange {
     /// The next parts are known.
@@ -127,8 +138,10 @@ pub enum RecipeChange {
     Label(LabelCommand),
     /// A picture is taken out.
     Forget(ForgetCommand),
-    /// An earlier revision judges again.
+    /// Another revision judges: an earlier one again, or a candidate.
     Rollback(RollbackCommand),
+    /// Another revision judges beside the line. Changes nothing of the recipe.
+    Shadow(ShadowCommand),
 }
 
 impl RecipeChange {
@@ -142,6 +155,7 @@ impl RecipeChange {
             "label" => read(payload).map(RecipeChange::Label),
             "forget" => read(payload).map(RecipeChange::Forget),
             "rollback" => read(payload).map(RecipeChange::Rollback),
+            "shadow" => read(payload).map(RecipeChange::Shadow),
             _ => return None,
         };
 
@@ -154,6 +168,7 @@ impl RecipeChange {
             RecipeChange::Label(command) => &command.id,
             RecipeChange::Forget(command) => &command.id,
             RecipeChange::Rollback(command) => &command.id,
+            RecipeChange::Shadow(command) => &command.id,
         }
     }
 
@@ -164,6 +179,7 @@ impl RecipeChange {
             RecipeChange::Label(_) => "label",
             RecipeChange::Forget(_) => "forget",
             RecipeChange::Rollback(_) => "rollback",
+            RecipeChange::Shadow(_) => "shadow",
         }
     }
 
@@ -174,9 +190,20 @@ impl RecipeChange {
             RecipeChange::Label(command) => &command.recipe,
             RecipeChange::Forget(command) => &command.recipe,
             RecipeChange::Rollback(command) => &command.recipe,
+            RecipeChange::Shadow(command) => &command.recipe,
         };
 
         recipe.as_deref()
+    }
+
+    /// True where the revision that the command makes is to be a candidate.
+    pub fn makes_candidate(&self) -> bool {
+        match self {
+            RecipeChange::Teach(command) => command.candidate,
+            RecipeChange::Label(command) => command.candidate,
+            RecipeChange::Forget(command) => command.candidate,
+            RecipeChange::Rollback(_) | RecipeChange::Shadow(_) => false,
+        }
     }
 
     /// Checks the values.
@@ -193,6 +220,7 @@ impl RecipeChange {
                 ))
             }
             RecipeChange::Forget(command) => check_hash(&command.picture),
+            RecipeChange::Shadow(command) => command.check(),
             _ => Ok(()),
         }
     }

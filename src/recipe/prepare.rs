@@ -3,7 +3,7 @@
 use crate::base::exit::{Exit, Failure};
 use crate::data::grid::Grid;
 use crate::engine::EncodePlan;
-use crate::engine::select::Engines;
+use crate::engine::select::{Backend, Engines};
 use crate::image::file as image_file;
 use crate::model::ModelFolder;
 use crate::recipe::active::ActiveRecipe;
@@ -31,6 +31,9 @@ pub enum PrepareMode {
     Startup,
     /// A line judges meanwhile: a TensorRT plan that is missing is not built but asked for.
     Live,
+    /// The recipe judges beside another one, and must not slow it: on the processor, with its caller's thread
+    /// alone, whatever engine judges the line.
+    Shadow,
 }
 
 /// Model and engines that a line's recipes are prepared with.
@@ -191,8 +194,16 @@ impl RecipePreparer {
             ..spec.winclip.clone()
         };
 
+        if mode == PrepareMode::Shadow {
+            return Engines {
+                backend: Backend::Onnx,
+                is_single_threaded: true,
+                ..self.engines.clone()
+            };
+        }
+
         let build_command = match mode {
-            PrepareMode::Startup => None,
+            PrepareMode::Startup | PrepareMode::Shadow => None,
             PrepareMode::Live => Some(build_command(&self.engines, &recipe, &self.model.path)),
         };
 

@@ -19,7 +19,7 @@ const A_MINUTE: Duration = Duration::from_secs(60);
 const SHOWN: [&str; 4] = ["good_a.png", "good_b.png", "good_c.png", "bad.png"];
 
 /// A camera that shows the golden pictures in turns for ever, four a second.
-fn carousel(folder: &Path) -> String {
+pub fn carousel(folder: &Path) -> String {
     for (number, name) in SHOWN.iter().enumerate() {
         let from = golden("open-clip-tiny").join(name);
         fs::copy(from, folder.join(format!("shown{number}.png"))).expect("copied");
@@ -44,7 +44,7 @@ fn station(change: impl FnOnce(LineConfig) -> LineConfig) -> Station {
 
 /// The outcome of a command that must be done.
 #[track_caller]
-fn outcome(plc: &Listener, name: &str) -> String {
+pub fn outcome(plc: &Listener, name: &str) -> String {
     let topic = format!("ack/{name}");
     let outcome = plc.until_fits(&topic, |answer| answer["status"] != "progress");
     assert_eq!(outcome["status"], "done", "{outcome}");
@@ -53,20 +53,20 @@ fn outcome(plc: &Listener, name: &str) -> String {
 
 /// Begins a command, and returns its outcome.
 #[track_caller]
-fn done(plc: &Listener, name: &str, payload: &str) -> String {
+pub fn done(plc: &Listener, name: &str, payload: &str) -> String {
     plc.ask(name, payload, "accepted");
     outcome(plc, name)
 }
 
 /// The label of a part, by its result.
-fn label(id: &str, part: &Value, kind: &str) -> String {
+pub fn label(id: &str, part: &Value, kind: &str) -> String {
     let [run_id, seq] = [&part["run_id"], &part["seq"]];
     format!(r#"{{"id":"{id}","run_id":{run_id},"camera":"top","seq":{seq},"as":"{kind}"}}"#)
 }
 
 /// The results of one turn of the carousel and a half by this recipe, by score: the references have one.
 #[track_caller]
-fn turn(plc: &Listener, recipe: &str) -> BTreeMap<u64, Value> {
+pub fn turn(plc: &Listener, recipe: &str) -> BTreeMap<u64, Value> {
     let mut turn = BTreeMap::new();
     for _ in 0..6 {
         let result = plc.until("box/result", "recipe", recipe);
@@ -328,7 +328,7 @@ fn a_lesson_that_is_ended_or_cut_teaches_nothing() {
 
 /// `winspect` with these words in a folder: what it said. It must end with that code.
 #[track_caller]
-fn said(folder: &Path, words: &[&str], code: i32) -> String {
+pub fn said(folder: &Path, words: &[&str], code: i32) -> String {
     let mut command = winspect();
     let output = command.current_dir(folder).args(words).output();
     let output = output.expect("runs");

@@ -57,6 +57,7 @@ mod recordings;
 mod refusals;
 mod renamed_keys;
 mod rumqttd;
+mod shadow;
 mod shape;
 mod small_defects;
 mod sources;

@@ -16,6 +16,8 @@ use std::sync::{Mutex, PoisonError};
 #[derive(Debug, Clone)]
 pub struct Runtime {
     environment: ort::environment::Environment,
+    /// True where sessions run on their caller's thread alone.
+    is_single_threaded: bool,
 }
 
 static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
@@ -75,14 +77,33 @@ impl Runtime {
             .build()
             .map_err(|error| error.to_string())?;
 
-        Ok(Runtime { environment })
+        Ok(Runtime {
+            environment,
+            is_single_threaded: false,
+        })
     }
 
-    /// Builder of a session on the shared threads.
+    /// The same library; its sessions run on their caller's thread alone.
+    pub fn single_threaded(self) -> Self {
+        Runtime {
+            is_single_threaded: true,
+            ..self
+        }
+    }
+
+    /// Builder of a session, on the shared threads unless this runtime has none of them.
     pub(in crate::engine) fn builder(&self) -> ort::Result<SessionBuilder> {
         // All optimisations are on: a session is loaded once and run for days.
         let builder = Session::builder(&self.environment)?;
-        Ok(builder.with_optimization_level(GraphOptimizationLevel::All)?)
+        let builder = builder.with_optimization_level(GraphOptimizationLevel::All)?;
+        if !self.is_single_threaded {
+            return Ok(builder);
+        }
+
+        // A pool of one thread is its caller.
+        Ok(builder
+            .with_independent_thread_pool()?
+            .with_intra_threads(1)?)
     }
 
     /// Session of a small graph that is made in memory.

@@ -13,6 +13,8 @@ use std::time::Instant;
 
 /// First answer to a change that needs no part.
 const PREPARED: &str = "the revision is prepared; the outcome comes as done";
+/// First answer to the end of a shadow.
+const SHADOW_ENDS: &str = "the shadow ends; the outcome comes as done";
 
 impl CommandHandler {
     pub(super) fn select(
@@ -107,7 +109,10 @@ impl CommandHandler {
 
                 (ChangeSource::Part(part.picture), PREPARED.to_owned())
             }
-            RecipeChange::Forget(_) | RecipeChange::Rollback(_) => {
+            RecipeChange::Shadow(command) if command.off => {
+                (ChangeSource::Nothing, SHADOW_ENDS.to_owned())
+            }
+            RecipeChange::Forget(_) | RecipeChange::Rollback(_) | RecipeChange::Shadow(_) => {
                 (ChangeSource::Nothing, PREPARED.to_owned())
             }
         };
@@ -127,7 +132,10 @@ impl CommandHandler {
             recipe,
             RecipeWish::Change(change.clone(), source),
         )?;
-        self.changed.insert(named);
+        if !matches!(change, RecipeChange::Shadow(_)) {
+            self.changed.insert(named);
+        }
+
         // The changeover knows of the lesson before the first of its pictures comes.
         if let Some((command, number)) = lesson {
             self.lessons.begin(number, command, &judging, came_at);

@@ -560,7 +560,9 @@ impl Publisher {
             }
             Some(Event::Identity(identity)) => self.identity = (**identity).clone(),
             Some(Event::Outcome(outcome)) => self.keep_outcome(outcome.clone()),
-            Some(Event::Heatmap { .. } | Event::Snapshot { .. } | Event::Result(_)) => {}
+            // Those are told once, or not at all.
+            Some(Event::Heatmap { .. } | Event::Snapshot { .. }) => {}
+            Some(Event::Difference(_) | Event::Result(_)) => {}
             None => self.ending = Some(Instant::now() + DRAIN),
         }
     }

@@ -246,6 +246,10 @@ impl Publisher {
                 self.publish_birth(session);
                 self.clear_leftovers(session);
             }
+            Event::Difference(difference) => {
+                let message = MqttMessage::new(self.topic("shadow"), difference.encode());
+                session.send_best_effort(message, BEST_EFFORT_WAITING);
+            }
             Event::Heatmap { report, png } => self.send_heatmap(&report, &png),
             Event::Snapshot { camera, png } => {
                 let topic = self.topic(&format!("snapshot/{camera}"));

@@ -59,15 +59,21 @@ fn write(revision: &Revision, file: File) -> io::Result<()> {
 }
 
 /// Takes an archive into the library as the newest revision of its recipe, which is then the current
-/// one.
+/// one, or a candidate.
 ///
 /// # Errors
 /// When the file is no such archive, or is not whole, or the library cannot take it.
-pub fn import(writer: &LibraryWriter, from: &Path) -> Result<Revision, LibraryError> {
+pub fn import(
+    writer: &LibraryWriter,
+    from: &Path,
+    is_candidate: bool,
+) -> Result<Revision, LibraryError> {
     let folder = writer.library().folder().join(IMPORT);
     // One of a crash may be there still.
     remove(&folder)?;
-    let outcome = unpack(from, &folder).and_then(|revision| commit(writer, &revision, from));
+    let outcome =
+        unpack(from, &folder).and_then(|revision| commit(writer, &revision, from, is_candidate));
+
     remove(&folder)?;
     outcome
 }
@@ -76,6 +82,7 @@ fn commit(
     writer: &LibraryWriter,
     revision: &Revision,
     from: &Path,
+    is_candidate: bool,
 ) -> Result<Revision, LibraryError> {
     let name = from.file_name().unwrap_or_default().to_string_lossy();
     let manifest = revision.manifest();
@@ -86,7 +93,13 @@ fn commit(
     );
     let mut draft = Draft::after(revision, by)?;
     draft.parent = None;
-    writer.commit(&draft)
+    if !is_candidate {
+        return writer.commit(&draft);
+    }
+
+    let revision = writer.write(&draft)?;
+    writer.keep_candidate(&revision)?;
+    Ok(revision)
 }
 
 /// Takes an archive apart into a new folder, and checks all of it.
@@ -233,11 +246,11 @@ mod tests {
         let words = export_again(&folder, &file);
         assert!(words.contains("exists"), "{words}");
         let writer = locked(folder.path(), "other");
-        let first = import(&writer, &file).expect("whole");
+        let first = import(&writer, &file, false).expect("whole");
         assert_eq!(first.manifest().label(), "nut@1");
         assert!(first.manifest().by.contains("imported from nut.tar: nut@1"));
         first.verify().expect("whole");
-        let second = import(&writer, &file).expect("whole");
+        let second = import(&writer, &file, false).expect("whole");
         assert_eq!(second.manifest().label(), "nut@2");
         let same = second.manifest().pictures == first.manifest().pictures;
         assert!(same, "{second:?}");
@@ -288,7 +301,7 @@ mod tests {
     fn refused(change: Change, words: &str) {
         let (folder, file) = archive();
         let writer = locked(folder.path(), "other");
-        let error = import(&writer, &changed(&file, change)).expect_err("refused");
+        let error = import(&writer, &changed(&file, change), false).expect_err("refused");
         assert!(error.to_string().contains(words), "{error}");
         assert!(writer.library().names().expect("a folder").is_empty());
         assert!(!folder.path().join("other").join(IMPORT).exists());
@@ -392,7 +405,7 @@ mod tests {
         for length in [0, 100, 512, 1500, bytes.len() / 2, bytes.len() - 1600] {
             let cut = folder.path().join("cut.tar");
             fs::write(&cut, &bytes[..length]).expect("written");
-            import(&writer, &cut).expect_err("cut short");
+            import(&writer, &cut, false).expect_err("cut short");
         }
 
         assert!(writer.library().names().expect("a folder").is_empty());

@@ -31,6 +31,7 @@ mod disk;
 pub mod draft;
 pub mod error;
 pub mod folder;
+pub mod hold;
 pub mod manifest;
 mod name;
 mod pointer;

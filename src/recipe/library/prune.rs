@@ -1,11 +1,12 @@
-//! Old revisions that are beyond the bounds. The current one and the one before it stay always.
+//! Old revisions that are beyond the bounds. The current one and the one before it stay always, and those that
+//! are held.
 
 use super::bounds::{RECIPE_BYTES, REVISIONS_MAX};
 use super::disk;
 use super::error::LibraryError;
 use super::folder::numbers_in;
+use super::hold::is_held;
 use super::manifest::{ChangeKind, FOLDERS, MANIFEST, Manifest};
-use super::pointer::Pointer;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -32,11 +33,11 @@ impl Default for Limits {
     }
 }
 
-/// Takes revisions away until the rest is within the limits.
-pub fn prune(recipe: &Path, pointer: Pointer, limits: Limits) -> Result<(), LibraryError> {
+/// Takes revisions away until the rest is within the limits; those of `stays` stay.
+pub fn prune(recipe: &Path, stays: &[u64], limits: Limits) -> Result<(), LibraryError> {
     let mut numbers = numbers_in(recipe)?;
     while numbers.len() > limits.count || bytes_of(recipe, &numbers) > limits.bytes {
-        let Some(place) = first_to_go(recipe, &numbers, pointer) else {
+        let Some(place) = first_to_go(recipe, &numbers, stays) else {
             return Ok(());
         };
 
@@ -47,8 +48,9 @@ pub fn prune(recipe: &Path, pointer: Pointer, limits: Limits) -> Result<(), Libr
 }
 
 /// The oldest one that changed a threshold alone; else the oldest. `None` when all have to stay.
-fn first_to_go(recipe: &Path, numbers: &[u64], pointer: Pointer) -> Option<usize> {
-    let may_go = |number: &u64| *number != pointer.current && Some(*number) != pointer.before;
+fn first_to_go(recipe: &Path, numbers: &[u64], stays: &[u64]) -> Option<usize> {
+    let may_go =
+        |number: &u64| !stays.contains(number) && !is_held(&recipe.join(number.to_string()));
     let is_threshold = |number: &u64| change_of(recipe, *number) == Some(ChangeKind::Threshold);
     numbers
         .iter()

@@ -3,6 +3,7 @@
 use super::draft::{Draft, DraftPicture};
 use super::error::LibraryError;
 use super::folder::Library;
+use super::hold::RevisionHold;
 use super::manifest::{ChangeKind, PictureUse};
 use super::revision::Revision;
 use super::table;
@@ -147,6 +148,54 @@ fn the_current_revision_and_the_one_before_are_never_taken_away() {
     let writer = LibraryWriter::lock(&library).expect("free");
     writer.roll_back("nut", Some(7)).expect("there");
     drop(folder);
+}
+
+#[test]
+fn a_candidate_waits_and_a_held_revision_stays() {
+    let (folder, library, first) = library();
+    let mut writer = LibraryWriter::lock(&library).expect("free");
+    let next = |writer: &LibraryWriter| {
+        let current = library.current("nut").expect("whole").expect("one");
+        let draft = Draft::after(&current, String::new()).expect("whole");
+        writer.write(&draft).expect("written")
+    };
+
+    let candidate = next(&writer);
+    writer.keep_candidate(&candidate).expect("kept");
+    let is_current = |number| {
+        let current = library.current("nut").expect("whole").expect("one");
+        current.manifest().revision == number
+    };
+
+    assert!(is_current(1));
+    // Each is made of the current one, and has a number of its own.
+    writer.limit(2, u64::MAX);
+    let second = next(&writer);
+    assert_eq!(second.manifest().parent, Some(1));
+    writer.keep_candidate(&second).expect("kept");
+    assert_eq!(library.numbers("nut").expect("a folder"), [1, 3]);
+    // One that is held outlives later ones; one that is not goes.
+    let hold = RevisionHold::of(&second).expect("there");
+    let also = RevisionHold::of(&second).expect("two lines may share a library");
+    let third = next(&writer);
+    writer.keep_candidate(&third).expect("kept");
+    assert_eq!(library.numbers("nut").expect("a folder"), [1, 3, 4]);
+    drop(also);
+    writer.make_current(&third).expect("there");
+    assert_eq!(library.numbers("nut").expect("a folder"), [1, 3, 4]);
+    drop(hold);
+    let fourth = next(&writer);
+    writer.make_current(&fourth).expect("there");
+    assert_eq!(library.numbers("nut").expect("a folder"), [4, 5]);
+    // A recipe without any current revision would have none to judge by.
+    let alone = writer
+        .write(&draft("bolt", folder.path(), &["c"]))
+        .expect("written");
+
+    let words = refusal(writer.keep_candidate(&alone));
+    assert!(words.contains("has no revision that judges"), "{words}");
+    assert!(!alone.folder().exists());
+    drop(first);
 }
 
 /// A change to a revision's files, by its folder.

@@ -94,8 +94,8 @@ impl LibraryWriter {
         Ok(next.max(draft.least_number))
     }
 
-    /// Writes a revision, which judges nothing yet: [`LibraryWriter::make_current`] or
-    /// [`LibraryWriter::discard`] says what becomes of it.
+    /// Writes a revision, which judges nothing yet: [`LibraryWriter::make_current`],
+    /// [`LibraryWriter::keep_candidate`] or [`LibraryWriter::discard`] says what becomes of it.
     ///
     /// # Errors
     /// When it cannot be written; nothing of it stays then.
@@ -148,11 +148,39 @@ impl LibraryWriter {
         }
 
         // The revision stands; what is too much may wait for the next commit.
-        if let Err(error) = prune(&recipe, pointer, self.limits) {
-            tracing::warn!("old revisions of recipe {} stay: {error}", manifest.name);
-        }
-
+        self.prune(&manifest.name, &[pointer.current], pointer.before);
         Ok(())
+    }
+
+    /// Keeps a revision that was just written as a candidate: it is not the current one, and may become that.
+    ///
+    /// # Errors
+    /// When the recipe has no current revision: the line would have none to judge by.
+    pub fn keep_candidate(&self, revision: &Revision) -> Result<(), LibraryError> {
+        let manifest = revision.manifest();
+        let recipe = self.library.folder().join(&manifest.name);
+        let Some(pointer) = Pointer::read(&recipe)? else {
+            take_back(revision.folder());
+            let words = format!(
+                "recipe {} has no revision that judges; let this one become the current one",
+                manifest.name
+            );
+
+            return Err(LibraryError::Refused(words));
+        };
+
+        let stays = [pointer.current, manifest.revision];
+        self.prune(&manifest.name, &stays, pointer.before);
+        Ok(())
+    }
+
+    /// Takes revisions away that are beyond the bounds.
+    fn prune(&self, name: &str, stays: &[u64], before: Option<u64>) {
+        let recipe = self.library.folder().join(name);
+        let stays: Vec<u64> = stays.iter().copied().chain(before).collect();
+        if let Err(error) = prune(&recipe, &stays, self.limits) {
+            tracing::warn!("old revisions of recipe {name} stay: {error}");
+        }
     }
 
     /// Takes a revision away that was just written and does not judge.

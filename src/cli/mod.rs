@@ -9,6 +9,7 @@ mod engine;
 mod eval;
 mod flags;
 mod held_recipe;
+mod history;
 mod inspect;
 mod label;
 mod live_command;
@@ -56,6 +57,8 @@ enum CliCommand {
     Trigger(trigger::TriggerArguments),
     /// Say what each threshold costs, by pictures of good and bad parts and the line's last ones
     Threshold(Box<threshold::ThresholdArguments>),
+    /// Show the parts that a line has judged, count them, or show who changed what
+    History(Box<history::HistoryArguments>),
     /// Watch a running line: a row a part
     Watch(watch::WatchArguments),
     /// Measure this machine: every stage of a picture, the floor under it, and the memory
@@ -123,6 +126,7 @@ fn run(command: CliCommand) -> Result<(), Failure> {
         CliCommand::Status(arguments) => status::run(&arguments),
         CliCommand::Trigger(arguments) => trigger::run(&arguments),
         CliCommand::Threshold(arguments) => threshold::run(&arguments),
+        CliCommand::History(arguments) => history::run(&arguments),
         CliCommand::Watch(arguments) => watch::run(&arguments),
         CliCommand::Bench(arguments) => bench::run(&arguments),
         CliCommand::Eval(arguments) => eval::run(&arguments),

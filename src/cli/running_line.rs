@@ -15,17 +15,20 @@ pub fn connect(line: &Path) -> Result<ControlClient, Failure> {
     // The file says where the store is, and the socket lies beside the store.
     let config = configuration(line)?;
     let socket = socket_path(&config.store.file);
-    ControlClient::connect(&socket).map_err(|error| {
-        // A refusal by rights means that a line runs; advice to start one would mislead.
-        let line = line.display();
-        let words = if error.is_permission() {
-            format!("{error}; only the owner and the group of a line's socket may connect")
-        } else {
-            format!("no line runs with this file: {error}; start it with winspect run {line}")
-        };
+    ControlClient::connect(&socket).map_err(|error| refused(line, &error))
+}
 
-        Failure::words(Exit::Unavailable, words)
-    })
+/// The failure of a connection that could not be made.
+pub fn refused(line: &Path, error: &ClientError) -> Failure {
+    // A refusal by rights means that a line runs; advice to start one would mislead.
+    let line = line.display();
+    let words = if error.is_permission() {
+        format!("{error}; only the owner and the group of a line's socket may connect")
+    } else {
+        format!("no line runs with this file: {error}; start it with winspect run {line}")
+    };
+
+    Failure::words(Exit::Unavailable, words)
 }
 
 /// The failure of a line that stops answering.

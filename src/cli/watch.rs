@@ -144,7 +144,10 @@ impl WatchTable {
                 self.tell(words.clone());
                 self.wants_more = false;
             }
-            ControlReply::Answer(_) | ControlReply::Error(_) => return Err(unexpected(reply)),
+            ControlReply::Answer(_)
+            | ControlReply::History(_)
+            | ControlReply::Audit(_)
+            | ControlReply::Error(_) => return Err(unexpected(reply)),
         }
 
         self.draw_footer();
@@ -260,7 +263,7 @@ fn row(result: &PartResult, is_coloured: bool) -> String {
         time.strftime("%H:%M:%S%.3f").to_string(),
         result.seq,
         result.part_id.as_deref().unwrap_or("-"),
-        word(result.verdict),
+        result.verdict.word(),
         judgement(result)
     );
 
@@ -276,14 +279,6 @@ fn row(result: &PartResult, is_coloured: bool) -> String {
     };
 
     format!("\x1b[{colour}m{row}\x1b[0m")
-}
-
-fn word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Pass => "pass",
-        Verdict::Fail => "fail",
-        Verdict::Undecided => "undecided",
-    }
 }
 
 /// Score and threshold with a bar that is half full at the threshold, or the reason of an undecided

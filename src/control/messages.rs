@@ -3,10 +3,11 @@
 use crate::base::health::LineCondition;
 use crate::camera::CameraState;
 use crate::data::counters::TallyCount;
+use crate::data::history::{AuditPage, AuditQuery, HistoryPage, HistoryQuery};
 use crate::protocol::answer::Answer;
 use crate::protocol::event::PartResult;
 use crate::protocol::shadow::{ShadowCounts, ShadowDifference};
-use crate::store::StoreCount;
+use crate::store::{Search, StoreCount};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -14,7 +15,10 @@ use std::collections::BTreeMap;
 /// Bytes of a request line at most, without its line feed.
 pub const LINE_MAX: usize = 4096;
 
-/// A request: exactly one of `command`, `status` and `watch`.
+/// Words for a line that is no request.
+const WISHES: &str = "no request: give one of {\"command\": NAME, \"payload\": {...}}, {\"status\": true}, {\"watch\": true}, {\"history\": {...}}, {\"audit\": {...}}";
+
+/// A request: exactly one of `command`, `status`, `watch`, `history` and `audit`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ControlRequest {
@@ -30,6 +34,12 @@ pub struct ControlRequest {
     /// True to get events from now on, and the status every second.
     #[serde(default, skip_serializing_if = "is_false")]
     pub watch: bool,
+    /// Parts of the history that are looked for: one page of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<HistoryQuery>,
+    /// Lines of the audit log that are looked for: one page of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditQuery>,
 }
 
 #[expect(
@@ -54,6 +64,8 @@ pub enum Wish {
     Status,
     /// Tell events from now on.
     Watch,
+    /// Look into the history.
+    Search(Search),
 }
 
 impl ControlRequest {
@@ -68,20 +80,24 @@ impl ControlRequest {
 
         // Exactly one wish may stand in a request. A payload belongs to a command alone.
         let payload = request.payload;
-        match (request.command, request.status, request.watch) {
-            (Some(name), false, false) => {
+        let history = request.history.map(Search::Parts);
+        let search = match (history, request.audit.map(Search::Audit)) {
+            (Some(_), Some(_)) => return Err(WISHES.to_owned()),
+            (history, audit) => history.or(audit),
+        };
+
+        match (request.command, request.status, request.watch, search) {
+            (Some(name), false, false, None) => {
                 // The payload goes the way of a message from the broker, which has bytes: both
                 // doors share one parser.
                 let payload = payload.map_or_else(|| "{}".to_owned(), |value| value.to_string());
                 let payload = payload.into_bytes();
                 Ok(Wish::Command { name, payload })
             }
-            (None, true, false) if payload.is_none() => Ok(Wish::Status),
-            (None, false, true) if payload.is_none() => Ok(Wish::Watch),
-            _ => Err(
-                "no request: give one of {\"command\": NAME, \"payload\": {...}}, {\"status\": true}, {\"watch\": true}"
-                    .to_owned(),
-            ),
+            (None, true, false, None) if payload.is_none() => Ok(Wish::Status),
+            (None, false, true, None) if payload.is_none() => Ok(Wish::Watch),
+            (None, false, false, Some(search)) if payload.is_none() => Ok(Wish::Search(search)),
+            _ => Err(WISHES.to_owned()),
         }
     }
 }
@@ -94,6 +110,10 @@ pub enum ControlReply {
     Answer(NamedAnswer),
     /// The line at this moment.
     Status(Box<LineStatus>),
+    /// A page of the history.
+    History(HistoryPage),
+    /// A page of the audit log.
+    Audit(AuditPage),
     /// A part's result.
     Result(PartResult),
     /// A camera changed its state.
@@ -202,6 +222,8 @@ mod tests {
 
         let text = r#"{"command":"pause","payload":{"id":"a"}}"#;
         assert_eq!(parse(text), Ok(command));
+        let history = r#"{"history":{"verdict":"fail","limit":5}}"#;
+        assert!(matches!(parse(history), Ok(Wish::Search(Search::Parts(_)))));
         for wrong in [
             "",
             "{}",
@@ -209,6 +231,9 @@ mod tests {
             "null",
             r#"{"status":false}"#,
             r#"{"status":true,"watch":true}"#,
+            r#"{"history":{},"audit":{}}"#,
+            r#"{"history":{},"watch":true}"#,
+            r#"{"history":{"verdikt":"fail"}}"#,
             r#"{"watch":true,"payload":{}}"#,
             r#"{"comand":"pause"}"#,
             "\u{0}",

@@ -14,6 +14,7 @@ use crate::protocol::answer::Answer;
 use crate::protocol::command;
 use crate::protocol::event::{Event, EventReceiver};
 use crate::protocol::request::{Reply, ReplyTo, ReplyToken, Request, RequestSource};
+use crate::store::{Search, SearchPage, Store};
 use crossbeam::channel::{Sender, TrySendError};
 use std::collections::HashMap;
 use std::path::Path;
@@ -56,6 +57,8 @@ pub struct ControlWiring {
     pub events: EventReceiver,
     /// The line at the moment.
     pub status: Box<dyn Fn() -> LineStatus + Send>,
+    /// The history, which is searched beside the line's work.
+    pub store: Store,
     /// Diagnostics of the line: a socket that cannot be bound is told there.
     pub causes: Diagnostics,
 }
@@ -75,12 +78,18 @@ pub fn run(path: &Path, wiring: ControlWiring) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Answer to a search of a connection, or why there is none.
+struct FoundPage {
+    connection: u64,
+    page: Result<SearchPage, String>,
+}
+
 /// One client.
 struct Client {
     /// Lines to the connection's task; closing it ends the connection after what waits.
     lines: mpsc::Sender<Arc<str>>,
     watches: bool,
-    /// Commands without an answer.
+    /// Commands and searches without an answer.
     commands: usize,
     /// True if the client is left once its commands are answered.
     is_leaving: bool,
@@ -100,6 +109,8 @@ struct Server {
     inputs: mpsc::Receiver<Input>,
     reply_sender: mpsc::Sender<Reply>,
     replies: mpsc::Receiver<Reply>,
+    page_sender: mpsc::Sender<FoundPage>,
+    pages: mpsc::Receiver<FoundPage>,
     /// Number of the next request.
     next_request: u64,
     /// Gaps of this thread, in which commands wait without a sign of it.
@@ -112,6 +123,7 @@ impl Server {
         // all commands that all clients may have under way.
         let (input_sender, inputs) = mpsc::channel(INPUTS_WAITING);
         let (reply_sender, replies) = mpsc::channel(REPLIES_WAITING);
+        let (page_sender, pages) = mpsc::channel(REPLIES_WAITING);
         Server {
             wiring,
             clients: HashMap::new(),
@@ -121,6 +133,8 @@ impl Server {
             inputs,
             reply_sender,
             replies,
+            page_sender,
+            pages,
             next_request: 0,
             standstill: Standstill::new(Instant::now()),
         }
@@ -188,6 +202,7 @@ impl Server {
                 },
                 Some(input) = self.inputs.recv() => self.on_input(input),
                 Some(reply) = self.replies.recv() => self.on_reply(reply),
+                Some(found) = self.pages.recv() => self.on_page(found),
                 event = self.wiring.events.events.recv() => match event {
                     Some(event) => self.on_event(&event),
                     None => break,
@@ -242,6 +257,7 @@ impl Server {
                 Ok(Wish::Command { name, payload }) => self.on_command(number, &name, &payload),
                 Ok(Wish::Status) => self.send_status(number),
                 Ok(Wish::Watch) => self.on_watch(number),
+                Ok(Wish::Search(search)) => self.on_search(number, search),
                 Err(words) => self.send(number, &ControlReply::Error(words)),
             },
             ClientLine::TooLong => {
@@ -356,23 +372,64 @@ impl Server {
     }
 
     fn on_reply(&mut self, reply: Reply) {
-        // A reply frees one place of the client's share, whether or not the client still reads.
-        let number = reply.token.connection;
+        let answer = NamedAnswer {
+            name: reply.name,
+            answer: reply.answer,
+        };
+
+        self.answer(reply.token.connection, &ControlReply::Answer(answer));
+    }
+
+    /// Sends the answer to a command or a search.
+    fn answer(&mut self, number: u64, answer: &ControlReply) {
+        // It frees one place of the client's share, whether or not the client still reads.
         let Some(client) = self.clients.get_mut(&number) else {
             return; // it has left
         };
 
         client.commands = client.commands.saturating_sub(1);
         let is_last = client.is_leaving && client.commands == 0;
-        let answer = NamedAnswer {
-            name: reply.name,
-            answer: reply.answer,
-        };
-
-        self.send(number, &ControlReply::Answer(answer));
+        self.send(number, answer);
         if is_last {
             self.leave(number);
         }
+    }
+
+    /// Begins one step of a search. The next one is a request of its own, so that a client that reads
+    /// slowly has no pages waiting.
+    fn on_search(&mut self, number: u64, search: Search) {
+        let Some(client) = self.clients.get_mut(&number) else {
+            return;
+        };
+
+        if client.commands >= COMMANDS_WAITING {
+            let reason = format!("{COMMANDS_WAITING} requests wait for their answers");
+            return self.send(number, &ControlReply::Error(reason));
+        }
+
+        client.commands += 1;
+        let pages = self.page_sender.clone();
+        let reply = move |page| {
+            // There is room for a page of each that a client may wait for.
+            let _ = pages.try_send(FoundPage {
+                connection: number,
+                page,
+            });
+        };
+
+        self.wiring.store.search(search, Box::new(reply));
+    }
+
+    fn on_page(&mut self, found: FoundPage) {
+        let reply = match found.page {
+            Ok(SearchPage::Parts(page)) => ControlReply::History(page),
+            Ok(SearchPage::Audit(page)) => ControlReply::Audit(page),
+            // Nobody asks for a key here.
+            Ok(SearchPage::Key(_)) => return,
+            Err(words) => ControlReply::Error(words),
+        };
+
+        self.answer(found.connection, &reply);
     }
 
     fn send_status(&mut self, number: u64) {

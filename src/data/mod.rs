@@ -3,6 +3,7 @@
 pub mod counters;
 pub mod frame;
 pub mod grid;
+pub mod history;
 pub mod map;
 pub mod part;
 pub mod picture;

@@ -19,6 +19,23 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// All verdicts.
+    pub const ALL: [Verdict; 3] = [Verdict::Pass, Verdict::Fail, Verdict::Undecided];
+
+    /// The word in messages and in the store.
+    pub fn word(self) -> &'static str {
+        match self {
+            Verdict::Pass => "pass",
+            Verdict::Fail => "fail",
+            Verdict::Undecided => "undecided",
+        }
+    }
+
+    /// The verdict of that word.
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|verdict| verdict.word() == word)
+    }
+
     /// OPC 40100-1's evaluation code: 1 pass, 2 fail, 3 undecided.
     pub fn evaluation(self) -> u8 {
         match self {
@@ -56,6 +73,35 @@ pub enum Reason {
     EngineError,
     /// The recipe has no threshold yet, or none is loaded.
     NotReady,
+}
+
+impl Reason {
+    /// All reasons.
+    pub const ALL: [Reason; 6] = [
+        Reason::Late,
+        Reason::Overload,
+        Reason::CameraLost,
+        Reason::BadImage,
+        Reason::EngineError,
+        Reason::NotReady,
+    ];
+
+    /// The word in messages and in the store.
+    pub fn word(self) -> &'static str {
+        match self {
+            Reason::Late => "late",
+            Reason::Overload => "overload",
+            Reason::CameraLost => "camera_lost",
+            Reason::BadImage => "bad_image",
+            Reason::EngineError => "engine_error",
+            Reason::NotReady => "not_ready",
+        }
+    }
+
+    /// The reason of that word.
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.word() == word)
+    }
 }
 
 /// A connected area of the map above a level, in the camera picture's pixels. For a failed part the

@@ -167,6 +167,7 @@ pub fn control_wiring(shared: &Shared, is_continuous: bool, ends: ControlEnds) -
         requests: ends.requests,
         events: ends.events,
         status: Box::new(move || view.status(is_continuous)),
+        store: shared.store.clone(),
         causes: shared.diagnostics.clone(),
     }
 }

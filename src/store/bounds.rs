@@ -100,3 +100,10 @@ pub(super) const AUDIT_KEPT: i64 = 100_000;
 pub(super) const UNREADABLE_KEPT: i64 = 10_000;
 /// Rows that a migration reads at once.
 pub(super) const MIGRATED_ROWS: usize = 1000;
+
+/// Time of one step of a search in the history: a commit that comes meanwhile waits for it.
+pub(super) const SEARCH_STEP: Duration = Duration::from_millis(2);
+/// Searches that wait; one more is refused. Each door has fewer under way.
+pub(super) const SEARCHES_MAX: usize = 64;
+/// Parts of before an upgrade that are taken into the history at once.
+pub(super) const SEARCH_TAKEN_IN: i64 = 500;

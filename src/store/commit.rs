@@ -19,6 +19,7 @@ use super::outbox::{Outbox, OutboxEntry};
 use super::pending::compact;
 use super::recovery::{MOVED_ASIDE, OpenStore, cannot_write};
 use super::row::{Page, Write};
+use super::search::{Search, SearchReply};
 use super::settings::Sync;
 use crate::base::backoff::Backoff;
 use crate::base::health::{Diagnostics, Health};
@@ -237,7 +238,7 @@ impl CommitQueue {
             Done::Another(Ok(incident)) => self.take_over(incident),
             Done::Another(Err(error)) => tracing::debug!("the store is still not there: {error}"),
             Done::Tidied(has_more) => self.has_old_rows = has_more,
-            Done::There | Done::LogTaken => {}
+            Done::There | Done::LogTaken | Done::Searched => {}
         }
     }
 
@@ -450,6 +451,11 @@ impl CommitQueue {
         tracing::error!("{words}");
         self.causes.set(MOVED_ASIDE, Health::OffSpec, words);
         self.push_note(&incident);
+    }
+
+    /// Takes a step of a search.
+    pub(super) fn search(&mut self, search: Search, reply: SearchReply) {
+        self.try_job(DiskJob::Search(search, reply));
     }
 
     /// Gives up the oldest results that wait, but for those keys.

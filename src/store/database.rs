@@ -11,6 +11,7 @@ use super::history::HistoryClock;
 use super::migration::{body, set_aside};
 use super::row::{Page, Previous, Recovered, StoredResult, Write};
 use super::schema::{self, WAITS};
+use super::search::{self, Search, SearchPage, take_in_old_parts, take_in_open_parts};
 use super::settings::Sync;
 use super::statements::Change;
 use crate::data::result::ResultRow;
@@ -222,6 +223,7 @@ impl Database {
         // file from now on, and go out as late.
         let first_key = first_key as i64;
         let change = self.connection.transaction()?;
+        take_in_open_parts(&change, first_key)?;
         let left = "UPDATE part SET state = 2 WHERE state < 3 AND state IN (0, 1) AND key < ?";
         change.execute(left, [first_key])?;
         // Only the last numbers of the newest runs are told in `birth`.
@@ -410,6 +412,14 @@ impl Database {
         Ok(page)
     }
 
+    /// Takes one step of a search.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn search(&self, search: &Search) -> rusqlite::Result<SearchPage> {
+        search::search(&self.connection, search)
+    }
+
     /// Moves rows that cannot be read into a table of their own, with the reason.
     ///
     /// # Errors
@@ -451,6 +461,10 @@ impl Database {
     pub fn tidy(&mut self, age: Duration, bytes: u64) -> rusqlite::Result<bool> {
         // Each kind of row is bounded by itself, a few at a time: a long search would hold a
         // verdict up.
+        if take_in_old_parts(&mut self.connection)? {
+            return Ok(true);
+        }
+
         let answers = self.tidy_answers()?;
         let audit = "DELETE FROM audit WHERE rowid <= (SELECT max(rowid) FROM audit) - ?";
         self.connection.execute(audit, [AUDIT_KEPT])?;

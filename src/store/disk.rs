@@ -12,6 +12,7 @@
 use super::database::Database;
 use super::error::{DatabaseError, Incident};
 use super::row::{Page, Write};
+use super::search::{Search, SearchReply};
 use super::settings::Sync;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::any::Any;
@@ -45,6 +46,8 @@ pub(super) enum DiskJob {
     Checkpoint,
     /// Takes old rows away.
     Tidy { keep: Duration, keep_bytes: u64 },
+    /// Takes a step of a search, and replies itself: a search of which the asker has left ends with it.
+    Search(Search, SearchReply),
     /// Hangs for so long.
     #[cfg(test)]
     Hang(Duration),
@@ -92,6 +95,8 @@ pub(super) enum Done {
     LogTaken,
     /// True if old rows are left.
     Tidied(bool),
+    /// The search was answered.
+    Searched,
 }
 
 /// The database on its way back.
@@ -250,6 +255,11 @@ impl DiskJob {
             }
             DiskJob::Checkpoint => database.checkpoint().map(|()| Done::LogTaken),
             DiskJob::Tidy { keep, keep_bytes } => database.tidy(keep, keep_bytes).map(Done::Tidied),
+            DiskJob::Search(search, reply) => {
+                let page = database.search(&search);
+                reply(page.map_err(|error| format!("the store cannot be read: {error}")));
+                Ok(Done::Searched)
+            }
             #[cfg(test)]
             DiskJob::Hang(time) => {
                 std::thread::sleep(time);

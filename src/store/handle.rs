@@ -8,11 +8,12 @@ use super::op::{Closed, CommandAnswer, Op, Pending};
 use super::outbox::Outbox;
 use super::recovery::OpenStore;
 use super::row::Recovered;
+use super::search::{Search, SearchReply};
 use super::settings::StoreSettings;
 use crate::base::health::Diagnostics;
 use crate::data::part::{Part, PartRequest, PartStage};
 use crate::data::report::Report;
-use crossbeam::channel::{Sender, bounded};
+use crossbeam::channel::{Sender, TrySendError, bounded};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -169,6 +170,23 @@ impl Store {
         });
 
         Pending(written)
+    }
+
+    /// Takes one step of a search in the history. `reply` gets the page, or why there is none: on the
+    /// thread of the disk, and at once where too much waits. Never waits.
+    pub fn search(&self, search: Search, reply: SearchReply) {
+        let Err(refused) = self.ops.try_send(Op::Search(search, reply)) else {
+            return;
+        };
+
+        let words = match refused {
+            TrySendError::Full(_) => "the store is busy; ask again",
+            TrySendError::Disconnected(_) => "the line is stopping",
+        };
+
+        if let Op::Search(_, reply) = refused.into_inner() {
+            reply(Err(words.to_owned()));
+        }
     }
 
     /// Makes every open part undecided, and accepts nothing any more. Returns when that is on the disk.

@@ -128,6 +128,15 @@ pub(super) fn body(row: &Row, column: usize) -> rusqlite::Result<String> {
     })
 }
 
+/// The row of a body of any version.
+///
+/// # Errors
+/// When it is no row.
+pub(super) fn readable(body: &str) -> Result<ResultRow, RowError> {
+    // Delivered rows of winspect 0.1 keep the body that they had.
+    ResultRow::from_stored(body).or_else(|error| from_schema_1(body).map_err(|_| error))
+}
+
 /// The row that a body of winspect 0.1 stands for.
 fn from_schema_1(body: &str) -> Result<ResultRow, RowError> {
     let text = format!("{body}}}");

@@ -17,7 +17,8 @@
 //! is committed: numbers and answers to who asked, results to the [`Outbox`]. What a result says is the
 //! line's ([`ResultPolicy`]); the row ([`crate::data::result::ResultRow`]) is encoded when it is sent.
 //!
-//! Beside a running line, its newest results are read from a copy (`newest.rs`).
+//! Beside a running line, its newest results are read from a copy (`newest.rs`). Its history is searched
+//! through the line itself, in short steps of the thread that has the file (`search.rs`).
 //!
 //! Failure paths:
 //! - The broker is away: live results stay in memory up to a bound, then wait in the file, and are read
@@ -39,6 +40,7 @@ mod count;
 mod database;
 mod disk;
 mod error;
+mod facts;
 mod files;
 mod handle;
 mod history;
@@ -54,6 +56,7 @@ mod rejects;
 mod retention;
 mod row;
 mod schema;
+mod search;
 mod settings;
 mod statements;
 mod writer;
@@ -73,6 +76,8 @@ mod power_cut;
 #[cfg(test)]
 mod probes;
 #[cfg(test)]
+mod searching;
+#[cfg(test)]
 mod test_run;
 #[cfg(test)]
 mod tests;
@@ -83,7 +88,7 @@ pub use bounds::ANSWERS_MAX;
 pub use count::StoreCount;
 pub use error::DatabaseError;
 pub use handle::Store;
-pub use newest::newest_results;
+pub use newest::{HistoryCopy, newest_results};
 pub use op::{Closed, Pending};
 pub use outbox::{LinkLoad, Outbox, OutboxEntry};
 pub use policy::{KeyValue, ResultPolicy};
@@ -91,5 +96,6 @@ pub use recovery::{MOVED_ASIDE, OpenStore};
 pub use rejects::Reject;
 pub use retention::GIVEN_UP;
 pub use row::{Previous, Recovered};
+pub use search::{Search, SearchPage, SearchReply};
 pub use settings::{StoreSettings, Sync};
 pub use writer::StoreWriter;

@@ -13,6 +13,7 @@
 use super::error::DatabaseError;
 use super::files::with_end;
 use super::schema::VERSION;
+use super::search::{self, Search, SearchPage};
 use crate::data::result::ResultRow;
 use rusqlite::Connection;
 use std::fs::File;
@@ -61,6 +62,37 @@ pub fn newest_results(
     }
 
     Ok(results)
+}
+
+/// A copy of a line's file, in which its history is searched: for a line that does not run.
+pub struct HistoryCopy {
+    connection: Connection,
+    // Dropped after the connection.
+    _copy: StoreCopy,
+}
+
+impl HistoryCopy {
+    /// Copies the file.
+    ///
+    /// # Errors
+    /// When it is not there, is no store of today's version, or cannot be copied.
+    pub fn make(file: &Path) -> Result<Self, DatabaseError> {
+        let copy = StoreCopy::make(file)?;
+        let connection = Connection::open(&copy.file)?;
+        check_version(&connection, file)?;
+        Ok(HistoryCopy {
+            connection,
+            _copy: copy,
+        })
+    }
+
+    /// Takes one step of a search.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn search(&self, search: &Search) -> Result<SearchPage, DatabaseError> {
+        Ok(search::search(&self.connection, search)?)
+    }
 }
 
 fn check_version(connection: &Connection, file: &Path) -> Result<(), DatabaseError> {

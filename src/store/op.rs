@@ -1,5 +1,6 @@
 //! Requests to the store's thread, and what comes back.
 
+use super::search::{Search, SearchReply};
 use crate::data::part::{Part, PartRequest};
 use crate::data::report::Report;
 use crossbeam::channel::{Receiver, Sender};
@@ -39,15 +40,17 @@ pub(super) enum Op {
         if_absent: bool,
         done: Sender<()>,
     },
+    /// Look into the history, once nothing else waits for the disk.
+    Search(Search, SearchReply),
     /// Stop: what is open becomes undecided, and nothing more is accepted.
     Close(Sender<()>),
 }
 
 impl Op {
-    /// True for an acknowledgement, for whose commit nothing waits.
-    pub(super) fn is_ack(&self) -> bool {
+    /// True for an acknowledgement, for whose commit nothing waits, and for a search, which needs none.
+    pub(super) fn is_patient(&self) -> bool {
         // All others are waited for: by a command, by the gate, or by the end of the line.
-        matches!(self, Op::Acked { .. })
+        matches!(self, Op::Acked { .. } | Op::Search(..))
     }
 
     /// Moment by which the first of the parts that are to be numbered has its result.

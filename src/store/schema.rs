@@ -4,7 +4,9 @@
 //! no table      made
 //! version 1     an early build's: refused, and moved aside by who opens the file
 //! version 2     winspect 0.1: migrated, in one transaction (migration.rs)
-//! version 3     today's: a part's body is a row of schema 2 as JSON (data/result.rs)
+//! version 3     winspect 0.2: a part's body is a row of schema 2 as JSON (data/result.rs); the tables of
+//!               the history are added, and filled by the running line (search.rs)
+//! version 4     today's
 //! above         refused
 //! ```
 
@@ -14,9 +16,11 @@ use rusqlite::{Connection, ErrorCode};
 use std::path::Path;
 
 /// Version of the tables. Raised when they, or the bodies in them, change.
-pub(super) const VERSION: i64 = 3;
-/// The version of winspect 0.1, which is migrated.
+pub(super) const VERSION: i64 = 4;
+/// The version of winspect 0.1, whose bodies are migrated.
 const MIGRATED: i64 = 2;
+/// The version of winspect 0.2, which lacks the tables of the history.
+const WITHOUT_HISTORY: i64 = 3;
 
 const TABLES: &str = "
 CREATE TABLE part (
@@ -35,6 +39,22 @@ pub(super) const UNREADABLE: &str = "
 CREATE TABLE unreadable (key INTEGER, run_id TEXT, camera TEXT, seq INTEGER, at INTEGER,
   state INTEGER, body, why TEXT NOT NULL);
 ";
+/// Few facts of each result, by which parts are found and counted without reading their bodies; and
+/// persons' words on parts. Both leave the file with their part. `kind` is that of [`RowKind`](super::facts::RowKind).
+const HISTORY: &str = "
+CREATE TABLE history (
+  key INTEGER PRIMARY KEY, seq INTEGER NOT NULL, at INTEGER NOT NULL, camera TEXT NOT NULL, region TEXT,
+  verdict TEXT NOT NULL, reason TEXT, recipe TEXT NOT NULL, part_id TEXT, spot TEXT, kind INTEGER NOT NULL);
+CREATE INDEX history_seq ON history(seq);
+CREATE TABLE label (
+  key INTEGER PRIMARY KEY, label TEXT, note TEXT, who TEXT NOT NULL, at TEXT NOT NULL);
+CREATE TRIGGER part_gone AFTER DELETE ON part BEGIN
+  DELETE FROM history WHERE key = old.key;
+  DELETE FROM label WHERE key = old.key;
+END;
+";
+/// The key in the table `kept` below which parts have no row in `history` yet.
+pub(super) const LACKS_BELOW: &str = "history.lacks_below";
 /// Finds old answers without reading them all. Beside the tables, because files without it are as good.
 const ANSWERS_BY_TIME: &str = "CREATE INDEX IF NOT EXISTS answer_at ON answer(at)";
 /// Condition of rows that wait in the file. SQLite uses an index with a condition only where the query
@@ -55,13 +75,14 @@ pub(super) fn prepare(
         // Another program's file has none, and no table of ours either.
         0 => {
             connection.execute_batch(&format!(
-                "BEGIN IMMEDIATE; {TABLES} {UNREADABLE} PRAGMA user_version = {VERSION}; COMMIT;"
+                "BEGIN IMMEDIATE; {TABLES} {UNREADABLE} {HISTORY} PRAGMA user_version = {VERSION}; COMMIT;"
             ))?;
 
             Migrated::default()
         }
         MIGRATED => {
-            let migrated = migrate(connection, UNREADABLE, VERSION)?;
+            let tables = format!("{UNREADABLE} {HISTORY} {}", lacks_all());
+            let migrated = migrate(connection, &tables, VERSION)?;
             tracing::info!(
                 "the store {} was of winspect 0.1; {} rows are taken over",
                 path.display(),
@@ -69,6 +90,15 @@ pub(super) fn prepare(
             );
 
             migrated
+        }
+        WITHOUT_HISTORY => {
+            // The time of this is not that of the parts in the file: they are taken in later.
+            connection.execute_batch(&format!(
+                "BEGIN IMMEDIATE; {HISTORY} {} PRAGMA user_version = {VERSION}; COMMIT;",
+                lacks_all()
+            ))?;
+
+            Migrated::default()
         }
         VERSION => Migrated::default(),
         found if found > VERSION => {
@@ -85,6 +115,14 @@ pub(super) fn prepare(
     Ok(migrated
         .first_reason
         .map(|reason| Incident::rows_moved(migrated.unreadable, &reason)))
+}
+
+/// Notes that no part of the file has a row in `history`.
+fn lacks_all() -> String {
+    format!(
+        "INSERT OR REPLACE INTO kept
+           SELECT '{LACKS_BELOW}', 1 + max(key) FROM part HAVING max(key) IS NOT NULL;"
+    )
 }
 
 /// Names the file where SQLite says that another process has it.

@@ -1,5 +1,6 @@
 //! Each [`Write`] as SQL, within a transaction.
 
+use super::facts::{RowKind, write_facts};
 use super::row::{RowState, Write};
 use crate::data::result::ResultRow;
 use rusqlite::{ToSql, Transaction, params};
@@ -28,7 +29,9 @@ impl Change<'_> {
                 let spill = "INSERT INTO part (key, run_id, camera, seq, at, state, body)
                     VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state";
 
-                self.insert(spill, *key, RowState::Backlog, row)
+                self.insert(spill, *key, RowState::Backlog, row)?;
+                let kind = RowKind::of_old(row);
+                write_facts(&self.transaction, *key as i64, row, kind, false)
             }
             Write::Answer { id, answer } => {
                 let put = "INSERT OR REPLACE INTO answer VALUES (?, ?, ?)";
@@ -60,6 +63,11 @@ impl Change<'_> {
             VALUES (?, ?, ?, ?, ?, ?, ?)";
 
         self.insert(put, key, state, row)?;
+        if state != RowState::Open {
+            let kind = RowKind::of(row, state == RowState::Backlog);
+            write_facts(&self.transaction, key as i64, row, kind, true)?;
+        }
+
         // Backlog rows written here are late verdicts, whose numbers are those of a result that
         // stands already.
         if state != RowState::Open && state != RowState::Live {

@@ -13,6 +13,7 @@ use super::recovery::OpenStore;
 use super::rejects::Reject;
 use super::retention::Retention;
 use super::row::{RowState, Write};
+use super::search::WaitingSearches;
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
 use crate::data::part::{Part, PartRequest, PartStage};
 use crate::data::report::Report;
@@ -36,6 +37,8 @@ pub struct StoreWriter {
     retention: Retention,
     /// Time since when an acknowledgement waits to be written.
     ack_since: Option<Instant>,
+    /// Searches in the history that wait.
+    searches: WaitingSearches,
 }
 
 /// Results of one transaction, for others once it is committed.
@@ -91,6 +94,7 @@ impl StoreWriter {
             ),
             file: CommitQueue::new(opened),
             ack_since: None,
+            searches: WaitingSearches::default(),
         }
     }
 
@@ -137,6 +141,10 @@ impl StoreWriter {
 
     /// Time until something is due without a request.
     fn patience(&self) -> Duration {
+        if !self.searches.are_empty() {
+            return Duration::ZERO;
+        }
+
         let now = Instant::now();
         let mut patience = HEARTBEAT;
         if let Some(due) = self.ledger().next_due() {
@@ -167,7 +175,7 @@ impl StoreWriter {
         };
 
         for op in ops {
-            batch.is_urgent |= !op.is_ack();
+            batch.is_urgent |= !op.is_patient();
             self.apply(op, &mut batch);
         }
 
@@ -181,6 +189,7 @@ impl StoreWriter {
         self.release_committed(batch);
         self.read_page();
         self.checkpoint();
+        self.searches.step(&mut self.file);
     }
 
     fn is_time_to_commit(&self, batch: &Batch) -> bool {
@@ -268,6 +277,7 @@ impl StoreWriter {
 
                 batch.done.push(done);
             }
+            Op::Search(search, reply) => self.searches.push((search, reply)),
             Op::Close(done) => {
                 let open = self
                     .ledger()

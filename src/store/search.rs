@@ -1,0 +1,390 @@
+//! Looks into the history, in steps that are short: whoever waits for the disk waits for one of them at
+//! most.
+//!
+//! A step reads rows of `history`, the newest first, for about [`SEARCH_STEP`], and the bodies of those
+//! that fit. It ends with the key at which the next one begins. New parts come above that key, so that
+//! pages of a running line neither lack a part nor have one twice. The steps are the same for the file of
+//! a line that does not run, which are read from a copy (`newest.rs`).
+
+use super::bounds::{SEARCH_STEP, SEARCH_TAKEN_IN, SEARCHES_MAX};
+use super::commit::CommitQueue;
+use super::facts::{RowKind, write_facts};
+use super::migration::{body, readable};
+use super::schema::LACKS_BELOW;
+use crate::data::history::{
+    AuditLine, AuditPage, AuditQuery, GroupCount, GroupKey, HistoryPage, HistoryPart, HistoryQuery,
+    PAGE_MAX, PartLabel,
+};
+use crate::data::result::rfc3339;
+use crate::data::verdict::Verdict;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+/// Rows between two looks at the time.
+const LOOK_EVERY: u64 = 64;
+
+/// A question to the history.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Search {
+    /// For parts.
+    Parts(HistoryQuery),
+    /// For lines of the audit log.
+    Audit(AuditQuery),
+    /// For the key of a part: of its result, and not of a later verdict.
+    Key {
+        /// The run.
+        run_id: String,
+        /// The camera, or the name that several share.
+        camera: String,
+        /// The number.
+        seq: u64,
+    },
+}
+
+/// An answer of the history.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SearchPage {
+    /// Parts.
+    Parts(HistoryPage),
+    /// Lines of the audit log.
+    Audit(AuditPage),
+    /// A part's key; `None` where the store has no result of it.
+    Key(Option<u64>),
+}
+
+/// Takes the answer, or why there is none, on the thread of the disk: it must not wait.
+pub type SearchReply = Box<dyn FnOnce(Result<SearchPage, String>) + Send>;
+
+/// Searches that wait for the disk, one step each.
+#[derive(Default)]
+pub(super) struct WaitingSearches(VecDeque<(Search, SearchReply)>);
+
+impl WaitingSearches {
+    /// Takes one more, unless too many wait: the asker is told.
+    pub(super) fn push(&mut self, (search, reply): (Search, SearchReply)) {
+        if self.0.len() >= SEARCHES_MAX {
+            return reply(Err(format!("{SEARCHES_MAX} searches wait; ask again")));
+        }
+
+        self.0.push_back((search, reply));
+    }
+
+    pub(super) fn are_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// One step of one search, which is not tried on a disk that fails: the others come after what came
+    /// meanwhile.
+    pub(super) fn step(&mut self, file: &mut CommitQueue) {
+        match self.0.pop_front() {
+            Some((_, reply)) if file.is_failing() => {
+                reply(Err(
+                    "the disk of the store fails or hangs; ask again".to_owned()
+                ));
+            }
+            Some((search, reply)) => file.search(search, reply),
+            None => {}
+        }
+    }
+}
+
+/// Takes one step.
+///
+/// # Errors
+/// SQLite's.
+pub(super) fn search(connection: &Connection, search: &Search) -> rusqlite::Result<SearchPage> {
+    match search {
+        Search::Parts(query) => parts(connection, query).map(SearchPage::Parts),
+        Search::Audit(query) => audit(connection, query).map(SearchPage::Audit),
+        Search::Key {
+            run_id,
+            camera,
+            seq,
+        } => key_of(connection, run_id, camera, *seq).map(SearchPage::Key),
+    }
+}
+
+/// The facts of one part, in the row where SQLite has them.
+struct Facts<'a> {
+    key: i64,
+    at: i64,
+    camera: &'a str,
+    region: Option<&'a str>,
+    verdict: &'a str,
+    reason: Option<&'a str>,
+    recipe: &'a str,
+    part_id: Option<&'a str>,
+    spot: Option<&'a str>,
+    kind: i64,
+    label: Option<&'a str>,
+}
+
+impl<'a> Facts<'a> {
+    fn of(row: &'a Row) -> rusqlite::Result<Self> {
+        Ok(Facts {
+            key: row.get(0)?,
+            at: row.get(1)?,
+            camera: row.get_ref(2)?.as_str()?,
+            region: row.get_ref(3)?.as_str_or_null()?,
+            verdict: row.get_ref(4)?.as_str()?,
+            reason: row.get_ref(5)?.as_str_or_null()?,
+            recipe: row.get_ref(6)?.as_str()?,
+            part_id: row.get_ref(7)?.as_str_or_null()?,
+            spot: row.get_ref(8)?.as_str_or_null()?,
+            kind: row.get(9)?,
+            label: row.get_ref(10)?.as_str_or_null()?,
+        })
+    }
+
+    fn fits(&self, query: &HistoryQuery) -> bool {
+        let is_recipe = |wanted: &str| {
+            let name = self.recipe.rsplit_once('@').map(|(name, _)| name);
+            self.recipe == wanted || name == Some(wanted)
+        };
+
+        query
+            .since
+            .is_none_or(|since| self.at >= since.as_millisecond())
+            && query
+                .until
+                .is_none_or(|until| self.at < until.as_millisecond())
+            && query.verdict.is_none_or(|it| it.word() == self.verdict)
+            && query.reason.is_none_or(|it| Some(it.word()) == self.reason)
+            && query.camera.as_deref().is_none_or(|it| it == self.camera)
+            && query.recipe.as_deref().is_none_or(is_recipe)
+            && is_or_any(query.part_id.as_deref(), self.part_id)
+            && is_or_any(query.label.as_deref(), self.label)
+    }
+
+    /// The key under which the part is counted.
+    fn group(&self, by: GroupKey) -> Option<String> {
+        let place = |spot: &str| match self.region {
+            Some(region) => format!("{}/{region} {spot}", self.camera),
+            None => format!("{} {spot}", self.camera),
+        };
+
+        match by {
+            GroupKey::Minute => Some(self.at.div_euclid(60_000).to_string()),
+            GroupKey::Recipe => Some(self.recipe.to_owned()),
+            GroupKey::Camera => Some(self.camera.to_owned()),
+            GroupKey::Place => self.spot.map(place),
+            GroupKey::Reason => self.reason.map(str::to_owned),
+        }
+    }
+}
+
+fn is_or_any(wanted: Option<&str>, found: Option<&str>) -> bool {
+    wanted.is_none() || wanted == found
+}
+
+/// Parts, or their counts.
+fn parts(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<HistoryPage> {
+    let began = Instant::now();
+    let limit = query.limit.unwrap_or(PAGE_MAX).min(PAGE_MAX) as usize;
+    let mut page = HistoryPage {
+        lacks_old_parts: lacks_below(connection)?.is_some(),
+        ..HistoryPage::default()
+    };
+
+    let mut groups: BTreeMap<Option<String>, GroupCount> = BTreeMap::new();
+    let facts = "SELECT key, history.at, camera, region, verdict, reason, recipe, part_id, spot, kind, label
+        FROM history LEFT JOIN label USING (key) WHERE key < ? ORDER BY key DESC";
+
+    let mut facts = connection.prepare_cached(facts)?;
+    let mut rows = facts.query([query.before.map_or(i64::MAX, |key| key as i64)])?;
+    let mut looked_at = 0;
+    while let Some(row) = rows.next()? {
+        let found = Facts::of(row)?;
+        looked_at += 1;
+        if found.fits(query) {
+            match query.by {
+                Some(by) => count(&mut groups, &found, by),
+                None => read(connection, &found, &mut page)?,
+            }
+        }
+
+        let is_time_over = looked_at % LOOK_EVERY == 0 && began.elapsed() >= SEARCH_STEP;
+        if page.parts.len() >= limit || is_time_over {
+            page.next = Some(found.key as u64);
+            break;
+        }
+    }
+
+    page.groups = groups.into_values().collect();
+    Ok(page)
+}
+
+fn count(groups: &mut BTreeMap<Option<String>, GroupCount>, found: &Facts, by: GroupKey) {
+    if found.kind != RowKind::Production as i64 {
+        return;
+    }
+
+    let Some(verdict) = Verdict::of_word(found.verdict) else {
+        return; // we wrote it
+    };
+
+    let key = found.group(by);
+    let group = groups.entry(key.clone()).or_insert(GroupCount {
+        key,
+        ..GroupCount::default()
+    });
+
+    group.add(verdict);
+}
+
+/// Reads a part that fits.
+fn read(connection: &Connection, found: &Facts, page: &mut HistoryPage) -> rusqlite::Result<()> {
+    let sql = "SELECT body FROM part WHERE key = ?";
+    let mut bodies = connection.prepare_cached(sql)?;
+    let body = bodies
+        .query_row([found.key], |row| body(row, 0))
+        .optional()?;
+
+    // A row and its facts leave the file together.
+    match body.map(|body| readable(&body)) {
+        Some(Ok(row)) => page.parts.push(HistoryPart {
+            row,
+            late_verdict: found.kind == RowKind::LateVerdict as i64,
+            label: label_of(connection, found.key)?,
+        }),
+        Some(Err(_)) => page.unreadable += 1,
+        None => {}
+    }
+
+    Ok(())
+}
+
+fn label_of(connection: &Connection, key: i64) -> rusqlite::Result<Option<PartLabel>> {
+    let sql = "SELECT label, note, who, at FROM label WHERE key = ?";
+    let mut labels = connection.prepare_cached(sql)?;
+    let label = labels.query_row([key], |row| {
+        Ok(PartLabel {
+            label: row.get(0)?,
+            note: row.get(1)?,
+            who: row.get(2)?,
+            at: row.get(3)?,
+        })
+    });
+
+    label.optional()
+}
+
+fn key_of(
+    connection: &Connection,
+    run_id: &str,
+    camera: &str,
+    seq: u64,
+) -> rusqlite::Result<Option<u64>> {
+    let sql = "SELECT key FROM history JOIN part USING (key)
+        WHERE history.seq = ? AND history.camera = ? AND part.run_id = ? AND kind <> ?";
+
+    let mut keys = connection.prepare_cached(sql)?;
+    let late = RowKind::LateVerdict as i64;
+    let key = keys.query_row(params![seq as i64, camera, run_id, late], |row| {
+        row.get::<_, i64>(0)
+    });
+
+    Ok(key.optional()?.map(|key| key as u64))
+}
+
+/// Lines of the audit log.
+fn audit(connection: &Connection, query: &AuditQuery) -> rusqlite::Result<AuditPage> {
+    // Times in the log all have one length, and are in the order of their text.
+    let since = query.since.map_or(String::new(), rfc3339);
+    let until = query.until.map_or("~".to_owned(), rfc3339);
+    let before = query.before.map_or(i64::MAX, |before| before as i64);
+    let began = Instant::now();
+    let lines = "SELECT rowid, at, run_id, what FROM audit WHERE rowid < ? ORDER BY rowid DESC";
+    let mut lines = connection.prepare_cached(lines)?;
+    let mut rows = lines.query([before])?;
+    let mut page = AuditPage::default();
+    while let Some(row) = rows.next()? {
+        let line = AuditLine {
+            at: row.get(1)?,
+            run_id: row.get(2)?,
+            what: row.get(3)?,
+        };
+
+        if line.at >= since && line.at < until {
+            page.lines.push(line);
+        }
+
+        if page.lines.len() >= PAGE_MAX as usize || began.elapsed() >= SEARCH_STEP {
+            page.next = Some(row.get::<_, i64>(0)? as u64);
+            break;
+        }
+    }
+
+    Ok(page)
+}
+
+/// Key below which parts lack their facts; `None` where none does.
+pub(super) fn lacks_below(connection: &Connection) -> rusqlite::Result<Option<u64>> {
+    let sql = "SELECT value FROM kept WHERE key = ?";
+    let value: Option<String> = connection
+        .prepare_cached(sql)?
+        .query_row([LACKS_BELOW], |row| row.get(0))
+        .optional()?;
+
+    Ok(value.and_then(|value| value.parse().ok()))
+}
+
+/// Takes some parts of before an upgrade into the history, the newest first. True if more are left.
+///
+/// # Errors
+/// SQLite's.
+pub(super) fn take_in_old_parts(connection: &mut Connection) -> rusqlite::Result<bool> {
+    let Some(below) = lacks_below(connection)? else {
+        return Ok(false);
+    };
+
+    let change = connection.transaction()?;
+    let keys = take_in(
+        &change,
+        "key < ?1 AND state > 0 ORDER BY key DESC LIMIT ?2",
+        params![below as i64, SEARCH_TAKEN_IN],
+    )?;
+
+    match keys.last() {
+        Some(lowest) => change.execute(
+            "INSERT OR REPLACE INTO kept VALUES (?, ?)",
+            params![LACKS_BELOW, lowest.to_string()],
+        )?,
+        None => change.execute("DELETE FROM kept WHERE key = ?", [LACKS_BELOW])?,
+    };
+
+    change.commit()?;
+    Ok(!keys.is_empty())
+}
+
+/// Takes parts into the history that an earlier run left open: what is said of them is a result now.
+///
+/// # Errors
+/// SQLite's.
+pub(super) fn take_in_open_parts(connection: &Connection, below: i64) -> rusqlite::Result<()> {
+    let open = "state < 3 AND state = 0 AND key < ?1";
+    take_in(connection, open, params![below]).map(|_| ())
+}
+
+/// Writes the facts of parts that lack them; returns their keys.
+fn take_in(
+    connection: &Connection,
+    which: &str,
+    values: &[&dyn rusqlite::ToSql],
+) -> rusqlite::Result<Vec<i64>> {
+    let sql = format!("SELECT key, body FROM part WHERE {which}");
+    let mut select = connection.prepare_cached(&sql)?;
+    let mut rows = select.query(values)?;
+    let mut keys = vec![];
+    while let Some(row) = rows.next()? {
+        let key = row.get(0)?;
+        keys.push(key);
+        // What cannot be read cannot be found by what it says either.
+        if let Ok(row) = readable(&body(row, 1)?) {
+            write_facts(connection, key, &row, RowKind::of_old(&row), false)?;
+        }
+    }
+
+    Ok(keys)
+}

@@ -231,7 +231,7 @@ fn differs(difference: &ShadowDifference) -> String {
         let score = score.map(|(score, threshold)| format!(" {score:.4} of {threshold:.4}"));
         format!(
             "{}{} by {}",
-            word(judgement.verdict),
+            judgement.verdict.word(),
             score.unwrap_or_default(),
             judgement.recipe
         )

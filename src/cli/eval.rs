@@ -17,7 +17,7 @@ use crate::engine::{EncodePlan, PatchLayer};
 use crate::evaluate::dataset::{Dataset, Truth};
 use crate::model::{ModelFolder, ModelSpec};
 use crate::recipe::preparation::Preparation;
-use crate::winclip::{Fit, Recipe, Region};
+use crate::winclip::{Fit, Recipe, Region, TopShare};
 use clap::Args;
 use evaluation::{Draws, Evaluation, read};
 use serde_json::{Value, json};
@@ -43,9 +43,12 @@ pub struct EvalArguments {
     /// Cells of the map with --fit keep, at most; 256 unless given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(16..=4096))]
     cells: Option<u16>,
+    /// Share of the map's highest cells that make the score of a model without text; 0.01 unless given
+    #[arg(long, value_name = "SHARE")]
+    top_share: Option<TopShare>,
     /// A recipe of the library, box.recipes/nut or a revision of it, in place of the flags that say how to judge
     #[arg(long, value_name = "DIR", conflicts_with_all = [
-        "preset", "input_px", "block", "maps", "class_name", "fit", "cells",
+        "preset", "input_px", "block", "maps", "class_name", "fit", "cells", "top_share",
     ])]
     recipe: Option<PathBuf>,
     /// Numbers of references from train/good; 0,1,2,4 unless given (without 0 for models without text)
@@ -127,6 +130,7 @@ fn recipe(arguments: &EvalArguments) -> Result<Recipe, Failure> {
         return Ok(Recipe {
             fit: arguments.fit,
             cells: arguments.cells.map(usize::from),
+            top_share: arguments.top_share,
             ..arguments.judging.recipe(class_name, block)
         });
     };
@@ -351,6 +355,7 @@ fn write(
         "input_px": plan.square_side().ok(),
         "grid": {"w": grid.w, "h": grid.h},
         "block": block,
+        "top_share": recipe.parameters(&model.spec).top_share.get(),
         "maps": maps,
         "results": lines,
     });

@@ -3,7 +3,7 @@
 use super::mask::{Polygon, cell_mask};
 use super::pixels::{Fit, PixelError, PixelMaker};
 use super::recipe::{Recipe, Region};
-use super::scorer::{Scorer, highest_share, mean_of_highest};
+use super::scorer::{Scorer, mean_of_highest};
 use super::tiles;
 use crate::data::grid::Grid;
 use crate::data::map::Map;
@@ -190,7 +190,7 @@ impl RegionInspector {
         }
 
         // As many cells as in one crop are averaged, see above.
-        let count = highest_share(whole.unmasked().len());
+        let count = self.scorers[0].top_count(whole.unmasked().len());
         (mean_of_highest(&map.unmasked(), count), map)
     }
 

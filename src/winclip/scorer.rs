@@ -143,6 +143,11 @@ impl Scorer {
         Ok(parts)
     }
 
+    /// Number of the highest cells, of so many that count, whose mean is the score without words.
+    pub fn top_count(&self, cells: usize) -> usize {
+        self.parameters.top_share.count(cells)
+    }
+
     fn wants_language_map(&self) -> bool {
         let with_references = !self.galleries.is_empty();
         self.has_words() && self.parameters.needs_language_map(with_references)
@@ -180,9 +185,9 @@ impl Scorer {
     fn score(&self, parts: &PartialScores, map: &[f32]) -> f32 {
         if !self.has_words() {
             // Without words the score is AnomalyDINO's mean of the highest cells. A single highest
-            // cell would be noise.
+            // cell would be noise on a fine map.
             let unmasked = self.unmasked(map);
-            return mean_of_highest(&unmasked, highest_share(unmasked.len()));
+            return mean_of_highest(&unmasked, self.top_count(unmasked.len()));
         }
 
         // Caoyunkang scores by the highest cell of the mixed map.
@@ -437,12 +442,6 @@ fn unmasked_rows<'f>(
 
 fn highest(values: &[f32]) -> f32 {
     values.iter().copied().fold(f32::NEG_INFINITY, f32::max)
-}
-
-/// Number of cells in AnomalyDINO's image score (Damm et al., arXiv 2405.14529): the highest 1 %,
-/// rounded down, at least one.
-pub(super) fn highest_share(cells: usize) -> usize {
-    (cells / 100).max(1)
 }
 
 /// The mean of the `count` highest.

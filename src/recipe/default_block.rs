@@ -1,8 +1,10 @@
 //! What is said of the block that judges where a recipe names none, and its record in the recipe library.
 
+use crate::engine::PatchLayer;
 use crate::model::ModelSpec;
+use crate::recipe::library::choice_note::ChoiceNote;
 use crate::recipe::library::table::Table;
-use crate::winclip::Recipe;
+use crate::winclip::{MapKind, Recipe};
 
 /// Warns of a default block that nobody has measured.
 pub fn warn(recipe: &Recipe, spec: &ModelSpec, with_references: bool) {
@@ -45,6 +47,41 @@ pub fn warning(recipe: &Recipe, spec: &ModelSpec, with_references: bool) -> Opti
     ))
 }
 
+/// Says in one line which block judges by a recipe of the library, and where that comes from. `None` for a model with
+/// text, and where no patches are compared.
+pub fn origin(recipe: &Recipe, spec: &ModelSpec, choice: Option<&ChoiceNote>) -> Option<String> {
+    let compares_patches = recipe.parameters(spec).maps.contains(&MapKind::Patch);
+    let PatchLayer::Block(block) = recipe.patch_layer(spec) else {
+        return None;
+    };
+
+    if spec.text.is_some() || !compares_patches {
+        return None;
+    }
+
+    if let Some(choice) = choice.filter(|choice| choice.taken.block == block) {
+        return Some(format!(
+            "block {block} of {} judges, chosen before: {}",
+            spec.blocks, choice.how
+        ));
+    }
+
+    let default = spec.block_by_default();
+    let from = match default.number == block {
+        true => format!(
+            "the model's default ({}: {})",
+            default.basis.words(),
+            default.source
+        ),
+        false => "as the recipe says".to_owned(),
+    };
+
+    Some(format!(
+        "block {block} of {} judges, {from}; --choose measures others by bad pictures of this product",
+        spec.blocks
+    ))
+}
+
 /// Puts the model's default block into the table of a recipe that names none: a revision judges by the
 /// same block for ever, whatever a later version takes by default. Models with text keep WinCLIP's layer,
 /// which does not change.
@@ -62,7 +99,7 @@ pub fn record(table: &mut Table, recipe: &Recipe, spec: &ModelSpec) {
 mod tests {
     use super::*;
     use crate::model::{BlockBasis, DefaultBlock, Family, TextSpec};
-    use crate::winclip::{MapKind, Preset};
+    use crate::winclip::Preset;
 
     fn spec() -> ModelSpec {
         ModelSpec {

@@ -3,6 +3,7 @@
 
 use super::gallery::Gallery;
 use super::preset::{FewShotMap, ImageScore, LanguageMap, MapKind, Mean, Parameters};
+use super::top_share::TopShare;
 use super::vectors::{cosine, harmonic, unit_rows};
 use super::windows::{over, scattered};
 use crate::data::grid::Grid;
@@ -143,9 +144,9 @@ impl Scorer {
         Ok(parts)
     }
 
-    /// Number of the highest cells, of so many that count, whose mean is the score without words.
-    pub fn top_count(&self, cells: usize) -> usize {
-        self.parameters.top_share.count(cells)
+    /// Share of the highest cells whose mean is the score without words.
+    pub fn top_share(&self) -> TopShare {
+        self.parameters.top_share
     }
 
     fn wants_language_map(&self) -> bool {
@@ -187,7 +188,8 @@ impl Scorer {
             // Without words the score is AnomalyDINO's mean of the highest cells. A single highest
             // cell would be noise on a fine map.
             let unmasked = self.unmasked(map);
-            return mean_of_highest(&unmasked, self.top_count(unmasked.len()));
+            let count = self.top_share().count(unmasked.len());
+            return mean_of_highest(&unmasked, count);
         }
 
         // Caoyunkang scores by the highest cell of the mixed map.

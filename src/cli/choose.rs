@@ -87,6 +87,14 @@ pub fn choose(
     let is_other = choice.taken() != now;
     if is_other {
         put(&choice.taken(), &mut draft.table);
+        if let (Some(before), Some(cells)) = (now.cells, choice.taken().cells)
+            && before != cells
+        {
+            terminal.say(format!(
+                "{cells} cells in place of {before}: a picture takes longer, by their ratio or more"
+            ));
+        }
+
         let why = format!("it was chosen for the scores of {now}");
         for words in draft.numbers_to_auto(&why) {
             terminal.say(format!("warning: {words}"));

@@ -19,7 +19,7 @@ use crate::evaluate::dataset::{Dataset, Truth};
 use crate::model::{ModelFolder, ModelSpec};
 use crate::recipe::library::manifest::PictureUse;
 use crate::recipe::preparation::Preparation;
-use crate::winclip::{Fit, Recipe, Region};
+use crate::winclip::{Fit, Recipe, Region, TopShare};
 use clap::Args;
 use evaluation::{Draws, Evaluation, read};
 use known_bad::known_bad;
@@ -46,9 +46,12 @@ pub struct EvalArguments {
     /// Cells of the map with --fit keep, at most; 256 unless given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(16..=4096))]
     cells: Option<u16>,
+    /// Share of the map's highest cells that make the score of a model without text; 0.01 unless given
+    #[arg(long, value_name = "SHARE")]
+    top_share: Option<TopShare>,
     /// A recipe of the library, box.recipes/nut or a revision of it, in place of the flags that say how to judge
     #[arg(long, value_name = "DIR", conflicts_with_all = [
-        "preset", "input_px", "block", "maps", "class_name", "fit", "cells",
+        "preset", "input_px", "block", "maps", "class_name", "fit", "cells", "top_share",
     ])]
     recipe: Option<PathBuf>,
     /// Pictures of bad parts that are known, beside those that the library's recipe keeps; may be repeated. Test pictures
@@ -96,7 +99,13 @@ pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
     // All pictures and masks are read once without being kept: a broken one is told now, not after
     // an hour.
     let mut terminal = Terminal::new();
-    let bad = known_bad(arguments, kept_bad, &first_plan, &mut dataset, &mut terminal)?;
+    let bad = known_bad(
+        arguments,
+        kept_bad,
+        &first_plan,
+        &mut dataset,
+        &mut terminal,
+    )?;
     let truths = truths(arguments, recipe.fit, &dataset, &draws, &mut terminal)?;
 
     // The first reference stands for all pictures: a recipe that keeps their aspect depends on it.
@@ -137,6 +146,7 @@ fn recipe(arguments: &EvalArguments) -> Result<(Recipe, Vec<PathBuf>), Failure> 
         let recipe = Recipe {
             fit: arguments.fit,
             cells: arguments.cells.map(usize::from),
+            top_share: arguments.top_share,
             ..arguments.judging.recipe(class_name, block)
         };
 
@@ -365,6 +375,7 @@ fn write(
         "input_px": plan.square_side().ok(),
         "grid": {"w": grid.w, "h": grid.h},
         "block": block,
+        "top_share": recipe.parameters(&model.spec).top_share.get(),
         "maps": maps,
         "results": lines,
     });

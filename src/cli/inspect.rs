@@ -24,7 +24,7 @@ use crate::recipe::quality::{Gate, Limits};
 use crate::recipe::references::References;
 use crate::recipe::threshold::of_region;
 use crate::winclip::inspector::{Detailed, InspectError};
-use crate::winclip::{Fit, Inspector, Recipe, Region, RegionScore};
+use crate::winclip::{Fit, Inspector, Recipe, Region, RegionScore, TopShare};
 use clap::Args;
 use serde_json::json;
 use std::collections::HashSet;
@@ -45,7 +45,7 @@ pub struct InspectArguments {
     /// A recipe of the library, box.recipes/nut or a revision of it, in place of all that says how to judge
     #[arg(long, value_name = "DIR", conflicts_with_all = [
         "preset", "input_px", "block", "maps", "class_name", "reference", "crop", "region", "tile_px", "fit",
-        "cells", "tensors",
+        "cells", "top_share", "tensors",
     ])]
     recipe: Option<PathBuf>,
     /// A picture of a good part, or a folder of them; may be repeated
@@ -65,6 +65,9 @@ pub struct InspectArguments {
     /// Cells of the map with --fit keep, at most; 256 unless given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(16..=4096))]
     cells: Option<u16>,
+    /// Share of the map's highest cells that make the score of a model without text; 0.01 unless given
+    #[arg(long, value_name = "SHARE")]
+    top_share: Option<TopShare>,
     /// Write a heat-map overlay of each picture into this folder
     #[arg(long, value_name = "DIR")]
     overlay: Option<PathBuf>,
@@ -244,6 +247,7 @@ fn recipe(arguments: &InspectArguments) -> Result<Recipe, Failure> {
         tile_px: arguments.tile_px.map(usize::from),
         fit: arguments.fit,
         cells: arguments.cells.map(usize::from),
+        top_share: arguments.top_share,
         ..arguments
             .judging
             .recipe(arguments.class_name.clone(), arguments.block)

@@ -4,6 +4,7 @@ mod arguments;
 mod bench;
 mod camera_times;
 mod check;
+mod choose;
 mod doctor;
 mod engine;
 mod eval;

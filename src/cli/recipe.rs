@@ -301,6 +301,11 @@ fn describe(revision: &Revision) -> String {
         ));
     }
 
+    if let Some(choice) = &manifest.choice {
+        lines.push(format!("choice     {}", choice.how));
+        lines.push(format!("not known  {}", choice.unknown));
+    }
+
     for picture in &manifest.pictures {
         let used_as = match picture.used_as {
             PictureUse::Good => "good       ",

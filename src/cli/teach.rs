@@ -1,12 +1,14 @@
 //! `winspect teach`: pictures of good and bad parts, or the next parts of a running line, make the next revision of
 //! a recipe in the library. A line that runs with it takes it over.
 
+use super::choose;
 use super::live_command::{carry_out, take_over};
 use super::recipe::{find_recipe, library_at, model_of};
 use super::run::configuration;
 use super::terminal::{print, say};
 use crate::base::exit::{Exit, Failure};
 use crate::config::{self, LineConfig};
+use crate::model::ModelFolder;
 use crate::recipe::adopt::{adopted, note_of};
 use crate::recipe::default_block;
 use crate::recipe::known_bad::KnownBad;
@@ -16,6 +18,7 @@ use crate::recipe::library::manifest::PictureUse;
 use crate::recipe::library::revision::Revision;
 use crate::recipe::library::writer::LibraryWriter;
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
+use crate::recipe::spec::RecipeSpec;
 use crate::recipe::teach::{take_odd_ones_out, teach};
 use crate::recipe::threshold::of_region;
 use clap::{Args, ValueEnum};
@@ -33,13 +36,17 @@ pub struct TeachArguments {
     #[arg(long, value_name = "PICTURES")]
     good: Vec<PathBuf>,
     /// A picture of a bad part, or a folder of them; may be repeated
-    #[arg(long, value_name = "PICTURES", required_unless_present_any = ["good", "parts"])]
+    #[arg(long, value_name = "PICTURES", required_unless_present_any = ["good", "parts", "choose"])]
     bad: Vec<PathBuf>,
+    /// Measure which block, top share and cells tell the recipe's good and bad pictures apart best, and judge by those
+    /// where they win by more than chance: 8 good and 3 bad pictures at least, for models without text
+    #[arg(long)]
+    choose: bool,
     /// Take the good pictures too that are unlike the other references
     #[arg(long, requires = "good")]
     odd: bool,
     /// The next N parts of the running line, in place of pictures
-    #[arg(long, value_name = "N", conflicts_with_all = ["good", "bad"])]
+    #[arg(long, value_name = "N", conflicts_with_all = ["good", "bad", "choose"])]
     parts: Option<u32>,
     /// What those parts are
     #[arg(
@@ -83,9 +90,24 @@ pub fn run(arguments: &TeachArguments) -> Result<(), Failure> {
     lesson.base.by = "teach".to_owned();
     let held = lesson.base.pictures.len();
     let mut taught = lesson.base.clone();
-    let told = teach(&mut taught, &arguments.good, &arguments.bad)?;
+    let told = teach(
+        &mut taught,
+        &arguments.good,
+        &arguments.bad,
+        arguments.choose,
+    )?;
+
     for words in &told.passed_over {
         say(words);
+    }
+
+    if arguments.choose {
+        let Some(line) = &lesson.line else {
+            let words = "--choose: a library's folder does not name a model; give the line's file";
+            return Err(Failure::words(Exit::Usage, words));
+        };
+
+        choose::check_before(&taught, &line.spec, &line.model)?;
     }
 
     // A recipe out of a file is kept as it was, so that there is a revision to go back to.
@@ -99,7 +121,18 @@ pub fn run(arguments: &TeachArguments) -> Result<(), Failure> {
 
     taught.by = words_of(told.good, told.bad);
     warn_of_numbers(&taught);
-    let revision = written(arguments, lesson.config.as_ref(), &writer, &mut taught)?;
+    let line = lesson.line.as_ref();
+    let revision = written(arguments, line, &writer, &mut taught)?;
+    let revision = match line.filter(|_| arguments.choose) {
+        Some(line) => chosen(line, &writer, revision, taught)?,
+        None => Some(revision),
+    };
+
+    let Some(revision) = revision else {
+        say("no picture is new and nothing else was chosen: there is no new revision");
+        return Ok(());
+    };
+
     let place = match arguments.candidate {
         true => writer.keep_candidate(&revision).map(|()| "a candidate"),
         false => writer
@@ -124,22 +157,59 @@ pub fn run(arguments: &TeachArguments) -> Result<(), Failure> {
     take_over(&arguments.line, &manifest.name)
 }
 
+/// Chooses what the revision of a draft judges by. Returns the revision that does, the draft's own replaced; `None`
+/// where it would be that of before.
+fn chosen(
+    line: &TaughtLine,
+    writer: &LibraryWriter,
+    revision: Revision,
+    mut taught: Draft,
+) -> Result<Option<Revision>, Failure> {
+    let is_other = choose::choose(&line.config, &line.model, &revision, &mut taught)
+        .inspect_err(|_| writer.discard(&revision))?;
+
+    writer.discard(&revision);
+    let is_new = taught.pictures.iter().any(|picture| !picture.is_held);
+    if !is_other && !is_new {
+        return Ok(None);
+    }
+
+    if let Some(choice) = taught.choice.as_ref().filter(|_| is_other) {
+        taught.by = format!("{}; chose {}", taught.by, choice.taken);
+    }
+
+    let revision = writer.write(&taught)?;
+    if is_other {
+        prove(&line.config, &revision, None).inspect_err(|_| writer.discard(&revision))?;
+    }
+
+    Ok(Some(revision))
+}
+
 /// Writes the revision and prepares it as a line would, where the line's model is known. Nothing stays of one
 /// that could not judge.
 fn written(
     arguments: &TeachArguments,
-    config: Option<&LineConfig>,
+    line: Option<&TaughtLine>,
     writer: &LibraryWriter,
     taught: &mut Draft,
 ) -> Result<Revision, Failure> {
     let revision = writer.write(taught)?;
-    let Some(config) = config else {
+    let Some(line) = line else {
         say(
             "a library's folder does not name a model: whether the recipe can judge is seen when a line takes it",
         );
         return Ok(revision);
     };
 
+    if !arguments.choose {
+        let choice = taught.choice.as_ref();
+        if let Some(words) = default_block::origin(&line.spec.winclip, &line.model.spec, choice) {
+            say(words);
+        }
+    }
+
+    let config = &line.config;
     let odd = prove(config, &revision, (!arguments.odd).then_some(&mut *taught))
         .inspect_err(|_| writer.discard(&revision))?;
 
@@ -155,7 +225,8 @@ fn written(
         ));
     }
 
-    if !taught.pictures.iter().any(|picture| !picture.is_held) {
+    let is_new = taught.pictures.iter().any(|picture| !picture.is_held);
+    if !is_new && !arguments.choose {
         let words = "none of the pictures is like the references; nothing was taught";
         return Err(Failure::words(Exit::Data, words));
     }
@@ -246,8 +317,16 @@ struct Lesson {
     base: Draft,
     /// True for a recipe out of a line's file, which is not in the library yet.
     is_new: bool,
-    /// The line's configuration; `None` for a library's folder.
-    config: Option<LineConfig>,
+    /// The line; `None` for a library's folder.
+    line: Option<TaughtLine>,
+}
+
+/// The line whose recipe is taught.
+struct TaughtLine {
+    config: LineConfig,
+    /// The recipe as it is now.
+    spec: RecipeSpec,
+    model: ModelFolder,
 }
 
 fn lesson(arguments: &TeachArguments, library: &Library) -> Result<Lesson, Failure> {
@@ -257,26 +336,28 @@ fn lesson(arguments: &TeachArguments, library: &Library) -> Result<Lesson, Failu
 
     let config = configuration(&arguments.line)?;
     let name = arguments.recipe.as_deref().unwrap_or(&config.recipe.name);
-    let spec = find_recipe(&config, name, &arguments.line)?;
+    let spec = find_recipe(&config, name, &arguments.line)?.clone();
     let model = model_of(&config)?;
     default_block::warn(&spec.winclip, &model.spec, true);
-    match &spec.library {
+    let base = match &spec.library {
         Some(revision) => {
             let mut base = Draft::after(revision, String::new())?;
             base.model = Some(note_of(&model));
             default_block::record(&mut base.table, &spec.winclip, &model.spec);
-            Ok(Lesson {
-                base,
-                is_new: false,
-                config: Some(config),
-            })
+            base
         }
-        None => Ok(Lesson {
-            base: adopted(spec, &model, String::new())?,
-            is_new: true,
-            config: Some(config),
+        None => adopted(&spec, &model, String::new())?,
+    };
+
+    Ok(Lesson {
+        base,
+        is_new: spec.library.is_none(),
+        line: Some(TaughtLine {
+            config,
+            spec,
+            model,
         }),
-    }
+    })
 }
 
 fn of_folder(arguments: &TeachArguments, library: &Library) -> Result<Lesson, Failure> {
@@ -290,7 +371,7 @@ fn of_folder(arguments: &TeachArguments, library: &Library) -> Result<Lesson, Fa
     Ok(Lesson {
         base: Draft::after(&current, String::new())?,
         is_new: false,
-        config: None,
+        line: None,
     })
 }
 

@@ -8,7 +8,7 @@ use crate::data::verdict::OnUndecided;
 use crate::recipe::library::table::Table;
 use crate::recipe::quality;
 use crate::recipe::spec::{RecipeSpec, SelfTestSpec, Threshold};
-use crate::winclip::{MapKind, Recipe, Region};
+use crate::winclip::{MapKind, Recipe, Region, TopShare};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -121,6 +121,7 @@ fn algorithm(table: &mut TableReader) -> Recipe {
     let cells = table.count("cells", 16, 4096);
     let input_px = table.count("input_px", 1, 4096);
     let block = table.count("block", 1, 1000);
+    let top_share = table.number("top_share", TopShare::LEAST, 1.0);
     let maps = table.items::<MapKind>("maps");
     let scales = table.items::<usize>("scales");
 
@@ -133,6 +134,7 @@ fn algorithm(table: &mut TableReader) -> Recipe {
         cells,
         input_px,
         block,
+        top_share: top_share.and_then(TopShare::new),
         maps,
         scales: scales.unwrap_or(usual.scales),
         normal_states: table.texts("normal_states"),

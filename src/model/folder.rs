@@ -158,8 +158,9 @@ fn folder_name(path: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::BlockBasis;
     use crate::model::manifest::FORMAT;
-    use crate::model::{BlockBasis, Family};
+    use crate::model::spec::tests::spec;
 
     #[test]
     fn a_folder_of_an_earlier_version_gets_the_default_block_of_its_weights() {
@@ -172,22 +173,7 @@ mod tests {
             files: BTreeMap::new(),
             sha256: BTreeMap::new(),
             downloaded: BTreeMap::new(),
-            model: ModelSpec {
-                family: Family::Dinov2,
-                side: 518,
-                patch: 14,
-                width: 384,
-                blocks: 12,
-                heads: 6,
-                mlp: 1536,
-                embed: 384,
-                mean: [0.0; 3],
-                std: [1.0; 3],
-                text: None,
-                registers: 0,
-                antialias: false,
-                default_block: None,
-            },
+            model: spec(12),
         };
 
         let opened = |sha256: &str| {

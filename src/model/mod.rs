@@ -14,7 +14,7 @@ pub mod graph;
 mod import;
 mod manifest;
 pub mod proto;
-mod spec;
+pub mod spec;
 pub mod tokenizer;
 mod tower;
 mod weights;

@@ -118,11 +118,13 @@ fn three_quarters(blocks: usize) -> usize {
     ((3 * blocks + 2) / 4).max(1)
 }
 
+/// Tests, and a model for those of other modules.
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    fn spec(blocks: usize) -> ModelSpec {
+    /// A DINOv2 ViT-S/14 of so many blocks.
+    pub fn spec(blocks: usize) -> ModelSpec {
         ModelSpec {
             family: Family::Dinov2,
             side: 518,

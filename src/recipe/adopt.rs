@@ -56,6 +56,7 @@ pub fn adopted(spec: &RecipeSpec, model: &ModelFolder, by: String) -> Result<Dra
         origin: Some(table::hash(&spec.table)),
         model: Some(note_of(model)),
         thresholds: table::thresholds(&spec.table, BY_TABLE),
+        choice: None,
     })
 }
 

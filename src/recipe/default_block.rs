@@ -1,8 +1,10 @@
 //! What is said of the block that judges where a recipe names none, and its record in the recipe library.
 
+use crate::engine::PatchLayer;
 use crate::model::ModelSpec;
+use crate::recipe::library::choice_note::ChoiceNote;
 use crate::recipe::library::table::Table;
-use crate::winclip::Recipe;
+use crate::winclip::{MapKind, Recipe};
 
 /// Warns of a default block that nobody has measured.
 pub fn warn(recipe: &Recipe, spec: &ModelSpec, with_references: bool) {
@@ -45,6 +47,41 @@ pub fn warning(recipe: &Recipe, spec: &ModelSpec, with_references: bool) -> Opti
     ))
 }
 
+/// Says in one line which block judges by a recipe of the library, and where that comes from. `None` for a model with
+/// text, and where no patches are compared.
+pub fn origin(recipe: &Recipe, spec: &ModelSpec, choice: Option<&ChoiceNote>) -> Option<String> {
+    let compares_patches = recipe.parameters(spec).maps.contains(&MapKind::Patch);
+    let PatchLayer::Block(block) = recipe.patch_layer(spec) else {
+        return None;
+    };
+
+    if spec.text.is_some() || !compares_patches {
+        return None;
+    }
+
+    if let Some(choice) = choice.filter(|choice| choice.taken.block == block) {
+        return Some(format!(
+            "block {block} of {} judges, chosen before: {}",
+            spec.blocks, choice.how
+        ));
+    }
+
+    let default = spec.block_by_default();
+    let from = match default.number == block {
+        true => format!(
+            "the model's default ({}: {})",
+            default.basis.words(),
+            default.source
+        ),
+        false => "as the recipe says".to_owned(),
+    };
+
+    Some(format!(
+        "block {block} of {} judges, {from}; --choose measures others by bad pictures of this product",
+        spec.blocks
+    ))
+}
+
 /// Puts the model's default block into the table of a recipe that names none: a revision judges by the
 /// same block for ever, whatever a later version takes by default. Models with text keep WinCLIP's layer,
 /// which does not change.
@@ -61,27 +98,9 @@ pub fn record(table: &mut Table, recipe: &Recipe, spec: &ModelSpec) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{BlockBasis, DefaultBlock, Family, TextSpec};
-    use crate::winclip::{MapKind, Preset};
-
-    fn spec() -> ModelSpec {
-        ModelSpec {
-            family: Family::Dinov2,
-            side: 518,
-            patch: 14,
-            width: 384,
-            blocks: 12,
-            heads: 6,
-            mlp: 1536,
-            embed: 384,
-            mean: [0.0; 3],
-            std: [1.0; 3],
-            text: None,
-            registers: 0,
-            antialias: false,
-            default_block: None,
-        }
-    }
+    use crate::model::spec::tests::spec;
+    use crate::model::{BlockBasis, DefaultBlock, TextSpec};
+    use crate::winclip::Preset;
 
     fn measured() -> ModelSpec {
         ModelSpec {
@@ -90,7 +109,7 @@ mod tests {
                 basis: BlockBasis::Measured,
                 source: "our nuts".to_owned(),
             }),
-            ..spec()
+            ..spec(12)
         }
     }
 
@@ -101,14 +120,14 @@ mod tests {
                 vocabulary: 49408,
                 width: 512,
             }),
-            ..spec()
+            ..spec(12)
         }
     }
 
     #[test]
     fn only_a_default_that_nobody_measured_is_warned_of() {
         let plain = Recipe::new(None);
-        let words = warning(&plain, &spec(), true).expect("by the rule");
+        let words = warning(&plain, &spec(12), true).expect("by the rule");
         assert!(words.starts_with("block 9 of 12 is compared"), "{words}");
         assert!(words.contains("block = N"), "{words}");
         let named = Recipe {
@@ -122,9 +141,9 @@ mod tests {
         };
 
         // No patches are compared without references, nor by windows alone.
-        assert_eq!(warning(&named, &spec(), true), None);
-        assert_eq!(warning(&windows, &spec(), true), None);
-        assert_eq!(warning(&plain, &spec(), false), None);
+        assert_eq!(warning(&named, &spec(12), true), None);
+        assert_eq!(warning(&windows, &spec(12), true), None);
+        assert_eq!(warning(&plain, &spec(12), false), None);
         assert_eq!(warning(&plain, &measured(), true), None);
         assert_eq!(warning(&plain, &clip(), true), None);
     }
@@ -138,14 +157,14 @@ mod tests {
         };
 
         let plain = Recipe::new(None);
-        assert_eq!(recorded(&plain, &spec()), Some(9.into()));
+        assert_eq!(recorded(&plain, &spec(12)), Some(9.into()));
         assert_eq!(recorded(&plain, &measured()), Some(7.into()));
         let named = Recipe {
             block: Some(3),
             ..plain.clone()
         };
 
-        assert_eq!(recorded(&named, &spec()), None);
+        assert_eq!(recorded(&named, &spec(12)), None);
         assert_eq!(recorded(&plain, &clip()), None);
         let anomalib = Recipe {
             preset: Preset::Anomalib,

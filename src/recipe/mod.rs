@@ -5,6 +5,7 @@
 //!    |  library/        revisions with their pictures, each checked by its hash
 //!    |  references.rs   pictures of good parts, read, all different, none empty
 //!    |  default_block.rs  words on the block that judges where the recipe names none
+//!    |  choice/         block, top share and cells by good and bad pictures (`winspect teach --choose`)
 //!    |  preparation.rs  engine opened, a new plan compared with the CPU, references encoded
 //!    |  quality.rs      limits of the quality gate, moved by what the references show
 //!    |  drift.rs        what the references show, and passed parts show no longer
@@ -29,6 +30,7 @@
 pub mod active;
 pub mod adopt;
 pub mod build_command;
+pub mod choice;
 pub mod conformal;
 pub mod default_block;
 pub mod drift;

@@ -29,13 +29,22 @@ pub struct Added {
     pub passed_over: Vec<String>,
 }
 
-/// Adds pictures, files or folders of files, to a draft.
+/// Adds pictures, files or folders of files, to a draft. `may_add_none` allows that none of them is new.
 ///
 /// # Errors
 /// All pictures that cannot be used, at once: not readable, empty, given twice, good and bad. When
-/// none of them is new.
-pub fn teach(draft: &mut Draft, good: &[PathBuf], bad: &[PathBuf]) -> Result<Added, Failure> {
-    let mut teaching = Teaching::default();
+/// none of them is new, and one must be.
+pub fn teach(
+    draft: &mut Draft,
+    good: &[PathBuf],
+    bad: &[PathBuf],
+    may_add_none: bool,
+) -> Result<Added, Failure> {
+    let mut teaching = Teaching {
+        may_add_none,
+        ..Teaching::default()
+    };
+
     teaching.know(&draft.pictures);
     let lessons = [(PictureUse::Good, good), (PictureUse::Bad, bad)];
     for (used_as, paths) in lessons {
@@ -142,6 +151,7 @@ struct Teaching {
     known: HashMap<PixelHash, (PictureUse, PathBuf)>,
     fresh: Vec<DraftPicture>,
     had_references: bool,
+    may_add_none: bool,
     added: Added,
     problems: Vec<String>,
 }
@@ -179,7 +189,7 @@ impl Teaching {
             return Err(Failure::words(Exit::Data, words));
         }
 
-        if self.fresh.is_empty() {
+        if self.fresh.is_empty() && !self.may_add_none {
             let mut words = format!("recipe {} has all of these pictures already", draft.name);
             if !self.added.passed_over.is_empty() {
                 words = format!("{words}: {}", self.added.passed_over.join("; "));

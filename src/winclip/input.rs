@@ -27,10 +27,14 @@ impl Recipe {
         }
     }
 
+    /// Cells of the map with `fit = "keep"`, at most.
+    pub fn kept_cells(&self) -> usize {
+        self.cells.unwrap_or(CELLS)
+    }
+
     /// The cells over an area of `w` x `h` pixels. `None` where the aspect is not kept.
     pub fn kept_grid(&self, w: usize, h: usize) -> Option<Grid> {
-        let cells = self.cells.unwrap_or(CELLS);
-        (self.fit == Fit::Keep).then(|| Grid::nearest(w, h, cells, GRID_MAX))
+        (self.fit == Fit::Keep).then(|| Grid::nearest(w, h, self.kept_cells(), GRID_MAX))
     }
 
     /// True if pictures of that size keep their aspect on a map of `grid`, or need not.

@@ -15,6 +15,7 @@ use super::preset::Parameters;
 use super::recipe::Recipe;
 use super::region::{RegionCrops, RegionInspector, RegionPixels};
 use super::scorer::Scorer;
+use super::top_share::TopShare;
 use crate::data::map::Map;
 use crate::data::picture::{Area, Picture};
 use crate::engine::device_scorer::{CropRequest, Paint, PartialScores};
@@ -49,6 +50,23 @@ impl RegionFeatures {
                 features.tokens.rotate_left(1);
             }
         }
+    }
+
+    /// The features with one of the plan's layers of patches alone, by its place in the plan.
+    pub fn of_layer(&self, layer: usize) -> Self {
+        let of_crop = |features: &Features| Features {
+            grid: features.grid,
+            image: features.image.clone(),
+            tokens: features.tokens.get(layer).cloned().into_iter().collect(),
+            windows: features.windows.clone(),
+        };
+
+        let of_region = |region: &EncodedRegion| EncodedRegion {
+            area: region.area,
+            crops: region.crops.iter().map(of_crop).collect(),
+        };
+
+        RegionFeatures(self.0.iter().map(of_region).collect())
     }
 }
 
@@ -331,6 +349,25 @@ impl Inspector {
         (0..self.regions.len())
             .map(|region| self.score_region(features, region, None))
             .collect()
+    }
+
+    /// [`Inspector::score`] without the comparison with one of the references.
+    ///
+    /// # Errors
+    /// When the engine fails to compare.
+    pub fn score_without(
+        &mut self,
+        reference: usize,
+        features: &RegionFeatures,
+    ) -> Result<Vec<(f32, Map)>, EngineError> {
+        (0..self.regions.len())
+            .map(|region| self.score_region(features, region, Some(reference)))
+            .collect()
+    }
+
+    /// The score that a map of a region has without words at another share of its highest cells.
+    pub fn top_score(&self, region: usize, map: &Map, share: TopShare) -> f32 {
+        self.regions[region].top_score(map, share)
     }
 
     fn score_region(

@@ -21,6 +21,7 @@ pub mod recipe;
 mod region;
 pub mod scorer;
 pub mod tiles;
+mod top_share;
 pub mod vectors;
 pub mod windows;
 
@@ -30,3 +31,4 @@ pub use outcome::RegionScore;
 pub use pixels::Fit;
 pub use preset::Preset;
 pub use recipe::{Recipe, Region};
+pub use top_share::TopShare;

@@ -3,6 +3,7 @@
 //! Sources: the paper (Jeong et al., CVPR 2023, sections 4 and 5), open-edge-platform/anomalib 2.7,
 //! zqhang/Accurate-WinCLIP-pytorch and caoyunkang/WinClip.
 
+use super::top_share::TopShare;
 use crate::engine::PatchLayer;
 pub use crate::engine::device_scorer::{LanguageMap, MapKind, Mean};
 
@@ -89,6 +90,8 @@ pub struct Parameters {
     pub image: ImageScore,
     /// Formula of the map with references.
     pub few_shot: FewShotMap,
+    /// Share of the map's cells whose mean is the score, for a model without text.
+    pub top_share: TopShare,
 }
 
 impl Parameters {
@@ -137,6 +140,7 @@ impl Preset {
             windows: Mean::Harmonic,
             image: ImageScore::Embedding,
             few_shot: FewShotMap::Visual,
+            top_share: TopShare::USUAL,
         };
 
         match self {

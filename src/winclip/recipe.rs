@@ -4,6 +4,7 @@ use super::mask::{Polygon, cell_mask};
 use super::pixels::{Fit, area};
 use super::preset::{Parameters, Preset};
 use super::tiles;
+use super::top_share::TopShare;
 use crate::base::problems::Problems;
 use crate::data::grid::Grid;
 use crate::data::picture::Area;
@@ -34,6 +35,9 @@ pub struct Recipe {
     pub input_px: Option<usize>,
     /// Block of the patch map, counted from 1. `None`: see [`Recipe::patch_layer`].
     pub block: Option<usize>,
+    /// Share of the map's highest cells that make the score of a model without text. `None`:
+    /// [`TopShare::USUAL`].
+    pub top_share: Option<TopShare>,
     /// Visual maps that are averaged. `None`: the preset's (DINOv2: patch alone).
     pub maps: Option<Vec<MapKind>>,
     /// Window scales of the language map, in patches.
@@ -77,6 +81,7 @@ impl Recipe {
             picture: None,
             input_px: None,
             block: None,
+            top_share: None,
             maps: None,
             scales: vec![2, 3],
             normal_states: vec![],
@@ -100,6 +105,7 @@ impl Recipe {
         }
 
         parameters.patches = Some(self.patch_layer(spec));
+        parameters.top_share = self.top_share.unwrap_or(TopShare::USUAL);
 
         parameters
     }
@@ -185,6 +191,13 @@ impl Recipe {
             problems.note(
                 "class_name",
                 "this model compares with words; say what the part is, for example \"metal nut\"",
+            );
+        }
+
+        if has_text && self.top_share.is_some() {
+            problems.note(
+                "top_share",
+                "this model compares with words, and its score is not a mean of the map's cells; take it out",
             );
         }
 

@@ -4,8 +4,9 @@ use super::looks::{self, LEAST_DISTANCE};
 use super::mask::{Polygon, cell_mask};
 use super::pixels::{Fit, PixelError, PixelMaker};
 use super::recipe::{Recipe, Region};
-use super::scorer::{Scorer, highest_share, mean_of_highest, patch_rows};
+use super::scorer::{Scorer, mean_of_highest, patch_rows};
 use super::tiles;
+use super::top_share::TopShare;
 use crate::data::grid::Grid;
 use crate::data::map::Map;
 use crate::data::picture::{Area, Picture};
@@ -26,6 +27,8 @@ pub(super) struct RegionInspector {
     polygons: Vec<Polygon>,
     /// Crops beside the whole; a tile without a counting cell is left out.
     tiles: Vec<Area>,
+    /// Number of the whole's cells that count.
+    cells: usize,
     /// One for each crop: its cells that count. `None`: all count.
     masks: Vec<Option<Vec<bool>>>,
     /// One for each crop, each with the references' own.
@@ -72,6 +75,9 @@ impl RegionInspector {
             }
         }
 
+        let unmasked = |mask: &Vec<bool>| mask.iter().filter(|counts| **counts).count();
+        let cells = masks[0].as_ref().map_or(grid.cells(), unmasked);
+
         // Tiles are squares of the recipe's own size, so that squashing them to the encoder's side
         // distorts nothing.
         RegionInspector {
@@ -80,6 +86,7 @@ impl RegionInspector {
             tile_pixels: PixelMaker::new(region.crop, Fit::Squash, input, spec),
             polygons,
             tiles,
+            cells,
             masks,
             scorers: vec![],
         }
@@ -159,7 +166,7 @@ impl RegionInspector {
             None => crops[0].grid.cells(),
         };
 
-        let places = looks::highest_cells(map, highest_share(counting));
+        let places = looks::highest_cells(map, self.scorers[0].top_share().count(counting));
         let areas = [area].into_iter().chain(self.tiles.iter().copied());
         let mut looks = vec![];
         // Each crop that sees a place has a patch of it.
@@ -241,9 +248,14 @@ impl RegionInspector {
             return ((whole_score + highest_tile) / 2.0, map);
         }
 
-        // As many cells as in one crop are averaged, see above.
-        let count = highest_share(whole.unmasked().len());
-        (mean_of_highest(&map.unmasked(), count), map)
+        let share = self.scorers[0].top_share();
+        (self.top_score(&map, share), map)
+    }
+
+    /// The score without words of a map of this region: the mean of as many of its highest cells as the
+    /// share is in one crop.
+    pub fn top_score(&self, map: &Map, share: TopShare) -> f32 {
+        mean_of_highest(&map.unmasked(), share.count(self.cells))
     }
 
     /// One masked map of the whole and its tiles.

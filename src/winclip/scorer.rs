@@ -4,13 +4,12 @@
 use super::gallery::Gallery;
 use super::looks;
 use super::preset::{FewShotMap, ImageScore, LanguageMap, MapKind, Mean, Parameters};
+use super::top_share::TopShare;
 use super::vectors::{cosine, harmonic, unit_rows};
 use super::windows::{over, scattered};
 use crate::data::grid::Grid;
 use crate::data::map::Map;
-use crate::engine::device_scorer::{
-    PartialScores, PatchDistances, ReferenceBank, TextReferences,
-};
+use crate::engine::device_scorer::{PartialScores, PatchDistances, ReferenceBank, TextReferences};
 use crate::engine::nearest::Nearest;
 use crate::engine::{EngineError, Features, WindowFeatures, unmasked_windows};
 use ndarray::{Array2, ArrayView2, Axis, CowArray, Ix2, s};
@@ -202,6 +201,11 @@ impl Scorer {
         Ok(parts)
     }
 
+    /// Share of the highest cells whose mean is the score without words.
+    pub fn top_share(&self) -> TopShare {
+        self.parameters.top_share
+    }
+
     fn wants_language_map(&self) -> bool {
         let with_references = !self.galleries.is_empty();
         self.has_words() && self.parameters.needs_language_map(with_references)
@@ -244,9 +248,10 @@ impl Scorer {
     fn score(&self, parts: &PartialScores, map: &[f32]) -> f32 {
         if !self.has_words() {
             // Without words the score is AnomalyDINO's mean of the highest cells. A single highest
-            // cell would be noise.
+            // cell would be noise on a fine map.
             let unmasked = self.unmasked(map);
-            return mean_of_highest(&unmasked, highest_share(unmasked.len()));
+            let count = self.top_share().count(unmasked.len());
+            return mean_of_highest(&unmasked, count);
         }
 
         // Caoyunkang scores by the highest cell of the mixed map.
@@ -512,12 +517,6 @@ fn unmasked_rows<'f>(
 
 fn highest(values: &[f32]) -> f32 {
     values.iter().copied().fold(f32::NEG_INFINITY, f32::max)
-}
-
-/// Number of cells in AnomalyDINO's image score (Damm et al., arXiv 2405.14529): the highest 1 %,
-/// rounded down, at least one.
-pub(super) fn highest_share(cells: usize) -> usize {
-    (cells / 100).max(1)
 }
 
 /// The mean of the `count` highest.

@@ -201,17 +201,21 @@ fn regions_masks_and_tiles_are_judged_alike(model: &ModelFolder) {
             assert!(!looks.is_empty(), "{what}");
             assert_eq!(inspector.set_looks(&[looks]).expect("room"), 0);
             let known = inspector.inspect(&bad).expect("judged");
-            assert!(known.iter().any(|region| region.score > 0.9), "{what}: {known:?}");
+            assert!(
+                known.iter().any(|region| region.score > 0.9),
+                "{what}: {known:?}"
+            );
         }
 
         for _ in 0..2 {
             let judged = [&mut gpu, &mut cpu]
                 .map(|inspector| inspector.inspect_all(&together).expect("judged"));
 
-            let [on_gpu, on_cpu] = judged.map(|all| all.into_iter().map(|one| one.expect("inside")));
-            on_gpu
-                .zip(on_cpu)
-                .for_each(|(gpu, cpu)| assert_alike(&format!("{what}, a bad part known"), &gpu, &cpu));
+            let [on_gpu, on_cpu] =
+                judged.map(|all| all.into_iter().map(|one| one.expect("inside")));
+            on_gpu.zip(on_cpu).for_each(|(gpu, cpu)| {
+                assert_alike(&format!("{what}, a bad part known"), &gpu, &cpu)
+            });
         }
     }
 }

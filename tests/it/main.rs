@@ -15,6 +15,7 @@ mod camera;
 mod camera_faults;
 mod changeover;
 mod check;
+mod choice;
 mod commands;
 mod control;
 mod crash;

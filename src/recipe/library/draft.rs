@@ -1,6 +1,7 @@
 //! A revision that is to be made: the recipe's values, and where its pictures are now.
 
 use super::bounds::{PICTURE_BYTES, PICTURES_MAX, REVISION_BYTES};
+use super::choice_note::ChoiceNote;
 use super::disk::{self, Content};
 use super::error::LibraryError;
 use super::manifest::{
@@ -67,6 +68,8 @@ pub struct Draft {
     pub model: Option<ModelNote>,
     /// Threshold of each region.
     pub thresholds: Vec<ThresholdNote>,
+    /// How block, cells and top share were chosen; `None` where they were not.
+    pub choice: Option<ChoiceNote>,
 }
 
 impl Draft {
@@ -97,6 +100,7 @@ impl Draft {
             origin: manifest.origin.clone(),
             model: manifest.model.clone(),
             thresholds: manifest.thresholds.clone(),
+            choice: manifest.choice.clone(),
         })
     }
 
@@ -138,6 +142,21 @@ impl Draft {
         self.thresholds = fresh;
         self.change = ChangeKind::Threshold;
         Ok(())
+    }
+
+    /// Puts `auto` in the place of thresholds that are numbers; `why` says why they mean nothing any more. Returns a
+    /// line of words on each.
+    pub fn numbers_to_auto(&mut self, why: &str) -> Vec<String> {
+        let values = table::numbers_to_auto(&mut self.table);
+        for note in &mut self.thresholds {
+            if note.value.parse::<f64>().is_ok() {
+                note.how = format!("in place of {}: {why}", note.value);
+                note.value = "auto".to_owned();
+            }
+        }
+
+        let words = |value| format!("the threshold {value} becomes \"auto\": {why}");
+        values.into_iter().map(words).collect()
     }
 
     /// Takes the picture out whose hash begins like that.
@@ -230,6 +249,7 @@ impl Draft {
             model: self.model.clone(),
             recipe_sha256: disk::sha256(recipe.as_bytes()),
             thresholds: self.thresholds.clone(),
+            choice: self.choice.clone(),
             pictures,
         };
 

@@ -1,5 +1,6 @@
 //! The manifest of a revision: what it is, how it came about, and the hash of each of its files.
 
+use super::choice_note::ChoiceNote;
 use super::disk;
 use super::error::LibraryError;
 use crate::base::text;
@@ -98,7 +99,7 @@ pub enum ChangeKind {
 }
 
 /// What a revision is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// Name of the recipe.
@@ -121,6 +122,9 @@ pub struct Manifest {
     pub recipe_sha256: String,
     /// Threshold of each region.
     pub thresholds: Vec<ThresholdNote>,
+    /// How block, cells and top share were chosen; `None` where they were not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choice: Option<ChoiceNote>,
     /// Its pictures; references in the order in which they count.
     pub pictures: Vec<PictureEntry>,
 }

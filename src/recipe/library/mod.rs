@@ -23,6 +23,7 @@
 
 pub mod archive;
 pub mod bounds;
+pub mod choice_note;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]

@@ -13,7 +13,7 @@ pub const RECIPE: &str = "recipe.toml";
 const HASH_DIGITS: usize = 64;
 
 /// One revision: its folder, and its manifest, which agree.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Revision {
     folder: PathBuf,
     manifest: Manifest,

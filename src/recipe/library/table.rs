@@ -166,6 +166,23 @@ pub fn set_threshold(table: &mut Table, region: Option<&str>, value: f32) -> boo
     false
 }
 
+/// Puts `auto` in the place of each threshold that is a number. Returns their values.
+pub fn numbers_to_auto(table: &mut Table) -> Vec<String> {
+    let mut values: Vec<String> = number_to_auto(table).into_iter().collect();
+    if let Some(Value::Array(regions)) = table.get_mut("region") {
+        let tables = regions.iter_mut().filter_map(Value::as_object_mut);
+        values.extend(tables.filter_map(number_to_auto));
+    }
+
+    values
+}
+
+fn number_to_auto(table: &mut Table) -> Option<String> {
+    let value = shown(table).filter(|value| value.parse::<f64>().is_ok())?;
+    table.insert("threshold".to_owned(), "auto".into());
+    Some(value)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,6 +231,20 @@ mod tests {
         assert!(!has_rate(&regions));
         TablePictures::default().put(&mut rate);
         assert!(!rate.contains_key("calibration"));
+    }
+
+    #[test]
+    fn numbers_become_auto_and_rates_stay() {
+        let mut regions = table(json!({
+            "threshold": 0.2,
+            "region": [{"name": "rim", "threshold": "0.3"}, {"name": "bore", "false_reject_rate": 0.1}],
+        }));
+
+        assert_eq!(numbers_to_auto(&mut regions), ["0.2", "0.3"]);
+        assert_eq!(regions["threshold"], "auto");
+        assert_eq!(regions["region"][0]["threshold"], "auto");
+        assert!(regions["region"][1].get("threshold").is_none());
+        assert!(numbers_to_auto(&mut regions).is_empty());
     }
 
     #[test]

@@ -39,6 +39,7 @@ pub fn draft(name: &str, folder: &Path, pictures: &[&str]) -> Draft {
         parent: None,
         origin: None,
         model: None,
+        choice: None,
     }
 }
 

@@ -35,8 +35,8 @@ fn rows(count: usize) -> impl Strategy<Value = Array2<f32>> {
 }
 
 fn features() -> impl Strategy<Value = Features> {
-    (rows(1), rows(1 + GRID.cells()), rows(4), rows(1)).prop_map(
-        |(image, tokens, two, three)| Features {
+    (rows(1), rows(1 + GRID.cells()), rows(4), rows(1)).prop_map(|(image, tokens, two, three)| {
+        Features {
             grid: GRID,
             image: Some(image.into_iter().collect()),
             tokens: vec![tokens],
@@ -50,8 +50,8 @@ fn features() -> impl Strategy<Value = Features> {
                     features: three,
                 },
             ],
-        },
-    )
+        }
+    })
 }
 
 proptest! {

@@ -1,0 +1,292 @@
+//! The scores of a recipe's good and bad pictures under each candidate.
+//!
+//! Each picture is encoded once for each number of cells, for all blocks together; only the comparison is done
+//! again for each block. A good picture is compared with all other good ones, a bad one with all of them. The
+//! CPU encodes whatever engine the line has: a TensorRT plan is built for one block, and minutes for each of them
+//! would be too long.
+
+use super::candidates::with;
+use super::pasted::{self, pasted};
+use super::rule::CandidateScores;
+use crate::base::exit::{Exit, Failure, chain};
+use crate::data::map::Map;
+use crate::data::picture::Picture;
+use crate::engine::EngineError;
+use crate::engine::PatchLayer;
+use crate::engine::select::{Backend, Engines};
+use crate::image::file as image_file;
+use crate::model::ModelFolder;
+use crate::recipe::library::choice_note::Candidate;
+use crate::recipe::preparation::Preparation;
+use crate::recipe::quality::Gate;
+use crate::recipe::references::References;
+use crate::recipe::spec::RecipeSpec;
+use crate::winclip::inspector::{InspectError, RegionFeatures};
+use crate::winclip::{Inspector, TopShare};
+use std::path::PathBuf;
+
+/// Pictures of each kind that are compared, at most: the features of all blocks lie in memory.
+pub const PICTURES_MAX: usize = 64;
+
+/// The pictures of known parts that candidates are judged by.
+pub struct KnownParts {
+    good: Vec<Picture>,
+    bad: Vec<Picture>,
+    /// Words on pictures that are not counted.
+    pub passed_over: Vec<String>,
+}
+
+impl KnownParts {
+    /// Reads the references and bad pictures of a recipe. Bad ones that no part of the line could be like are
+    /// passed over, and more than [`PICTURES_MAX`] of a kind are thinned evenly.
+    ///
+    /// # Errors
+    /// When a reference cannot be read.
+    pub fn read(spec: &RecipeSpec, bad: &[PathBuf]) -> Result<Self, Failure> {
+        let mut passed_over = vec![];
+        let references = References::read(&spec.references, &mut |words| passed_over.push(words))?;
+        let gate = Gate::new(spec.bad_image, &references.pictures);
+        let mut found = vec![];
+        for file in bad {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            match image_file::read(file) {
+                Err(error) => passed_over.push(chain(&error)),
+                Ok(picture) => match gate.flaw(&picture) {
+                    None => found.push(picture),
+                    Some(flaw) => passed_over.push(format!(
+                        "bad {name}: a part's picture would not be judged: {flaw}; not counted"
+                    )),
+                },
+            }
+        }
+
+        let mut parts = KnownParts {
+            good: references.pictures,
+            bad: found,
+            passed_over,
+        };
+
+        for (kind, pictures) in [("good", &mut parts.good), ("bad", &mut parts.bad)] {
+            if pictures.len() > PICTURES_MAX {
+                let words = format!(
+                    "{PICTURES_MAX} of the {} {kind} pictures are compared, evenly apart",
+                    pictures.len()
+                );
+
+                thin(pictures);
+                parts.passed_over.push(words);
+            }
+        }
+
+        Ok(parts)
+    }
+
+    /// Number of good pictures.
+    pub fn good_count(&self) -> usize {
+        self.good.len()
+    }
+
+    /// Number of bad pictures.
+    pub fn bad_count(&self) -> usize {
+        self.bad.len()
+    }
+}
+
+/// Keeps [`PICTURES_MAX`] of more pictures, evenly apart.
+fn thin(pictures: &mut Vec<Picture>) {
+    let all = pictures.len();
+    let mut place = 0;
+    pictures.retain(|_| {
+        // Number `place` is kept where the even scale passes a whole number.
+        let is_kept = (place + 1) * PICTURES_MAX / all > place * PICTURES_MAX / all;
+        place += 1;
+        is_kept
+    });
+}
+
+/// Model and engines that candidates are measured with.
+pub struct Measuring<'a> {
+    /// The line's model.
+    pub model: &'a ModelFolder,
+    /// The line's engines; the CPU's is used.
+    pub engines: &'a Engines,
+    /// The recipe.
+    pub spec: &'a RecipeSpec,
+    /// The parts.
+    pub parts: &'a KnownParts,
+}
+
+impl Measuring<'_> {
+    /// Returns the scores of each candidate, in their order. `progress` hears how many pictures of how many are
+    /// encoded.
+    ///
+    /// # Errors
+    /// When a picture does not fit the recipe, or the engine is missing or fails.
+    pub fn scores(
+        &self,
+        candidates: &[Candidate],
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Vec<CandidateScores>, Failure> {
+        let mut inputs: Vec<Candidate> = vec![];
+        for candidate in candidates {
+            if !inputs.iter().any(|input| input.has_cells_of(candidate)) {
+                inputs.push(*candidate);
+            }
+        }
+
+        let good = self.parts.good.len();
+        let pictures = good + self.parts.bad.len() + pasted::count(good);
+        let all = inputs.len() * pictures;
+        let mut scores = vec![CandidateScores::default(); candidates.len()];
+        for (number, input) in inputs.iter().enumerate() {
+            let of_input: Vec<usize> = (0..candidates.len())
+                .filter(|place| candidates[*place].has_cells_of(input))
+                .collect();
+
+            let mut blocks: Vec<usize> = of_input.iter().map(|at| candidates[*at].block).collect();
+            blocks.sort_unstable();
+            blocks.dedup();
+            let done = number * pictures;
+            let mut encoded = self.encoded(input, &blocks, &mut |of_input| {
+                progress(done + of_input, all);
+            })?;
+
+            for (layer, block) in blocks.iter().enumerate() {
+                let here: Vec<usize> = of_input
+                    .iter()
+                    .copied()
+                    .filter(|place| candidates[*place].block == *block)
+                    .collect();
+
+                let shares: Vec<f64> = here.iter().map(|at| candidates[*at].top_share).collect();
+                let found = encoded
+                    .scores(layer, &shares)
+                    .map_err(|error| Failure::new(Exit::Software, error))?;
+                for (place, found) in here.into_iter().zip(found) {
+                    scores[place] = found;
+                }
+            }
+        }
+
+        Ok(scores)
+    }
+
+    /// Encodes all pictures once for these blocks.
+    fn encoded(
+        &self,
+        input: &Candidate,
+        blocks: &[usize],
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<EncodedParts, Failure> {
+        let recipe = with(input, &self.spec.winclip);
+        let recipe = recipe.for_pictures_like(self.parts.good.first());
+        let mut plan = recipe
+            .encode_plan(&self.model.spec, true)
+            .map_err(|problems| Failure::words(Exit::Config, problems.to_string()))?;
+
+        plan.patches = blocks
+            .iter()
+            .map(|block| PatchLayer::Block(*block))
+            .collect();
+        let preparation = Preparation {
+            model: self.model,
+            recipe: &recipe,
+            plan: &plan,
+            engines: &Engines {
+                backend: Backend::Onnx,
+                ..self.engines.clone()
+            },
+            wrong_recipe: Exit::Config,
+        };
+
+        let mut inspector = preparation.inspector_without_references()?;
+        let mut done = 0;
+        let mut encode = |picture: &Picture| {
+            let features = inspector.encode(picture).map_err(failure)?;
+            done += 1;
+            progress(done);
+            Ok::<RegionFeatures, Failure>(features)
+        };
+
+        let mut good = vec![];
+        for picture in &self.parts.good {
+            good.push(encode(picture)?);
+        }
+
+        let mut bad = vec![];
+        for picture in &self.parts.bad {
+            bad.push(encode(picture)?);
+        }
+
+        let crop = recipe.regions.first().and_then(|region| region.crop);
+        let mut drawn = vec![];
+        for one in pasted(&self.parts.good, crop) {
+            drawn.push((one.of, encode(&one.picture)?));
+        }
+
+        Ok(EncodedParts {
+            inspector,
+            good,
+            bad,
+            pasted: drawn,
+        })
+    }
+}
+
+fn failure(error: InspectError) -> Failure {
+    match error {
+        InspectError::Engine(_) => Failure::new(Exit::Software, error),
+        _ => Failure::new(Exit::Data, error),
+    }
+}
+
+/// The parts, encoded for several blocks.
+struct EncodedParts {
+    inspector: Inspector,
+    good: Vec<RegionFeatures>,
+    bad: Vec<RegionFeatures>,
+    /// Each with the place of the good picture that it was made of.
+    pasted: Vec<(usize, RegionFeatures)>,
+}
+
+impl EncodedParts {
+    /// The scores by the patches of one of the layers, for each share.
+    fn scores(
+        &mut self,
+        layer: usize,
+        shares: &[f64],
+    ) -> Result<Vec<CandidateScores>, EngineError> {
+        let good = self.good.iter().map(|features| features.of_layer(layer));
+        self.inspector.set_references(good.collect())?;
+        // There is one region, which `candidates::check` has seen to.
+        let left_out = self.inspector.leave_one_out()?.swap_remove(0);
+        let good: Vec<Map> = left_out.into_iter().map(|(_, map)| map).collect();
+        let mut bad = vec![];
+        for features in &self.bad {
+            let mut scores = self.inspector.score(&features.of_layer(layer))?;
+            bad.push(scores.swap_remove(0).1);
+        }
+
+        // A drawn defect is not compared with the picture that it was made of, as a good one is not with itself.
+        let mut drawn = vec![];
+        for (of, features) in &self.pasted {
+            let of_layer = features.of_layer(layer);
+            let mut scores = self.inspector.score_without(*of, &of_layer)?;
+            drawn.push(scores.swap_remove(0).1);
+        }
+
+        let mut all = vec![];
+        for share in shares {
+            let share = TopShare::new(*share).unwrap_or(TopShare::USUAL);
+            let [good, bad, pasted] = [&good, &bad, &drawn].map(|maps| {
+                let maps = maps.iter();
+                maps.map(|map| self.inspector.top_score(0, map, share))
+                    .collect()
+            });
+
+            all.push(CandidateScores { good, bad, pasted });
+        }
+
+        Ok(all)
+    }
+}

@@ -1,0 +1,202 @@
+//! Defects that are drawn on pictures of good parts: pieces of the picture in another place (CutPaste: Li et al., CVPR
+//! 2021), thin strips of it, and soft spots.
+//!
+//! Alone they choose badly, as a defect of the product looks otherwise (docs/teach.md). They know one thing well: a block
+//! that does not even see them sees few others. So a candidate needs them beside the real bad pictures.
+
+use crate::data::picture::{Area, Picture};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+/// Defects for each good picture.
+const FOR_EACH: usize = 8;
+/// Pasted pictures of a choice, at most.
+const COUNT_MAX: usize = 64;
+/// Seed of the places: the same pictures give the same choice.
+const SEED: u64 = 11;
+
+/// A kind of drawn defect.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Piece,
+    Strip,
+    Spot,
+}
+
+/// The kinds in turn.
+const KINDS: [Kind; FOR_EACH] = [
+    Kind::Piece,
+    Kind::Strip,
+    Kind::Spot,
+    Kind::Piece,
+    Kind::Strip,
+    Kind::Piece,
+    Kind::Strip,
+    Kind::Spot,
+];
+
+/// A good picture with a drawn defect.
+pub struct Pasted {
+    /// Place among the good pictures of the one that it was made of.
+    pub of: usize,
+    /// The picture.
+    pub picture: Picture,
+}
+
+/// Returns the number of pictures that are made of so many good ones.
+pub fn count(good: usize) -> usize {
+    good * each(good)
+}
+
+fn each(good: usize) -> usize {
+    (COUNT_MAX / good.max(1)).clamp(1, FOR_EACH)
+}
+
+/// Draws defects on good pictures, inside of `crop`; one picture at a time, as all together would not fit into
+/// memory.
+pub fn pasted(good: &[Picture], crop: Option<Area>) -> impl Iterator<Item = Pasted> + '_ {
+    let mut random = StdRng::seed_from_u64(SEED);
+    let each = each(good.len());
+    (0..good.len() * each).map(move |number| {
+        let of = number / each;
+        Pasted {
+            of,
+            picture: drawn(&good[of], crop, KINDS[number % each], &mut random),
+        }
+    })
+}
+
+fn drawn(good: &Picture, crop: Option<Area>, kind: Kind, random: &mut StdRng) -> Picture {
+    let whole = Area {
+        x: 0,
+        y: 0,
+        w: good.width(),
+        h: good.height(),
+    };
+
+    // A crop beyond the picture is refused where the picture is encoded.
+    let area = crop
+        .filter(|crop| crop.is_inside(whole.w, whole.h))
+        .unwrap_or(whole);
+    let mut rgb = good.rgb().to_vec();
+    match kind {
+        Kind::Spot => spot(&mut rgb, whole.w, area, random),
+        Kind::Piece => {
+            let (w, h) = (area.w as f64, area.h as f64);
+            let pixels = random.random_range(0.01..0.06) * w * h;
+            let aspect: f64 = random.random_range(0.3_f64.ln()..3.3_f64.ln()).exp();
+            let size = ((pixels * aspect).sqrt(), (pixels / aspect).sqrt());
+            piece(&mut rgb, whole.w, area, size, random);
+        }
+        Kind::Strip => {
+            let narrow = random.random_range(0.01..0.04) * area.w.min(area.h) as f64 + 2.0;
+            let long = random.random_range(0.05..0.15) * area.w.max(area.h) as f64 + 2.0;
+            let size = match random.random() {
+                true => (narrow, long),
+                false => (long, narrow),
+            };
+
+            piece(&mut rgb, whole.w, area, size, random);
+        }
+    }
+
+    Picture::new(whole.w, whole.h, rgb).expect("the good picture's size")
+}
+
+/// Copies a piece of `area` to another place in it, a little brighter or darker. `width` is the picture's.
+fn piece(rgb: &mut [u8], width: usize, area: Area, size: (f64, f64), random: &mut StdRng) {
+    let [w, h] = [(size.0, area.w), (size.1, area.h)]
+        .map(|(side, most)| (side as usize).clamp(1, (most / 2).max(1)));
+
+    let mut place = || {
+        let x = area.x + random.random_range(0..=area.w - w);
+        let y = area.y + random.random_range(0..=area.h - h);
+        (x, y)
+    };
+
+    let (from, to) = (place(), place());
+    let light: [f32; 3] = std::array::from_fn(|_| random.random_range(0.85..1.15));
+    let before = rgb.to_vec();
+    for row in 0..h {
+        let source = ((from.1 + row) * width + from.0) * 3;
+        let target = ((to.1 + row) * width + to.0) * 3;
+        for byte in 0..w * 3 {
+            let value = f32::from(before[source + byte]) * light[byte % 3];
+            rgb[target + byte] = value.clamp(0.0, 255.0) as u8;
+        }
+    }
+}
+
+/// Draws a soft ellipse, darker or lighter than what is there.
+fn spot(rgb: &mut [u8], width: usize, area: Area, random: &mut StdRng) {
+    let radius = random.random_range(0.02..0.06) * area.w.min(area.h) as f32;
+    let [across, down] = std::array::from_fn(|_| (radius * random.random_range(0.7..1.4)).max(1.0));
+    let x = area.x as f32 + random.random_range(0.05..0.95) * area.w as f32;
+    let y = area.y as f32 + random.random_range(0.05..0.95) * area.h as f32;
+    let level: f32 = random.random_range(25.0..60.0);
+    let level = if random.random() { level } else { -level };
+    for row in area.y..area.y + area.h {
+        for column in area.x..area.x + area.w {
+            let far = ((column as f32 - x) / across).powi(2) + ((row as f32 - y) / down).powi(2);
+            let share = (2.0 * (1.0 - far)).clamp(0.0, 1.0);
+            if share == 0.0 {
+                continue;
+            }
+
+            let start = (row * width + column) * 3;
+            for value in &mut rgb[start..start + 3] {
+                *value = (f32::from(*value) + level * share).clamp(0.0, 255.0) as u8;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(width: usize, height: usize) -> Picture {
+        let bytes = (0..width * height * 3).map(|place| (place * 7919 % 251) as u8);
+        Picture::new(width, height, bytes.collect()).expect("its size")
+    }
+
+    #[test]
+    fn defects_are_drawn_inside_of_the_crop_and_everywhere_the_same() {
+        let good = [noise(64, 48), noise(64, 48)];
+        let crop = Area {
+            x: 10,
+            y: 5,
+            w: 30,
+            h: 20,
+        };
+
+        let first: Vec<Pasted> = pasted(&good, Some(crop)).collect();
+        assert_eq!(first.len(), count(2));
+        for one in &first {
+            let pairs = one.picture.rgb().iter().zip(good[one.of].rgb());
+            let changed: Vec<usize> = (0..)
+                .zip(pairs)
+                .filter(|(_, (a, b))| a != b)
+                .map(|(place, _)| place / 3)
+                .collect();
+            assert!(!changed.is_empty());
+            let is_inside =
+                |place: &usize| (10..40).contains(&(place % 64)) && (5..25).contains(&(place / 64));
+            assert!(changed.iter().all(is_inside));
+        }
+
+        let again: Vec<Pasted> = pasted(&good, Some(crop)).collect();
+        let same = first
+            .iter()
+            .zip(&again)
+            .all(|(a, b)| a.picture == b.picture);
+        assert!(same);
+    }
+
+    #[test]
+    fn the_smallest_pictures_and_many_of_them_have_their_bounds() {
+        let good: Vec<Picture> = (0..64).map(|_| noise(1, 1)).collect();
+        assert_eq!(pasted(&good, None).count(), COUNT_MAX);
+        assert_eq!([1, 8, 16, 64].map(count), [8, 64, 64, 64]);
+    }
+}

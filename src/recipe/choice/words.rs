@@ -1,0 +1,104 @@
+//! A choice in words: the table of candidates, what was chosen by what, and what is not known.
+
+use super::Choice;
+use super::rule::CandidateFigures;
+use crate::recipe::library::choice_note::Candidate;
+
+impl Choice {
+    /// The table of all candidates: a row for each block and number of cells, for each share its counted AUROC and its
+    /// separation. `*` marks what was taken, `+` what also beats the values of before by more than chance.
+    pub fn table(&self) -> Vec<String> {
+        let mut shares: Vec<f64> = self.candidates.iter().map(|one| one.top_share).collect();
+        shares.sort_by(f64::total_cmp);
+        shares.dedup();
+        let mut rows: Vec<(Option<usize>, usize)> = vec![];
+        for candidate in &self.candidates {
+            let row = (candidate.cells, candidate.block);
+            if !rows.contains(&row) {
+                rows.push(row);
+            }
+        }
+
+        rows.sort_unstable();
+        let mut head = format!("{:>5} {:>5}", "cells", "block");
+        for share in &shares {
+            head += &format!("  {:>15}", format!("top {share}"));
+        }
+
+        let mut lines = vec![head];
+        for (cells, block) in rows {
+            let shown = cells.map_or_else(|| "-".to_owned(), |cells| cells.to_string());
+            let mut line = format!("{shown:>5} {block:>5}");
+            for top_share in &shares {
+                let cell = Candidate {
+                    block,
+                    cells,
+                    top_share: *top_share,
+                };
+
+                line += &format!("  {:>15}", self.cell(&cell));
+            }
+
+            lines.push(line);
+        }
+
+        lines
+    }
+
+    /// Figures of one candidate: `0.958 1.52 *`.
+    fn cell(&self, candidate: &Candidate) -> String {
+        let place = self.candidates.iter().position(|one| one == candidate);
+        let Some(place) = place else {
+            return String::new();
+        };
+
+        let CandidateFigures {
+            auroc,
+            separation,
+            wins,
+            ..
+        } = self.decision.figures[place];
+
+        let mark = match (place == self.decision.taken, wins) {
+            (true, _) => '*',
+            (false, true) => '+',
+            (false, false) => ' ',
+        };
+
+        format!("{auroc:.3} {separation:>5.2} {mark}")
+    }
+
+    /// What was chosen, and by what figures.
+    pub fn how(&self) -> String {
+        let figures = |place: usize| {
+            let figures = self.decision.figures[place];
+            format!(
+                "AUROC {:.3}, separation {:.2}",
+                figures.auroc, figures.separation
+            )
+        };
+
+        let by = format!("{} bad and {} good pictures", self.bad, self.good);
+        let baseline = format!("{} ({})", self.baseline(), figures(0));
+        if !self.is_other() {
+            return format!(
+                "{baseline} stays: by {by} none of {} other choices beats it by more than chance",
+                self.candidates.len() - 1
+            );
+        }
+
+        format!(
+            "{} ({}) in place of {baseline}, by {by}",
+            self.taken(),
+            figures(self.decision.taken),
+        )
+    }
+
+    /// What a choice by so few pictures does not know.
+    pub fn unknown(&self) -> String {
+        format!(
+            "the {} bad pictures may be of one kind: how well other kinds are seen is not known, nor is the rate of misses; choose again when there are more",
+            self.bad
+        )
+    }
+}

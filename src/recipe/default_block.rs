@@ -100,6 +100,7 @@ mod tests {
     use super::*;
     use crate::model::spec::tests::spec;
     use crate::model::{BlockBasis, DefaultBlock, TextSpec};
+    use crate::recipe::library::choice_note::Candidate;
     use crate::winclip::Preset;
 
     fn measured() -> ModelSpec {
@@ -146,6 +147,47 @@ mod tests {
         assert_eq!(warning(&plain, &spec(12), false), None);
         assert_eq!(warning(&plain, &measured(), true), None);
         assert_eq!(warning(&plain, &clip(), true), None);
+    }
+
+    #[test]
+    fn the_block_that_judges_is_told_with_where_it_comes_from() {
+        let recipe = |block| Recipe {
+            block,
+            ..Recipe::new(None)
+        };
+
+        let told = |recipe: &Recipe, choice| origin(recipe, &measured(), choice);
+        let words = told(&recipe(None), None).expect("patches are compared");
+        assert!(
+            words.starts_with(
+                "block 7 of 12 judges, the model's default (measured: our nuts); --choose"
+            ),
+            "{words}"
+        );
+        let words = told(&recipe(Some(5)), None).expect("patches are compared");
+        assert!(
+            words.starts_with("block 5 of 12 judges, as the recipe says"),
+            "{words}"
+        );
+        let values = |block| Candidate {
+            block,
+            cells: None,
+            top_share: 0.01,
+        };
+
+        let choice = ChoiceNote {
+            taken: values(5),
+            baseline: values(7),
+            how: "by 4 bad ones".to_owned(),
+            unknown: String::new(),
+        };
+
+        let words = told(&recipe(Some(5)), Some(&choice)).expect("patches are compared");
+        assert_eq!(words, "block 5 of 12 judges, chosen before: by 4 bad ones");
+        // A block that was named since is not the choice's.
+        let words = told(&recipe(Some(6)), Some(&choice)).expect("patches are compared");
+        assert!(words.contains("as the recipe says"), "{words}");
+        assert_eq!(origin(&recipe(None), &clip(), None), None);
     }
 
     #[test]

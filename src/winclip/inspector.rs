@@ -6,10 +6,13 @@
 //! returns partial scores. Both ways end in `RegionInspector::combine`.
 
 mod detail;
+mod features;
 mod known_bad;
 
 pub use self::known_bad::PictureLooks;
 pub use super::outcome::{Detailed, InspectError, RegionScore};
+pub use features::RegionFeatures;
+
 use super::pixels::PixelError;
 use super::preset::Parameters;
 use super::recipe::Recipe;
@@ -21,54 +24,13 @@ use crate::data::picture::{Area, Picture};
 use crate::engine::device_scorer::{CropRequest, Paint, PartialScores};
 use crate::engine::{Crop, EncodePlan, EncodeTimes, Encoder, EngineError, Features};
 use crate::model::ModelSpec;
+use features::EncodedRegion;
 use ndarray::Array2;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Results of several pictures, in order; an error for each picture that does not fit the recipe.
 type Scored = Vec<Result<Vec<RegionScore>, PixelError>>;
-
-/// Features of one picture, region by region.
-#[derive(Debug, Clone)]
-pub struct RegionFeatures(Vec<EncodedRegion>);
-
-/// Features of one region of a picture.
-#[derive(Debug, Clone)]
-struct EncodedRegion {
-    area: Area,
-    /// One for each crop: the whole, then the tiles.
-    crops: Vec<Features>,
-}
-
-impl RegionFeatures {
-    /// Puts the next of the plan's layers of patches into the first place, which is the one that is
-    /// compared; behind the last comes the first again. All features that are compared with each other
-    /// must be at the same one.
-    pub fn next_layer(&mut self) {
-        for features in self.0.iter_mut().flat_map(|region| &mut region.crops) {
-            if !features.tokens.is_empty() {
-                features.tokens.rotate_left(1);
-            }
-        }
-    }
-
-    /// The features with one of the plan's layers of patches alone, by its place in the plan.
-    pub fn of_layer(&self, layer: usize) -> Self {
-        let of_crop = |features: &Features| Features {
-            grid: features.grid,
-            image: features.image.clone(),
-            tokens: features.tokens.get(layer).cloned().into_iter().collect(),
-            windows: features.windows.clone(),
-        };
-
-        let of_region = |region: &EncodedRegion| EncodedRegion {
-            area: region.area,
-            crops: region.crops.iter().map(of_crop).collect(),
-        };
-
-        RegionFeatures(self.0.iter().map(of_region).collect())
-    }
-}
 
 /// One request for each crop of a picture. Reference banks are counted in the same order.
 fn crop_requests<'a>(

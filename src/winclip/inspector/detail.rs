@@ -1,8 +1,7 @@
 //! Inspection for people who look into it: the tensors on the way, and the time of each stage.
 
-use super::{
-    Detailed, EncodedRegion, InspectError, Inspector, RegionScore, combined, crop_requests,
-};
+use super::features::EncodedRegion;
+use super::{Detailed, InspectError, Inspector, RegionScore, combined, crop_requests};
 use crate::data::picture::Picture;
 use crate::engine::device_scorer::{CropRequest, StageTimings};
 use crate::winclip::region::RegionPixels;

@@ -6,13 +6,14 @@
 //! returns partial scores. Both ways end in `RegionInspector::combine`.
 
 mod detail;
+mod references;
 
 pub use super::outcome::{Detailed, InspectError, RegionScore};
 use super::pixels::PixelError;
 use super::preset::Parameters;
 use super::recipe::Recipe;
 use super::region::{RegionCrops, RegionInspector, RegionPixels};
-use super::scorer::Scorer;
+use super::turned::Way;
 use crate::data::map::Map;
 use crate::data::picture::{Area, Picture};
 use crate::engine::device_scorer::{CropRequest, Paint, PartialScores};
@@ -35,6 +36,8 @@ struct EncodedRegion {
     area: Area,
     /// One for each crop: the whole, then the tiles.
     crops: Vec<Features>,
+    /// The same crops of a reference in each other way that the recipe looks at it.
+    turned: Vec<Vec<Features>>,
 }
 
 impl RegionFeatures {
@@ -42,9 +45,12 @@ impl RegionFeatures {
     /// compared; behind the last comes the first again. All features that are compared with each other
     /// must be at the same one.
     pub fn next_layer(&mut self) {
-        for features in self.0.iter_mut().flat_map(|region| &mut region.crops) {
-            if !features.tokens.is_empty() {
-                features.tokens.rotate_left(1);
+        for region in &mut self.0 {
+            let turned = region.turned.iter_mut().flatten();
+            for features in region.crops.iter_mut().chain(turned) {
+                if !features.tokens.is_empty() {
+                    features.tokens.rotate_left(1);
+                }
             }
         }
     }
@@ -96,6 +102,8 @@ pub struct Inspector {
     /// Window scales of the language map.
     scales: Vec<usize>,
     regions: Vec<RegionInspector>,
+    /// Ways in which references are looked at beside their own.
+    ways: Vec<Way>,
     references: Vec<RegionFeatures>,
     /// The references against each other, once that was asked for.
     left_out: Option<Vec<Vec<(f32, Map)>>>,
@@ -131,7 +139,7 @@ impl Inspector {
         // need the memory of as many pictures.
         for (index, reference) in references.iter().enumerate() {
             progress(index, references.len());
-            let encoded = inspector.encode(reference);
+            let encoded = inspector.encode_reference(reference);
             features.push(encoded.map_err(|error| error.of_reference(index))?);
         }
 
@@ -193,6 +201,7 @@ impl Inspector {
             parameters: recipe.parameters(spec),
             scales: recipe.scales.clone(),
             regions,
+            ways: recipe.turned.ways(plan.width == plan.height),
             references: vec![],
             left_out: None,
             prototypes,
@@ -202,47 +211,6 @@ impl Inspector {
         // crop, whether references come or not.
         inspector.set_references(vec![])?;
         Ok(inspector)
-    }
-
-    /// Replaces the references by these, from its own [`Inspector::encode`].
-    ///
-    /// # Errors
-    /// When the engine's device has no room for them.
-    pub fn set_references(&mut self, references: Vec<RegionFeatures>) -> Result<(), EngineError> {
-        // Region `index` of each reference goes to region `index` of the recipe: features of
-        // another place would be compared with the wrong part of the picture.
-        for (index, region) in self.regions.iter_mut().enumerate() {
-            let of_region: Vec<&[Features]> = references
-                .iter()
-                .map(|picture| picture.0[index].crops.as_slice())
-                .collect();
-
-            // Each crop has a scorer. The prototypes `[2, E]` and the parameters are the recipe's,
-            // hence the same for all crops.
-            region.set_references(&of_region, |features, mask| {
-                let prototypes = self.prototypes.as_ref().map(|raw| raw.view());
-                let parameters = self.parameters.clone();
-                Scorer::new(parameters, &self.scales, prototypes, features, mask)
-            });
-        }
-
-        // The references stay here as features, which is what `leave_one_out` compares with each
-        // other.
-        self.references = references;
-        self.left_out = None;
-        if let Some(scorer) = self.encoder.device_scorer() {
-            // The banks lie in the order of `crop_requests`: region by region, the whole before its
-            // tiles. The device finds them by that number.
-            let banks: Vec<_> = self
-                .regions
-                .iter()
-                .flat_map(RegionInspector::reference_banks)
-                .collect();
-
-            scorer.set_references(&banks)?;
-        }
-
-        Ok(())
     }
 
     /// True without references and without words: nothing can be judged.
@@ -306,6 +274,7 @@ impl Inspector {
             let regions = picture.iter().map(|pixels| EncodedRegion {
                 area: pixels.area,
                 crops: encoded.by_ref().take(pixels.crops.len()).collect(),
+                turned: vec![],
             });
 
             features.push(RegionFeatures(regions.collect()));

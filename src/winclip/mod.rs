@@ -20,6 +20,7 @@ pub mod recipe;
 mod region;
 pub mod scorer;
 pub mod tiles;
+mod turned;
 pub mod vectors;
 pub mod windows;
 
@@ -29,3 +30,4 @@ pub use outcome::RegionScore;
 pub use pixels::Fit;
 pub use preset::Preset;
 pub use recipe::{Recipe, Region};
+pub use turned::Turned;

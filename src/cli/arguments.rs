@@ -4,7 +4,7 @@ use crate::base::exit::{Exit, Failure};
 use crate::engine::network::Precision;
 use crate::engine::select::{Backend, Engines};
 use crate::model::ModelFolder;
-use crate::winclip::{MapKind, Preset, Recipe};
+use crate::winclip::{MapKind, Preset, Recipe, Turned};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -23,6 +23,9 @@ pub struct JudgingArguments {
     /// Visual maps to average: patch, or window scales; for example patch,2,3
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub maps: Vec<MapKind>,
+    /// Ways in which references are looked at beside their own, for parts without an orientation
+    #[arg(long, value_enum, default_value_t)]
+    pub turned: Turned,
     /// Threads of the encoder; one a core unless given
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
@@ -56,6 +59,7 @@ impl JudgingArguments {
         Recipe {
             preset: self.preset,
             input_px: self.input_px,
+            turned: self.turned,
             block,
             maps: (!self.maps.is_empty()).then(|| self.maps.clone()),
             ..Recipe::new(class_name)

@@ -117,6 +117,10 @@ fn algorithm(table: &mut TableReader) -> Recipe {
     table.renamed("size", "input_px");
     let preset = table.choice("preset", PRESETS);
     let fit = table.choice("fit", "\"squash\", \"crop\", \"keep\"");
+    let turned = table.choice(
+        "turned",
+        "\"none\", \"mirror\", \"half\", \"quarter\", \"all\"",
+    );
     let tile_px = table.count("tile_px", 32, 16384);
     let cells = table.count("cells", 16, 4096);
     let input_px = table.count("input_px", 1, 4096);
@@ -131,6 +135,7 @@ fn algorithm(table: &mut TableReader) -> Recipe {
         preset: preset.unwrap_or_default(),
         tile_px,
         fit: fit.unwrap_or_default(),
+        turned: turned.unwrap_or_default(),
         cells,
         input_px,
         block,

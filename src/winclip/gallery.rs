@@ -14,12 +14,13 @@ pub struct Gallery {
 }
 
 impl Gallery {
-    /// A gallery of the raw features of each reference, all of one shape.
-    pub fn new(references: &[ArrayView2<f32>]) -> Self {
-        // The rows of each reference tell a left-out one from the others. Crops of one recipe have
-        // one mask, hence as many rows each.
-        let rows_each = references.first().map_or(0, ArrayView2::nrows);
-        let all = ndarray::concatenate(Axis(0), references)
+    /// A gallery of raw features, all of one shape. A reference has `ways` of them, which follow each
+    /// other.
+    pub fn new(features: &[ArrayView2<f32>], ways: usize) -> Self {
+        // The rows of each reference tell a left-out one from the others: it is left out in all of
+        // its ways. Crops of one recipe have one mask, hence as many rows each.
+        let rows_each = ways * features.first().map_or(0, ArrayView2::nrows);
+        let all = ndarray::concatenate(Axis(0), features)
             .expect("features of one encoder have one shape");
 
         // Unit length is made once here, not at each comparison: a gallery is compared with for as
@@ -115,7 +116,7 @@ pub mod tests {
                 .expect("plain arithmetic")
         };
 
-        let gallery = Gallery::new(&[a.view(), b.view()]);
+        let gallery = Gallery::new(&[a.view(), b.view()], 1);
         assert_eq!(
             distances(&gallery, array![[1.0, 0.0], [0.0, 5.0]], None),
             [0.0, 0.0]
@@ -123,8 +124,25 @@ pub mod tests {
 
         assert_eq!(distances(&gallery, array![[1.0, 0.0]], Some(0)), [0.5]);
         assert_eq!(
-            distances(&Gallery::new(&[a.view()]), array![[-1.0, 0.0]], None),
+            distances(&Gallery::new(&[a.view()], 1), array![[-1.0, 0.0]], None),
             [1.0]
         );
+    }
+
+    #[test]
+    fn a_reference_is_left_out_in_all_of_its_ways() {
+        let [a, turned, b, other] = [[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]];
+        let rows = [a, turned, b, other].map(|row| array![row]);
+        let views = rows.each_ref().map(|rows| rows.view());
+        let gallery = Gallery::new(&views, 2);
+        let distances = |left_out| {
+            gallery
+                .distances(&mut PlainNearest, rows[1].view(), left_out)
+                .expect("plain arithmetic")
+        };
+
+        assert_eq!(distances(None), [0.0]);
+        assert_eq!(distances(Some(0)), [0.5], "b is at a right angle");
+        assert_eq!(distances(Some(1)), [0.0]);
     }
 }

@@ -8,6 +8,7 @@
 mod detail;
 mod features;
 mod known_bad;
+mod references;
 
 pub use self::known_bad::PictureLooks;
 pub use super::outcome::{Detailed, InspectError, RegionScore};
@@ -17,12 +18,12 @@ use super::pixels::PixelError;
 use super::preset::Parameters;
 use super::recipe::Recipe;
 use super::region::{RegionCrops, RegionInspector, RegionPixels};
-use super::scorer::Scorer;
 use super::top_share::TopShare;
+use super::turned::Way;
 use crate::data::map::Map;
 use crate::data::picture::{Area, Picture};
 use crate::engine::device_scorer::{CropRequest, Paint, PartialScores};
-use crate::engine::{Crop, EncodePlan, EncodeTimes, Encoder, EngineError, Features};
+use crate::engine::{Crop, EncodePlan, EncodeTimes, Encoder, EngineError};
 use crate::model::ModelSpec;
 use features::EncodedRegion;
 use ndarray::Array2;
@@ -78,6 +79,8 @@ pub struct Inspector {
     /// Window scales of the language map.
     scales: Vec<usize>,
     regions: Vec<RegionInspector>,
+    /// Ways in which references are looked at beside their own.
+    ways: Vec<Way>,
     references: Vec<RegionFeatures>,
     /// The references against each other, once that was asked for.
     left_out: Option<Vec<Vec<(f32, Map)>>>,
@@ -113,7 +116,7 @@ impl Inspector {
         // need the memory of as many pictures.
         for (index, reference) in references.iter().enumerate() {
             progress(index, references.len());
-            let encoded = inspector.encode(reference);
+            let encoded = inspector.encode_reference(reference);
             features.push(encoded.map_err(|error| error.of_reference(index))?);
         }
 
@@ -175,6 +178,7 @@ impl Inspector {
             parameters: recipe.parameters(spec),
             scales: recipe.scales.clone(),
             regions,
+            ways: recipe.turned.ways(plan.width == plan.height),
             references: vec![],
             left_out: None,
             prototypes,
@@ -184,36 +188,6 @@ impl Inspector {
         // crop, whether references come or not.
         inspector.set_references(vec![])?;
         Ok(inspector)
-    }
-
-    /// Replaces the references by these, from its own [`Inspector::encode`]. Looks of bad parts, which
-    /// depend on them, are forgotten.
-    ///
-    /// # Errors
-    /// When the engine's device has no room for them.
-    pub fn set_references(&mut self, references: Vec<RegionFeatures>) -> Result<(), EngineError> {
-        // Region `index` of each reference goes to region `index` of the recipe: features of
-        // another place would be compared with the wrong part of the picture.
-        for (index, region) in self.regions.iter_mut().enumerate() {
-            let of_region: Vec<&[Features]> = references
-                .iter()
-                .map(|picture| picture.0[index].crops.as_slice())
-                .collect();
-
-            // Each crop has a scorer. The prototypes `[2, E]` and the parameters are the recipe's,
-            // hence the same for all crops.
-            region.set_references(&of_region, |features, mask| {
-                let prototypes = self.prototypes.as_ref().map(|raw| raw.view());
-                let parameters = self.parameters.clone();
-                Scorer::new(parameters, &self.scales, prototypes, features, mask)
-            });
-        }
-
-        // The references stay here as features, which is what `leave_one_out` compares with each
-        // other.
-        self.references = references;
-        self.left_out = None;
-        self.send_banks()
     }
 
     /// Gives the engine's device what crops are compared with.
@@ -294,6 +268,7 @@ impl Inspector {
             let regions = picture.iter().map(|pixels| EncodedRegion {
                 area: pixels.area,
                 crops: encoded.by_ref().take(pixels.crops.len()).collect(),
+                turned: vec![],
             });
 
             features.push(RegionFeatures(regions.collect()));

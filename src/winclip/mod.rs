@@ -22,6 +22,7 @@ mod region;
 pub mod scorer;
 pub mod tiles;
 mod top_share;
+mod turned;
 pub mod vectors;
 pub mod windows;
 
@@ -32,3 +33,4 @@ pub use pixels::Fit;
 pub use preset::Preset;
 pub use recipe::{Recipe, Region};
 pub use top_share::TopShare;
+pub use turned::Turned;

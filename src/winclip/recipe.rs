@@ -5,6 +5,7 @@ use super::pixels::{Fit, area};
 use super::preset::{Parameters, Preset};
 use super::tiles;
 use super::top_share::TopShare;
+use super::turned::Turned;
 use crate::base::problems::Problems;
 use crate::data::grid::Grid;
 use crate::data::picture::Area;
@@ -27,6 +28,8 @@ pub struct Recipe {
     pub tile_px: Option<usize>,
     /// Way from a camera's picture to the encoder's input.
     pub fit: Fit,
+    /// Ways in which the references are looked at beside their own.
+    pub turned: Turned,
     /// Cells of the map with `fit = "keep"`, at most. `None`: 256.
     pub cells: Option<usize>,
     /// Width and height of the pictures in pixels, where they are known.
@@ -77,6 +80,7 @@ impl Recipe {
             regions: vec![Region::default()],
             tile_px: None,
             fit: Fit::Squash,
+            turned: Turned::None,
             cells: None,
             picture: None,
             input_px: None,
@@ -152,6 +156,7 @@ impl Recipe {
             add_visual_maps(&mut plan, &parameters.maps, self.patch_layer(spec));
         }
 
+        self.check_turned(width == height, &mut problems);
         let names_no_map = self.maps.as_ref().is_some_and(Vec::is_empty);
         if names_no_map || (with_references && parameters.maps.is_empty()) {
             problems.note(
@@ -206,6 +211,26 @@ impl Recipe {
                 "references",
                 "this model has no text; it needs at least one picture of a good part",
             );
+        }
+    }
+
+    /// Notes turned references where a turned picture would not be one of the same places.
+    fn check_turned(&self, is_square: bool, problems: &mut Problems) {
+        if self.turned == Turned::None {
+            return;
+        }
+
+        // A tile is compared with the same tile of the references; in a turned part another one
+        // lies there.
+        if self.tile_px.is_some() {
+            let words = "cannot be had beside tile_px: a tile is compared with its own place alone; take one of them out";
+            problems.note("turned", words);
+        }
+
+        if self.turned == Turned::Quarter && !is_square {
+            let words =
+                "quarter turns need a square input; with fit = keep use half, mirror or all";
+            problems.note("turned", words);
         }
     }
 

@@ -127,20 +127,22 @@ impl RegionInspector {
         self.masks.iter().map(|mask| mask.as_deref())
     }
 
-    /// Replaces the references. `scorer` makes a scorer out of the references' features of one
-    /// crop, and its mask.
+    /// Replaces the references, each with its crops in one way or several. `scorer` makes a scorer out
+    /// of the references' features of one crop, and its mask.
     pub fn set_references(
         &mut self,
-        references: &[&[Features]],
-        scorer: impl Fn(&[Features], Option<Vec<bool>>) -> Scorer,
+        references: &[Vec<&[Features]>],
+        scorer: impl Fn(&[Vec<&Features>], Option<Vec<bool>>) -> Scorer,
     ) {
         // Old scorers go at once: a scorer without the new references must never judge.
         self.scorers.clear();
         for (crop, mask) in self.masks.iter().enumerate() {
             // `of_crop` is crop `crop` of every reference. Reference pictures are cut like the
             // inspected ones, so that the same index is the same place.
-            let of_crop: Vec<Features> =
-                references.iter().map(|crops| crops[crop].clone()).collect();
+            let of_crop: Vec<Vec<&Features>> = references
+                .iter()
+                .map(|ways| ways.iter().map(|crops| &crops[crop]).collect())
+                .collect();
 
             self.scorers.push(scorer(&of_crop, mask.clone()));
         }

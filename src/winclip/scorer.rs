@@ -44,13 +44,13 @@ struct ScaleScores {
 
 impl Scorer {
     /// A scorer of one kind of crop. `prototypes` are raw, `[2, E]`, `None` for a model without
-    /// text; `references` are features of good parts; `mask` is that of the crops that the features
-    /// were made of.
+    /// text; `references` are features of good parts, each in the same number of ways; `mask` is that
+    /// of the crops that the features were made of.
     pub fn new(
         parameters: Parameters,
         language_scales: &[usize],
         prototypes: Option<ArrayView2<f32>>,
-        references: &[Features],
+        references: &[Vec<&Features>],
         mask: Option<Vec<bool>>,
     ) -> Self {
         // Zero-shot scoring has no galleries. With references each visual map has one, made of the
@@ -99,7 +99,7 @@ impl Scorer {
     /// Compares patches with those of known bad parts too, raw rows `[B, D]` of
     /// [`patch_rows`]; with none of them no longer.
     pub fn set_looks(&mut self, rows: ArrayView2<f32>) {
-        self.looks = (rows.nrows() > 0).then(|| Gallery::new(&[rows]));
+        self.looks = (rows.nrows() > 0).then(|| Gallery::new(&[rows], 1));
     }
 
     /// The gallery of the patch map; `None` without references, and where windows alone are compared.
@@ -456,18 +456,19 @@ fn mixed(formula: FewShotMap, language: &[f32], visual: &[f32]) -> Vec<f32> {
 }
 
 /// The gallery of one visual map.
-fn gallery(references: &[Features], map: MapKind, mask: Option<&[bool]>) -> Gallery {
+fn gallery(references: &[Vec<&Features>], map: MapKind, mask: Option<&[bool]>) -> Gallery {
     // The features of each reference are cut to the cells that count, as the inspected picture's
     // are; else the distances would compare other places.
     let features: Vec<_> = references
         .iter()
+        .flatten()
         .map(|reference| unmasked_rows(reference, map, mask))
         .collect();
 
     // All references have one shape, because they have gone through the same crop and the same
     // mask.
     let views: Vec<_> = features.iter().map(|rows| rows.view()).collect();
-    Gallery::new(&views)
+    Gallery::new(&views, references.first().map_or(1, Vec::len))
 }
 
 /// The raw rows of these patches, `[cells, D]`.

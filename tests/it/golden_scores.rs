@@ -94,6 +94,7 @@ fn every_preset_gives_the_golden_scores_from_golden_features() {
 
             let text = matrix(&golden, &format!("{prompts}.text.features"));
             let references = ["good_a", "good_b"].map(|r| golden_features(&golden, r, patches));
+            let references = references.each_ref().map(|reference| vec![reference]);
             for (run, references) in [("zero_shot", &[][..]), ("few_shot2", &references[..])] {
                 let scorer = Scorer::new(
                     parameters.clone(),

@@ -19,7 +19,7 @@ use winspect::engine::{Crop, EncodePlan, EncodeTimes, Encoder, EngineError, Feat
 use winspect::image::file as image_file;
 use winspect::model::ModelFolder;
 use winspect::winclip::parity::{Comparison, Parity};
-use winspect::winclip::{Fit, Inspector, MapKind, Recipe, Region, RegionScore};
+use winspect::winclip::{Fit, Inspector, MapKind, Recipe, Region, RegionScore, Turned};
 
 const FP32: Engine = Engine {
     flags: &["--backend", "tensorrt", "--precision", "fp32"],
@@ -142,6 +142,7 @@ fn regions_masks_and_tiles_are_judged_alike(model: &ModelFolder) {
             "crop",
             Recipe {
                 fit: Fit::Crop,
+                turned: Turned::All,
                 ..plain.clone()
             },
         ),

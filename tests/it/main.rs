@@ -67,6 +67,7 @@ mod strict;
 mod teach;
 mod threshold;
 mod tls;
+mod turned;
 mod undecided;
 mod upgrade;
 mod whole_line;

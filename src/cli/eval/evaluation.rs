@@ -89,14 +89,17 @@ impl Evaluation {
         terminal.begin("pictures", drawn.len() + dataset.tests.len());
         let mut references = BTreeMap::new();
         for index in drawn {
-            references.insert(index, encode(&mut inspector, &dataset.references[index])?);
+            let file = &dataset.references[index];
+            let features = encode(&mut inspector, file, Inspector::encode_reference)?;
+            references.insert(index, features);
             terminal.done(references.len());
         }
 
         // Test pictures carry the truth of the whole picture; pixels have theirs in `truths`.
         let mut tests = Vec::with_capacity(dataset.tests.len());
         for test in &dataset.tests {
-            tests.push((encode(&mut inspector, &test.file)?, test.is_bad));
+            let features = encode(&mut inspector, &test.file, Inspector::encode)?;
+            tests.push((features, test.is_bad));
             terminal.done(references.len() + tests.len());
         }
 
@@ -121,7 +124,8 @@ impl Evaluation {
     /// As those of [`Evaluation::encoded`].
     pub fn know(&mut self, bad: &[PathBuf]) -> Result<(), Failure> {
         for file in bad {
-            self.known_bad.push(encode(&mut self.inspector, file)?);
+            self.known_bad
+                .push(encode(&mut self.inspector, file, Inspector::encode)?);
         }
 
         Ok(())
@@ -255,10 +259,15 @@ impl Evaluation {
     }
 }
 
-fn encode(inspector: &mut Inspector, file: &Path) -> Result<RegionFeatures, Failure> {
+/// The features of a file by one of the inspector's two ways to encode.
+fn encode(
+    inspector: &mut Inspector,
+    file: &Path,
+    way: impl Fn(&mut Inspector, &Picture) -> Result<RegionFeatures, InspectError>,
+) -> Result<RegionFeatures, Failure> {
     // The file was read once already, and may have changed since.
     let picture = read(file)?;
-    inspector.encode(&picture).map_err(|error| {
+    way(inspector, &picture).map_err(|error| {
         let exit = match error {
             InspectError::Engine(_) => Exit::Software,
             _ => Exit::Data,

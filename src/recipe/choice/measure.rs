@@ -104,6 +104,9 @@ fn thin(pictures: &mut Vec<Picture>) {
     });
 }
 
+/// How a picture is encoded: as a reference, or as one that is judged.
+type Encoding = fn(&mut Inspector, &Picture) -> Result<RegionFeatures, InspectError>;
+
 /// Model and engines that candidates are measured with.
 pub struct Measuring<'a> {
     /// The line's model.
@@ -201,8 +204,8 @@ impl Measuring<'_> {
 
         let mut inspector = preparation.inspector_without_references()?;
         let mut done = 0;
-        let mut encode = |picture: &Picture| {
-            let features = inspector.encode(picture).map_err(failure)?;
+        let mut encode = |picture: &Picture, way: Encoding| {
+            let features = way(&mut inspector, picture).map_err(failure)?;
             done += 1;
             progress(done);
             Ok::<RegionFeatures, Failure>(features)
@@ -210,18 +213,19 @@ impl Measuring<'_> {
 
         let mut good = vec![];
         for picture in &self.parts.good {
-            good.push(encode(picture)?);
+            // The good ones are the references, too.
+            good.push(encode(picture, Inspector::encode_reference)?);
         }
 
         let mut bad = vec![];
         for picture in &self.parts.bad {
-            bad.push(encode(picture)?);
+            bad.push(encode(picture, Inspector::encode)?);
         }
 
         let crop = recipe.regions.first().and_then(|region| region.crop);
         let mut drawn = vec![];
         for one in pasted(&self.parts.good, crop) {
-            drawn.push((one.of, encode(&one.picture)?));
+            drawn.push((one.of, encode(&one.picture, Inspector::encode)?));
         }
 
         Ok(EncodedParts {

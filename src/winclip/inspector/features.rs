@@ -14,6 +14,8 @@ pub(super) struct EncodedRegion {
     pub area: Area,
     /// One for each crop: the whole, then the tiles.
     pub crops: Vec<Features>,
+    /// The same crops of a reference in each other way that the recipe looks at it.
+    pub turned: Vec<Vec<Features>>,
 }
 
 impl RegionFeatures {
@@ -21,9 +23,12 @@ impl RegionFeatures {
     /// compared; behind the last comes the first again. All features that are compared with each other
     /// must be at the same one.
     pub fn next_layer(&mut self) {
-        for features in self.0.iter_mut().flat_map(|region| &mut region.crops) {
-            if !features.tokens.is_empty() {
-                features.tokens.rotate_left(1);
+        for region in &mut self.0 {
+            let turned = region.turned.iter_mut().flatten();
+            for features in region.crops.iter_mut().chain(turned) {
+                if !features.tokens.is_empty() {
+                    features.tokens.rotate_left(1);
+                }
             }
         }
     }
@@ -37,9 +42,11 @@ impl RegionFeatures {
             windows: features.windows.clone(),
         };
 
+        let of_crops = |crops: &Vec<Features>| crops.iter().map(of_crop).collect();
         let of_region = |region: &EncodedRegion| EncodedRegion {
             area: region.area,
-            crops: region.crops.iter().map(of_crop).collect(),
+            crops: of_crops(&region.crops),
+            turned: region.turned.iter().map(of_crops).collect(),
         };
 
         RegionFeatures(self.0.iter().map(of_region).collect())

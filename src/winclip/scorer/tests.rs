@@ -64,6 +64,7 @@ proptest! {
     ) {
         let mut references = references;
         references.extend(twice.then(|| shown.clone()));
+        let references: Vec<Vec<&Features>> = references.iter().map(|one| vec![one]).collect();
         for preset in [Preset::Paper, Preset::Anomalib, Preset::Zqhang, Preset::Caoyunkang] {
             let prototypes = prototypes.as_ref().map(|p| p.view());
             let scorer = Scorer::new(preset.parameters(&[2, 3]), &[2, 3], prototypes, &references, None);

@@ -294,7 +294,8 @@ mod tests {
         on_device(|bench| {
             let width = 64;
             let (features, reference) = (bench.stored(&random(1, 5 * width)), unit(2, 9, width));
-            let gallery = gallery::Gallery::new(&[matrix(&bench.stored(&reference), width).view()]);
+            let gallery =
+                gallery::Gallery::new(&[matrix(&bench.stored(&reference), width).view()], 1);
             let mut plain = gallery::tests::PlainNearest;
             let other = gallery
                 .distances(&mut plain, matrix(&features, width).view(), None)

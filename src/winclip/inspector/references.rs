@@ -1,0 +1,109 @@
+//! The references of an inspector: encoded in all ways of the recipe, handed to the scorers and to the
+//! engine's device.
+
+use super::features::EncodedRegion;
+use super::{InspectError, Inspector, RegionFeatures};
+use crate::data::picture::Picture;
+use crate::engine::device_scorer::ReferenceBank;
+use crate::engine::{EngineError, Features};
+use crate::winclip::region::{RegionInspector, RegionPixels};
+use crate::winclip::scorer::Scorer;
+
+/// Bytes of all galleries together, at most: beyond it, comparing takes many times as long as encoding.
+const GALLERIES_MAX: usize = 2 << 30;
+
+impl Inspector {
+    /// Features of a picture of a good part, in all ways that the recipe looks at it.
+    ///
+    /// # Errors
+    /// When a region is beyond the picture, or the engine fails.
+    pub fn encode_reference(&mut self, picture: &Picture) -> Result<RegionFeatures, InspectError> {
+        let pixels = self.pixels(picture)?;
+        let mut encoded = self.encode_one(&pixels)?;
+        // One way after the other: a start has time, and all at once would need the memory of eight
+        // pictures.
+        for way in self.ways.clone() {
+            let turned: Vec<RegionPixels> = pixels
+                .iter()
+                .map(|region| RegionPixels {
+                    crops: region.crops.iter().map(|crop| way.of(crop)).collect(),
+                    area: region.area,
+                })
+                .collect();
+
+            let other = self.encode_one(&turned)?;
+            for (region, of_way) in encoded.0.iter_mut().zip(other.0) {
+                region.turned.push(of_way.crops);
+            }
+        }
+
+        Ok(encoded)
+    }
+
+    /// Replaces the references by these, from its own [`Inspector::encode_reference`]. Looks of bad parts,
+    /// which depend on them, are forgotten.
+    ///
+    /// # Errors
+    /// When they are more than can be compared with, or the engine's device has no room for them.
+    pub fn set_references(&mut self, references: Vec<RegionFeatures>) -> Result<(), EngineError> {
+        // Region `index` of each reference goes to region `index` of the recipe: features of
+        // another place would be compared with the wrong part of the picture.
+        for (index, region) in self.regions.iter_mut().enumerate() {
+            let of_region: Vec<Vec<&[Features]>> = references
+                .iter()
+                .map(|picture| picture.0[index].all_ways())
+                .collect();
+
+            // Each crop has a scorer. The prototypes `[2, E]` and the parameters are the recipe's,
+            // hence the same for all crops.
+            region.set_references(&of_region, |features, mask| {
+                let prototypes = self.prototypes.as_ref().map(|raw| raw.view());
+                let parameters = self.parameters.clone();
+                Scorer::new(parameters, &self.scales, prototypes, features, mask)
+            });
+        }
+
+        // The references stay here as features, which is what `leave_one_out` compares with each
+        // other.
+        let count = references.len();
+        self.references = references;
+        self.left_out = None;
+
+        let banks = self
+            .regions
+            .iter()
+            .flat_map(RegionInspector::reference_banks);
+        check_size(banks, count, 1 + self.ways.len())?;
+        self.send_banks()
+    }
+}
+
+impl EncodedRegion {
+    /// The crops in each way, the picture's own first.
+    fn all_ways(&self) -> Vec<&[Features]> {
+        let own = std::iter::once(self.crops.as_slice());
+        own.chain(self.turned.iter().map(Vec::as_slice)).collect()
+    }
+}
+
+/// Refuses galleries beyond the bound.
+fn check_size<'a>(
+    banks: impl Iterator<Item = ReferenceBank<'a>>,
+    references: usize,
+    ways: usize,
+) -> Result<(), EngineError> {
+    let galleries = banks.flat_map(|bank| bank.galleries);
+    let bytes: usize = galleries
+        .map(|(_, rows)| rows.len() * size_of::<f32>())
+        .sum();
+
+    if bytes <= GALLERIES_MAX {
+        return Ok(());
+    }
+
+    let mb = bytes >> 20;
+    let most = GALLERIES_MAX >> 20;
+    Err(EngineError::Plan(format!(
+        "references: {references} pictures in {ways} ways are {mb} MB of features to compare with (at most {most}); take fewer references, or turned = \"none\", or a smaller input"
+    )))
+}

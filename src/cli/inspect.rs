@@ -11,12 +11,15 @@ use crate::base::exit::{Exit, Failure, chain};
 use crate::cli::arguments::JudgingArguments;
 use crate::data::map::Map;
 use crate::data::picture::{Area, Picture};
+use crate::data::result::PoseOnWire;
 use crate::engine::EncodePlan;
 use crate::image::file as image_file;
+use crate::image::locate::LocateLimits;
 use crate::image::overlay::png;
 use crate::image::overlay::{HeatLayer, Overlay};
 use crate::line::overlays::OverlayPainter;
 use crate::model::ModelFolder;
+use crate::recipe::locate::{LocateSpec, located, refuse_not_found};
 use crate::recipe::preparation::Preparation;
 use crate::recipe::references::References;
 use crate::recipe::threshold::of_region;
@@ -42,7 +45,7 @@ pub struct InspectArguments {
     /// A recipe of the library, box.recipes/nut or a revision of it, in place of all that says how to judge
     #[arg(long, value_name = "DIR", conflicts_with_all = [
         "preset", "input_px", "block", "maps", "class_name", "reference", "crop", "region", "tile_px", "fit",
-        "cells", "tensors",
+        "cells", "tensors", "locate",
     ])]
     recipe: Option<PathBuf>,
     /// A picture of a good part, or a folder of them; may be repeated
@@ -62,6 +65,13 @@ pub struct InspectArguments {
     /// Cells of the map with --fit keep, at most; 256 unless given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(16..=4096))]
     cells: Option<u16>,
+    /// A picture of a part at its place, and the part on it: the part is found in each picture, and looked at as
+    /// if it lay there. Crop and regions are places of that picture
+    #[arg(long, value_name = "FILE=X,Y,W,H", value_parser = locate)]
+    locate: Option<LocateSpec>,
+    /// Degrees that parts may be turned by, with --locate; 45 unless given
+    #[arg(long, value_name = "DEGREES", requires = "locate", value_parser = clap::value_parser!(u16).range(0..=180))]
+    turn_max: Option<u16>,
     /// Write a heat-map overlay of each picture into this folder
     #[arg(long, value_name = "DIR")]
     overlay: Option<PathBuf>,
@@ -80,7 +90,7 @@ pub struct InspectArguments {
 pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
     // Everything that can be refused is refused before the first picture is judged.
     let model = arguments.judging.open()?;
-    let (recipe, reference_files) = recipe_and_references(&arguments)?;
+    let (recipe, reference_files, locate) = recipe_and_references(&arguments)?;
     let has_references = !reference_files.is_empty();
     encode_plan(&arguments, &recipe, has_references, &model)?;
     let image_file::Expanded {
@@ -99,6 +109,8 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
     let mut warn = |words| terminal.say(format!("warning: {words}"));
     let references = References::read(&reference_files, &mut warn)?;
     let recipe = recipe.for_pictures_like(references.pictures.first());
+    let recipe = located(recipe, locate.as_ref())?;
+    refuse_not_found(&recipe, &references)?;
     let plan = encode_plan(&arguments, &recipe, has_references, &model)?;
     let preparation = Preparation {
         model: &model,
@@ -173,15 +185,25 @@ fn encode_plan(
     Ok(plan)
 }
 
-/// Returns how is judged, and the files of the references.
-fn recipe_and_references(arguments: &InspectArguments) -> Result<(Recipe, Vec<PathBuf>), Failure> {
-    match &arguments.recipe {
-        Some(folder) => {
-            let spec = held_recipe::open(folder)?;
-            Ok((spec.winclip, spec.references))
-        }
-        None => Ok((recipe(arguments)?, arguments.reference.clone())),
+/// Returns how is judged, the files of the references, and how parts are found.
+fn recipe_and_references(
+    arguments: &InspectArguments,
+) -> Result<(Recipe, Vec<PathBuf>, Option<LocateSpec>), Failure> {
+    if let Some(folder) = &arguments.recipe {
+        let spec = held_recipe::open(folder)?;
+        return Ok((spec.winclip, spec.references, spec.locate));
     }
+
+    let mut recipe = recipe(arguments)?;
+    let mut locate = arguments.locate.clone();
+    if let Some(locate) = &mut locate {
+        recipe = recipe.cropped_to(locate.limits.area);
+        if let Some(degrees) = arguments.turn_max {
+            locate.limits.turn_max_deg = degrees.into();
+        }
+    }
+
+    Ok((recipe, arguments.reference.clone(), locate))
 }
 
 fn recipe(arguments: &InspectArguments) -> Result<Recipe, Failure> {
@@ -212,6 +234,18 @@ fn recipe(arguments: &InspectArguments) -> Result<Recipe, Failure> {
             .judging
             .recipe(arguments.class_name.clone(), arguments.block)
     })
+}
+
+/// Reads a master picture and the part on it, such as `master.png=10,10,200,100`.
+fn locate(words: &str) -> Result<LocateSpec, String> {
+    // The name of a file may have the sign, an area has none.
+    match words.rsplit_once('=') {
+        Some((file, area)) if !file.is_empty() => Ok(LocateSpec {
+            master: file.into(),
+            limits: LocateLimits::new(area.parse()?),
+        }),
+        _ => Err("must be a picture and the part on it: master.png=10,10,200,100".to_owned()),
+    }
 }
 
 /// Reads a region such as `rim=10,10,200,100`.
@@ -312,7 +346,11 @@ impl Inspection {
         // The overlay covers all regions of the picture; lines and tensors are one for each region.
         let stem = self.unique_stem(file);
         if let Some(overlays) = &mut self.overlays {
-            overlays.write(&stem, &picture, &detailed)?;
+            // The map lies over the picture that was judged.
+            let first = detailed.first();
+            let aligned = first.and_then(|region| region.region_score.aligned.as_ref());
+            let judged = aligned.map_or(&picture, |aligned| &aligned.picture);
+            overlays.write(&stem, judged, &detailed)?;
         }
 
         for detailed in detailed {
@@ -402,7 +440,7 @@ fn ms(took: Duration) -> f64 {
 fn json_line(file: &Path, judgement: &RegionScore) -> serde_json::Value {
     // Reading the file is in no figure: a camera's picture is in memory.
     let total = judgement.pixels_took + judgement.encode_took + judgement.score_took;
-    json!({
+    let mut line = json!({
         "path": file.display().to_string(),
         "region": judgement.region.as_deref(),
         "score": judgement.score,
@@ -414,7 +452,13 @@ fn json_line(file: &Path, judgement: &RegionScore) -> serde_json::Value {
             "score": ms(judgement.score_took),
             "total": ms(total),
         },
-    })
+    });
+
+    if let Some(aligned) = &judgement.aligned {
+        line["pose"] = json!(PoseOnWire::of(&aligned.pose));
+    }
+
+    line
 }
 
 /// Heat maps over the pictures.

@@ -4,6 +4,7 @@
 //! RecipeSpec --prepare::RecipePreparer--> ActiveRecipe --policies--> RegionPolicies --> the line
 //!    |  library/        revisions with their pictures, each checked by its hash
 //!    |  references.rs   pictures of good parts, read, all different, none empty
+//!    |  locate.rs       the master picture read, references without its part refused
 //!    |  default_block.rs  words on the block that judges where the recipe names none
 //!    |  preparation.rs  engine opened, a new plan compared with the CPU, references encoded
 //!    |  quality.rs      limits of the quality gate, moved by what the references show
@@ -35,6 +36,7 @@ pub mod drift;
 pub mod judged;
 pub mod known_bad;
 pub mod library;
+pub mod locate;
 pub mod preparation;
 pub mod prepare;
 pub mod progress;

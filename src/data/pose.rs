@@ -48,6 +48,7 @@ impl Pose {
     /// picture, or above it, is cut off.
     pub fn box_in_camera(&self, area: Area) -> Area {
         let corners = corners(area).map(|corner| self.camera_from_master(corner));
+        // The outermost corners, each direction by itself.
         let least = |axis: usize| corners.iter().fold(f32::INFINITY, |m, c| m.min(c[axis]));
         let most = |axis: usize| corners.iter().fold(0.0, |m: f32, c| m.max(c[axis]));
         let x = least(0).max(0.0).round() as usize;

@@ -411,6 +411,7 @@ pub(crate) mod tests {
             views: vec![],
             defects: vec![],
             map: None,
+            pose: None,
         }
     }
 
@@ -441,6 +442,13 @@ pub(crate) mod tests {
             Grid::square(37),
             vec![0.7; 37 * 37],
         )));
+        row.pose = Some(PoseOnWire {
+            x: 161.5,
+            y: 80.0,
+            turn_deg: -12.3,
+            likeness: 0.94,
+        });
+
         let text = row.to_stored();
         assert!(text.starts_with(TODAYS), "{text}");
         assert!(text.starts_with("{\"schema\":2,\"seq\":18446744073709551615,\"run_id\""));

@@ -360,6 +360,15 @@ impl InspectStage {
             None => self.active.gate.measured(&frame.picture),
         };
 
+        // An empty belt is less sharp than a part on it. It is told as what it is, once the part is
+        // looked for.
+        let measured = match measured {
+            Err(Flaw::Blurred(..)) if self.active.inspector.misses_part(&frame.picture) => {
+                Ok(Measures::of(&frame.picture))
+            }
+            measured => measured,
+        };
+
         if let Some(watched) = watched {
             let flaw = measured.as_ref().err();
             watched.tell_change(&frame.camera, flaw, &self.shared.diagnostics);

@@ -70,7 +70,7 @@ impl Aligner {
         })
     }
 
-    fn find(&self, picture: &Picture) -> Result<Pose, PixelError> {
+    pub(super) fn find(&self, picture: &Picture) -> Result<Pose, PixelError> {
         Ok(self.locator.locate(picture, &self.judged)?)
     }
 

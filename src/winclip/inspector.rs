@@ -20,6 +20,7 @@ use crate::data::picture::{Area, Picture};
 use crate::data::pose::Pose;
 use crate::engine::device_scorer::Paint;
 use crate::engine::{Crop, EncodePlan, EncodeTimes, Encoder, EngineError, Features};
+use crate::image::locate::NotFound;
 use crate::model::ModelSpec;
 use ndarray::Array2;
 use std::sync::Arc;
@@ -244,6 +245,12 @@ impl Inspector {
         let seen = self.seen(picture)?;
         let pixels = self.pixels(seen)?;
         Ok(self.encode_one(&pixels)?)
+    }
+
+    /// True if the recipe locates parts, and nothing in the picture is like one.
+    pub fn misses_part(&self, picture: &Picture) -> bool {
+        let found = self.aligner.as_ref().map(|aligner| aligner.find(picture));
+        matches!(found, Some(Err(PixelError::Part(NotFound::Unlike { .. }))))
     }
 
     /// The picture as it is judged: with the part at its place, where the recipe locates it.

@@ -87,6 +87,7 @@ impl TurnedTemplates {
     pub(super) fn search(&self, picture: &Grey) -> Vec<(Place, f32)> {
         let continued = Continued::new(picture, self.border);
         let mut found = vec![];
+        // All turns have their best place: the likeness of neighbouring ones differs little here.
         for turned in &self.turns {
             let mut best: Option<(Place, f32)> = None;
             for dy in -self.reach[1]..=self.reach[1] {
@@ -114,6 +115,7 @@ impl TurnedTemplates {
 
 impl Turned {
     fn new(master: &Grey, [x, y, w, h]: [f32; 4], turn: f32, border: usize) -> Self {
+        // The box around the turned area, in whole pixels.
         let middle = [x + w / 2.0, y + h / 2.0];
         let (sin, cos) = turn.sin_cos();
         let half_width = (cos.abs() * w + sin.abs() * h) / 2.0;
@@ -163,6 +165,7 @@ impl Turned {
     }
 
     fn normalise(&mut self) {
+        // Pixels beside the template are 0 before and after, and count nowhere.
         let mean = self.values.iter().sum::<f32>() / self.count.max(1.0);
         let mut squares = 0.0;
         for (row, run) in self.runs.iter().enumerate() {
@@ -185,6 +188,7 @@ impl Turned {
             return None;
         }
 
+        // Places along the row for which the whole template lies in the continued picture.
         let first = (self.left - reach).max(0);
         let last = (self.left + reach).min(picture.width as isize - self.width as isize);
         let places = usize::try_from(last - first + 1).ok()?;
@@ -192,6 +196,7 @@ impl Turned {
         let mut both = vec![0.0f32; places];
         let mut sum = vec![0.0f32; places];
         let mut squares = vec![0.0f32; places];
+        // One row of the template after the other is added to all places at once.
         for (row, run) in self.runs.iter().enumerate() {
             let line = (top + row) * picture.width + first;
             let values = &self.values[row * self.width..][run.clone()];
@@ -201,6 +206,7 @@ impl Turned {
             add_runs(&mut squares, run, &picture.squares[line..]);
         }
 
+        // The correlation: the template has norm 1 and mean 0 already.
         let mut best: Option<(usize, f32)> = None;
         for place in 0..places {
             let spread = squares[place] - sum[place] * sum[place] / self.count;
@@ -253,6 +259,7 @@ impl Continued {
             let mut square = 0.0;
             sums.push(sum);
             squares.push(square);
+            // Running sums: those of any run are a difference of two.
             for column in 0..width {
                 let column = column as isize - border as isize;
                 let row = row as isize - border as isize;

@@ -103,12 +103,14 @@ impl Grey {
 
         let x = (x - 0.5).clamp(0.0, (self.width - 1) as f32);
         let y = (y - 0.5).clamp(0.0, (self.height - 1) as f32);
+        // The pixel at or before the place, and the shares of those right of and below it.
         let column = (x as usize).min(self.width.saturating_sub(2));
         let row = (y as usize).min(self.height.saturating_sub(2));
         let (right, below) = (x - column as f32, y - row as f32);
         let at = row * self.width + column;
         let next = at + usize::from(self.width > 1);
         let under = if self.height > 1 { self.width } else { 0 };
+        // A picture of one row or column is its own neighbour.
         let upper = mixed(self.values[at], self.values[next], right);
         let lower = mixed(self.values[at + under], self.values[next + under], right);
         Some(mixed(upper, lower, below))

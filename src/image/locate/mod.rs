@@ -196,6 +196,8 @@ impl Locator {
         let coarse = self.coarse.search(&levels.coarse);
         let ratio = self.scales.coarse as f32 / self.scales.fine as f32;
         let may_turn = self.limits.turn_max_deg > 0.0;
+        // Places within the limits and beyond are kept apart: a part that is alike in many turns has
+        // some of both.
         let mut within: Option<(Place, f32)> = None;
         let mut beyond: Option<(Place, f32)> = None;
         for place in candidates(coarse) {
@@ -214,6 +216,7 @@ impl Locator {
             }
         }
 
+        // Nothing that was refined has a likeness of 0.
         let likeness = |found: Option<(Place, f32)>| found.map_or(0.0, |(_, likeness)| likeness);
         let least = self.limits.likeness_min;
         let farther = beyond.filter(|_| likeness(beyond) > likeness(within) + CLEARLY);
@@ -258,6 +261,7 @@ impl Locator {
     /// Why a pose is not within the limits; `None` where it is.
     fn too_far(&self, pose: &Pose) -> Option<NotFound> {
         let limits = &self.limits;
+        // The turn is that of the part against the master, whatever its place.
         if pose.turn_deg.abs() > limits.turn_max_deg + ROOM_DEG {
             return Some(NotFound::Turned {
                 turn_deg: pose.turn_deg,

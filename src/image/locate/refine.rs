@@ -134,8 +134,10 @@ impl Template {
         let x = self.middle[0] + place.dx;
         let y = self.middle[1] + place.dy;
         for sample in &self.samples {
+            // The sample turns about the middle, and goes with it.
             let at_x = x + cos * sample.x - sin * sample.y;
             let at_y = y + sin * sample.x + cos * sample.y;
+            // What lies beyond the picture counts on neither side.
             if let Some(value) = picture.at(at_x, at_y) {
                 sums.add(sample, value - self.mean);
             }
@@ -149,6 +151,7 @@ impl Template {
     fn stepped(&self, place: Place, [x, y, turn]: [f32; 3]) -> (Place, f32) {
         let moved = x.hypot(y).max(turn.abs() * self.radius);
         let share = (STEP_MAX / moved.max(STEP_MAX)).min(1.0);
+        // A longer step is cut, in all three alike.
         let turned = place.turn - share * turn;
         let (sin, cos) = turned.sin_cos();
         // The template was moved; the picture's place moves the other way.
@@ -170,6 +173,7 @@ impl Sample {
 
         let x = column as f32 + 0.5 - middle[0];
         let y = row as f32 + 0.5 - middle[1];
+        // Central differences; a turn moves the sample across its arm.
         let along_x = (value(1, 0) - value(-1, 0)) / 2.0;
         let along_y = (value(0, 1) - value(0, -1)) / 2.0;
         Sample {
@@ -183,6 +187,7 @@ impl Sample {
 
 impl Sums {
     fn add(&mut self, sample: &Sample, value: f32) {
+        // One row of the least squares: contrast, brightness, then the three slopes.
         let [x, y, turn] = sample.slopes;
         let row = [sample.value, 1.0, x, y, turn];
         for (i, factor) in row.iter().enumerate() {
@@ -198,6 +203,7 @@ impl Sums {
 
     /// Correlation of the template and the picture, 0 where one of them is flat.
     fn correlation(&self) -> f32 {
+        // Each sum less what the means make of it; the factor of brightness counts the samples.
         let count = self.gram[1][1];
         let template = self.gram[0][0] - self.gram[0][1] * self.gram[0][1] / count;
         let picture = self.squares - self.right[1] * self.right[1] / count;
@@ -221,6 +227,7 @@ impl Sums {
 
         let mut right = self.right;
         if !may_turn {
+            // The row says that the turn is 0.
             gram[4] = [0.0, 0.0, 0.0, 0.0, 1.0];
             right[4] = 0.0;
         }
@@ -238,6 +245,7 @@ fn solved(
     mut right: [f32; UNKNOWNS],
 ) -> Option<[f32; UNKNOWNS]> {
     for column in 0..UNKNOWNS {
+        // The row with the largest factor of this unknown leads: small ones lose digits.
         let largest = (column..UNKNOWNS).max_by(|a, b| {
             matrix[*a][column]
                 .abs()
@@ -250,6 +258,7 @@ fn solved(
             return None;
         }
 
+        // The unknown goes out of all rows below.
         for row in column + 1..UNKNOWNS {
             let factor = matrix[row][column] / pivot;
             for i in column..UNKNOWNS {
@@ -260,6 +269,7 @@ fn solved(
         }
     }
 
+    // The last row has one unknown left; each above it has one more.
     let mut solved = [0.0; UNKNOWNS];
     for row in (0..UNKNOWNS).rev() {
         let known: f32 = (row + 1..UNKNOWNS)

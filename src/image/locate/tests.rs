@@ -212,7 +212,11 @@ fn a_part_beyond_the_limits_is_told_by_its_figure() {
 
 #[test]
 fn a_part_is_cut_off_where_what_is_judged_is_not_all_seen() {
-    let locator = locator(bracket, 45.0);
+    let limits = LocateLimits {
+        move_max: 0.5,
+        ..LocateLimits::new(AREA)
+    };
+    let locator = Locator::new(&drawn(bracket, STILL), limits).expect("a master");
     let judged = corners(AREA);
     let edge = drawn(bracket, Drawing { y: 55.0, ..STILL });
     assert!(locator.locate(&edge, &judged).is_ok());

@@ -39,6 +39,7 @@ fn fixed(value: f32) -> i64 {
 fn between(picture: &Picture, [x, y]: [i64; 2]) -> [u8; 3] {
     let (column, right) = split(x, picture.width());
     let (row, below) = split(y, picture.height());
+    // At the last column or row the pixel is its own neighbour.
     let at = 3 * (row * picture.width() + column);
     let next = if column + 1 < picture.width() { 3 } else { 0 };
     let under = if row + 1 < picture.height() {
@@ -50,6 +51,7 @@ fn between(picture: &Picture, [x, y]: [i64; 2]) -> [u8; 3] {
     let rgb = picture.rgb();
     let mut pixel = [0; 3];
     for (channel, value) in pixel.iter_mut().enumerate() {
+        // Along the row above and the row below, then between the two.
         let at = at + channel;
         let upper = mixed(u32::from(rgb[at]), u32::from(rgb[at + next]), right);
         let at = at + under;

@@ -15,9 +15,11 @@ use crate::camera::{self, CameraError, CameraStatus, Sink};
 use crate::cli::probe_topics;
 use crate::config::{CameraConfig, LineConfig};
 use crate::data::frame::{CapturedBy, Frame};
+use crate::data::picture::Picture;
 use crate::model::ModelFolder;
 use crate::mqtt::probe;
 use crate::recipe::active::ActiveRecipe;
+use crate::recipe::locate::located;
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
 use crate::recipe::spec::RecipeSpec;
 use crate::recipe::threshold::of_region;
@@ -123,7 +125,7 @@ fn sight_of(config: &LineConfig, told: &mut Told) -> Result<Option<Sight>, Failu
         gate: active.gate,
         grid: active.grid,
         is_final: active.is_taught || config.recipe.winclip.fit != Fit::Keep,
-        recipe: config.recipe.winclip.clone(),
+        recipe: located(config.recipe.winclip.clone(), config.recipe.locate.as_ref())?,
     }))
 }
 
@@ -355,6 +357,7 @@ impl Told {
             ))?;
         }
 
+        self.part(&camera, sight, &last.picture)?;
         // The cells follow from the references' size.
         if !sight.is_final {
             return Ok(());
@@ -432,6 +435,21 @@ impl Told {
                 Exit::Config,
                 format!("{camera}: {words}; no part would come"),
             ),
+        }
+    }
+
+    /// Tells where the part is in a picture, where the recipe locates it.
+    fn part(&mut self, camera: &str, sight: &Sight, picture: &Picture) -> Result<(), Failure> {
+        match sight.recipe.find_part(picture) {
+            Ok(None) => Ok(()),
+            Ok(Some(pose)) => self.well(format!(
+                "{camera}: the part is found at {:.0}, {:.0}, turned by {:.1} degrees, with a likeness of {:.2}",
+                pose.x, pose.y, pose.turn_deg, pose.likeness
+            )),
+            // The belt may be empty while the line is set up.
+            Err(error) => self.warn(format!(
+                "{camera}: its picture would not be judged: {error}; see docs/locate.md"
+            )),
         }
     }
 

@@ -11,14 +11,17 @@ use crate::base::exit::{Exit, Failure, chain};
 use crate::cli::arguments::JudgingArguments;
 use crate::data::map::Map;
 use crate::data::picture::{Area, Picture};
+use crate::data::result::PoseOnWire;
 use crate::engine::EncodePlan;
 use crate::image::file as image_file;
+use crate::image::locate::LocateLimits;
 use crate::image::overlay::png;
 use crate::image::overlay::{HeatLayer, Overlay};
 use crate::line::overlays::OverlayPainter;
 use crate::model::ModelFolder;
 use crate::recipe::known_bad::BadParts;
 use crate::recipe::library::manifest::PictureUse;
+use crate::recipe::locate::{LocateSpec, located, refuse_not_found};
 use crate::recipe::preparation::Preparation;
 use crate::recipe::quality::{Gate, Limits};
 use crate::recipe::references::References;
@@ -45,7 +48,7 @@ pub struct InspectArguments {
     /// A recipe of the library, box.recipes/nut or a revision of it, in place of all that says how to judge
     #[arg(long, value_name = "DIR", conflicts_with_all = [
         "preset", "input_px", "block", "maps", "class_name", "reference", "crop", "region", "tile_px", "fit",
-        "cells", "top_share", "turned", "tensors",
+        "cells", "top_share", "turned", "tensors", "locate",
     ])]
     recipe: Option<PathBuf>,
     /// A picture of a good part, or a folder of them; may be repeated
@@ -68,6 +71,13 @@ pub struct InspectArguments {
     /// Share of the map's highest cells that make the score of a model without text; 0.01 unless given
     #[arg(long, value_name = "SHARE")]
     top_share: Option<TopShare>,
+    /// A picture of a part at its place, and the part on it: the part is found in each picture, and looked at as
+    /// if it lay there. Crop and regions are places of that picture
+    #[arg(long, value_name = "FILE=X,Y,W,H", value_parser = locate)]
+    locate: Option<LocateSpec>,
+    /// Degrees that parts may be turned by, with --locate; 45 unless given
+    #[arg(long, value_name = "DEGREES", requires = "locate", value_parser = clap::value_parser!(u16).range(0..=180))]
+    turn_max: Option<u16>,
     /// Write a heat-map overlay of each picture into this folder
     #[arg(long, value_name = "DIR")]
     overlay: Option<PathBuf>,
@@ -91,6 +101,7 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
         references: reference_files,
         bad,
         limits,
+        locate,
     } = asked(&arguments)?;
 
     let has_references = !reference_files.is_empty();
@@ -111,6 +122,8 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
     let mut warn = |words| terminal.say(format!("warning: {words}"));
     let references = References::read(&reference_files, &mut warn)?;
     let recipe = recipe.for_pictures_like(references.pictures.first());
+    let recipe = located(recipe, locate.as_ref())?;
+    refuse_not_found(&recipe, &references)?;
     let plan = encode_plan(&arguments, &recipe, has_references, &model)?;
     let preparation = Preparation {
         model: &model,
@@ -200,26 +213,39 @@ struct Asked {
     bad: Vec<PathBuf>,
     /// Limits of the quality gate, which known bad parts go through.
     limits: Limits,
+    /// How parts are found; `None` where they lie at their place.
+    locate: Option<LocateSpec>,
 }
 
 fn asked(arguments: &InspectArguments) -> Result<Asked, Failure> {
-    let Some(folder) = &arguments.recipe else {
+    if let Some(folder) = &arguments.recipe {
+        let spec = held_recipe::open(folder)?;
+        let revision = spec.library.as_ref();
+        let bad = revision.map(|revision| revision.pictures(PictureUse::Bad));
         return Ok(Asked {
-            recipe: recipe(arguments)?,
-            references: arguments.reference.clone(),
-            bad: vec![],
-            limits: Limits::default(),
+            recipe: spec.winclip,
+            references: spec.references,
+            bad: bad.unwrap_or_default(),
+            limits: spec.bad_image,
+            locate: spec.locate,
         });
-    };
+    }
 
-    let spec = held_recipe::open(folder)?;
-    let revision = spec.library.as_ref();
-    let bad = revision.map(|revision| revision.pictures(PictureUse::Bad));
+    let mut recipe = recipe(arguments)?;
+    let mut locate = arguments.locate.clone();
+    if let Some(locate) = &mut locate {
+        recipe = recipe.cropped_to(locate.limits.area);
+        if let Some(degrees) = arguments.turn_max {
+            locate.limits.turn_max_deg = degrees.into();
+        }
+    }
+
     Ok(Asked {
-        recipe: spec.winclip,
-        references: spec.references,
-        bad: bad.unwrap_or_default(),
-        limits: spec.bad_image,
+        recipe,
+        references: arguments.reference.clone(),
+        bad: vec![],
+        limits: Limits::default(),
+        locate,
     })
 }
 
@@ -252,6 +278,18 @@ fn recipe(arguments: &InspectArguments) -> Result<Recipe, Failure> {
             .judging
             .recipe(arguments.class_name.clone(), arguments.block)
     })
+}
+
+/// Reads a master picture and the part on it, such as `master.png=10,10,200,100`.
+fn locate(words: &str) -> Result<LocateSpec, String> {
+    // The name of a file may have the sign, an area has none.
+    match words.rsplit_once('=') {
+        Some((file, area)) if !file.is_empty() => Ok(LocateSpec {
+            master: file.into(),
+            limits: LocateLimits::new(area.parse()?),
+        }),
+        _ => Err("must be a picture and the part on it: master.png=10,10,200,100".to_owned()),
+    }
 }
 
 /// Reads a region such as `rim=10,10,200,100`.
@@ -352,7 +390,11 @@ impl Inspection {
         // The overlay covers all regions of the picture; lines and tensors are one for each region.
         let stem = self.unique_stem(file);
         if let Some(overlays) = &mut self.overlays {
-            overlays.write(&stem, &picture, &detailed)?;
+            // The map lies over the picture that was judged.
+            let first = detailed.first();
+            let aligned = first.and_then(|region| region.region_score.aligned.as_ref());
+            let judged = aligned.map_or(&picture, |aligned| &aligned.picture);
+            overlays.write(&stem, judged, &detailed)?;
         }
 
         for detailed in detailed {
@@ -442,7 +484,7 @@ fn ms(took: Duration) -> f64 {
 fn json_line(file: &Path, judgement: &RegionScore) -> serde_json::Value {
     // Reading the file is in no figure: a camera's picture is in memory.
     let total = judgement.pixels_took + judgement.encode_took + judgement.score_took;
-    json!({
+    let mut line = json!({
         "path": file.display().to_string(),
         "region": judgement.region.as_deref(),
         "score": judgement.score,
@@ -454,7 +496,13 @@ fn json_line(file: &Path, judgement: &RegionScore) -> serde_json::Value {
             "score": ms(judgement.score_took),
             "total": ms(total),
         },
-    })
+    });
+
+    if let Some(aligned) = &judgement.aligned {
+        line["pose"] = json!(PoseOnWire::of(&aligned.pose));
+    }
+
+    line
 }
 
 /// Heat maps over the pictures.

@@ -313,6 +313,7 @@ fn describe(revision: &Revision) -> String {
             PictureUse::Calibration => "calibrate  ",
             PictureUse::TestGood => "self-test  good, ",
             PictureUse::TestBad => "self-test  bad, ",
+            PictureUse::Master => "master     ",
         };
 
         lines.push(format!("{used_as}{} from {}", picture.file, picture.from));

@@ -15,6 +15,7 @@ mod address;
 mod camera;
 mod line;
 mod link;
+mod locate;
 mod mqtt;
 mod recipe;
 mod recipes;

@@ -2,7 +2,7 @@
 
 use super::table::TableReader;
 use super::threshold::threshold;
-use super::{regions, source};
+use super::{locate, regions, source};
 use crate::base::problems::Problems;
 use crate::data::verdict::OnUndecided;
 use crate::recipe::library::table::Table;
@@ -60,11 +60,13 @@ pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> Rec
     let challenge_minutes = table.whole("challenge_minutes", 1, 525_600);
     let bad_image = table.take("bad_image").unwrap_or(Value::Null);
     let self_test_table = table.take("self_test");
+    let locate_table = table.take("locate");
     table.finish();
 
     // Tables inside the recipe follow after `finish`, which releases the list of problems.
     let bad_image = quality_limits(bad_image, problems);
     let self_test = self_test_table.map(|value| self_test(value, base, problems));
+    let locate = locate_table.map(|value| locate::locate(value, base, problems));
 
     // Each region carries its own threshold, or the recipe's.
     let regions = match region_tables {
@@ -74,6 +76,10 @@ pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> Rec
 
     let thresholds: Vec<Threshold>;
     (winclip.regions, thresholds) = regions.into_iter().unzip();
+    if let Some(locate) = &locate {
+        winclip = winclip.cropped_to(locate.limits.area);
+    }
+
     if is_calibrated {
         check_calibration(&calibration, &thresholds, problems);
     }
@@ -89,6 +95,7 @@ pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> Rec
         on_undecided: on_undecided.unwrap_or_default(),
         challenge_every: challenge_minutes.map(|minutes| Duration::from_secs(60 * minutes)),
         self_test,
+        locate,
         table: as_read,
         library: None,
     }
@@ -211,6 +218,7 @@ pub(super) fn empty_recipe() -> RecipeSpec {
         on_undecided: OnUndecided::default(),
         challenge_every: None,
         self_test: None,
+        locate: None,
         table: Table::new(),
         library: None,
     }

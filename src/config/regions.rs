@@ -20,22 +20,22 @@ const NAME_BYTES: usize = 64;
 pub fn looked_at(table: &mut TableReader) -> Region {
     Region {
         name: None,
-        crop: crop(table),
+        crop: area(table, "crop"),
         mask: mask(table).unwrap_or_default(),
     }
 }
 
-/// `[x, y, width, height]`, or the same in quotes without the brackets.
-fn crop(table: &mut TableReader) -> Option<Area> {
+/// Reads `[x, y, width, height]`, or the same in quotes without the brackets.
+pub fn area(table: &mut TableReader, key: &'static str) -> Option<Area> {
     // A list is brought into the form of the command line, `x,y,width,height`, and read by the same
     // parser.
-    let value = table.take("crop")?;
+    let value = table.take(key)?;
     let words = match value.as_str() {
         Some(words) => words.to_owned(),
         None => value.to_string().replace(['[', ']'], ""),
     };
 
-    table.check("crop", words.parse::<Area>())
+    table.check(key, words.parse::<Area>())
 }
 
 fn mask(table: &mut TableReader) -> Option<Vec<Polygon>> {

@@ -7,6 +7,7 @@ pub mod history;
 pub mod map;
 pub mod part;
 pub mod picture;
+pub mod pose;
 pub mod queued_frame;
 pub mod report;
 pub mod result;

@@ -4,6 +4,7 @@ use crate::data::frame::CapturedBy;
 use crate::data::map::Map;
 use crate::data::part::Part;
 use crate::data::picture::{Area, Picture};
+use crate::data::pose::Pose;
 use crate::data::verdict::{Defect, OnUndecided, Reason, Verdict};
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -40,12 +41,16 @@ pub struct Report {
     pub views: Vec<CameraView>,
     /// Action of the gate if the verdict is undecided.
     pub on_undecided: OnUndecided,
-    /// Areas above the threshold, the highest peak first.
+    /// Areas above the threshold, the highest peak first, in the judged picture.
     pub defects: Vec<Defect>,
     /// The anomaly map. `None` if the picture was not scored.
     pub map: Option<Map>,
-    /// The part of the picture that the map covers.
+    /// The part of the judged picture that the map covers: of the camera's, or of that with the part at its
+    /// place.
     pub area: Option<Area>,
+    /// Place and turn of the part in the camera's picture. `None` where the recipe does not locate parts, or
+    /// the picture was not scored.
+    pub pose: Option<Pose>,
 }
 
 /// One camera's result of a part that several cameras see.
@@ -108,6 +113,7 @@ impl Report {
             defects: vec![],
             map: None,
             area: None,
+            pose: None,
             part,
         }
     }
@@ -135,7 +141,7 @@ pub struct Latency {
 pub struct JudgedFrame {
     /// The result.
     pub report: Arc<Report>,
-    /// The picture that was judged.
+    /// The picture that was judged: the camera's, or that with the part at its place.
     pub picture: Arc<Picture>,
 }
 
@@ -183,6 +189,7 @@ pub(crate) mod tests {
                 5
             ],
             area: None,
+            pose: None,
             map: Some(Map::new(
                 Grid::square(37),
                 (0..37 * 37).map(|i| i as f32 / 1369.0).collect(),

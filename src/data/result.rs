@@ -6,6 +6,7 @@
 use crate::data::frame::CapturedBy;
 use crate::data::grid::Grid;
 use crate::data::map::Map;
+use crate::data::pose::Pose;
 use crate::data::report::CameraView;
 use crate::data::verdict::{Defect, Reason, Verdict};
 use jiff::{SignedDuration, Timestamp};
@@ -84,6 +85,34 @@ pub struct ResultRow {
     pub defects: Vec<Defect>,
     /// The anomaly map, small.
     pub map: Option<SmallMap>,
+    /// Place and turn of the part; `None` where the recipe does not locate parts, and in rows of before 0.3.
+    pub pose: Option<PoseOnWire>,
+}
+
+/// Place and turn of a part in the camera's picture, in few digits.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct PoseOnWire {
+    /// Middle of the part, pixels to the right.
+    pub x: f64,
+    /// Middle of the part, pixels down.
+    pub y: f64,
+    /// Degrees against the master picture, clockwise.
+    pub turn_deg: f64,
+    /// Correlation with the part on the master picture, at most 1.
+    pub likeness: f64,
+}
+
+impl PoseOnWire {
+    /// The pose to a tenth of a pixel, a tenth of a degree and a hundredth of likeness.
+    pub fn of(pose: &Pose) -> Self {
+        let tenths = |value: f32| (f64::from(value) * 10.0).round() / 10.0;
+        PoseOnWire {
+            x: tenths(pose.x),
+            y: tenths(pose.y),
+            turn_deg: tenths(pose.turn_deg),
+            likeness: (f64::from(pose.likeness) * 100.0).round() / 100.0,
+        }
+    }
 }
 
 /// Milliseconds that a part spent in each stage, to a tenth.
@@ -382,6 +411,7 @@ pub(crate) mod tests {
             views: vec![],
             defects: vec![],
             map: None,
+            pose: None,
         }
     }
 
@@ -412,6 +442,13 @@ pub(crate) mod tests {
             Grid::square(37),
             vec![0.7; 37 * 37],
         )));
+        row.pose = Some(PoseOnWire {
+            x: 161.5,
+            y: 80.0,
+            turn_deg: -12.3,
+            likeness: 0.94,
+        });
+
         let text = row.to_stored();
         assert!(text.starts_with(TODAYS), "{text}");
         assert!(text.starts_with("{\"schema\":2,\"seq\":18446744073709551615,\"run_id\""));

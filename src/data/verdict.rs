@@ -4,6 +4,7 @@
 use crate::data::grid::Grid;
 use crate::data::map::Map;
 use crate::data::picture::Area;
+use crate::data::pose::Pose;
 use serde::Serialize;
 
 /// Verdict on a part, which the PLC acts on.
@@ -73,17 +74,20 @@ pub enum Reason {
     EngineError,
     /// The recipe has no threshold yet, or none is loaded.
     NotReady,
+    /// The part was not found in the picture, or not all of it.
+    NoPart,
 }
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Reason; 6] = [
+    pub const ALL: [Reason; 7] = [
         Reason::Late,
         Reason::Overload,
         Reason::CameraLost,
         Reason::BadImage,
         Reason::EngineError,
         Reason::NotReady,
+        Reason::NoPart,
     ];
 
     /// The word in messages and in the store.
@@ -95,6 +99,7 @@ impl Reason {
             Reason::BadImage => "bad_image",
             Reason::EngineError => "engine_error",
             Reason::NotReady => "not_ready",
+            Reason::NoPart => "no_part",
         }
     }
 
@@ -104,7 +109,8 @@ impl Reason {
     }
 }
 
-/// A connected area of the map above a level, in the camera picture's pixels. For a failed part the
+/// A connected area of the map above a level, in pixels of the judged picture; results have it in the
+/// camera's. For a failed part the
 /// level is half-way between the map's median and its highest value.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, serde::Deserialize)]
 pub struct Defect {
@@ -118,6 +124,26 @@ pub struct Defect {
     pub h: usize,
     /// The highest map value inside.
     pub peak: f32,
+}
+
+impl Defect {
+    /// The box in the camera's picture around a defect of the picture with the part at its place.
+    pub fn moved(&self, pose: &Pose) -> Defect {
+        let Area { x, y, w, h } = pose.box_in_camera(Area {
+            x: self.x,
+            y: self.y,
+            w: self.w,
+            h: self.h,
+        });
+
+        Defect {
+            x,
+            y,
+            w,
+            h,
+            peak: self.peak,
+        }
+    }
 }
 
 /// The verdict for a score, with the reason if it is undecided: a part with a score of `threshold` or

@@ -2,5 +2,6 @@
 
 pub mod file;
 pub mod jpeg;
+pub mod locate;
 pub mod overlay;
 pub mod resize;

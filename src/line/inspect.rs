@@ -67,6 +67,8 @@ struct OpenFrame {
     reports: Vec<Report>,
     /// Measures of its picture; `None` if it failed the quality gate.
     measures: Option<Measures>,
+    /// The picture with the part at its place, where that was judged.
+    aligned: Option<Arc<Picture>>,
 }
 
 /// The inspector's ends of the line's channels.
@@ -215,6 +217,7 @@ impl InspectStage {
             ticket,
             reports,
             measures: measured.ok(),
+            aligned: None,
         })
     }
 
@@ -294,9 +297,14 @@ impl InspectStage {
         // promise.
         for (open, judged) in good.iter_mut().zip(judged) {
             match judged {
-                Ok(scores) => decide_all(&mut open.reports, &scores),
-                // A picture that the recipe cannot look at is the camera's fault, not the engine's.
-                Err(error) => undecide(&mut open.reports, Reason::BadImage, &error.to_string()),
+                Ok(scores) => {
+                    let aligned = scores.first().and_then(|score| score.aligned.as_ref());
+                    open.aligned = aligned.map(|aligned| aligned.picture.clone());
+                    decide_all(&mut open.reports, &scores);
+                }
+                // A picture that the recipe cannot look at is the camera's fault or the part's, not
+                // the engine's.
+                Err(error) => undecide(&mut open.reports, error.reason(), &error.to_string()),
             }
         }
 
@@ -324,10 +332,12 @@ impl InspectStage {
     /// Offers a frame to the overlay stage, once for each part. A frame that finds no room is not
     /// drawn.
     fn draw(&self, open: &OpenFrame) {
+        // The map lies over the picture that was judged.
+        let picture = open.aligned.as_ref().unwrap_or(&open.frame.picture);
         for report in &open.reports {
             let judged = JudgedFrame {
                 report: Arc::new(report.clone()),
-                picture: open.frame.picture.clone(),
+                picture: picture.clone(),
             };
 
             let _ = self.ends.judged.try_send(judged);
@@ -349,6 +359,15 @@ impl InspectStage {
         let measured = match corrupt.or(frozen) {
             Some(flaw) => Err(flaw),
             None => self.active.gate.measured(&frame.picture),
+        };
+
+        // An empty belt is less sharp than a part on it. It is told as what it is, once the part is
+        // looked for.
+        let measured = match measured {
+            Err(Flaw::Blurred(..)) if self.active.inspector.misses_part(&frame.picture) => {
+                Ok(Measures::of(&frame.picture))
+            }
+            measured => measured,
         };
 
         if let Some(watched) = watched {
@@ -505,6 +524,7 @@ fn decide(report: &mut Report, region: RegionScore) {
 
     report.map = Some(region.map);
     report.area = Some(region.area);
+    report.pose = region.aligned.map(|aligned| aligned.pose);
     report.took.pixels = region.pixels_took;
     report.took.encode = region.encode_took;
     report.took.score = region.score_took;

@@ -6,9 +6,9 @@ use super::encoding::encode as encode_message;
 use super::fit::{cut, fitted};
 use crate::data::frame::CapturedBy;
 use crate::data::report::{Latency, Report};
-use crate::data::result::{LatencyMs, SmallMap, tenths_of_ms, whole_ms};
+use crate::data::result::{LatencyMs, PoseOnWire, SmallMap, tenths_of_ms, whole_ms};
 pub use crate::data::result::{ResultRow, SCHEMA};
-use crate::data::verdict::Reason;
+use crate::data::verdict::{Defect, Reason};
 use serde::Serialize;
 
 /// Defects in a result; the heat map shows them all.
@@ -80,9 +80,18 @@ pub fn row(report: &Report, identity: &Identity) -> ResultRow {
         challenge: ask.challenge.as_deref().map(str::to_owned),
         // The largest values stand at the end, where a person who reads the message looks last.
         views: report.views.clone(),
-        defects: defects.copied().collect(),
+        defects: defects.map(|defect| in_camera(defect, report)).collect(),
         map: report.map.as_ref().map(SmallMap::of),
+        pose: report.pose.as_ref().map(PoseOnWire::of),
     })
+}
+
+/// The defect in the camera's picture: of a part that was located, the box around its turned box.
+fn in_camera(defect: &Defect, report: &Report) -> Defect {
+    match &report.pose {
+        Some(pose) => defect.moved(pose),
+        None => *defect,
+    }
 }
 
 /// Distance of the frame from the part's time. A report without a frame has the trigger's time.

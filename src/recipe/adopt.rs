@@ -43,6 +43,10 @@ pub fn adopted(spec: &RecipeSpec, model: &ModelFolder, by: String) -> Result<Dra
         pictures.push(DraftPicture::new(PictureUse::TestBad, test.bad.clone()));
     }
 
+    if let Some(locate) = &spec.locate {
+        pictures.push(DraftPicture::new(PictureUse::Master, locate.master.clone()));
+    }
+
     let mut table = spec.table.clone();
     default_block::record(&mut table, &spec.winclip, &model.spec);
     Ok(Draft {

@@ -4,6 +4,7 @@
 //! RecipeSpec --prepare::RecipePreparer--> ActiveRecipe --policies--> RegionPolicies --> the line
 //!    |  library/        revisions with their pictures, each checked by its hash
 //!    |  references.rs   pictures of good parts, read, all different, none empty
+//!    |  locate.rs       the master picture read, references without its part refused
 //!    |  default_block.rs  words on the block that judges where the recipe names none
 //!    |  choice/         block, top share and cells by good and bad pictures (`winspect teach --choose`)
 //!    |  preparation.rs  engine opened, a new plan compared with the CPU, references encoded
@@ -37,6 +38,7 @@ pub mod drift;
 pub mod judged;
 pub mod known_bad;
 pub mod library;
+pub mod locate;
 pub mod preparation;
 pub mod prepare;
 pub mod progress;

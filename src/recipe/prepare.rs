@@ -14,6 +14,7 @@ use crate::recipe::judged::{JudgedPictures, Judging};
 use crate::recipe::known_bad::BadParts;
 use crate::recipe::library::manifest::PictureUse;
 use crate::recipe::library::revision::Revision;
+use crate::recipe::locate::{located, refuse_not_found};
 use crate::recipe::preparation::Preparation;
 use crate::recipe::progress::PrepareProgress;
 use crate::recipe::quality::Gate;
@@ -68,6 +69,8 @@ impl RecipePreparer {
 
         // The size of the pictures is known now; a recipe that keeps their aspect depends on it.
         let recipe = spec.winclip.for_pictures_like(references.pictures.first());
+        let recipe = located(recipe, spec.locate.as_ref())?;
+        refuse_not_found(&recipe, &references)?;
         let plan = self.encode_plan(spec, &recipe)?;
         let grid = plan.grid(&self.model.spec);
         self.tell(&recipe, &plan, &references);
@@ -120,7 +123,7 @@ impl RecipePreparer {
 
         Ok(ActiveRecipe {
             unlike: unlike_scores(&references, &mut inspector)?,
-            drift: drift_limits(&references, &mut inspector)?,
+            drift: drift_limits(&references, &mut inspector, recipe.locator.is_some())?,
             grid,
             gate,
             calibration,
@@ -265,10 +268,11 @@ fn unlike_scores(references: &References, inspector: &mut Inspector) -> Result<V
 fn drift_limits(
     references: &References,
     inspector: &mut Inspector,
+    locates: bool,
 ) -> Result<DriftLimits, Failure> {
     // Maps of fewer references say nothing of drift, and the comparison costs time.
     let mut left_out = vec![];
-    if references.pictures.len() >= MAPS_FROM {
+    if references.pictures.len() >= MAPS_FROM && !locates {
         let progress = PrepareProgress::new();
         progress.judges("reference");
         left_out = inspector
@@ -276,7 +280,11 @@ fn drift_limits(
             .map_err(|error| Failure::new(Exit::Software, error))?;
     }
 
-    Ok(DriftLimits::new(&references.pictures, &left_out))
+    let limits = DriftLimits::new(&references.pictures, &left_out);
+    Ok(match locates {
+        true => limits.without_places(),
+        false => limits,
+    })
 }
 
 /// The pictures of known parts beside the references, which are judged once.

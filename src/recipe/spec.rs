@@ -4,6 +4,7 @@ use crate::data::verdict::OnUndecided;
 use crate::recipe::conformal::FalseRejectRate;
 use crate::recipe::library::revision::Revision;
 use crate::recipe::library::table::Table;
+use crate::recipe::locate::LocateSpec;
 use crate::recipe::quality;
 use crate::winclip::Recipe;
 use std::path::PathBuf;
@@ -33,6 +34,8 @@ pub struct RecipeSpec {
     pub challenge_every: Option<Duration>,
     /// Stored pictures that are judged again and again; `None` without a self-test.
     pub self_test: Option<SelfTestSpec>,
+    /// Finds the part in each picture; `None`: parts lie where those of the references lay.
+    pub locate: Option<LocateSpec>,
     /// The table that it was read from, as it stands there.
     pub table: Table,
     /// The revision of the library that it is. `None` for a recipe of a line's file, or of its own.

@@ -20,7 +20,7 @@ const SEED: u64 = 7;
 pub fn scores(reference: &Picture, inspector: &mut Inspector) -> Result<Vec<f32>, InspectError> {
     let mut highest: Vec<f32> = vec![];
     for picture in pictures(reference) {
-        let judged = inspector.inspect(&picture)?;
+        let judged = inspector.inspect_in_place(&picture)?;
         if highest.is_empty() {
             highest = vec![0.0; judged.len()];
         }

@@ -6,6 +6,7 @@
 //! returns partial scores. Both ways end in `RegionInspector::combine`.
 
 mod detail;
+mod device;
 mod features;
 mod known_bad;
 mod references;
@@ -14,16 +15,18 @@ pub use self::known_bad::PictureLooks;
 pub use super::outcome::{Detailed, InspectError, RegionScore};
 pub use features::RegionFeatures;
 
+use super::align::{AlignedPicture, Aligner, SeenPicture};
 use super::pixels::PixelError;
 use super::preset::Parameters;
 use super::recipe::Recipe;
-use super::region::{RegionCrops, RegionInspector, RegionPixels};
+use super::region::{RegionInspector, RegionPixels};
 use super::top_share::TopShare;
 use super::turned::Way;
 use crate::data::map::Map;
-use crate::data::picture::{Area, Picture};
-use crate::engine::device_scorer::{CropRequest, Paint, PartialScores};
+use crate::data::picture::Picture;
+use crate::engine::device_scorer::Paint;
 use crate::engine::{Crop, EncodePlan, EncodeTimes, Encoder, EngineError};
+use crate::image::locate::NotFound;
 use crate::model::ModelSpec;
 use features::EncodedRegion;
 use ndarray::Array2;
@@ -33,42 +36,10 @@ use std::time::{Duration, Instant};
 /// Results of several pictures, in order; an error for each picture that does not fit the recipe.
 type Scored = Vec<Result<Vec<RegionScore>, PixelError>>;
 
-/// One request for each crop of a picture. Reference banks are counted in the same order.
-fn crop_requests<'a>(
-    picture: &'a Picture,
-    regions: &'a [RegionCrops],
-) -> impl Iterator<Item = CropRequest<'a>> {
-    let transforms = regions.iter().flat_map(|region| &region.transforms);
-    transforms
-        .enumerate()
-        .map(move |(references, transform)| CropRequest {
-            picture,
-            transform: *transform,
-            references,
-        })
-}
-
-/// The result of one region from its partial scores, which the engine's device made in `took`.
-fn combined(
-    region: &RegionInspector,
-    parts: Vec<PartialScores>,
-    area: Area,
-    took: Duration,
-) -> RegionScore {
-    let started = Instant::now();
-    // The scores of the device are copied back by now; what is left is the arithmetic of a few
-    // numbers and one map.
-    let (score, map) = region.combine(parts, area);
-    RegionScore {
-        region: region.name.clone(),
-        score,
-        map,
-        area,
-        // The device makes the pixels on its own, so that no time can be told for them apart.
-        pixels_took: Duration::ZERO, // in `took`
-        encode_took: took,
-        score_took: started.elapsed(),
-    }
+/// Pixels of one picture, region by region.
+struct PicturePixels {
+    regions: Vec<RegionPixels>,
+    aligned: Option<AlignedPicture>,
 }
 
 /// Inspects pictures by one recipe. One thread at a time uses an inspector: the one that prepares it,
@@ -81,6 +52,8 @@ pub struct Inspector {
     regions: Vec<RegionInspector>,
     /// Ways in which references are looked at beside their own.
     ways: Vec<Way>,
+    /// `None` where the recipe does not locate parts.
+    aligner: Option<Aligner>,
     references: Vec<RegionFeatures>,
     /// The references against each other, once that was asked for.
     left_out: Option<Vec<Vec<(f32, Map)>>>,
@@ -139,7 +112,10 @@ impl Inspector {
             // Each number of pictures has its own captured graph and its own buffers. The device
             // allocates them here, so that a part never waits for it.
             for count in 1..=together {
-                self.inspect_all(&pictures[..count])?;
+                let seen = pictures[..count]
+                    .iter()
+                    .map(|picture| Ok(SeenPicture::in_place(picture)));
+                self.inspect_seen(seen.collect(), Instant::now())?;
             }
         }
 
@@ -179,6 +155,7 @@ impl Inspector {
             scales: recipe.scales.clone(),
             regions,
             ways: recipe.turned.ways(plan.width == plan.height),
+            aligner: Aligner::of(recipe),
             references: vec![],
             left_out: None,
             prototypes,
@@ -218,42 +195,53 @@ impl Inspector {
     /// # Errors
     /// When a region is beyond the picture, or the engine fails.
     pub fn encode(&mut self, picture: &Picture) -> Result<RegionFeatures, InspectError> {
-        let pixels = self.pixels(picture)?;
+        let seen = self.seen(picture)?;
+        let pixels = self.pixels(seen)?;
         Ok(self.encode_one(&pixels)?)
     }
 
-    /// Pixels of a picture, region by region.
-    fn pixels(&mut self, picture: &Picture) -> Result<Vec<RegionPixels>, PixelError> {
-        self.regions
-            .iter_mut()
-            .map(|region| region.pixels(picture))
-            .collect()
+    /// True if the recipe locates parts, and nothing in the picture is like one.
+    pub fn misses_part(&self, picture: &Picture) -> bool {
+        let found = self.aligner.as_ref().map(|aligner| aligner.find(picture));
+        matches!(found, Some(Err(PixelError::Part(NotFound::Unlike { .. }))))
     }
 
-    /// Crops of a picture, region by region.
-    fn crops(&mut self, picture: &Picture) -> Result<Vec<RegionCrops>, PixelError> {
-        self.regions
-            .iter_mut()
-            .map(|region| region.crops(picture.width(), picture.height()))
-            .collect()
+    /// The picture as it is judged: with the part at its place, where the recipe locates it.
+    fn seen<'a>(&self, picture: &'a Picture) -> Result<SeenPicture<'a>, PixelError> {
+        match &self.aligner {
+            Some(aligner) => aligner.align(picture),
+            None => Ok(SeenPicture::in_place(picture)),
+        }
+    }
+
+    fn pixels(&mut self, seen: SeenPicture) -> Result<PicturePixels, PixelError> {
+        let mut regions = Vec::with_capacity(self.regions.len());
+        for region in &mut self.regions {
+            regions.push(region.pixels(seen.picture())?);
+        }
+
+        Ok(PicturePixels {
+            regions,
+            aligned: seen.aligned,
+        })
     }
 
     /// Encodes all crops of a picture at once.
-    fn encode_one(&mut self, regions: &[RegionPixels]) -> Result<RegionFeatures, EngineError> {
-        let mut features = self.encode_all(&[regions])?;
+    fn encode_one(&mut self, pixels: &PicturePixels) -> Result<RegionFeatures, EngineError> {
+        let mut features = self.encode_all(&[pixels])?;
         Ok(features.swap_remove(0))
     }
 
     /// Encodes all crops of several pictures at once.
     fn encode_all(
         &mut self,
-        pictures: &[&[RegionPixels]],
+        pictures: &[&PicturePixels],
     ) -> Result<Vec<RegionFeatures>, EngineError> {
         // The crops of all pictures lie in one list, picture by picture, region by region, the
         // whole before its tiles, each with the mask of its crop.
         let mut crops = Vec::new();
         for picture in pictures {
-            for (region, pixels) in self.regions.iter().zip(*picture) {
+            for (region, pixels) in self.regions.iter().zip(&picture.regions) {
                 for (pixels, mask) in pixels.crops.iter().zip(region.masks()) {
                     crops.push(Crop { pixels, mask });
                 }
@@ -265,13 +253,16 @@ impl Inspector {
         let mut encoded = self.encoder.encode(&crops)?.into_iter();
         let mut features = Vec::with_capacity(pictures.len());
         for picture in pictures {
-            let regions = picture.iter().map(|pixels| EncodedRegion {
+            let regions = picture.regions.iter().map(|pixels| EncodedRegion {
                 area: pixels.area,
                 crops: encoded.by_ref().take(pixels.crops.len()).collect(),
                 turned: vec![],
             });
 
-            features.push(RegionFeatures(regions.collect()));
+            features.push(RegionFeatures {
+                regions: regions.collect(),
+                aligned: picture.aligned.clone(),
+            });
         }
 
         Ok(features)
@@ -315,7 +306,7 @@ impl Inspector {
     ) -> Result<(f32, Map), EngineError> {
         // The area is that of the picture that was encoded, since a crop of the middle depends on
         // the picture's size.
-        let encoded = &features.0[region];
+        let encoded = &features.regions[region];
         let region = &self.regions[region];
         let nearest = self.encoder.as_mut();
         let parts = region.partial_scores(nearest, &encoded.crops, left_out)?;
@@ -391,26 +382,53 @@ impl Inspector {
         &mut self,
         pictures: &[&Picture],
     ) -> Result<Vec<Result<Vec<RegionScore>, PixelError>>, EngineError> {
+        let started = Instant::now();
+        let seen = pictures.iter().map(|picture| self.seen(picture)).collect();
+        self.inspect_seen(seen, started)
+    }
+
+    /// [`Inspector::inspect`] of a picture in which the part is where it is on the master, or would be: it is
+    /// not looked for.
+    ///
+    /// # Errors
+    /// When a region is beyond the picture, or the engine fails.
+    pub fn inspect_in_place(
+        &mut self,
+        picture: &Picture,
+    ) -> Result<Vec<RegionScore>, InspectError> {
+        let seen = vec![Ok(SeenPicture::in_place(picture))];
+        Ok(self.inspect_seen(seen, Instant::now())?.remove(0)?)
+    }
+
+    /// Inspects pictures, or hands on why there is none; the work on them began at `started`.
+    fn inspect_seen(
+        &mut self,
+        pictures: Vec<Result<SeenPicture, PixelError>>,
+        started: Instant,
+    ) -> Result<Scored, EngineError> {
         match self.scores_on_device() {
-            true => self.inspect_on_device(pictures),
-            false => self.inspect_by_features(pictures),
+            true => self.inspect_on_device(pictures, started),
+            false => self.inspect_by_features(pictures, started),
         }
     }
 
-    fn inspect_by_features(&mut self, pictures: &[&Picture]) -> Result<Scored, EngineError> {
+    fn inspect_by_features(
+        &mut self,
+        pictures: Vec<Result<SeenPicture, PixelError>>,
+        started: Instant,
+    ) -> Result<Scored, EngineError> {
         // Each picture has its pixels or its error: one that is too small for a crop must not cost
         // the others their verdict.
-        let started = Instant::now();
-        let pixels: Vec<Result<Vec<RegionPixels>, PixelError>> = pictures
-            .iter()
-            .map(|picture| self.pixels(picture))
+        let pixels: Vec<Result<PicturePixels, PixelError>> = pictures
+            .into_iter()
+            .map(|picture| picture.and_then(|picture| self.pixels(picture)))
             .collect();
 
         let pixels_took = started.elapsed();
         let started = Instant::now();
         // The encoder sees only pictures that fit. Without any it is not called, as an empty batch
         // is not defined.
-        let fitting: Vec<&[RegionPixels]> = pixels.iter().flatten().map(Vec::as_slice).collect();
+        let fitting: Vec<&PicturePixels> = pixels.iter().flatten().collect();
         let features = match fitting.is_empty() {
             true => vec![],
             false => self.encode_all(&fitting)?,
@@ -420,7 +438,7 @@ impl Inspector {
         // Results return to the order of `pictures`: an error where the pixels failed, else the
         // next features.
         let mut features = features.into_iter();
-        let mut all = Vec::with_capacity(pictures.len());
+        let mut all = Vec::with_capacity(pixels.len());
         for pixels in pixels {
             if let Err(error) = pixels {
                 all.push(Err(error));
@@ -446,7 +464,7 @@ impl Inspector {
         encode_took: Duration,
     ) -> Result<Vec<RegionScore>, EngineError> {
         // A region's score time is its own; the times of pixels and encoder belong to the batch.
-        let mut scores = Vec::with_capacity(features.0.len());
+        let mut scores = Vec::with_capacity(features.regions.len());
         for (index, region) in self.regions().into_iter().enumerate() {
             let started = Instant::now();
             let (score, map) = self.score_region(features, index, None)?;
@@ -454,7 +472,8 @@ impl Inspector {
                 region,
                 score,
                 map,
-                area: features.0[index].area,
+                area: features.regions[index].area,
+                aligned: features.aligned.clone(),
                 pixels_took,
                 encode_took,
                 score_took: started.elapsed(),
@@ -462,57 +481,6 @@ impl Inspector {
         }
 
         Ok(scores)
-    }
-
-    /// Bytes to partial scores on the engine's device; only their combination is done here.
-    fn inspect_on_device(&mut self, pictures: &[&Picture]) -> Result<Scored, EngineError> {
-        // Each picture has its crops or its error; one that does not fit leaves no request.
-        let crops: Vec<Result<Vec<RegionCrops>, PixelError>> =
-            pictures.iter().map(|picture| self.crops(picture)).collect();
-
-        // The requests of the batch are one list, picture by picture, so that the device runs once.
-        let mut requests = Vec::new();
-        for (picture, crops) in pictures.iter().zip(&crops) {
-            if let Ok(crops) = crops {
-                requests.extend(crop_requests(picture, crops));
-            }
-        }
-
-        // The device is not asked for nothing: a graph for zero crops does not exist.
-        let started = Instant::now();
-        let parts = match self.encoder.device_scorer() {
-            Some(scorer) if !requests.is_empty() => scorer.score(&requests)?,
-            _ => vec![],
-        };
-
-        let took = started.elapsed();
-        // The answers come in the order of the requests; each picture that fits takes as many as it
-        // has crops.
-        let mut parts = parts.into_iter();
-        let mut all = Vec::with_capacity(pictures.len());
-        for crops in crops {
-            all.push(crops.map(|crops| self.combined(&crops, &mut parts, took)));
-        }
-
-        Ok(all)
-    }
-
-    /// One result a region from the partial scores of its crops, which come next in `parts`.
-    fn combined(
-        &self,
-        crops: &[RegionCrops],
-        parts: &mut impl Iterator<Item = PartialScores>,
-        took: Duration,
-    ) -> Vec<RegionScore> {
-        // Each region takes the answers of its whole and its tiles, in the order in which they were
-        // asked for.
-        let mut scores = Vec::with_capacity(crops.len());
-        for (region, crops) in self.regions.iter().zip(crops) {
-            let of_region = parts.take(crops.transforms.len()).collect();
-            scores.push(combined(region, of_region, crops.area, took));
-        }
-
-        scores
     }
 
     /// The score and map of each reference against all others, region by region: what good parts

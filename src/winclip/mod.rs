@@ -6,6 +6,7 @@
 //! of crops, `scorer` compares them with prompts and references, and `region` combines the crops of
 //! a region into one score and map.
 
+mod align;
 mod block;
 pub mod gallery;
 mod input;
@@ -27,6 +28,7 @@ pub mod vectors;
 pub mod windows;
 
 pub use crate::engine::device_scorer::MapKind;
+pub use align::AlignedPicture;
 pub use inspector::Inspector;
 pub use outcome::RegionScore;
 pub use pixels::Fit;

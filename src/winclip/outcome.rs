@@ -1,5 +1,6 @@
 //! The outcome of an inspection: scores and maps of regions, or the reason why there are none.
 
+use super::align::AlignedPicture;
 use super::pixels::PixelError;
 use crate::base::problems::Problems;
 use crate::data::map::Map;
@@ -17,8 +18,10 @@ pub struct RegionScore {
     pub score: f32,
     /// Anomaly map over `area`.
     pub map: Map,
-    /// The part of the picture that the map covers.
+    /// The part of the judged picture that the map covers.
     pub area: Area,
+    /// The judged picture, where the recipe locates parts; else it is the camera's.
+    pub aligned: Option<AlignedPicture>,
     /// Time for the pixels of all regions together.
     pub pixels_took: Duration,
     /// Time for encoding all regions together.

@@ -168,6 +168,8 @@ impl Comparison<'_> {
             tile_px: None,
             // The drawn pictures are squares.
             picture: None,
+            // Drawn pictures show no part.
+            locator: None,
             ..self.recipe.clone()
         }
     }

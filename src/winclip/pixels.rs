@@ -1,8 +1,10 @@
 //! Pixels for the encoder from a camera's picture, as Pillow and torchvision make them.
 
 use crate::data::picture::{Area, Picture};
+use crate::data::verdict::Reason;
 use crate::engine::device_scorer::CropTransform;
 use crate::engine::{Pixels, normalisation_lut};
+use crate::image::locate::NotFound;
 use crate::image::resize::{Taps, resize_columns, resize_rows};
 use crate::model::ModelSpec;
 use ndarray::Array3;
@@ -34,8 +36,11 @@ pub enum Fit {
 }
 
 /// A picture of which the encoder's input cannot be made.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, thiserror::Error, PartialEq)]
 pub enum PixelError {
+    /// The part is not found, or not all of it.
+    #[error(transparent)]
+    Part(#[from] NotFound),
     /// The picture is too thin for `fit = "crop"`.
     #[error(
         "a picture of {width} x {height} pixels, its shorter side brought to {side}, would be {long} long (at most {LONG_SIDE_MAX}); use fit = squash"
@@ -60,6 +65,18 @@ pub enum PixelError {
         /// Height of the picture.
         height: usize,
     },
+}
+
+impl PixelError {
+    /// The reason of a part that is not judged because of it.
+    pub fn reason(&self) -> Reason {
+        match self {
+            PixelError::Part(NotFound::Size { .. })
+            | PixelError::TooLong { .. }
+            | PixelError::Beyond { .. } => Reason::BadImage,
+            PixelError::Part(_) => Reason::NoPart,
+        }
+    }
 }
 
 /// Makes pixels. Weights and memory are kept from picture to picture: a camera's are all of one

@@ -11,6 +11,7 @@ use crate::data::grid::Grid;
 use crate::data::picture::Area;
 use crate::engine::device_scorer::MapKind;
 use crate::engine::{EncodePlan, PatchLayer};
+use crate::image::locate::Locator;
 use crate::model::ModelSpec;
 use std::sync::Arc;
 
@@ -51,6 +52,8 @@ pub struct Recipe {
     pub anomalous_states: Vec<String>,
     /// Templates that replace the preset's, each with one `{}`; empty for the preset's.
     pub templates: Vec<String>,
+    /// Finds the part in each picture. `None`: parts lie where they lay on the references.
+    pub locator: Option<Arc<Locator>>,
 }
 
 /// A part of the view with its own gallery, threshold and verdict.
@@ -91,6 +94,7 @@ impl Recipe {
             normal_states: vec![],
             anomalous_states: vec![],
             templates: vec![],
+            locator: None,
         }
     }
 

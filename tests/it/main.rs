@@ -42,6 +42,7 @@ mod inspect;
 mod lessons;
 mod library;
 mod link;
+mod locate;
 mod messages;
 mod misuse;
 mod models;

@@ -239,4 +239,15 @@ impl DriftLimits {
                 .collect(),
         }
     }
+
+    /// The limits of the whole picture alone: of parts that lie anywhere, no place of the picture shows the
+    /// same twice.
+    pub fn without_places(mut self) -> Self {
+        for limits in self.by_size.values_mut() {
+            limits.places = None;
+        }
+
+        self.unlike.clear();
+        self
+    }
 }

@@ -179,11 +179,17 @@ impl Draft {
         };
 
         let taught = |picture: &&DraftPicture| {
-            !matches!(picture.used_as, PictureUse::TestGood | PictureUse::TestBad)
+            !matches!(
+                picture.used_as,
+                PictureUse::TestGood | PictureUse::TestBad | PictureUse::Master
+            )
         };
 
         let mut found = self.pictures.iter().filter(|picture| is_it(picture));
         let words = match (found.clone().filter(taught).count(), found.next()) {
+            (0, Some(held)) if held.used_as == PictureUse::Master => {
+                "is the master picture; give recipe.locate another".to_owned()
+            }
             (0, Some(_)) => "is of the self-test; give recipe.self_test another".to_owned(),
             (0, None) => "is none of its pictures; winspect recipe show lists them".to_owned(),
             (1, _) => String::new(),

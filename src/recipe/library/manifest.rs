@@ -27,10 +27,12 @@ pub enum PictureUse {
     TestGood,
     /// The self-test's picture of a bad part.
     TestBad,
+    /// The picture of a part at its place, by which others are found.
+    Master,
 }
 
 /// The folders of a revision's pictures.
-pub const FOLDERS: [&str; 4] = ["good", "bad", "calibration", "test"];
+pub const FOLDERS: [&str; 5] = ["good", "bad", "calibration", "test", "master"];
 
 impl PictureUse {
     /// True for a picture of a bad part.
@@ -45,6 +47,7 @@ impl PictureUse {
             PictureUse::Bad => "bad",
             PictureUse::Calibration => "calibration",
             PictureUse::TestGood | PictureUse::TestBad => "test",
+            PictureUse::Master => "master",
         }
     }
 }

@@ -9,6 +9,7 @@
 //! <library>/nut/3/bad/<sha256>.png   pictures of bad parts
 //! <library>/nut/3/calibration/...    good parts by which a threshold at a rate is found
 //! <library>/nut/3/test/<sha256>.png  the self-test's pictures
+//! <library>/nut/3/master/<sha256>.png  the picture by which parts are found
 //! ```
 //! The good path: [`writer::LibraryWriter::commit`] writes a [`draft::Draft`] whole into `.new-4`, each
 //! file and folder synced; renames it to `4`; replaces `current` by a rename; takes away what is beyond

@@ -18,7 +18,8 @@ pub fn hash(table: &Table) -> String {
 /// Key of a threshold that is found by a rate.
 const RATE: &str = "false_reject_rate";
 
-/// The paths of a table: references, calibration pictures, then the self-test's good and bad picture.
+/// The paths of a table: references, calibration pictures, the self-test's good and bad picture, then the
+/// master picture.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct TablePictures {
     /// The references.
@@ -29,17 +30,21 @@ pub struct TablePictures {
     pub test_good: Option<String>,
     /// The self-test's picture of a bad part.
     pub test_bad: Option<String>,
+    /// The picture by which parts are found.
+    pub master: Option<String>,
 }
 
 impl TablePictures {
     /// Reads the paths of a table.
     pub fn of(table: &Table) -> Self {
         let test = table.get("self_test");
+        let locate = table.get("locate");
         TablePictures {
             good: texts(table.get("references")),
             calibration: texts(table.get("calibration")),
             test_good: test.and_then(|test| text(&test["good"])),
             test_bad: test.and_then(|test| text(&test["bad"])),
+            master: locate.and_then(|locate| text(&locate["master"])),
         }
     }
 
@@ -54,6 +59,7 @@ impl TablePictures {
                 PictureUse::Calibration => paths.calibration.push(file),
                 PictureUse::TestGood => paths.test_good = Some(file),
                 PictureUse::TestBad => paths.test_bad = Some(file),
+                PictureUse::Master => paths.master = Some(file),
             }
         }
 
@@ -69,7 +75,13 @@ impl TablePictures {
             }
         }
 
-        // A table without a self-test gets none.
+        // A table that locates no parts gets no master, and one without a self-test none of its pictures.
+        if let Some(Value::Object(locate)) = table.get_mut("locate")
+            && let Some(path) = self.master
+        {
+            locate.insert("master".to_owned(), path.into());
+        }
+
         let Some(Value::Object(test)) = table.get_mut("self_test") else {
             return;
         };
@@ -255,13 +267,18 @@ mod tests {
             calibration: vec![],
             test_good: Some("test/b.png".to_owned()),
             test_bad: Some("test/c.png".to_owned()),
+            master: Some("master/d.png".to_owned()),
         };
 
         paths().put(&mut without);
         assert_eq!(without, table(json!({"references": ["good/a.png"]})));
-        let mut with = table(json!({"self_test": {"good": "x", "bad": "y", "every_s": 3}}));
+        let mut with = table(json!({
+            "self_test": {"good": "x", "bad": "y", "every_s": 3},
+            "locate": {"master": "z", "turn_max": 10},
+        }));
         paths().put(&mut with);
         assert_eq!(TablePictures::of(&with), paths());
         assert_eq!(with["self_test"]["every_s"], 3);
+        assert_eq!(with["locate"]["turn_max"], 10);
     }
 }

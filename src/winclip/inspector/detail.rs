@@ -1,11 +1,12 @@
 //! Inspection for people who look into it: the tensors on the way, and the time of each stage.
 
+use super::device::{DeviceTimes, combined};
 use super::features::EncodedRegion;
-use super::{Detailed, InspectError, Inspector, RegionScore, combined, crop_requests};
+use super::{Detailed, InspectError, Inspector, RegionScore};
 use crate::data::picture::Picture;
 use crate::engine::device_scorer::{CropRequest, StageTimings};
 use crate::winclip::region::RegionPixels;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 impl Inspector {
     /// [`Inspector::inspect`], with the tensors on the way.
@@ -21,14 +22,15 @@ impl Inspector {
 
         // The two halves of an inspection are timed apart, as `inspect_all` times them.
         let started = Instant::now();
-        let pixels = self.pixels(picture)?;
+        let seen = self.seen(picture)?;
+        let pixels = self.pixels(seen)?;
         let pixels_took = started.elapsed();
         let started = Instant::now();
         let features = self.encode_one(&pixels)?;
         let scores = self.region_scores(&features, pixels_took, started.elapsed())?;
         let mut all = Vec::with_capacity(scores.len());
         // Score, pixels and features of one region belong together by their index.
-        let tensors = pixels.into_iter().zip(features.0);
+        let tensors = pixels.regions.into_iter().zip(features.regions);
         for (region_score, (pixels, encoded)) in scores.into_iter().zip(tensors) {
             all.extend(detailed(region_score, pixels, encoded));
         }
@@ -40,27 +42,40 @@ impl Inspector {
         &mut self,
         picture: &Picture,
     ) -> Result<Vec<Detailed>, InspectError> {
-        let crops = self.crops(picture)?;
+        let started = Instant::now();
+        let seen = self.seen(picture)?;
+        let crops = self.crops(seen)?;
+        let pixels = match self.aligner {
+            Some(_) => started.elapsed(),
+            None => Duration::ZERO,
+        };
+
         let Some(scorer) = self.encoder.device_scorer() else {
             return Ok(vec![]); // asked by the caller
         };
 
         // The requests lie region by region. Each is scored alone, because the device returns the
         // tensors of one crop at a time.
-        let mut requests = crop_requests(picture, &crops);
-        let mut all = Vec::with_capacity(crops.len());
-        for (region, crops) in self.regions.iter().zip(&crops) {
+        let mut requests = crops.requests();
+        let mut all = Vec::with_capacity(crops.regions.len());
+        for (region, of_region) in self.regions.iter().zip(&crops.regions) {
             let started = Instant::now();
             let mut parts = vec![];
             let mut tensors_of_whole = None;
-            for request in requests.by_ref().take(crops.transforms.len()) {
+            for request in requests.by_ref().take(of_region.transforms.len()) {
                 let (of_crop, pixels, features) = scorer.score_in_detail(&request)?;
                 parts.push(of_crop);
                 // The whole is the first crop, and its tensors are the ones that a person looks at.
                 tensors_of_whole.get_or_insert((pixels, features));
             }
 
-            let region_score = combined(region, parts, crops.area, started.elapsed());
+            let times = DeviceTimes {
+                pixels,
+                device: started.elapsed(),
+            };
+
+            let aligned = crops.seen.aligned.clone();
+            let region_score = combined(region, parts, of_region, aligned, times);
             if let Some((pixels, features)) = tensors_of_whole {
                 all.push(Detailed {
                     region_score,
@@ -83,8 +98,9 @@ impl Inspector {
         picture: &Picture,
         runs: usize,
     ) -> Result<Option<StageTimings>, InspectError> {
-        let crops = self.crops(picture)?;
-        let requests: Vec<CropRequest> = crop_requests(picture, &crops).collect();
+        let seen = self.seen(picture)?;
+        let crops = self.crops(seen)?;
+        let requests: Vec<CropRequest> = crops.requests().collect();
         let Some(scorer) = self.encoder.device_scorer() else {
             return Ok(None);
         };

@@ -1,11 +1,18 @@
 //! Features of a picture, as an inspector encodes them: region by region, and for several layers at once.
 
 use crate::data::picture::Area;
+use crate::data::pose::Pose;
 use crate::engine::Features;
+use crate::winclip::align::AlignedPicture;
 
 /// Features of one picture, region by region.
 #[derive(Debug, Clone)]
-pub struct RegionFeatures(pub(super) Vec<EncodedRegion>);
+pub struct RegionFeatures {
+    /// In the recipe's order.
+    pub(super) regions: Vec<EncodedRegion>,
+    /// The picture as it was judged, where the recipe locates parts; references have none.
+    pub(super) aligned: Option<AlignedPicture>,
+}
 
 /// Features of one region of a picture.
 #[derive(Debug, Clone)]
@@ -19,11 +26,16 @@ pub(super) struct EncodedRegion {
 }
 
 impl RegionFeatures {
+    /// Place and turn of the part, where the recipe locates it.
+    pub fn pose(&self) -> Option<Pose> {
+        self.aligned.as_ref().map(|aligned| aligned.pose)
+    }
+
     /// Puts the next of the plan's layers of patches into the first place, which is the one that is
     /// compared; behind the last comes the first again. All features that are compared with each other
     /// must be at the same one.
     pub fn next_layer(&mut self) {
-        for region in &mut self.0 {
+        for region in &mut self.regions {
             let turned = region.turned.iter_mut().flatten();
             for features in region.crops.iter_mut().chain(turned) {
                 if !features.tokens.is_empty() {
@@ -49,6 +61,9 @@ impl RegionFeatures {
             turned: region.turned.iter().map(of_crops).collect(),
         };
 
-        RegionFeatures(self.0.iter().map(of_region).collect())
+        RegionFeatures {
+            regions: self.regions.iter().map(of_region).collect(),
+            aligned: self.aligned.clone(),
+        }
     }
 }

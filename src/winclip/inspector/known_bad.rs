@@ -59,7 +59,7 @@ impl Inspector {
         let mut looks = vec![];
         for index in 0..self.regions.len() {
             let (_, map) = self.score_region(features, index, None)?;
-            let encoded = &features.0[index];
+            let encoded = &features.regions[index];
             let nearest = self.encoder.as_mut();
             let region = &self.regions[index];
             looks.push(region.looks(nearest, &encoded.crops, &map, encoded.area)?);

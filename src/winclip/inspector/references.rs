@@ -2,7 +2,7 @@
 //! engine's device.
 
 use super::features::EncodedRegion;
-use super::{InspectError, Inspector, RegionFeatures};
+use super::{InspectError, Inspector, PicturePixels, RegionFeatures};
 use crate::data::picture::Picture;
 use crate::engine::device_scorer::ReferenceBank;
 use crate::engine::{EngineError, Features};
@@ -18,12 +18,16 @@ impl Inspector {
     /// # Errors
     /// When a region is beyond the picture, or the engine fails.
     pub fn encode_reference(&mut self, picture: &Picture) -> Result<RegionFeatures, InspectError> {
-        let pixels = self.pixels(picture)?;
+        let seen = self.seen(picture)?;
+        let mut pixels = self.pixels(seen)?;
+        // Nothing is drawn of a reference.
+        pixels.aligned = None;
         let mut encoded = self.encode_one(&pixels)?;
         // One way after the other: a start has time, and all at once would need the memory of eight
         // pictures.
         for way in self.ways.clone() {
-            let turned: Vec<RegionPixels> = pixels
+            let turned = pixels
+                .regions
                 .iter()
                 .map(|region| RegionPixels {
                     crops: region.crops.iter().map(|crop| way.of(crop)).collect(),
@@ -31,8 +35,12 @@ impl Inspector {
                 })
                 .collect();
 
-            let other = self.encode_one(&turned)?;
-            for (region, of_way) in encoded.0.iter_mut().zip(other.0) {
+            let other = self.encode_one(&PicturePixels {
+                regions: turned,
+                aligned: None,
+            })?;
+
+            for (region, of_way) in encoded.regions.iter_mut().zip(other.regions) {
                 region.turned.push(of_way.crops);
             }
         }
@@ -51,7 +59,7 @@ impl Inspector {
         for (index, region) in self.regions.iter_mut().enumerate() {
             let of_region: Vec<Vec<&[Features]>> = references
                 .iter()
-                .map(|picture| picture.0[index].all_ways())
+                .map(|picture| picture.regions[index].all_ways())
                 .collect();
 
             // Each crop has a scorer. The prototypes `[2, E]` and the parameters are the recipe's,

@@ -1,0 +1,125 @@
+//! The pose of a part: where it lies in the camera's picture, and how it is turned.
+//!
+//! Coordinates are pixels from the top left corner, their edges at whole numbers. A turn goes clockwise
+//! as a person sees the picture, because y points down.
+
+use super::picture::Area;
+
+/// A place in a picture: x, y in pixels.
+pub type Point = [f32; 2];
+
+/// Place and turn of a part, against those on the recipe's master picture.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pose {
+    /// Middle of the part on the master picture.
+    pub on_master: Point,
+    /// Middle of the part in the camera's picture.
+    pub x: f32,
+    /// Middle of the part in the camera's picture.
+    pub y: f32,
+    /// Degrees from the master's part to the camera's, clockwise: -180 to 180.
+    pub turn_deg: f32,
+    /// Correlation of the two, at most 1.
+    pub likeness: f32,
+}
+
+impl Pose {
+    /// The place in the camera's picture of a place on the master picture.
+    pub fn camera_from_master(&self, [x, y]: Point) -> Point {
+        let (sin, cos) = self.turn_deg.to_radians().sin_cos();
+        let from_middle = [x - self.on_master[0], y - self.on_master[1]];
+        [
+            self.x + cos * from_middle[0] - sin * from_middle[1],
+            self.y + sin * from_middle[0] + cos * from_middle[1],
+        ]
+    }
+
+    /// The place on the master picture of a place in the camera's picture.
+    pub fn master_from_camera(&self, [x, y]: Point) -> Point {
+        let (sin, cos) = self.turn_deg.to_radians().sin_cos();
+        let from_middle = [x - self.x, y - self.y];
+        [
+            self.on_master[0] + cos * from_middle[0] + sin * from_middle[1],
+            self.on_master[1] - sin * from_middle[0] + cos * from_middle[1],
+        ]
+    }
+
+    /// The box in the camera's picture around an area of the master picture. What lies left of the
+    /// picture, or above it, is cut off.
+    pub fn box_in_camera(&self, area: Area) -> Area {
+        let corners = corners(area).map(|corner| self.camera_from_master(corner));
+        // The outermost corners, each direction by itself.
+        let least = |axis: usize| corners.iter().fold(f32::INFINITY, |m, c| m.min(c[axis]));
+        let most = |axis: usize| corners.iter().fold(0.0, |m: f32, c| m.max(c[axis]));
+        let x = least(0).max(0.0).round() as usize;
+        let y = least(1).max(0.0).round() as usize;
+        Area {
+            x,
+            y,
+            w: (most(0).round() as usize).saturating_sub(x).max(1),
+            h: (most(1).round() as usize).saturating_sub(y).max(1),
+        }
+    }
+}
+
+/// The corners of an area.
+pub fn corners(area: Area) -> [Point; 4] {
+    let left = area.x as f32;
+    let top = area.y as f32;
+    let right = (area.x + area.w) as f32;
+    let bottom = (area.y + area.h) as f32;
+    [[left, top], [right, top], [right, bottom], [left, bottom]]
+}
+
+/// The middle of an area.
+pub fn middle(area: Area) -> Point {
+    [
+        area.x as f32 + area.w as f32 / 2.0,
+        area.y as f32 + area.h as f32 / 2.0,
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pose(turn_deg: f32) -> Pose {
+        Pose {
+            on_master: [100.0, 50.0],
+            x: 130.0,
+            y: 40.0,
+            turn_deg,
+            likeness: 1.0,
+        }
+    }
+
+    #[test]
+    fn a_turn_goes_clockwise_and_back() {
+        // Right of the middle becomes below it.
+        let below = pose(90.0).camera_from_master([110.0, 50.0]);
+        assert!((below[0] - 130.0).abs() < 1e-4 && (below[1] - 50.0).abs() < 1e-4);
+        let back = pose(33.0);
+        let [x, y] = back.master_from_camera(back.camera_from_master([7.0, 91.0]));
+        assert!((x - 7.0).abs() < 1e-3 && (y - 91.0).abs() < 1e-3);
+    }
+
+    #[test]
+    fn a_box_is_around_the_turned_area() {
+        let area = Area {
+            x: 90,
+            y: 40,
+            w: 20,
+            h: 10,
+        };
+
+        let turned = pose(90.0).box_in_camera(area);
+        let expected = Area {
+            x: 130,
+            y: 30,
+            w: 10,
+            h: 20,
+        };
+
+        assert_eq!(turned, expected);
+    }
+}

@@ -1,0 +1,283 @@
+//! The first look: the template, turned in steps, is held against all places of a small picture.
+
+use super::grey::Grey;
+use super::refine::Place;
+use multiversion::multiversion;
+use std::f32::consts::PI;
+
+/// Pixels of the level that half a step of the turn moves the template's outermost pixel by.
+const HALF_STEP: f32 = 1.0;
+/// Pixels that the picture is continued by on each side, as a share of the template's diagonal: the
+/// corners of a turned template reach beyond.
+const BORDER: f32 = 0.25;
+
+/// The template in all turns.
+pub(super) struct TurnedTemplates {
+    turns: Vec<Turned>,
+    /// Pixels that a picture is continued by.
+    border: usize,
+    /// Places along x and y, in pixels from that on the master: `-reach` to `reach`.
+    reach: [isize; 2],
+}
+
+/// The template in one turn.
+struct Turned {
+    turn: f32,
+    /// Its top left corner on the continued master.
+    left: isize,
+    top: isize,
+    width: usize,
+    /// Values without their mean, of norm 1; 0 outside of the template.
+    values: Vec<f32>,
+    /// The columns of each row that belong to the template.
+    runs: Vec<std::ops::Range<usize>>,
+    /// Number of pixels.
+    count: f32,
+}
+
+/// A grey picture that goes on beyond its edges, with the sums by which parts of rows are added.
+struct Continued {
+    width: usize,
+    height: usize,
+    values: Vec<f32>,
+    /// Sums of the values from the beginning of each row, one more a row than values.
+    sums: Vec<f32>,
+    squares: Vec<f32>,
+}
+
+/// The turns that are looked at, in radians, for a template of that half diagonal.
+fn turns(half_diagonal: f32, turn_max: f32) -> Vec<f32> {
+    let step = 2.0 * HALF_STEP / half_diagonal.max(1.0);
+    // One step beyond the limit: a part there is told to be turned too far.
+    let count = match turn_max {
+        0.0 => 0,
+        _ => (turn_max / step).ceil() as i32 + 1,
+    };
+
+    let turns = -count..=count;
+    let turns = turns.map(|number| number as f32 * step);
+    turns.filter(|turn| *turn > -PI && *turn <= PI).collect()
+}
+
+impl TurnedTemplates {
+    /// The area `[x, y, w, h]` of a master, in its pixels. `reach` are pixels along x and y, `turn_max`
+    /// radians.
+    pub(super) fn new(master: &Grey, area: [f32; 4], reach: [f32; 2], turn_max: f32) -> Self {
+        let half_diagonal = area[2].hypot(area[3]) / 2.0;
+        let border = (2.0 * half_diagonal * BORDER).ceil() as usize;
+        let turns = turns(half_diagonal, turn_max);
+        TurnedTemplates {
+            turns: turns
+                .into_iter()
+                .map(|turn| Turned::new(master, area, turn, border))
+                .collect(),
+            border,
+            reach: reach.map(|reach| reach.ceil() as isize),
+        }
+    }
+
+    /// Multiplications that a search costs.
+    pub(super) fn cost(&self) -> usize {
+        let places = self.reach.map(|reach| 2 * reach as usize + 1);
+        let pixels: usize = self.turns.iter().map(|turned| turned.values.len()).sum();
+        pixels * places[0] * places[1]
+    }
+
+    /// The best place of each turn with its correlation, in the order of the turns.
+    pub(super) fn search(&self, picture: &Grey) -> Vec<(Place, f32)> {
+        let continued = Continued::new(picture, self.border);
+        let mut found = vec![];
+        // All turns have their best place: the likeness of neighbouring ones differs little here.
+        for turned in &self.turns {
+            let mut best: Option<(Place, f32)> = None;
+            for dy in -self.reach[1]..=self.reach[1] {
+                let Some((dx, likeness)) = turned.best_in_row(&continued, dy, self.reach[0]) else {
+                    continue;
+                };
+
+                if best.is_none_or(|(_, highest)| likeness > highest) {
+                    let place = Place {
+                        dx: dx as f32,
+                        dy: dy as f32,
+                        turn: turned.turn,
+                    };
+
+                    best = Some((place, likeness));
+                }
+            }
+
+            found.extend(best);
+        }
+
+        found
+    }
+}
+
+impl Turned {
+    fn new(master: &Grey, [x, y, w, h]: [f32; 4], turn: f32, border: usize) -> Self {
+        // The box around the turned area, in whole pixels.
+        let middle = [x + w / 2.0, y + h / 2.0];
+        let (sin, cos) = turn.sin_cos();
+        let half_width = (cos.abs() * w + sin.abs() * h) / 2.0;
+        let half_height = (sin.abs() * w + cos.abs() * h) / 2.0;
+        let left = (middle[0] - half_width).floor();
+        let top = (middle[1] - half_height).floor();
+        let width = (2.0 * half_width).ceil() as usize + 1;
+        let height = (2.0 * half_height).ceil() as usize + 1;
+        let mut values = vec![0.0; width * height];
+        let mut runs = vec![];
+        for row in 0..height {
+            let mut run = 0..0;
+            for column in 0..width {
+                // The pixel of the turned template comes from where it was before the turn.
+                let right = left + column as f32 + 0.5 - middle[0];
+                let down = top + row as f32 + 0.5 - middle[1];
+                let from_x = cos * right + sin * down;
+                let from_y = cos * down - sin * right;
+                if from_x.abs() > w / 2.0 || from_y.abs() > h / 2.0 {
+                    continue;
+                }
+
+                let value = master.at(middle[0] + from_x, middle[1] + from_y);
+                values[row * width + column] = value.unwrap_or_default();
+                // Rows of a turned box are in one piece.
+                run = match run.is_empty() {
+                    true => column..column + 1,
+                    false => run.start..column + 1,
+                };
+            }
+
+            runs.push(run);
+        }
+
+        let mut turned = Turned {
+            turn,
+            left: left as isize + border as isize,
+            top: top as isize + border as isize,
+            width,
+            values,
+            count: runs.iter().map(|run| run.len() as f32).sum(),
+            runs,
+        };
+
+        turned.normalise();
+        turned
+    }
+
+    fn normalise(&mut self) {
+        // Pixels beside the template are 0 before and after, and count nowhere.
+        let mean = self.values.iter().sum::<f32>() / self.count.max(1.0);
+        let mut squares = 0.0;
+        for (row, run) in self.runs.iter().enumerate() {
+            for value in &mut self.values[row * self.width..][run.clone()] {
+                *value -= mean;
+                squares += *value * *value;
+            }
+        }
+
+        let norm = squares.sqrt().max(f32::EPSILON);
+        self.values.iter_mut().for_each(|value| *value /= norm);
+    }
+
+    /// The best place of a row of places, and its correlation; `None` where the template would reach
+    /// beyond the continued picture in all of them.
+    fn best_in_row(&self, picture: &Continued, dy: isize, reach: isize) -> Option<(isize, f32)> {
+        let rows = self.runs.len() as isize;
+        let top = self.top + dy;
+        if top < 0 || top + rows > picture.height as isize {
+            return None;
+        }
+
+        // Places along the row for which the whole template lies in the continued picture.
+        let first = (self.left - reach).max(0);
+        let last = (self.left + reach).min(picture.width as isize - self.width as isize);
+        let places = usize::try_from(last - first + 1).ok()?;
+        let (first, top) = (first as usize, top as usize);
+        let mut both = vec![0.0f32; places];
+        let mut sum = vec![0.0f32; places];
+        let mut squares = vec![0.0f32; places];
+        // One row of the template after the other is added to all places at once.
+        for (row, run) in self.runs.iter().enumerate() {
+            let line = (top + row) * picture.width + first;
+            let values = &self.values[row * self.width..][run.clone()];
+            add_products(&mut both, values, &picture.values[line + run.start..]);
+            let line = (top + row) * (picture.width + 1) + first;
+            add_runs(&mut sum, run, &picture.sums[line..]);
+            add_runs(&mut squares, run, &picture.squares[line..]);
+        }
+
+        // The correlation: the template has norm 1 and mean 0 already.
+        let mut best: Option<(usize, f32)> = None;
+        for place in 0..places {
+            let spread = squares[place] - sum[place] * sum[place] / self.count;
+            // A grey level of deviation is noise of a camera.
+            let likeness = both[place] / spread.max(self.count).sqrt();
+            if best.is_none_or(|(_, highest)| likeness > highest) {
+                best = Some((place, likeness));
+            }
+        }
+
+        best.map(|(place, likeness)| (first as isize + place as isize - self.left, likeness))
+    }
+}
+
+/// Adds the product of the template's row with the picture's, for each place.
+#[multiversion(targets("x86_64+avx2+fma", "x86_64+sse4.2", "aarch64+neon"))]
+fn add_products(sums: &mut [f32], values: &[f32], picture: &[f32]) {
+    let places = sums.len();
+    for (column, value) in values.iter().enumerate() {
+        for (sum, other) in sums.iter_mut().zip(&picture[column..column + places]) {
+            *sum += value * other;
+        }
+    }
+}
+
+/// Adds the sum of the picture's values in a run, for each place.
+fn add_runs(sums: &mut [f32], run: &std::ops::Range<usize>, picture: &[f32]) {
+    if run.is_empty() {
+        return;
+    }
+
+    let from = &picture[run.start..];
+    let to = &picture[run.end..];
+    for (place, sum) in sums.iter_mut().enumerate() {
+        *sum += to[place] - from[place];
+    }
+}
+
+impl Continued {
+    fn new(picture: &Grey, border: usize) -> Self {
+        let width = picture.width + 2 * border;
+        let height = picture.height + 2 * border;
+        let mut values = Vec::with_capacity(width * height);
+        let mut sums = Vec::with_capacity((width + 1) * height);
+        let mut squares = Vec::with_capacity((width + 1) * height);
+        // Without their mean, sums of squares keep their digits.
+        let mean = picture.values.iter().sum::<f32>() / picture.values.len().max(1) as f32;
+        for row in 0..height {
+            let mut sum = 0.0;
+            let mut square = 0.0;
+            sums.push(sum);
+            squares.push(square);
+            // Running sums: those of any run are a difference of two.
+            for column in 0..width {
+                let column = column as isize - border as isize;
+                let row = row as isize - border as isize;
+                let value = picture.nearest(column, row) - mean;
+                values.push(value);
+                sum += value;
+                square += value * value;
+                sums.push(sum);
+                squares.push(square);
+            }
+        }
+
+        Continued {
+            width,
+            height,
+            values,
+            sums,
+            squares,
+        }
+    }
+}

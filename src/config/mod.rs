@@ -16,6 +16,7 @@ mod camera;
 mod line;
 mod link;
 mod mqtt;
+mod page;
 mod recipe;
 mod recipes;
 mod regions;

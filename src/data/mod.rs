@@ -5,6 +5,7 @@ pub mod frame;
 pub mod grid;
 pub mod map;
 pub mod part;
+pub mod part_counts;
 pub mod picture;
 pub mod queued_frame;
 pub mod report;

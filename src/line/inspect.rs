@@ -17,6 +17,7 @@ use crate::line::drift::{CameraDrift, passed};
 use crate::line::lessons::TaughtPicture;
 use crate::line::queue::FrameReceiver;
 use crate::line::shared::{ENGINE, PICTURES_OF, Shared};
+use crate::page::ShownFrames;
 use crate::recipe::active::{ActiveRecipe, UNTAUGHT};
 use crate::recipe::quality::{Flaw, Measures, Repeats};
 use crate::recipe::self_test::SelfTest;
@@ -75,6 +76,8 @@ pub struct InspectEnds {
     pub swaps: Receiver<RecipeSwap>,
     /// Judged frames, to be drawn.
     pub judged: Sender<JudgedFrame>,
+    /// Judged frames, to be shown by the page.
+    pub shown: ShownFrames,
     /// Pictures of the lesson that is under way.
     pub lesson: Sender<TaughtPicture>,
 }
@@ -320,8 +323,8 @@ impl InspectStage {
         self.shared.store.submit(complete);
     }
 
-    /// Offers a frame to the overlay stage, once for each part. A frame that finds no room is not
-    /// drawn.
+    /// Offers a frame to the overlay stage and the page, once for each part. A frame that finds no room
+    /// is not drawn; one that a newer replaces is not shown.
     fn draw(&self, open: &OpenFrame) {
         for report in &open.reports {
             let judged = JudgedFrame {
@@ -329,6 +332,7 @@ impl InspectStage {
                 picture: open.frame.picture.clone(),
             };
 
+            self.ends.shown.put(&judged);
             let _ = self.ends.judged.try_send(judged);
         }
     }

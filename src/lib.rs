@@ -13,6 +13,7 @@ pub mod image;
 pub mod line;
 pub mod model;
 pub mod mqtt;
+pub mod page;
 pub mod protocol;
 pub mod recipe;
 pub mod store;

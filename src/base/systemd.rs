@@ -8,7 +8,7 @@
 
 use sd_notify::NotifyState;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Longest wait of a stage for its input before it beats again.
@@ -18,20 +18,42 @@ const STATUS_EVERY: Duration = Duration::from_secs(2);
 
 /// A stage's sign of life. Clones belong to the same stage.
 #[derive(Debug, Clone, Default)]
-pub struct Heartbeat(Arc<AtomicBool>);
+pub struct Heartbeat(Arc<Beats>);
+
+#[derive(Debug, Default)]
+struct Beats {
+    /// True if the stage has beaten since the watchdog was fed.
+    is_fresh: AtomicBool,
+    /// Beats so far.
+    count: AtomicU64,
+    /// True when the stage has ended, and will never beat again.
+    has_ended: AtomicBool,
+}
 
 impl Heartbeat {
     /// Says that the stage went round its loop.
     pub fn beat(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.is_fresh.store(true, Ordering::Relaxed);
+        self.0.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Says that the stage has ended.
+    pub fn end(&self) {
+        self.0.has_ended.store(true, Ordering::Relaxed);
+    }
+
+    /// Number of beats so far. `None` when the stage has ended.
+    pub fn count(&self) -> Option<u64> {
+        let has_ended = self.0.has_ended.load(Ordering::Relaxed);
+        (!has_ended).then(|| self.0.count.load(Ordering::Relaxed))
     }
 
     fn has_beaten(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.is_fresh.load(Ordering::Relaxed)
     }
 
     fn clear(&self) {
-        self.0.store(false, Ordering::Relaxed);
+        self.0.is_fresh.store(false, Ordering::Relaxed);
     }
 }
 

@@ -1,5 +1,5 @@
 //! `winspect check line.toml`: would this line run, and what should be mended before it does? Everything is tried: the
-//! configuration, the model with its references, every camera, the broker. One line each on standard output; ends with 0,
+//! configuration, the model with its references, every camera, the page's port, the broker. One line each on standard output; ends with 0,
 //! or with the code of the first fault: 65 and 78 as `winspect run` would, 69 for a camera or a broker that `run` would
 //! wait for.
 
@@ -18,6 +18,7 @@ use crate::data::frame::{CapturedBy, Frame};
 use crate::data::picture::Picture;
 use crate::model::ModelFolder;
 use crate::mqtt::probe;
+use crate::page;
 use crate::recipe::active::ActiveRecipe;
 use crate::recipe::locate::located;
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
@@ -67,6 +68,14 @@ pub fn run(arguments: &CheckArguments) -> Result<(), Failure> {
     let probes = probe_all(&config.cameras, Duration::from_secs(arguments.seconds));
     for (camera, probe) in config.cameras.iter().zip(probes) {
         told.camera(camera, &probe, sight.as_ref())?;
+    }
+
+    // The port is bound for a moment, as `run` would: a line of this file that runs has it.
+    if let Some(settings) = &config.page {
+        match page::bind(settings) {
+            Ok(_) => told.well(format!("page {}: the port is free", settings.listen))?,
+            Err(failure) => told.fault(failure.exit, failure)?,
+        }
     }
 
     // The broker comes last, with the line's own settings and topics.

@@ -4,10 +4,11 @@ use super::camera::{self, CameraConfig};
 use super::mqtt::ClientIdentity;
 use super::recipes::{self, RecipePlaces};
 use super::table::TableReader;
-use super::{mqtt, source, store, topic};
+use super::{mqtt, page, source, store, topic};
 use crate::base::problems::Problems;
 use crate::engine::select::Engines;
 use crate::mqtt::MqttSettings;
+use crate::page::PageSettings;
 use crate::recipe::library::folder::Library;
 use crate::recipe::spec::RecipeSpec;
 use crate::store::StoreSettings;
@@ -42,6 +43,8 @@ pub struct LineConfig {
     pub mqtt: MqttSettings,
     /// The file where parts and results are kept, and how long.
     pub store: StoreSettings,
+    /// The page for people; `None` for none.
+    pub page: Option<PageSettings>,
     /// A folder that heat-map overlays are also written to; `None` for none.
     pub overlays: Option<OverlaySettings>,
 }
@@ -128,6 +131,7 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     let cameras = table.take("camera");
     let mqtt = table.take("mqtt");
     let store = table.take("store");
+    let page = table.take("page");
     table.finish();
 
     // The first recipe comes before the others, whose names must differ from it. The store needs
@@ -151,6 +155,7 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     let mqtt = mqtt::settings(mqtt, &identity, base, problems);
     check_timed_reject(&mqtt.link, &cameras, problems);
     let store = store::settings(store, &station, mqtt.reject_window, base, problems);
+    let page = page::settings(page, problems);
     LineConfig {
         prefix,
         station,
@@ -163,6 +168,7 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
         cameras,
         mqtt: mqtt.link,
         store,
+        page,
         overlays,
     }
 }

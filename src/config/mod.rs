@@ -17,6 +17,7 @@ mod line;
 mod link;
 mod locate;
 mod mqtt;
+mod page;
 mod recipe;
 mod recipes;
 mod regions;

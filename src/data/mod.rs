@@ -6,6 +6,7 @@ pub mod grid;
 pub mod history;
 pub mod map;
 pub mod part;
+pub mod part_counts;
 pub mod picture;
 pub mod pose;
 pub mod queued_frame;

@@ -13,9 +13,12 @@ use crate::line::shadow::stage::PreparedShadow;
 use crate::line::shared::Shared;
 use crate::mqtt::publisher::PublisherWiring;
 use crate::mqtt::session::COMMANDS_MAX;
+use crate::page::{FrameSlots, PagePictures, PageWiring, Pulses, frame_slots};
 use crate::protocol::event::{Event, EventReceiver};
 use crate::protocol::request::Request;
 use crossbeam::channel::{Receiver, Sender, bounded};
+use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -51,6 +54,10 @@ pub struct Channels {
     pub publisher: PublisherEnds,
     /// Ends of the control socket's server.
     pub control: ControlEnds,
+    /// The page's events.
+    pub page_events: EventReceiver,
+    /// The newest judged frames, for the page.
+    pub page_frames: FrameSlots,
 }
 
 /// The publisher's ends.
@@ -80,11 +87,13 @@ impl Channels {
         let (swaps, swaps_end) = bounded(RECIPES);
         let (lesson, lesson_end) = bounded(WAITING);
         let (shadows, shadows_end) = bounded(RECIPES);
+        let (shown, page_frames) = frame_slots();
         Channels {
             camera_events: events.clone(),
             inspect: InspectEnds {
                 swaps: swaps_end,
                 judged,
+                shown,
                 lesson,
             },
             commands: CommandEnds {
@@ -116,6 +125,8 @@ impl Channels {
                 events: event_ends.control,
                 requests,
             },
+            page_events: event_ends.page,
+            page_frames,
         }
     }
 }
@@ -153,10 +164,31 @@ pub fn publisher_wiring(
         times_triggers: settings.times_triggers,
         pulse: Heartbeat::default(),
         causes: shared.diagnostics.clone(),
+        broker: shared.broker.clone(),
         pictures_dropped: shared.publisher.clone(),
         needs_commands: settings.needs_commands,
         part_cameras: settings.part_cameras,
         retained: settings.retained,
+    }
+}
+
+/// Connects the page with a line, on an address that was bound; `is_continuous` as in
+/// [`LineView::condition`](crate::line::shared::LineView::condition). Signs of life come when the stages run.
+pub fn page_wiring(
+    shared: &Shared,
+    is_continuous: bool,
+    store_folder: PathBuf,
+    listener: TcpListener,
+    events: EventReceiver,
+) -> PageWiring {
+    let view = shared.view();
+    PageWiring {
+        listener,
+        events,
+        now: Box::new(move || view.now(is_continuous)),
+        pictures: PagePictures::default(),
+        pulses: Pulses::new([]),
+        store_folder,
     }
 }
 

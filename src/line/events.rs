@@ -1,11 +1,12 @@
-//! The fan-out of a line's events to bounded listeners: the broker's publisher and the control
-//! socket. No listener can hold up a verdict.
+//! The fan-out of a line's events to bounded listeners: the broker's publisher, the control socket and
+//! the page. No listener can hold up a verdict.
 //!
 //! ```text
 //! camera, commands, changeover, overlays, shadow --tell--> Events --+--> publisher (64)
 //! store ---------------------results-----------> Watchers --+--> control  (256)
+//!                                                           +--> page     (256)
 //! ```
-//! | event | publisher, when full | control, when full |
+//! | event | publisher, when full | control and page, when full |
 //! |---|---|---|
 //! | camera status, identity, outcome | waits for room | dropped and counted |
 //! | snapshot | waits for room: it was promised | never told |
@@ -15,11 +16,11 @@
 //!
 //! The store tells results through [`Watchers`], which cannot wait. It leaves after the publisher,
 //! whose acknowledgements it writes, so it must hold neither the publisher's channel open nor the
-//! control socket's.
+//! watchers'.
 //!
 //! So only the camera threads (at a change of their state), the command handler, the changeover,
 //! the overlay stage and the shadow ever wait here, and never the inspector nor the store. A control socket
-//! that nobody watches is told nothing.
+//! that nobody watches is told nothing, nor is a page that the line does not have.
 
 use crate::data::result::ResultRow;
 use crate::protocol::event::{Event, EventReceiver, ListenerState, PartResult};
@@ -29,8 +30,8 @@ use tokio::sync::mpsc::error::TrySendError;
 
 /// Capacity of the publisher's channel.
 const PUBLISHER_WAITING: usize = 64;
-/// Capacity of the control socket's channel.
-const CONTROL_WAITING: usize = 256;
+/// Capacity of the channel of each of the watchers: the control socket, and the page.
+const WATCHER_WAITING: usize = 256;
 
 /// Fate of an event when a listener's channel is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,7 @@ enum Policy {
 pub struct Events {
     publisher: Listener,
     control: Listener,
+    page: Listener,
 }
 
 /// Sending end of one listener.
@@ -64,32 +66,37 @@ pub struct EventReceivers {
     pub publisher: EventReceiver,
     /// The control socket's end.
     pub control: EventReceiver,
+    /// The page's end.
+    pub page: EventReceiver,
 }
 
 impl Events {
     /// The fan-out and its receiving ends; `publisher` counts what the publisher misses.
     pub fn new(publisher: Arc<ListenerState>) -> (Events, EventReceivers) {
-        Events::with_capacities(publisher, PUBLISHER_WAITING, CONTROL_WAITING)
+        Events::with_capacities(publisher, PUBLISHER_WAITING, WATCHER_WAITING)
     }
 
     fn with_capacities(
         state: Arc<ListenerState>,
         publisher: usize,
-        control: usize,
+        watcher: usize,
     ) -> (Events, EventReceivers) {
         // The publisher always listens. The control socket is told nothing until a watcher
-        // connects, so that an unwatched line pays nothing for it.
+        // connects, and the page before it runs, so that an unwatched line pays nothing for them.
         let (to_publisher, at_publisher) = listener(publisher, state);
-        let (to_control, at_control) = listener(control, Arc::default());
+        let (to_control, at_control) = listener(watcher, Arc::default());
+        let (to_page, at_page) = listener(watcher, Arc::default());
         at_publisher.state.listen(true);
         let events = Events {
             publisher: to_publisher,
             control: to_control,
+            page: to_page,
         };
 
         let receivers = EventReceivers {
             publisher: at_publisher,
             control: at_control,
+            page: at_page,
         };
 
         (events, receivers)
@@ -97,42 +104,57 @@ impl Events {
 
     /// Tells every listener, by its policy. Blocks where a policy says `Wait`.
     pub fn tell(&self, event: Event) {
-        self.control.tell(&event, control_policy(&event));
+        self.control.tell(&event, watcher_policy(&event));
+        self.page.tell(&event, watcher_policy(&event));
         self.publisher.tell(&event, publisher_policy(&event));
     }
 
     /// The same for results.
     pub fn watchers(&self) -> Watchers {
         Watchers {
-            sender: self.control.sender.downgrade(),
-            state: self.control.state.clone(),
+            listeners: [&self.control, &self.page].map(Listener::watcher),
         }
     }
 }
 
-/// Sending end for results: to the control socket alone, without ever waiting.
-/// The channel does not stay open for it: the store has it, and the control socket has the store for
-/// its counters, so that neither of them would ever leave.
+/// Sending end for results: to the control socket and the page, without ever waiting.
+/// No channel stays open for it: the store has it, and both watchers have the store's counters, so that
+/// none of them would ever leave.
 #[derive(Debug, Clone)]
 pub struct Watchers {
+    listeners: [Watcher; 2],
+}
+
+/// One of [`Watchers`].
+#[derive(Debug, Clone)]
+struct Watcher {
     sender: mpsc::WeakSender<Event>,
     state: Arc<ListenerState>,
 }
 
 impl Watchers {
-    /// Tells of a result, if a watcher listens.
+    /// Tells those of a result who listen.
     pub fn tell(&self, row: &ResultRow) {
-        if !self.state.is_listening() {
+        let is_heard = |watcher: &&Watcher| watcher.state.is_listening();
+        if !self.listeners.iter().any(|watcher| is_heard(&watcher)) {
             return;
         }
 
+        let result = Event::Result(Arc::new(PartResult::of(row)));
+        for watcher in self.listeners.iter().filter(is_heard) {
+            watcher.tell(&result);
+        }
+    }
+}
+
+impl Watcher {
+    fn tell(&self, result: &Event) {
         let Some(sender) = self.sender.upgrade() else {
             return; // the line is stopping
         };
 
         let state = self.state.clone();
-        let result = Event::Result(Arc::new(PartResult::of(row)));
-        Listener { sender, state }.tell(&result, Policy::Drop);
+        Listener { sender, state }.tell(result, Policy::Drop);
     }
 }
 
@@ -147,6 +169,13 @@ fn listener(capacity: usize, state: Arc<ListenerState>) -> (Listener, EventRecei
 }
 
 impl Listener {
+    fn watcher(&self) -> Watcher {
+        Watcher {
+            sender: self.sender.downgrade(),
+            state: self.state.clone(),
+        }
+    }
+
     fn tell(&self, event: &Event, policy: Policy) {
         if policy == Policy::Ignore || !self.state.is_listening() {
             return;
@@ -176,7 +205,7 @@ fn publisher_policy(event: &Event) -> Policy {
     }
 }
 
-fn control_policy(event: &Event) -> Policy {
+fn watcher_policy(event: &Event) -> Policy {
     match event {
         Event::Camera { .. } | Event::Identity(_) | Event::Outcome(_) => Policy::Drop,
         Event::Result(_) | Event::Difference(_) => Policy::Drop,
@@ -227,6 +256,20 @@ mod tests {
         assert!(ends.control.events.try_recv().is_ok());
         assert!(ends.publisher.events.try_recv().is_err());
         assert_eq!(ends.publisher.state.missed(), 0);
+    }
+
+    #[test]
+    fn a_page_that_is_behind_costs_the_socket_nothing() {
+        let (events, mut ends) = Events::with_capacities(Arc::default(), 1, 1);
+        ends.control.state.listen(true);
+        ends.page.state.listen(true);
+        for seq in 1..4 {
+            events.watchers().tell(&row("top", seq));
+            assert!(ends.control.events.try_recv().is_ok());
+        }
+
+        assert_eq!(ends.control.state.missed(), 0);
+        assert_eq!(ends.page.state.missed(), 2);
     }
 
     #[test]

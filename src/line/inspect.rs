@@ -17,6 +17,7 @@ use crate::line::drift::{CameraDrift, passed};
 use crate::line::lessons::TaughtPicture;
 use crate::line::queue::FrameReceiver;
 use crate::line::shared::{ENGINE, PICTURES_OF, Shared};
+use crate::page::ShownFrames;
 use crate::recipe::active::{ActiveRecipe, UNTAUGHT};
 use crate::recipe::quality::{Flaw, Measures, Repeats};
 use crate::recipe::self_test::SelfTest;
@@ -77,6 +78,8 @@ pub struct InspectEnds {
     pub swaps: Receiver<RecipeSwap>,
     /// Judged frames, to be drawn.
     pub judged: Sender<JudgedFrame>,
+    /// Judged frames, to be shown by the page.
+    pub shown: ShownFrames,
     /// Pictures of the lesson that is under way.
     pub lesson: Sender<TaughtPicture>,
 }
@@ -329,8 +332,8 @@ impl InspectStage {
         self.shared.store.submit(complete);
     }
 
-    /// Offers a frame to the overlay stage, once for each part. A frame that finds no room is not
-    /// drawn.
+    /// Offers a frame to the overlay stage and the page, once for each part. A frame that finds no room
+    /// is not drawn; one that a newer replaces is not shown.
     fn draw(&self, open: &OpenFrame) {
         // The map lies over the picture that was judged.
         let picture = open.aligned.as_ref().unwrap_or(&open.frame.picture);
@@ -340,6 +343,7 @@ impl InspectStage {
                 picture: picture.clone(),
             };
 
+            self.ends.shown.put(&judged);
             let _ = self.ends.judged.try_send(judged);
         }
     }

@@ -64,7 +64,8 @@ mod summary;
 pub mod views;
 
 pub use self::channels::{
-    Channels, ControlEnds, DoorSettings, PublisherEnds, control_wiring, publisher_wiring,
+    Channels, ControlEnds, DoorSettings, PublisherEnds, control_wiring, page_wiring,
+    publisher_wiring,
 };
 pub use self::opening::Opening;
 pub use self::stage::end_process_on_panic;
@@ -96,6 +97,7 @@ use crate::control::socket_path;
 use crate::mqtt::MqttSettings;
 use crate::mqtt::publisher;
 use crate::mqtt::publisher::{PublisherWiring, RETAINED_TOPICS};
+use crate::page::{self, FrameSlots, PageWiring, PictureStage, Pulses};
 use crate::protocol::birth::Identity;
 use crate::recipe::active::ActiveRecipe;
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
@@ -103,7 +105,7 @@ use crate::recipe::spec::RecipeSpec;
 use crate::store::{Outbox, StoreWriter};
 use crate::trigger::Trigger;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -132,6 +134,14 @@ struct Stages {
     shadow: ShadowStage,
     publisher: PublisherWiring,
     control: ControlWiring,
+    /// `None` for a line without a page.
+    page: Option<PageStages>,
+}
+
+/// The two stages of the page.
+struct PageStages {
+    pictures: PictureStage,
+    server: PageWiring,
 }
 
 impl Line {
@@ -156,7 +166,7 @@ impl Line {
             cameras.push(start_camera(camera, stop.clone()));
         }
 
-        let others = vec![
+        let mut others = vec![
             start_inspector(stages.inspect, stages.frames),
             start_store(stages.writer),
             start_commands(stages.commands, stop.clone()),
@@ -166,6 +176,11 @@ impl Line {
             start_publisher(config.mqtt.clone(), shared.identity(), stages.publisher),
             start_control(&config.store.file, stages.control),
         ];
+
+        if let Some(page) = stages.page {
+            let pulses = pulses_of(&cameras, &others);
+            others.extend(start_page(page, pulses));
+        }
 
         Ok(Line {
             stopper: Some(stopper),
@@ -190,8 +205,7 @@ impl Line {
 
     /// Returns the signs of life of the stages that still run, and must give them.
     pub fn pulses(&self) -> Vec<(&str, &Heartbeat)> {
-        let stages = self.cameras.iter().chain(&self.others);
-        stages.filter_map(Stage::pulse).collect()
+        pulses_of(&self.cameras, &self.others)
     }
 
     /// Returns how the line goes, in one line for a person.
@@ -266,11 +280,26 @@ impl Stages {
             misses: TriggerMisses::new(&shared),
             identity: shared.identity(),
             watchers: channels.watchers,
+            part_counts: shared.part_counts.clone(),
             timed_reject: config.mqtt.timed_reject,
         };
 
         let doors = doors_of(config, &opening);
         let is_continuous = doors.is_continuous;
+        let page = match &config.page {
+            None => None,
+            Some(settings) => Some(PageStages::new(
+                page_wiring(
+                    &shared,
+                    is_continuous,
+                    folder_of(&config.store.file),
+                    page::bind(settings)?,
+                    channels.page_events,
+                ),
+                channels.page_frames,
+            )),
+        };
+
         Ok(Stages {
             inspect: InspectStage::new(&shared, active, config.batch, inspected, channels.inspect),
             writer: StoreWriter::new(opening.open_store, policy),
@@ -299,6 +328,7 @@ impl Stages {
             shadow: ShadowStage::new(&shared, channels.shadows, channels.shadow_events),
             publisher: publisher_wiring(&shared, doors, channels.publisher),
             control: control_wiring(&shared, is_continuous, channels.control),
+            page,
             frames,
             cameras,
             shared,
@@ -395,6 +425,45 @@ fn start_publisher(settings: MqttSettings, identity: Identity, wiring: Publisher
         publisher::run(settings, identity, wiring)
             .map_err(|error| Failure::new(Exit::Software, error))
     })
+}
+
+impl PageStages {
+    fn new(server: PageWiring, frames: FrameSlots) -> Self {
+        let pictures = PictureStage::new(frames, server.pictures.clone());
+        PageStages { pictures, server }
+    }
+}
+
+/// Unwatched, both: no verdict waits for the page.
+fn start_page(page: PageStages, pulses: Vec<(&str, &Heartbeat)>) -> [Stage; 2] {
+    let PageStages {
+        pictures,
+        mut server,
+    } = page;
+
+    server.pulses = Pulses::new(pulses);
+    [
+        Stage::start_unwatched("page-pictures", move || {
+            pictures.run();
+            Ok(())
+        }),
+        Stage::start_unwatched("page", move || {
+            page::run(server).map_err(|error| Failure::new(Exit::Software, error))
+        }),
+    ]
+}
+
+fn pulses_of<'a>(cameras: &'a [Stage], others: &'a [Stage]) -> Vec<(&'a str, &'a Heartbeat)> {
+    let stages = cameras.iter().chain(others);
+    stages.filter_map(Stage::pulse).collect()
+}
+
+/// The folder of a file: the working directory for a bare name.
+fn folder_of(file: &Path) -> PathBuf {
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new(".")).to_owned()
 }
 
 /// Unwatched: no verdict waits for the control socket, which lies beside the `store`'s file.

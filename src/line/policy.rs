@@ -1,6 +1,7 @@
 //! The line's answers to the store: how a part is judged, what its result says, and what the gate hears.
 
 use crate::data::part::Part;
+use crate::data::part_counts::PartCounts;
 use crate::data::report::{DecisionPolicy, Report};
 use crate::line::control::LineControl;
 use crate::line::events::Watchers;
@@ -10,6 +11,7 @@ use crate::protocol::birth::Identity;
 use crate::protocol::reject::reject;
 use crate::protocol::result::{self, ResultRow};
 use crate::store::{KeyValue, Reject, ResultPolicy};
+use jiff::Timestamp;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The policy of a line; its `control` decides, its `views` know what other cameras saw.
@@ -24,6 +26,8 @@ pub struct LinePolicy {
     pub identity: Identity,
     /// Told of every result that is committed.
     pub watchers: Watchers,
+    /// Counts every result that is committed.
+    pub part_counts: Arc<PartCounts>,
     /// True when the gate is told of each rejected part (`mqtt.timed_reject`).
     pub timed_reject: bool,
 }
@@ -47,6 +51,7 @@ impl ResultPolicy for LinePolicy {
     }
 
     fn on_released(&self, row: &ResultRow) {
+        self.part_counts.enter(row, Timestamp::now());
         self.watchers.tell(row);
     }
 

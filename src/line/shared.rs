@@ -5,6 +5,7 @@ use crate::base::health::{Diagnostics, Health, LineCondition, LineState};
 use crate::camera::{CameraState, CameraStatus};
 use crate::control::messages::{LineCamera, LineStatus};
 use crate::data::counters::Tally;
+use crate::data::part_counts::PartCounts;
 use crate::data::result::whole_ms;
 use crate::line::control::{LineControl, THRESHOLD};
 use crate::line::lessons::Lessons;
@@ -12,7 +13,9 @@ use crate::line::opening::Opening;
 use crate::line::outcomes::Outcomes;
 use crate::line::shadow::handle::Shadow;
 use crate::line::views::ViewJoiner;
+use crate::page::LineNow;
 use crate::protocol::birth::Identity;
+use crate::protocol::broker::BrokerLink;
 use crate::protocol::condition::{COMMANDS, FENCES, RESULTS};
 use crate::protocol::event::ListenerState;
 use crate::protocol::metrics::{CameraMetrics, Metrics};
@@ -60,6 +63,10 @@ pub struct Shared {
     pub camera_states: CameraStates,
     /// Times of the cameras' newest frames.
     pub newest_frames: NewestFrames,
+    /// Results by verdict, and the times of their stages.
+    pub part_counts: Arc<PartCounts>,
+    /// Whether the broker is there.
+    pub broker: BrokerLink,
     /// Outcomes of this run's commands.
     pub outcomes: Outcomes,
     /// Pictures for teaching.
@@ -95,6 +102,8 @@ impl Shared {
             tallies: Arc::new(tallies.collect()),
             camera_states: CameraStates::default(),
             newest_frames: NewestFrames::default(),
+            part_counts: Arc::default(),
+            broker: BrokerLink::default(),
             outcomes: Outcomes::default(),
             lessons: Lessons::default(),
             shadow: Shadow::default(),
@@ -125,6 +134,8 @@ impl Shared {
             publisher: self.publisher.clone(),
             shadow: self.shadow.clone(),
             outbox: self.store.outbox().clone(),
+            part_counts: self.part_counts.clone(),
+            broker: self.broker.clone(),
         }
     }
 }
@@ -141,6 +152,8 @@ pub struct LineView {
     publisher: Arc<ListenerState>,
     shadow: Shadow,
     outbox: Arc<Outbox>,
+    part_counts: Arc<PartCounts>,
+    broker: BrokerLink,
 }
 
 impl LineView {
@@ -228,6 +241,27 @@ impl LineView {
     fn camera_states(&self) -> BTreeMap<Arc<str>, CameraStatus> {
         let states = self.camera_states.lock();
         states.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns the whole line at this moment, for the page.
+    pub fn now(&self, is_continuous: bool) -> LineNow {
+        let identity = self.identity.lock();
+        let identity = identity.unwrap_or_else(PoisonError::into_inner).clone();
+        let states = self.camera_states();
+        let mut cameras = BTreeMap::new();
+        for name in self.tallies.keys() {
+            cameras.insert(name.clone(), states.get(name.as_str()).cloned());
+        }
+
+        LineNow {
+            identity,
+            condition: self.condition(is_continuous),
+            cameras,
+            broker: self.broker.state(),
+            metrics: self.metrics(),
+            // Results come after the store's counters, so that no verdict is missing among them.
+            parts: self.part_counts.totals(),
+        }
     }
 
     /// Returns the whole line at this moment, for the control socket.

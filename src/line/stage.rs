@@ -23,7 +23,11 @@ impl Stage {
         Stage {
             name: name.to_owned(),
             heartbeat: Some(heartbeat),
-            thread: spawn(name, move || work(&own)),
+            thread: spawn(name, move || {
+                let outcome = work(&own);
+                own.end();
+                outcome
+            }),
         }
     }
 

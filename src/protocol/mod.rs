@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod birth;
+pub mod broker;
 pub mod command;
 pub mod condition;
 mod encoding;

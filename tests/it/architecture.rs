@@ -30,6 +30,10 @@ const THREADS: &[(&str, &str)] = &[
         "one task a connection, all of them on its own thread",
     ),
     (
+        "src/page/server.rs",
+        "one task a connection, all of them on its own thread",
+    ),
+    (
         "src/camera/gst/closing.rs",
         "changes the state of a pipeline that may hang",
     ),

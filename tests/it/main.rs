@@ -49,6 +49,8 @@ mod models;
 mod networks;
 mod notify;
 mod own_part;
+mod page;
+mod page_browser;
 mod parts;
 mod pictures;
 mod planted;

@@ -42,6 +42,7 @@ use crate::base::health::{Diagnostics, LineCondition};
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
 use crate::camera::CameraStatus;
 use crate::protocol::birth::Identity;
+use crate::protocol::broker::BrokerLink;
 use crate::protocol::event::{CommandOutcome, Event, ListenerState};
 use crate::protocol::metrics::Metrics;
 use crate::protocol::request::{Reply, Request};
@@ -75,6 +76,8 @@ pub struct PublisherWiring {
     pub pulse: Heartbeat,
     /// Faults of the moment: what the broker refuses goes there.
     pub causes: Diagnostics,
+    /// Whether the broker is there, for others.
+    pub broker: BrokerLink,
     /// Counter of pictures that were not sent.
     pub pictures_dropped: Arc<ListenerState>,
     /// True where a camera waits for commands: without them nothing is inspected.

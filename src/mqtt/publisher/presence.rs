@@ -41,6 +41,7 @@ impl Publisher {
     pub(super) fn on_lost(&mut self, reason: &str) {
         // The first loss is the beginning of the absence; failed tries in between do not move it.
         self.away_since.get_or_insert_with(Instant::now);
+        self.wiring.broker.lost(reason);
         let is_news = !self.reasons_logged.contains(reason);
         if is_news && self.reasons_logged.len() < REASONS_MAX {
             let host = &self.settings.host;
@@ -51,6 +52,7 @@ impl Publisher {
     }
 
     pub(super) fn on_back(&mut self) {
+        self.wiring.broker.connected();
         let broker = format!("{}:{}", self.settings.host, self.settings.port);
         match self.away_since.take() {
             Some(since) => {

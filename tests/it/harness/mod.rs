@@ -2,11 +2,13 @@
 //! files, disks and networks that fail, and waits for what can be observed.
 
 pub mod broker;
+pub mod browser;
 pub mod contrary;
 pub mod disk;
 pub mod golden;
 pub mod line;
 pub mod network;
+pub mod page;
 pub mod plc;
 pub mod program;
 mod requirement;
@@ -39,7 +41,7 @@ pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bo
     }
 }
 
-/// True if the machine has `"mount"`, `"network"`, `"cc"`, `"rumqttd"` or `"gpu"`. False: the test is skipped.
+/// True if the machine has `"mount"`, `"network"`, `"cc"`, `"rumqttd"`, `"browser"` or `"gpu"`. False: the test is skipped.
 ///
 /// # Panics
 /// If it is missing and `WINSPECT_REQUIRE` names it.
@@ -48,6 +50,7 @@ pub fn require(name: &str) -> bool {
     match name {
         "mount" => required(name, disk::mounts()).is_some(),
         "network" => required(name, network::can_be_made()).is_some(),
+        "browser" => required(name, browser::is_installed()).is_some(),
         "rumqttd" => required(name, broker::rumqttd_file()).is_some(),
         "cc" => required(name, disk::can_be_slowed()).is_some(),
         "gpu" => device().is_some(),

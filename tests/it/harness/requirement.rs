@@ -9,7 +9,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 
 /// Each thing that can be required, and how to get it.
-const WAYS: [(&str, &str); 6] = [
+const WAYS: [(&str, &str); 7] = [
     (
         "mount",
         "run the tests as root: they mount a disk in memory",
@@ -22,6 +22,10 @@ const WAYS: [(&str, &str); 6] = [
     (
         "rumqttd",
         "cargo build --manifest-path tools/rumqttd/Cargo.toml --target-dir target/rumqttd",
+    ),
+    (
+        "browser",
+        "run tools/setup: it installs Debian's chromium and chromium-driver",
     ),
     ("cc", "install a C compiler: it builds what slows a disk"),
     (

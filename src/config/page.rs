@@ -1,0 +1,89 @@
+//! `[page]`: the page for people, and the figures for Prometheus. Off unless the table is there.
+
+use super::table::TableReader;
+use crate::base::problems::Problems;
+use crate::page::PageSettings;
+use serde_json::Value;
+use std::net::SocketAddr;
+
+/// The usual address.
+const LISTEN: &str = "127.0.0.1:8080";
+
+/// Reads `[page]`.
+pub fn settings(value: Option<Value>, problems: &mut Problems) -> Option<PageSettings> {
+    let mut table = TableReader::new("page", value?, problems);
+    let listen = table.text("listen").unwrap_or_else(|| LISTEN.to_owned());
+    let listen = table.check("listen", address(&listen));
+    table.finish();
+    Some(PageSettings { listen: listen? })
+}
+
+/// An address of this machine alone.
+fn address(words: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = words.parse().map_err(|_| {
+        format!(
+            "must be an address with a port, such as {LISTEN:?} or \"[::1]:8080\", got {words:?}"
+        )
+    })?;
+
+    if address.port() == 0 {
+        return Err(format!(
+            "must be an address with a port from 1 to 65535, got {words:?}"
+        ));
+    }
+
+    if !address.ip().is_loopback() {
+        return Err(format!(
+            "{words:?} can be reached from other machines, and the page has neither users nor TLS so far; give \
+             {LISTEN:?}, and look from elsewhere through ssh -L 8080:{LISTEN}"
+        ));
+    }
+
+    Ok(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(listen: Value) -> Result<Option<PageSettings>, String> {
+        let mut problems = Problems::new();
+        let settings = settings(Some(json!({ "listen": listen })), &mut problems);
+        problems
+            .into_result()
+            .map(|()| settings)
+            .map_err(|problems| problems.to_string())
+    }
+
+    #[test]
+    fn the_page_is_off_unless_given_and_never_open() {
+        let mut problems = Problems::new();
+        assert_eq!(settings(None, &mut problems), None);
+        let usual = settings(Some(json!({})), &mut problems).expect("a page");
+        assert_eq!(usual.listen.to_string(), LISTEN);
+        for own in ["127.0.0.1:9000", "127.1.2.3:1", "[::1]:8080"] {
+            assert!(read(json!(own)).is_ok(), "{own}");
+        }
+
+        for open in [
+            "0.0.0.0:8080",
+            "10.0.0.7:8080",
+            "[::]:8080",
+            "[::ffff:127.0.0.1]:8080",
+        ] {
+            let refusal = read(json!(open)).expect_err(open);
+            assert!(refusal.contains("neither users nor TLS"), "{refusal}");
+        }
+
+        for wrong in [
+            json!("8080"),
+            json!("localhost:8080"),
+            json!("127.0.0.1:0"),
+            json!(8080),
+        ] {
+            let refusal = read(wrong.clone()).expect_err("no address");
+            assert!(refusal.starts_with("page.listen: must be"), "{refusal}");
+        }
+    }
+}

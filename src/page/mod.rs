@@ -1,0 +1,49 @@
+//! The page: what people who live with a line see of it in a browser, and its figures for machines.
+//!
+//! ```text
+//! inspector --judged frames, newest wins--> FrameSlots -> page-pictures --JPEG--> Album --+
+//! line::events --events, may drop--> Board -----------------------------------------------+--> Screens
+//! LineView --counters, condition--> LineNow -----------------------------------------------+      |
+//!                                     \--> /metrics, /health/live, /health/ready      requests of viewers
+//! ```
+//! The page reads and never commands so far. It cannot hold a verdict up: it is told events that it may
+//! miss, and frames that a newer one replaces; each is counted or told.
+//!
+//! **Live parts of a screen.** A screen is a list of [`screen::Fragment`]s, each rendered once for all
+//! viewers and stamped with the version at which it changed. A viewer asks for what is newer than the
+//! version that it has, and waits for the answer (`/updates/SCREEN?since=VERSION`). A WebSocket or a
+//! stream of events would fill the buffers of a slow link with states that are old when they arrive; a
+//! viewer who asks gets the newest state, and the parts between are told as *not shown*. The script is
+//! our own (`assets/page.js`, a hundred lines), because replacing fragments is all that it does.
+//! Without the script the same page comes whole, and a reload shows the newest.
+//!
+//! **Failure paths.** A port that is taken ends the start ([`bind`]). A viewer that does not read, or
+//! sends half a request, is left after [`server`]'s limits; connections beyond its bound are refused
+//! in words. The end of the line closes the page.
+//!
+//! Bounds: [`server::CONNECTIONS_MAX`] connections, [`album`]'s pictures, [`board`]'s parts and events;
+//! pictures that wait are two a camera at most ([`frames`]).
+
+mod advice;
+mod album;
+mod assets;
+mod board;
+mod counters;
+mod frames;
+mod health;
+mod live;
+mod metrics;
+mod now;
+mod painter;
+mod pulses;
+mod routes;
+pub mod screen;
+pub mod server;
+mod words;
+
+pub use self::frames::{FrameSlots, ShownFrames, frame_slots};
+pub use self::metrics::{METRICS, MetricKind, MetricRow};
+pub use self::now::{LineNow, PageSettings};
+pub use self::painter::{PagePictures, PictureStage};
+pub use self::pulses::Pulses;
+pub use self::server::{PageWiring, bind, run};

@@ -1,0 +1,53 @@
+//! The line as the page reads it, and the page's settings.
+
+use crate::base::health::LineCondition;
+use crate::camera::CameraStatus;
+use crate::data::part_counts::PartTotals;
+use crate::protocol::birth::Identity;
+use crate::protocol::broker::BrokerState;
+use crate::protocol::metrics::Metrics;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Settings of the page, out of `[page]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PageSettings {
+    /// Address of this machine alone: without users and TLS nobody else may look.
+    pub listen: SocketAddr,
+}
+
+/// A line at one moment.
+#[derive(Debug, Clone)]
+pub struct LineNow {
+    /// Line, run, recipe and model.
+    pub identity: Identity,
+    /// State and health, with causes.
+    pub condition: LineCondition,
+    /// Status of each camera; `None` while it starts.
+    pub cameras: BTreeMap<String, Option<CameraStatus>>,
+    /// Whether the broker is there.
+    pub broker: BrokerState,
+    /// The counters that balance.
+    pub metrics: Metrics,
+    /// Verdicts, and times of the stages.
+    pub parts: PartTotals,
+}
+
+/// The disk on which the store lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskRoom {
+    /// Bytes that the line may still use.
+    pub free: u64,
+    /// Bytes of the whole disk.
+    pub size: u64,
+}
+
+/// The room on the disk of a file or folder. `None` where the system does not say.
+pub fn disk_room(path: &PathBuf) -> Option<DiskRoom> {
+    let found = rustix::fs::statvfs(path).ok()?;
+    Some(DiskRoom {
+        free: found.f_bavail.saturating_mul(found.f_frsize),
+        size: found.f_blocks.saturating_mul(found.f_frsize),
+    })
+}

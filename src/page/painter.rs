@@ -1,0 +1,207 @@
+//! The stage that makes the page's pictures: judged frames, scaled down and written as JPEG files.
+//!
+//! It works at most [`WATCHED_EVERY`] apart for each slot while somebody looks, and
+//! [`UNWATCHED_EVERY`] otherwise: the newest picture is there when a person opens the page, and a line
+//! at which nobody looks pays for one picture a second and camera.
+
+use super::album::{Album, LARGE_PX, Photo, PhotoKey, SMALL_PX};
+use super::frames::{FrameSlots, SlotKey};
+use crate::data::report::JudgedFrame;
+use image::codecs::jpeg::JpegEncoder;
+use image::{ImageBuffer, Rgb, imageops};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// Shortest time between two pictures of a slot while somebody looks.
+const WATCHED_EVERY: Duration = Duration::from_millis(200);
+/// The same while nobody looks.
+const UNWATCHED_EVERY: Duration = Duration::from_secs(1);
+/// Longest wait for a frame.
+const IDLE: Duration = Duration::from_secs(3600);
+/// Quality of the JPEG files, of 100.
+const QUALITY: u8 = 80;
+
+/// A picture as the frame has it, without a copy.
+type FrameImage<'a> = ImageBuffer<Rgb<u8>, &'a [u8]>;
+
+/// The pictures, as the stage and the server share them.
+#[derive(Clone)]
+pub struct PagePictures {
+    album: Arc<Mutex<Album>>,
+    /// True while somebody looks.
+    is_watched: Arc<AtomicBool>,
+    /// Told of each new picture; the server's tasks wait for it.
+    news: watch::Sender<()>,
+}
+
+/// The stage.
+pub struct PictureStage {
+    slots: FrameSlots,
+    pictures: PagePictures,
+    /// Moment of each slot's last picture.
+    last: BTreeMap<SlotKey, Instant>,
+}
+
+impl Default for PagePictures {
+    fn default() -> Self {
+        PagePictures {
+            album: Arc::default(),
+            is_watched: Arc::default(),
+            news: watch::Sender::new(()),
+        }
+    }
+}
+
+impl PagePictures {
+    /// Locks the album.
+    pub(super) fn album(&self) -> MutexGuard<'_, Album> {
+        self.album.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says whether somebody looks.
+    pub(super) fn watch(&self, is_watched: bool) {
+        self.is_watched.store(is_watched, Ordering::Relaxed);
+    }
+
+    /// Tells all who wait that there is something new.
+    pub(super) fn tell(&self) {
+        self.news.send_replace(());
+    }
+
+    /// A receiver of what is new from now on.
+    pub(super) fn news(&self) -> watch::Receiver<()> {
+        self.news.subscribe()
+    }
+}
+
+impl PictureStage {
+    /// The stage that takes frames out of `slots`.
+    pub fn new(slots: FrameSlots, pictures: PagePictures) -> Self {
+        PictureStage {
+            slots,
+            pictures,
+            last: BTreeMap::new(),
+        }
+    }
+
+    /// Makes pictures until the inspector has left.
+    pub fn run(mut self) {
+        self.slots.begin();
+        let mut longest = IDLE;
+        while self.slots.wait(longest) {
+            self.paint_due();
+            longest = if self.slots.is_waiting() {
+                WATCHED_EVERY / 4
+            } else {
+                IDLE
+            };
+        }
+    }
+
+    fn paint_due(&mut self) {
+        let is_watched = self.pictures.is_watched.load(Ordering::Relaxed);
+        let every = if is_watched {
+            WATCHED_EVERY
+        } else {
+            UNWATCHED_EVERY
+        };
+
+        let last = &self.last;
+        let due = self.slots.take(|key| {
+            let last = last.get(key);
+            last.is_none_or(|last| last.elapsed() >= every)
+        });
+
+        for (key, frame) in due {
+            self.last.insert(key, Instant::now());
+            if let Some(photo) = photo(&frame) {
+                self.pictures.album().add(photo);
+                self.pictures.tell();
+            }
+        }
+    }
+}
+
+/// The picture of a part. `None` for one that cannot be written, which a picture of ours never is.
+fn photo(frame: &JudgedFrame) -> Option<Photo> {
+    let picture = &frame.picture;
+    let size = (picture.width(), picture.height());
+    let sides = (u32::try_from(size.0).ok()?, u32::try_from(size.1).ok()?);
+    let source = FrameImage::from_raw(sides.0, sides.1, picture.rgb())?;
+    let report = &frame.report;
+    let request = &report.part.request;
+    Some(Photo {
+        key: PhotoKey {
+            place: place(report.part.camera(), request.region.as_deref()),
+            seq: report.part.seq,
+        },
+        seen_by: report.seen_by.clone(),
+        size,
+        defects: report.defects.clone(),
+        large: jpeg(&source, LARGE_PX)?,
+        small: jpeg(&source, SMALL_PX)?,
+    })
+}
+
+/// The name of a place.
+pub(super) fn place(camera: &str, region: Option<&str>) -> String {
+    match region {
+        Some(region) => format!("{camera}/{region}"),
+        None => camera.to_owned(),
+    }
+}
+
+/// The JPEG file of a picture whose longer side has at most `longest` pixels.
+fn jpeg(source: &FrameImage, longest: u32) -> Option<Arc<[u8]>> {
+    let (width, height) = source.dimensions();
+    let mut file = vec![];
+    let encoder = JpegEncoder::new_with_quality(&mut file, QUALITY);
+    let longer = width.max(height);
+    let written = if longer <= longest {
+        source.write_with_encoder(encoder)
+    } else {
+        let side = |side: u32| (u64::from(side) * u64::from(longest) / u64::from(longer)).max(1);
+        // Neither is larger than `longest`.
+        let width = side(width) as u32;
+        imageops::thumbnail(source, width, side(height) as u32).write_with_encoder(encoder)
+    };
+
+    match written {
+        Ok(()) => Some(file.into()),
+        Err(error) => {
+            tracing::debug!("a picture for the page: {error}");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::picture::Picture;
+    use crate::data::report::tests::report;
+
+    #[test]
+    fn a_picture_is_scaled_down_and_never_up() {
+        for (width, height, large) in [
+            (2000, 500, (960, 240)),
+            (40, 30, (40, 30)),
+            (1, 3000, (1, 960)),
+        ] {
+            let rgb = vec![90; 3 * width * height];
+            let frame = JudgedFrame {
+                report: Arc::new(report(7)),
+                picture: Arc::new(Picture::new(width, height, rgb).expect("its bytes")),
+            };
+
+            let photo = photo(&frame).expect("a picture");
+            let read = image::load_from_memory(&photo.large).expect("a JPEG file");
+            assert_eq!((read.width(), read.height()), large);
+            assert_eq!(photo.key.place, "top");
+            assert_eq!(photo.size, (width, height));
+        }
+    }
+}

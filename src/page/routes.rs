@@ -1,0 +1,323 @@
+//! The addresses of the page, and the headers of every answer.
+//!
+//! Reading alone: every address takes GET and HEAD. The `Host` must be this machine's (a foreign page
+//! could else read the line through a name of its own that leads here), and every answer carries a
+//! Content-Security-Policy without inline script and style.
+
+use super::album::{PhotoKey, PhotoSize};
+use super::assets::Asset;
+use super::metrics::{self, MEDIA_TYPE};
+use super::screen::{RENDER_EVERY, SCREENS, ScreenName, WholePage};
+use super::server::PageState;
+use askama::Template;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, Request, State};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HOST, IF_NONE_MATCH,
+    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Longest wait of a viewer for something new.
+const UPDATE_WAIT: Duration = Duration::from_secs(10);
+/// Interval of looks at what no event tells: counters, times, causes.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Sources of a page: our own, and nothing inline.
+const POLICY: &str = "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; \
+                      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+type Page = Arc<PageState>;
+
+/// All addresses.
+pub fn router(state: Page) -> Router {
+    Router::new()
+        .route("/", get(live))
+        .route("/health", get(health))
+        .route("/counters", get(counters))
+        .route("/updates/{screen}", get(updates))
+        .route("/picture/{run}/{place}/{seq}/{size}", get(picture))
+        .route("/assets/page.css", get(style))
+        .route("/assets/page.js", get(script))
+        .route("/metrics", get(metrics))
+        .route("/health/live", get(is_live))
+        .route("/health/ready", get(is_ready))
+        .fallback(none_such)
+        .layer(middleware::from_fn(guard))
+        .with_state(state)
+}
+
+/// Refuses other hosts, and adds the headers of every answer.
+async fn guard(request: Request, next: Next) -> Response {
+    let host = request
+        .headers()
+        .get(HOST)
+        .and_then(|host| host.to_str().ok());
+    let mut response = if host.is_some_and(is_own_host) {
+        next.run(request).await
+    } else {
+        let words = "this page is asked for as localhost, 127.0.0.1 or [::1] alone\n";
+        (StatusCode::MISDIRECTED_REQUEST, words).into_response()
+    };
+
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    let policy = HeaderName::from_static("cross-origin-resource-policy");
+    headers.insert(policy, HeaderValue::from_static("same-origin"));
+    headers
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+
+    response
+}
+
+/// True for a loopback address or `localhost`, with or without a port.
+fn is_own_host(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        // A bare IPv6 address stands in brackets.
+        Some((name, port)) if !port.ends_with(']') => name,
+        _ => host,
+    };
+
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    let address = bare.parse::<IpAddr>();
+    bare.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+}
+
+async fn live(State(page): State<Page>) -> Response {
+    whole(&page, ScreenName::Live)
+}
+
+async fn health(State(page): State<Page>) -> Response {
+    whole(&page, ScreenName::Health)
+}
+
+async fn counters(State(page): State<Page>) -> Response {
+    whole(&page, ScreenName::Counters)
+}
+
+fn whole(page: &PageState, name: ScreenName) -> Response {
+    page.viewed();
+    let station = page.station();
+    let html = page.with_screen(name, |screen| {
+        let update = screen.update(0, &page.assets.build);
+        let whole = WholePage {
+            station: &station,
+            screen: name,
+            screens: SCREENS,
+            version: update.version,
+            build: update.build,
+            fragments: update.fragments,
+        };
+
+        whole.render()
+    });
+
+    match html.and_then(|html| html) {
+        Ok(html) => ([(CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response(),
+        Err(error) => fault(&error),
+    }
+}
+
+fn fault(error: &dyn std::error::Error) -> Response {
+    tracing::error!("page: {error} (please report this)");
+    StatusCode::INTERNAL_SERVER_ERROR.into_response()
+}
+
+/// What is new on a screen; waits for it.
+async fn updates(
+    State(page): State<Page>,
+    Path(screen): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let since = since(query.as_deref());
+    let Some((name, since)) = ScreenName::of(&screen).zip(since) else {
+        let words = "ask for /updates/live, health or counters with since=VERSION\n";
+        return (StatusCode::BAD_REQUEST, words).into_response();
+    };
+
+    let end = Instant::now() + UPDATE_WAIT;
+    let mut news = page.pictures.news();
+    loop {
+        page.viewed();
+        let is_over = Instant::now() >= end;
+        let answer = page.with_screen(name, |screen| {
+            let update = screen.update(since, &page.assets.build);
+            let is_told = is_over || !update.fragments.is_empty();
+            is_told.then(|| serde_json::to_string(&update))
+        });
+
+        match answer {
+            Ok(Some(Ok(json))) => {
+                return ([(CONTENT_TYPE, "application/json")], json).into_response();
+            }
+            Ok(Some(Err(error))) => return fault(&error),
+            Err(error) => return fault(&error),
+            Ok(None) => {}
+        }
+
+        // A picture or an event is rendered as soon as the screen may be rendered again.
+        tokio::select! {
+            _ = news.changed() => tokio::time::sleep(RENDER_EVERY).await,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+/// The version out of `since=VERSION`.
+fn since(query: Option<&str>) -> Option<u64> {
+    let mut pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
+    let (_, version) = pairs.find(|(key, _)| *key == "since")?;
+    version.parse().ok()
+}
+
+/// A part's picture. Its address is never used for another one, so that browsers may keep it.
+async fn picture(
+    State(page): State<Page>,
+    Path((run, place, seq, size)): Path<(String, usize, u64, String)>,
+    headers: HeaderMap,
+) -> Response {
+    let size = match size.as_str() {
+        "large.jpg" => PhotoSize::Large,
+        "small.jpg" => PhotoSize::Small,
+        _ => return none_such().await.into_response(),
+    };
+
+    let place = page.place(&run, place);
+    let key = place.map(|place| PhotoKey { place, seq });
+    let file = key.and_then(|key| page.pictures.album().file(&key, size));
+    let Some(file) = file else {
+        return none_such().await.into_response();
+    };
+
+    let tag = format!("\"{run}-{seq}-{size:?}\"");
+    let lasting = "private, max-age=3600, immutable";
+    tagged(
+        &headers,
+        &tag,
+        lasting,
+        "image/jpeg",
+        Body::from(file.to_vec()),
+    )
+}
+
+async fn style(State(page): State<Page>, headers: HeaderMap) -> Response {
+    asset(&page.assets.style, &headers)
+}
+
+async fn script(State(page): State<Page>, headers: HeaderMap) -> Response {
+    asset(&page.assets.script, &headers)
+}
+
+fn asset(asset: &Asset, headers: &HeaderMap) -> Response {
+    let body = Body::from(asset.text);
+    tagged(headers, &asset.tag, "no-cache", asset.kind, body)
+}
+
+/// A file with its tag; 304 to a browser that has it.
+fn tagged(
+    headers: &HeaderMap,
+    tag: &str,
+    lasting: &'static str,
+    kind: &'static str,
+    body: Body,
+) -> Response {
+    let known = headers.get_all(IF_NONE_MATCH).iter();
+    let mut known = known
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|list| list.split(','));
+    let is_known = known.any(|known| known.trim() == tag);
+    let own = [(ETAG, tag.to_owned()), (CACHE_CONTROL, lasting.to_owned())];
+    if is_known {
+        return (StatusCode::NOT_MODIFIED, own).into_response();
+    }
+
+    (own, [(CONTENT_TYPE, kind)], body).into_response()
+}
+
+async fn metrics(State(page): State<Page>) -> Response {
+    match metrics::encode(page.readings()) {
+        Ok(text) => ([(CONTENT_TYPE, MEDIA_TYPE)], text).into_response(),
+        Err(error) => fault(&error),
+    }
+}
+
+/// 200 while every stage gives signs of life.
+async fn is_live(State(page): State<Page>) -> Response {
+    let stuck = page.stuck();
+    if stuck.is_empty() {
+        return "live\n".into_response();
+    }
+
+    let words = format!("no sign of life from {}\n", stuck.join(", "));
+    (StatusCode::SERVICE_UNAVAILABLE, words).into_response()
+}
+
+/// 200 if a part that came now would be judged.
+async fn is_ready(State(page): State<Page>) -> Response {
+    let condition = page.now().condition;
+    if condition.ready {
+        return "ready\n".into_response();
+    }
+
+    let words = format!("not ready\n{}\n", condition.causes.join("\n"));
+    (StatusCode::SERVICE_UNAVAILABLE, words).into_response()
+}
+
+async fn none_such() -> (StatusCode, &'static str) {
+    (StatusCode::NOT_FOUND, "there is nothing here\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machines_names_are_own() {
+        for own in [
+            "localhost",
+            "LOCALHOST:8080",
+            "127.0.0.1:8080",
+            "127.8.8.8",
+            "[::1]:80",
+            "[::1]",
+        ] {
+            assert!(is_own_host(own), "{own}");
+        }
+
+        for foreign in [
+            "",
+            "evil.example",
+            "localhost.evil.example:8080",
+            "10.0.0.7:8080",
+            "[::2]:80",
+            ":80",
+        ] {
+            assert!(!is_own_host(foreign), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_version_is_read_out_of_the_query() {
+        assert_eq!(since(Some("since=7")), Some(7));
+        assert_eq!(since(Some("a=1&since=0")), Some(0));
+        for wrong in [
+            None,
+            Some(""),
+            Some("since="),
+            Some("since=-1"),
+            Some("version=1"),
+        ] {
+            assert_eq!(since(wrong), None, "{wrong:?}");
+        }
+    }
+}

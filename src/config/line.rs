@@ -1,6 +1,7 @@
 //! A whole line out of its file: the keys at the top, and the order in which the tables are read.
 
 use super::camera::{self, CameraConfig};
+use super::keys::ConfigKeys;
 use super::mqtt::ClientIdentity;
 use super::recipes::{self, RecipePlaces};
 use super::table::TableReader;
@@ -44,6 +45,8 @@ pub struct LineConfig {
     pub store: StoreSettings,
     /// A folder that heat-map overlays are also written to; `None` for none.
     pub overlays: Option<OverlaySettings>,
+    /// All of the above by key, as it was given.
+    pub keys: ConfigKeys,
 }
 
 /// The folder of overlays, and its bounds.
@@ -109,6 +112,7 @@ pub fn library_of(path: &Path) -> Result<Library, Problems> {
 }
 
 fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
+    let file = value.clone();
     // The top level is read whole before its tables, so that `finish` releases `problems` for the
     // readers below.
     let mut table = TableReader::new("", value, problems);
@@ -151,6 +155,8 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     let mqtt = mqtt::settings(mqtt, &identity, base, problems);
     check_timed_reject(&mqtt.link, &cameras, problems);
     let store = store::settings(store, &station, mqtt.reject_window, base, problems);
+    let all = recipes.iter().chain([&recipe]);
+    let keys = ConfigKeys::of(&file, all);
     LineConfig {
         prefix,
         station,
@@ -164,6 +170,7 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
         mqtt: mqtt.link,
         store,
         overlays,
+        keys,
     }
 }
 

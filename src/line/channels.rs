@@ -9,6 +9,7 @@ use crate::line::events::{Events, Watchers};
 use crate::line::inspect::InspectEnds;
 use crate::line::lessons::WAITING;
 use crate::line::overlays::OverlayEnds;
+use crate::line::reload::Reloaded;
 use crate::line::shared::Shared;
 use crate::mqtt::publisher::PublisherWiring;
 use crate::mqtt::session::COMMANDS_MAX;
@@ -24,6 +25,8 @@ const JUDGED_FRAMES: usize = 2;
 const SNAPSHOTS: usize = 1;
 /// Capacity for recipes to prepare, and for a prepared one. A command for one more is rejected.
 const RECIPES: usize = 1;
+/// Capacity for the line's file as it was read again. A later one waits for it.
+const RELOADS: usize = 1;
 
 /// The ends of all channels, by stage. The queue of frames is in [`crate::line::queue`], the outbox
 /// in the store.
@@ -46,6 +49,8 @@ pub struct Channels {
     pub publisher: PublisherEnds,
     /// Ends of the control socket's server.
     pub control: ControlEnds,
+    /// The line's file as it was read again, to the changeover.
+    pub reloads: Sender<Reloaded>,
 }
 
 /// The publisher's ends.
@@ -74,6 +79,7 @@ impl Channels {
         let (recipes, recipes_end) = bounded(RECIPES);
         let (swaps, swaps_end) = bounded(RECIPES);
         let (lesson, lesson_end) = bounded(WAITING);
+        let (reloads, reloads_end) = bounded(RELOADS);
         Channels {
             camera_events: events.clone(),
             inspect: InspectEnds {
@@ -89,6 +95,7 @@ impl Channels {
             },
             changeover: ChangeoverEnds {
                 recipes: recipes_end,
+                reloads: reloads_end,
                 pictures: lesson_end,
                 swaps,
                 events: events.clone(),
@@ -107,6 +114,7 @@ impl Channels {
                 events: event_ends.control,
                 requests,
             },
+            reloads,
         }
     }
 }

@@ -53,6 +53,7 @@ pub mod policy;
 pub mod queue;
 pub mod rate_limit;
 mod recipe_change;
+pub mod reload;
 mod revisions;
 pub mod selection;
 pub mod set_thresholds;
@@ -72,7 +73,7 @@ use self::answer_cache::AnswerCache;
 use self::cameras::{
     OpenCamera, admissions_of, groups_of, inspected_cameras, joiner_of, open_cameras, overflows_of,
 };
-use self::changeover::Changeover;
+use self::changeover::{Changeover, ReloadBase};
 use self::commands::CommandHandler;
 use self::inspect::InspectStage;
 use self::misses::TriggerMisses;
@@ -80,6 +81,7 @@ use self::overlay_folder::OverlayFolder;
 use self::overlays::{OverlayEnds, OverlayPainter, OverlayStage};
 use self::policy::LinePolicy;
 use self::queue::{FrameReceiver, frame_queue};
+use self::reload::{LiveSettings, Reloaded};
 use self::shared::{CameraStates, Shared, Tallies};
 use self::stage::Stage;
 use crate::base::backoff::Backoff;
@@ -96,9 +98,9 @@ use crate::mqtt::publisher::{PublisherWiring, RETAINED_TOPICS};
 use crate::protocol::birth::Identity;
 use crate::recipe::active::ActiveRecipe;
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
-use crate::recipe::spec::RecipeSpec;
 use crate::store::{Outbox, StoreWriter};
 use crate::trigger::Trigger;
+use crossbeam::channel::Sender;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
@@ -113,6 +115,8 @@ pub struct Line {
     tallies: Tallies,
     camera_states: CameraStates,
     outbox: Arc<Outbox>,
+    /// Files that were read again, to the changeover.
+    reloads: Sender<Reloaded>,
 }
 
 /// The stages of a line, wired and not started.
@@ -128,6 +132,7 @@ struct Stages {
     overlay_ends: OverlayEnds,
     publisher: PublisherWiring,
     control: ControlWiring,
+    reloads: Sender<Reloaded>,
 }
 
 impl Line {
@@ -169,12 +174,24 @@ impl Line {
             outbox: shared.store.outbox().clone(),
             tallies: shared.tallies,
             camera_states: shared.camera_states,
+            reloads: stages.reloads,
         })
     }
 
     /// Tells every camera to stop; the rest ends by itself.
     pub fn stop(&mut self) {
         self.stopper = None;
+    }
+
+    /// Returns true when the line takes its file over at once. Else it is still at the one before.
+    pub fn can_reload(&self) -> bool {
+        self.reloads.is_empty()
+    }
+
+    /// Hands the line's file over as it was read again; the line tells what becomes of it.
+    pub fn reload(&self, reloaded: Reloaded) {
+        // A line that is ending takes nothing over.
+        let _ = self.reloads.try_send(reloaded);
     }
 
     /// Returns true when the line is about to end: all cameras have ended, or a stage that never
@@ -251,7 +268,8 @@ impl Stages {
         // which `open_cameras` relies.
         let channels = Channels::new(&shared);
         let (frames, queue) = frame_queue(&overflows_of(config));
-        let cameras = open_cameras(config, &shared, queue, &channels.camera_events)?;
+        let settings = LiveSettings::new(config);
+        let cameras = open_cameras(config, &shared, queue, &settings, &channels.camera_events)?;
         let inspected = inspected_cameras(&cameras);
         // The store's thread asks the line through this policy, which holds a weak sender alone:
         // the control socket ends when all senders are gone, and holds the store itself.
@@ -273,7 +291,7 @@ impl Stages {
                 &shared,
                 admissions_of(&cameras),
                 groups_of(config, &cameras),
-                recipes_of(config),
+                settings.recipes.clone(),
                 AnswerCache::new(opening.recovered.answers, Instant::now()),
                 channels.commands,
             ),
@@ -282,17 +300,22 @@ impl Stages {
                 preparer,
                 opening.recovered.kept,
                 config.library.clone(),
+                ReloadBase {
+                    settings: settings.clone(),
+                    running: config.keys.clone(),
+                },
                 channels.changeover,
             ),
             overlays: OverlayStage {
                 painter,
-                heatmaps: config.mqtt.heatmaps,
+                heatmaps: settings.heatmaps.clone(),
                 folder: config.overlays.clone().map(OverlayFolder::new),
                 events: channels.overlay_events,
             },
             overlay_ends: channels.overlays,
             publisher: publisher_wiring(&shared, doors, channels.publisher),
             control: control_wiring(&shared, is_continuous, channels.control),
+            reloads: channels.reloads,
             frames,
             cameras,
             shared,
@@ -435,12 +458,6 @@ fn identity_of(
 fn camera_names(config: &LineConfig) -> Vec<&str> {
     let cameras = config.cameras.iter();
     cameras.map(|camera| &*camera.camera.name).collect()
-}
-
-fn recipes_of(config: &LineConfig) -> Vec<RecipeSpec> {
-    // The line's first recipe can be selected like the others.
-    let recipes = config.recipes.iter().chain([&config.recipe]);
-    recipes.cloned().collect()
 }
 
 /// Returns what the doors need to know of the line.

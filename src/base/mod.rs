@@ -7,6 +7,7 @@ pub mod cpu;
 pub mod exit;
 pub mod health;
 pub mod hex;
+pub mod live;
 pub mod priority;
 pub mod problems;
 pub mod secret;

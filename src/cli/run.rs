@@ -1,5 +1,6 @@
-//! `winspect run line.toml`: the daemon. The first signal (SIGHUP, SIGINT, SIGTERM) drains, the second exits
-//! at once. Ends with one JSON line of counters.
+//! `winspect run line.toml`: the daemon. The first SIGINT or SIGTERM drains, the second exits at once. SIGHUP
+//! reads the line's file again; where it says that the terminal has gone, it drains too. Ends with one JSON
+//! line of counters.
 
 use super::terminal::print;
 use crate::base::exit::{Exit, Failure};
@@ -39,6 +40,7 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     // Signals are caught before the model is loaded, which takes seconds: systemd may stop the
     // service meanwhile.
     let stop = stop_flag()?;
+    let hang_up = HangUp::caught()?;
     let config = configuration(&arguments.line)?;
     systemd::starting("loading the model");
     let model =
@@ -61,6 +63,7 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let mut systemd = Systemd::ready(line.status(), Instant::now());
     line::wait(&line, || {
         systemd.update(Instant::now(), &line.pulses(), || line.status());
+        hang_up.serve(&arguments.line, &line, &stop);
         stop.load(Ordering::Relaxed)
     });
 
@@ -85,16 +88,57 @@ pub fn configuration(path: &Path) -> Result<LineConfig, Failure> {
     })
 }
 
-/// Returns a flag that the first SIGINT, SIGTERM or SIGHUP sets; the second ends the process at once.
+/// SIGHUP, and what it means.
+struct HangUp {
+    came: Arc<AtomicBool>,
+    /// True if the process was started in a terminal, whose end tells itself by the same signal.
+    has_terminal: bool,
+}
+
+impl HangUp {
+    fn caught() -> Result<Self, Failure> {
+        let came = Arc::new(AtomicBool::new(false));
+        // `nohup` starts a process with SIGHUP ignored, so that it outlives its terminal.
+        if !is_ignored(SIGHUP) {
+            signal_hook::flag::register(SIGHUP, came.clone())
+                .map_err(|error| Failure::new(Exit::Software, error))?;
+        }
+
+        Ok(HangUp {
+            came,
+            has_terminal: has_terminal(),
+        })
+    }
+
+    /// Reads the line's file again after a signal. One that comes while the line is still at the file before
+    /// waits for that.
+    fn serve(&self, file: &Path, line: &Line, stop: &AtomicBool) {
+        if !line.can_reload() || !self.came.swap(false, Ordering::Relaxed) {
+            return;
+        }
+
+        if self.has_terminal && !has_terminal() {
+            return stop.store(true, Ordering::Relaxed);
+        }
+
+        let config = config::load(file);
+        line.reload(config.map(Box::new).map_err(|problems| {
+            let words = problems.to_string().replace('\n', "; ");
+            format!("{}: {words}", file.display())
+        }));
+    }
+}
+
+/// True while the process has a terminal.
+fn has_terminal() -> bool {
+    std::fs::File::open("/dev/tty").is_ok()
+}
+
+/// Returns a flag that the first SIGINT or SIGTERM sets; the second ends the process at once.
 fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
     // The flag is polled by the main thread: a signal handler may do nothing more.
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGHUP, SIGINT, SIGTERM] {
-        // `nohup` starts a process with SIGHUP ignored, so that it outlives its terminal.
-        if signal == SIGHUP && is_ignored(signal) {
-            continue;
-        }
-
+    for signal in [SIGINT, SIGTERM] {
         // The order matters: the first signal finds the flag unset and sets it, the second ends the
         // process.
         signal_hook::flag::register_conditional_shutdown(signal, AT_ONCE, stop.clone())

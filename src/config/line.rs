@@ -1,6 +1,7 @@
 //! A whole line out of its file: the keys at the top, and the order in which the tables are read.
 
 use super::camera::{self, CameraConfig};
+use super::keys::ConfigKeys;
 use super::mqtt::ClientIdentity;
 use super::recipes::{self, RecipePlaces};
 use super::table::TableReader;
@@ -47,6 +48,8 @@ pub struct LineConfig {
     pub page: Option<PageSettings>,
     /// A folder that heat-map overlays are also written to; `None` for none.
     pub overlays: Option<OverlaySettings>,
+    /// All of the above by key, as it was given.
+    pub keys: ConfigKeys,
 }
 
 /// The folder of overlays, and its bounds.
@@ -112,6 +115,7 @@ pub fn library_of(path: &Path) -> Result<Library, Problems> {
 }
 
 fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
+    let file = value.clone();
     // The top level is read whole before its tables, so that `finish` releases `problems` for the
     // readers below.
     let mut table = TableReader::new("", value, problems);
@@ -156,6 +160,8 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     check_timed_reject(&mqtt.link, &cameras, problems);
     let store = store::settings(store, &station, mqtt.reject_window, base, problems);
     let page = page::settings(page, problems);
+    let all = recipes.iter().chain([&recipe]);
+    let keys = ConfigKeys::of(&file, all);
     LineConfig {
         prefix,
         station,
@@ -170,6 +176,7 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
         store,
         page,
         overlays,
+        keys,
     }
 }
 

@@ -13,6 +13,7 @@
 
 mod address;
 mod camera;
+mod keys;
 mod line;
 mod link;
 mod locate;
@@ -33,5 +34,6 @@ mod trigger;
 mod tests;
 
 pub use camera::CameraConfig;
+pub use keys::{ConfigKeys, KeyChange};
 pub use line::{LineConfig, OverlaySettings, library_of, load};
 pub use recipes::{as_of_now, recipe_of};

@@ -1,6 +1,7 @@
 //! A camera's way into the line: its frames become parts as its trigger says, and join the queue.
 
 use crate::base::health::{Diagnostics, Health};
+use crate::base::live::Live;
 use crate::camera::{CameraState, CameraStatus, Sink};
 use crate::data::counters::{Outcome, Tally, Ticket};
 use crate::data::frame::Frame;
@@ -33,7 +34,7 @@ pub struct PartSource {
     /// Name of the camera, or the name that several share.
     pub camera: Arc<str>,
     /// Deadline and gate of the parts.
-    pub timing: PartTiming,
+    pub timing: Live<PartTiming>,
     /// The line's control, which knows the regions of a view and the challenge under way.
     pub control: LineControl,
 }
@@ -62,7 +63,7 @@ impl PartSource {
             since,
             at,
             moment,
-            timing: self.timing,
+            timing: self.timing.now(),
             challenge: None,
         }
     }

@@ -8,6 +8,7 @@ use crate::line::camera_group::CameraGroup;
 use crate::line::events::Events;
 use crate::line::inspect::InspectedCamera;
 use crate::line::queue::{FrameSender, Overflow};
+use crate::line::reload::LiveSettings;
 use crate::line::shared::Shared;
 use crate::line::views::ViewJoiner;
 use crate::trigger::Trigger;
@@ -34,6 +35,7 @@ pub fn open_cameras(
     config: &LineConfig,
     shared: &Shared,
     queue: Vec<FrameSender>,
+    settings: &LiveSettings,
     events: &Events,
 ) -> Result<Vec<OpenCamera>, Failure> {
     let mut cameras = vec![];
@@ -46,7 +48,7 @@ pub fn open_cameras(
 
         let parts = PartSource {
             camera: camera.camera.name.clone(),
-            timing: camera.terms,
+            timing: settings.timing_of(&camera.camera.name),
             control: shared.control.clone(),
         };
 

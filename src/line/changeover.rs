@@ -8,13 +8,14 @@
 use crate::base::health::Diagnostics;
 use crate::base::stop::Stop;
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
-use crate::config;
+use crate::config::{self, ConfigKeys};
 use crate::line::control::LineControl;
 use crate::line::events::Events;
 use crate::line::lesson::{Lesson, remove_leftovers};
 use crate::line::lessons::{Lessons, TaughtPicture};
 use crate::line::opening::SELECTED_RECIPE;
 use crate::line::outcomes::Outcomes;
+use crate::line::reload::{LiveSettings, Reloaded};
 use crate::line::revisions::RevisionKeeper;
 use crate::line::selection::Selection;
 use crate::line::shadow::handle::Shadow;
@@ -103,6 +104,12 @@ pub(super) struct PreparedRecipe {
 pub struct Changeover {
     /// Recipes that are asked for, one at a time.
     wanted: Receiver<RecipeRequest>,
+    /// The line's file, as it was read again.
+    reloads: Receiver<Reloaded>,
+    /// Values that a reload changes.
+    pub(super) settings: LiveSettings,
+    /// The configuration that is in force.
+    pub(super) running: ConfigKeys,
     /// Pictures of the lesson.
     pictures: Receiver<TaughtPicture>,
     /// The lesson that is under way.
@@ -141,6 +148,8 @@ pub struct Changeover {
 pub struct ChangeoverEnds {
     /// Recipes to prepare.
     pub recipes: Receiver<RecipeRequest>,
+    /// The line's file, as it was read again.
+    pub reloads: Receiver<Reloaded>,
     /// Pictures of the lesson, from the inspector.
     pub pictures: Receiver<TaughtPicture>,
     /// Prepared recipes, for the inspector.
@@ -149,6 +158,14 @@ pub struct ChangeoverEnds {
     pub shadows: Sender<PreparedShadow>,
     /// Outcomes of the commands, and changes of the recipe.
     pub events: Events,
+}
+
+/// The configuration that a line starts with, by which a reload knows what has changed.
+pub struct ReloadBase {
+    /// Values that a reload changes.
+    pub settings: LiveSettings,
+    /// The configuration by key.
+    pub running: ConfigKeys,
 }
 
 /// Reason of a changeover that the end of the line cut.
@@ -161,10 +178,14 @@ impl Changeover {
         preparer: RecipePreparer,
         kept: BTreeMap<String, String>,
         library: Library,
+        base: ReloadBase,
         ends: ChangeoverEnds,
     ) -> Self {
         Changeover {
             wanted: ends.recipes,
+            reloads: ends.reloads,
+            settings: base.settings,
+            running: base.running,
             pictures: ends.pictures,
             lesson: None,
             lessons: shared.lessons.clone(),
@@ -194,6 +215,9 @@ impl Changeover {
                 recv(self.wanted) -> wanted => match wanted {
                     Ok(wanted) => self.serve(wanted, stop, pulse),
                     Err(_) => break,
+                },
+                recv(self.reloads) -> reloaded => if let Ok(reloaded) = reloaded {
+                    self.reload(reloaded, stop, pulse);
                 },
                 // The inspector leaves after this stage.
                 recv(self.pictures) -> picture => if let Ok(picture) = picture {
@@ -364,7 +388,7 @@ impl Changeover {
     }
 
     /// The recipe's label, with the thresholds of commands that it is judged by.
-    fn with_set_thresholds(&self, label: String) -> String {
+    pub(super) fn with_set_thresholds(&self, label: String) -> String {
         let set = self.control.set_thresholds(&label);
         if set.is_empty() {
             return label;

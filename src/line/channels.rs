@@ -9,6 +9,7 @@ use crate::line::events::{Events, Watchers};
 use crate::line::inspect::InspectEnds;
 use crate::line::lessons::WAITING;
 use crate::line::overlays::OverlayEnds;
+use crate::line::reload::Reloaded;
 use crate::line::shadow::stage::PreparedShadow;
 use crate::line::shared::Shared;
 use crate::mqtt::publisher::PublisherWiring;
@@ -28,6 +29,8 @@ const JUDGED_FRAMES: usize = 2;
 const SNAPSHOTS: usize = 1;
 /// Capacity for recipes to prepare, and for a prepared one. A command for one more is rejected.
 const RECIPES: usize = 1;
+/// Capacity for the line's file as it was read again. A later one waits for it.
+const RELOADS: usize = 1;
 
 /// The ends of all channels, by stage. The queue of frames is in [`crate::line::queue`], the outbox
 /// in the store.
@@ -58,6 +61,8 @@ pub struct Channels {
     pub page_events: EventReceiver,
     /// The newest judged frames, for the page.
     pub page_frames: FrameSlots,
+    /// The line's file as it was read again, to the changeover.
+    pub reloads: Sender<Reloaded>,
 }
 
 /// The publisher's ends.
@@ -88,6 +93,7 @@ impl Channels {
         let (lesson, lesson_end) = bounded(WAITING);
         let (shadows, shadows_end) = bounded(RECIPES);
         let (shown, page_frames) = frame_slots();
+        let (reloads, reloads_end) = bounded(RELOADS);
         Channels {
             camera_events: events.clone(),
             inspect: InspectEnds {
@@ -104,6 +110,7 @@ impl Channels {
             },
             changeover: ChangeoverEnds {
                 recipes: recipes_end,
+                reloads: reloads_end,
                 pictures: lesson_end,
                 swaps,
                 shadows,
@@ -127,6 +134,7 @@ impl Channels {
             },
             page_events: event_ends.page,
             page_frames,
+            reloads,
         }
     }
 }

@@ -54,6 +54,7 @@ pub mod policy;
 pub mod queue;
 pub mod rate_limit;
 mod recipe_change;
+pub mod reload;
 mod revisions;
 pub mod selection;
 pub mod set_thresholds;
@@ -75,7 +76,7 @@ use self::answer_cache::AnswerCache;
 use self::cameras::{
     OpenCamera, admissions_of, groups_of, inspected_cameras, joiner_of, open_cameras, overflows_of,
 };
-use self::changeover::Changeover;
+use self::changeover::{Changeover, ReloadBase};
 use self::commands::CommandHandler;
 use self::inspect::InspectStage;
 use self::misses::TriggerMisses;
@@ -83,6 +84,7 @@ use self::overlay_folder::OverlayFolder;
 use self::overlays::{OverlayEnds, OverlayPainter, OverlayStage};
 use self::policy::LinePolicy;
 use self::queue::{FrameReceiver, frame_queue};
+use self::reload::{LiveSettings, Reloaded};
 use self::shadow::stage::ShadowStage;
 use self::shared::{CameraStates, Shared, Tallies};
 use self::stage::Stage;
@@ -101,9 +103,9 @@ use crate::page::{self, FrameSlots, PageWiring, PictureStage, Pulses};
 use crate::protocol::birth::Identity;
 use crate::recipe::active::ActiveRecipe;
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
-use crate::recipe::spec::RecipeSpec;
 use crate::store::{Outbox, StoreWriter};
 use crate::trigger::Trigger;
+use crossbeam::channel::Sender;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
@@ -118,6 +120,8 @@ pub struct Line {
     tallies: Tallies,
     camera_states: CameraStates,
     outbox: Arc<Outbox>,
+    /// Files that were read again, to the changeover.
+    reloads: Sender<Reloaded>,
 }
 
 /// The stages of a line, wired and not started.
@@ -134,6 +138,7 @@ struct Stages {
     shadow: ShadowStage,
     publisher: PublisherWiring,
     control: ControlWiring,
+    reloads: Sender<Reloaded>,
     /// `None` for a line without a page.
     page: Option<PageStages>,
 }
@@ -189,12 +194,24 @@ impl Line {
             outbox: shared.store.outbox().clone(),
             tallies: shared.tallies,
             camera_states: shared.camera_states,
+            reloads: stages.reloads,
         })
     }
 
     /// Tells every camera to stop; the rest ends by itself.
     pub fn stop(&mut self) {
         self.stopper = None;
+    }
+
+    /// Returns true when the line takes its file over at once. Else it is still at the one before.
+    pub fn can_reload(&self) -> bool {
+        self.reloads.is_empty()
+    }
+
+    /// Hands the line's file over as it was read again; the line tells what becomes of it.
+    pub fn reload(&self, reloaded: Reloaded) {
+        // A line that is ending takes nothing over.
+        let _ = self.reloads.try_send(reloaded);
     }
 
     /// Returns true when the line is about to end: all cameras have ended, or a stage that never
@@ -270,7 +287,8 @@ impl Stages {
         // which `open_cameras` relies.
         let channels = Channels::new(&shared);
         let (frames, queue) = frame_queue(&overflows_of(config));
-        let cameras = open_cameras(config, &shared, queue, &channels.camera_events)?;
+        let settings = LiveSettings::new(config);
+        let cameras = open_cameras(config, &shared, queue, &settings, &channels.camera_events)?;
         let inspected = inspected_cameras(&cameras);
         // The store's thread asks the line through this policy, which holds a weak sender alone:
         // the control socket ends when all senders are gone, and holds the store itself.
@@ -307,7 +325,7 @@ impl Stages {
                 &shared,
                 admissions_of(&cameras),
                 groups_of(config, &cameras),
-                recipes_of(config),
+                settings.recipes.clone(),
                 AnswerCache::new(opening.recovered.answers, Instant::now()),
                 channels.commands,
             ),
@@ -316,11 +334,15 @@ impl Stages {
                 preparer,
                 opening.recovered.kept,
                 config.library.clone(),
+                ReloadBase {
+                    settings: settings.clone(),
+                    running: config.keys.clone(),
+                },
                 channels.changeover,
             ),
             overlays: OverlayStage {
                 painter,
-                heatmaps: config.mqtt.heatmaps,
+                heatmaps: settings.heatmaps.clone(),
                 folder: config.overlays.clone().map(OverlayFolder::new),
                 events: channels.overlay_events,
             },
@@ -329,6 +351,7 @@ impl Stages {
             publisher: publisher_wiring(&shared, doors, channels.publisher),
             control: control_wiring(&shared, is_continuous, channels.control),
             page,
+            reloads: channels.reloads,
             frames,
             cameras,
             shared,
@@ -515,12 +538,6 @@ fn identity_of(
 fn camera_names(config: &LineConfig) -> Vec<&str> {
     let cameras = config.cameras.iter();
     cameras.map(|camera| &*camera.camera.name).collect()
-}
-
-fn recipes_of(config: &LineConfig) -> Vec<RecipeSpec> {
-    // The line's first recipe can be selected like the others.
-    let recipes = config.recipes.iter().chain([&config.recipe]);
-    recipes.cloned().collect()
 }
 
 /// Returns what the doors need to know of the line.

@@ -1,6 +1,7 @@
 //! The overlay stage draws heat maps for people, beside the line; never in a verdict's way.
 
 use crate::base::exit::Failure;
+use crate::base::live::Live;
 use crate::data::map::Map;
 use crate::data::picture::Picture;
 use crate::data::report::{JudgedFrame, Report};
@@ -44,7 +45,7 @@ pub struct OverlayStage {
     /// Painter of the inspector that the line started with; another recipe's would be no better.
     pub painter: OverlayPainter,
     /// Parts of which a heat map is drawn.
-    pub heatmaps: Heatmaps,
+    pub heatmaps: Live<Heatmaps>,
     /// Folder that overlays are also written to.
     pub folder: Option<OverlayFolder>,
     /// Heat maps are dropped where the publisher has no room for them.
@@ -103,7 +104,7 @@ impl OverlayStage {
     fn draw(&mut self, frame: JudgedFrame) {
         let JudgedFrame { report, picture } = frame;
         // Parts at which no person will look are not painted: on a busy line nearly all parts pass.
-        let is_wanted = match self.heatmaps {
+        let is_wanted = match self.heatmaps.now() {
             Heatmaps::All => true,
             Heatmaps::Fail => report.verdict != Verdict::Pass,
             Heatmaps::None => false,

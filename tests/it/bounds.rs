@@ -24,15 +24,6 @@ fn memory_mb(line: &Running) -> u64 {
 }
 
 #[test]
-fn a_hang_up_stops_a_line_in_order() {
-    let station = Station::start(FREE_RUNNING);
-    station.line.signal(libc::SIGHUP);
-    let output = station.line.end();
-    assert!(output.status.success(), "{}", errors(&output));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("\"balanced\":true"));
-}
-
-#[test]
 fn properties_of_refused_commands_take_no_memory() {
     let station = Station::start(TRIGGERED);
     let answers = station.listen("ack/pause");

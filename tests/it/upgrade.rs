@@ -165,7 +165,7 @@ fn a_store_of_a_newer_winspect_is_refused_and_left_as_it_is() {
     // 0.1.0 refuses it already, as unavailable (69). 0.2: refused
     assert_eq!(output.status.code(), Some(69), "{errors}");
     assert!(
-        errors.contains("box.db was made by a newer winspect (version 999, this one knows 3)"),
+        errors.contains("box.db was made by a newer winspect (version 999, this one knows 4)"),
         "{errors}"
     );
 

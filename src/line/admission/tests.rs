@@ -30,7 +30,7 @@ fn a_camera_that_has_no_frame_of_a_part_does_not_hide_that_another_sees_a_defect
     let shared = Shared::new(&opening, &["top"], views, Default::default(), identity());
     let parts = PartSource {
         camera: "top".into(),
-        timing: PartTiming::default(),
+        timing: Live::default(),
         control: shared.control.clone(),
     };
 

@@ -15,6 +15,7 @@ mod repeat;
 mod triggers;
 
 use crate::base::health::Diagnostics;
+use crate::base::live::Live;
 use crate::base::stop::Stop;
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
 use crate::data::part::Part;
@@ -76,7 +77,7 @@ pub struct CommandHandler {
     /// shuts another.
     rates: HashMap<RequestSource, RateLimit>,
     /// Recipes that can be selected.
-    recipes: Vec<RecipeSpec>,
+    recipes: Live<Vec<RecipeSpec>>,
     /// Names of the recipes that commands have changed: they may be the library's by now.
     changed: BTreeSet<String>,
     /// Recipes to prepare, to the changeover.
@@ -124,7 +125,7 @@ impl CommandHandler {
         shared: &Shared,
         admissions: BTreeMap<Arc<str>, Arc<Admission>>,
         groups: Vec<CameraGroup>,
-        recipes: Vec<RecipeSpec>,
+        recipes: Live<Vec<RecipeSpec>>,
         answered: AnswerCache,
         ends: CommandEnds,
     ) -> Self {
@@ -451,8 +452,8 @@ impl CommandHandler {
         // The changeover makes a revision of it where the library has the recipe: this thread waits
         // for no disk.
         let judges = identity.recipe.rsplit_once('@').map(|(name, _)| name);
-        let mut recipes = self.recipes.iter();
-        let until = match recipes.find(|recipe| Some(&*recipe.name) == judges) {
+        let recipes = self.recipes.now();
+        let until = match recipes.iter().find(|recipe| Some(&*recipe.name) == judges) {
             Some(recipe) if self.is_of_library(recipe) => "it becomes a revision of the recipe",
             _ => "until the line starts again",
         };

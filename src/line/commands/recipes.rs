@@ -23,7 +23,7 @@ impl CommandHandler {
         name: &str,
         revision: Option<u64>,
     ) -> Result<Done, String> {
-        let recipe = self.recipe_of_name(name)?.clone();
+        let recipe = self.recipe_of_name(name)?;
         // A sender that names a revision means those parameters; others under the same name would
         // judge by other rules. The library may have gone on since: the changeover asks it, because
         // this thread waits for no disk.
@@ -40,11 +40,12 @@ impl CommandHandler {
     }
 
     /// The line's recipe of that name.
-    fn recipe_of_name(&self, name: &str) -> Result<&RecipeSpec, String> {
+    fn recipe_of_name(&self, name: &str) -> Result<RecipeSpec, String> {
         // Only recipes of the configuration can be selected: a message must not choose a file.
-        let found = self.recipes.iter().find(|recipe| recipe.name == name);
-        found.ok_or_else(|| {
-            let names: Vec<String> = self.recipes.iter().map(RecipeSpec::label).collect();
+        let recipes = self.recipes.now();
+        let found = recipes.iter().find(|recipe| recipe.name == name);
+        found.cloned().ok_or_else(|| {
+            let names: Vec<String> = recipes.iter().map(RecipeSpec::label).collect();
             format!(
                 "there is no recipe {name:?}; there are {}",
                 names.join(", ")
@@ -118,7 +119,7 @@ impl CommandHandler {
         };
 
         // A revision is named once it is known.
-        let recipe = self.recipe_of_name(&named)?.clone();
+        let recipe = self.recipe_of_name(&named)?;
         let selection = Selection::new(change.name(), id, "");
         let lesson = match (change, &source) {
             (RecipeChange::Teach(command), ChangeSource::Lesson(number)) => {

@@ -3,6 +3,7 @@
 
 use super::arguments::PartsArguments;
 use crate::base::exit::{Exit, Failure};
+use crate::base::live::Live;
 use crate::base::stop::{Stop, Stopper, stop_pair};
 use crate::base::systemd::Heartbeat;
 use crate::data::counters::Outcome;
@@ -109,7 +110,7 @@ impl BenchLine {
             &shared,
             BTreeMap::new(),
             vec![group],
-            vec![],
+            Live::default(),
             AnswerCache::new(opening.recovered.answers, Instant::now()),
             commands,
         );
@@ -263,10 +264,10 @@ fn pass(part: Part) -> Report {
 fn part_source(control: LineControl) -> PartSource {
     PartSource {
         camera: CAMERA.into(),
-        timing: PartTiming {
+        timing: Live::new(PartTiming {
             deadline: DEADLINE,
             ..PartTiming::default()
-        },
+        }),
         control,
     }
 }

@@ -3,15 +3,15 @@
 //! A handful of bad pictures has an AUROC of a few steps, and 1.0 for most candidates at once. So each candidate is
 //! measured by its *separation*: the distance of the means of the logarithms of bad and good scores, in pooled
 //! standard deviations, over the root of 2. For normal logarithms that is the quantile of the AUROC (the binormal
-//! model: Metz 1986), which still differs where the counted AUROC is 1. It counts up to [`SEPARATION_MAX`] (an AUROC
+//! model: Metz 1986), which still differs where the counted AUROC is 1. It counts up to `SEPARATION_MAX` (an AUROC
 //! of 99.5 %): a recipe that tells its pictures apart that well has nothing to win from so few of them.
 //!
 //! A candidate beats the values of now where all of these hold:
 //! - Its gain in separation is above the standard error of that gain (the jackknife's: each good and each bad picture
-//!   left out once, of both candidates together) times Student's t for as many bad pictures, and at least [`GAIN_MIN`].
+//!   left out once, of both candidates together) times Student's t for as many bad pictures, and at least `GAIN_MIN`.
 //! - The counted AUROC is not lower.
-//! - Drawn defects on the good pictures ([`super::pasted`]) speak for it too: their separation gains at least
-//!   [`PASTED_GAIN_MIN`]. Neither kind alone is enough: a few bad pictures alone lost 2 to 6 points on drawn tiles,
+//! - Drawn defects on the good pictures (`pasted.rs`) speak for it too: their separation gains at least
+//!   `PASTED_GAIN_MIN`. Neither kind alone is enough: a few bad pictures alone lost 2 to 6 points on drawn tiles,
 //!   and drawn defects know nothing of the product's own.
 //!
 //! Of those the one with the largest gain is taken. What that is worth on other pictures stands in docs/teach.md.

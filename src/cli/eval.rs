@@ -96,7 +96,13 @@ pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
     // All pictures and masks are read once without being kept: a broken one is told now, not after
     // an hour.
     let mut terminal = Terminal::new();
-    let bad = known_bad(arguments, kept_bad, &first_plan, &mut dataset, &mut terminal)?;
+    let bad = known_bad(
+        arguments,
+        kept_bad,
+        &first_plan,
+        &mut dataset,
+        &mut terminal,
+    )?;
     let truths = truths(arguments, recipe.fit, &dataset, &draws, &mut terminal)?;
 
     // The first reference stands for all pictures: a recipe that keeps their aspect depends on it.

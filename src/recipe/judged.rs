@@ -176,10 +176,12 @@ impl PictureReading<'_> {
     fn judge(&mut self, file: &Path, picture: &Picture) -> Result<bool, Failure> {
         let inspector = &mut self.judging.inspector;
         let judged = match &mut self.judging.looks {
-            Some(looks) => inspector.inspect_and_learn(picture).map(|(regions, of_part)| {
-                looks.push(of_part);
-                regions
-            }),
+            Some(looks) => inspector
+                .inspect_and_learn(picture)
+                .map(|(regions, of_part)| {
+                    looks.push(of_part);
+                    regions
+                }),
             None => inspector.inspect(picture),
         };
 

@@ -136,7 +136,12 @@ impl KnownBad {
     /// The known bad parts of a recipe, judged.
     pub fn of(parts: &BadParts) -> Self {
         KnownBad {
-            names: parts.judged.files.iter().map(|file| name_of(file)).collect(),
+            names: parts
+                .judged
+                .files
+                .iter()
+                .map(|file| name_of(file))
+                .collect(),
             scores: parts.judged.scores.clone(),
             unknown: parts.unknown.clone(),
         }

@@ -8,9 +8,7 @@ use super::vectors::{cosine, harmonic, unit_rows};
 use super::windows::{over, scattered};
 use crate::data::grid::Grid;
 use crate::data::map::Map;
-use crate::engine::device_scorer::{
-    PartialScores, PatchDistances, ReferenceBank, TextReferences,
-};
+use crate::engine::device_scorer::{PartialScores, PatchDistances, ReferenceBank, TextReferences};
 use crate::engine::nearest::Nearest;
 use crate::engine::{EngineError, Features, WindowFeatures, unmasked_windows};
 use ndarray::{Array2, ArrayView2, Axis, CowArray, Ix2, s};

@@ -37,6 +37,7 @@ mod golden_scores;
 mod gpu;
 mod harness;
 mod inspect;
+mod known_bad;
 mod lessons;
 mod library;
 mod link;

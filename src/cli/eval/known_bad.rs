@@ -25,7 +25,10 @@ pub fn known_bad(
 ) -> Result<Vec<PathBuf>, Failure> {
     let expanded = image_file::expand(&arguments.bad);
     if let Some(problem) = expanded.problems.first() {
-        return Err(Failure::words(Exit::Data, format!("--bad: {}", chain(problem))));
+        return Err(Failure::words(
+            Exit::Data,
+            format!("--bad: {}", chain(problem)),
+        ));
     }
 
     let files = [expanded.files, kept].concat();

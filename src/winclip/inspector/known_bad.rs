@@ -100,7 +100,10 @@ impl Inspector {
         // What the references score against each other may be another now.
         self.left_out = None;
         self.send_banks()?;
-        Ok(left_out.into_iter().filter(|is_left_out| *is_left_out).count())
+        Ok(left_out
+            .into_iter()
+            .filter(|is_left_out| *is_left_out)
+            .count())
     }
 }
 

@@ -85,14 +85,6 @@ impl RecipePreparer {
             false => preparation.inspector_without_references()?,
         };
 
-        // The first reference stands for the camera's pictures: an engine that captures its work
-        // does so now, not at the first part.
-        if let Some(reference) = references.pictures.first() {
-            inspector
-                .warm(reference, self.batch)
-                .map_err(|error| Failure::new(Exit::Software, error))?;
-        }
-
         // The gate learns from the same references what a good picture may look like. Calibration
         // pictures go through it as parts do.
         let gate = Gate::new(spec.bad_image, &references.pictures);
@@ -105,6 +97,14 @@ impl RecipePreparer {
         // The looks of known bad parts change what all other pictures score, so that they come first.
         let bad = known.bad(spec)?;
         let calibration = known.calibration(&spec.calibration)?;
+
+        // The first reference stands for the camera's pictures: an engine that captures its work
+        // does so now, not at the first part. Looks are among what it captures.
+        if let Some(reference) = references.pictures.first() {
+            inspector
+                .warm(reference, self.batch)
+                .map_err(|error| Failure::new(Exit::Software, error))?;
+        }
 
         // The self-test judges by the prepared inspector itself, so that it is the very path of the
         // parts.

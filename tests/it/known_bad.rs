@@ -42,7 +42,7 @@ fn regions() -> Vec<Region> {
         mask: mask.to_vec(),
     };
 
-    let corner: Polygon = vec![[0.0, 0.0], [24.0, 0.0], [24.0, 24.0], [0.0, 24.0]];
+    let corner: Polygon = vec![(0.0, 0.0), (24.0, 0.0), (24.0, 24.0), (0.0, 24.0)];
     vec![region("rim", 0, &[corner]), region("hub", 10, &[])]
 }
 

@@ -191,5 +191,5 @@ fn a_good_picture_that_is_unlike_the_others_is_kept_apart_until_a_person_says_so
         &said,
         &["1 of 1 known bad parts fail by their own looks alone"],
     );
-    assert!(!said.contains("lowered"), "{said}");
+    assert!(!said.contains("lowered from"), "{said}");
 }

@@ -214,7 +214,7 @@ def main():
             check(asked, draw, good + bad, len(good))
         for kind in ("auto", "rate"):
             measure(draw, random, len(good), kind, found)
-    for (kind, count), rows in found.items():
+    for (kind, count), rows in sorted(found.items()):
         rows = np.array(rows, dtype=float)
         mean = rows.mean(0)
         if count == 0:
@@ -225,7 +225,7 @@ def main():
             difference = rows[:, at + 4] - rows[:, 4]
             error = difference.std(ddof=1) / len(rows) ** 0.5 if len(rows) > 1 else float("nan")
             print(
-                f"  {count} taught, {len(rows)} draws, {way}: caught {100 * own:.0f} %, again {100 * same:.0f} %, moved {100 * moved:.0f} %, "
+                f"  {kind}, {count} taught, {len(rows)} draws, {way}: caught {100 * own:.0f} %, again {100 * same:.0f} %, moved {100 * moved:.0f} %, "
                 f"others {100 * other:.1f} %; good ones fail {100 * rejected:.2f} % "
                 f"({100 * difference.mean():+.2f} +- {100 * error:.2f}); AUROC {area:.4f}"
             )

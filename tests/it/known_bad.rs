@@ -117,12 +117,9 @@ fn a_known_bad_part_is_found_in_regions_tiles_and_under_masks() {
             "{what}: good parts score as before"
         );
         for (after, before) in after[2].iter().zip(&before[2]) {
-            let found = match model.spec.text {
-                // The mean of the words' score and of the highest cell.
-                Some(_) => *after > before + 0.3,
-                None => *after > 0.9,
-            };
-
+            // Beside words it is the mean of their score and the highest cell; a crop in which a place cannot be
+            // told from good ones lowers it where there are tiles.
+            let found = *after > before + 0.3;
             assert!(found, "{what}: {after}, {before} before");
         }
 

@@ -48,6 +48,8 @@ impl BadParts {
         gate: &Gate,
         inspector: &mut Inspector,
     ) -> Result<Self, Failure> {
+        // Each part is judged as an unknown one, and its looks are taken from the same map. None of them
+        // judges yet, so that the order of the parts does not matter.
         let mut looks = vec![];
         let judging = Judging {
             kind: BAD,
@@ -65,15 +67,18 @@ impl BadParts {
             ..BadParts::default()
         };
 
+        // These scores say what the good parts alone make of them.
         parts.unknown = parts.judged.scores.clone();
         if parts.has_looks {
             parts.left_out = inspector
                 .set_looks(&looks)
                 .map_err(|error| Failure::new(Exit::Software, error))?;
 
+            // By the very path of the parts to come, which may be another than that of learning.
             parts.judged.judge_again(inspector)?;
         }
 
+        // None of this ends a start: the recipe judges as it did before it knew them.
         for words in parts.warnings(&looks) {
             tracing::warn!("{words}");
         }
@@ -83,12 +88,14 @@ impl BadParts {
 
     /// Returns, in words, what the looks cannot do.
     fn warnings(&self, looks: &[PictureLooks]) -> Vec<String> {
+        // A recipe without looks has nothing else to say.
         let mut warnings = vec![];
         if !self.has_looks {
             warnings.push(NO_LOOKS.to_owned());
             return warnings;
         }
 
+        // Such a part is the picture of a good one, or the model does not see its fault.
         for (file, looks) in self.judged.files.iter().zip(looks) {
             if looks.is_empty() {
                 warnings.push(format!(
@@ -161,6 +168,7 @@ impl KnownBad {
     /// Returns, in words, the known bad parts that fail under these thresholds by their own looks alone;
     /// `None` where there is none.
     pub fn caught_by_looks(&self, thresholds: &[Option<f32>]) -> Option<String> {
+        // They pass by the good parts alone, and fail by what was learned of them.
         let parts = self.names.len();
         let mut caught = passing(&self.unknown, parts, thresholds);
         let still = passing(&self.scores, parts, thresholds);
@@ -179,6 +187,7 @@ impl KnownBad {
 
     /// The number of parts, and the first ones with their highest scores in words; `None` without any.
     fn named(&self, parts: &[usize], scores: &[Vec<f32>]) -> Option<(usize, String)> {
+        // The rest is counted: an answer is one line.
         let mut words = vec![];
         for part in parts.iter().take(NAMED) {
             let highest = scores.iter().map(|scores| scores[*part]);

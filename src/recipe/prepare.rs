@@ -285,6 +285,7 @@ impl KnownPictures<'_> {
             return Ok(None);
         }
 
+        // Each is judged twice: as an unknown part, and by its looks.
         let progress = PrepareProgress::new();
         progress.judges("bad");
         BadParts::learn(&paths, self.references, self.gate, self.inspector).map(Some)
@@ -324,6 +325,7 @@ fn condition_of(spec: &RecipeSpec) -> String {
 
 /// The known bad parts among those conditions: their looks change scores.
 fn bad_parts_of(spec: &RecipeSpec) -> String {
+    // Files of the library are known by their hash.
     let revision = spec.library.as_ref();
     let entries = revision.map(|revision| revision.manifest().pictures.as_slice());
     let bad = entries.unwrap_or_default().iter();

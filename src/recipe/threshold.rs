@@ -115,7 +115,8 @@ pub fn thresholds(
 
 /// The threshold of the one region with what the known bad parts make of it. `good` are the scores that it was found by.
 fn with_bad_parts(found: DerivedThreshold, bad: &BadParts, good: &[f32]) -> DerivedThreshold {
-    // Looks catch them, and keep what was promised to the good parts.
+    // Looks catch them, and keep what was promised to the good parts. A lower threshold would find others
+    // like them: its price is told, and the choice is a person's.
     if bad.has_looks {
         let price = known_bad::price(found.value, &bad.unknown[0], good);
         let words = found.origin.into_iter().chain(price);

@@ -232,12 +232,14 @@ fn a_miss_and_a_false_reject_correct_the_recipe_and_it_is_rolled_back() {
     let told = done(plc, "label", &label("5", &rejected, "false_reject"));
     assert!(told.contains("has 3 good and 1 bad pictures"), "{told}");
     let recipe = told.split(' ').next().expect("a label").to_owned();
-    let third = turn(plc, &recipe);
-    let passing = third.values().filter(|result| result["verdict"] == "pass");
-    assert_eq!((third.len(), passing.count()), (2, 1), "{third:?}");
-    // The part that a good one was labelled beside is as surely caught as before.
-    let (_, still) = third.last_key_value().expect("two scores");
-    assert_eq!(still["score"], caught["score"], "{third:?}");
+    let by_third = |result: &Value, verdict: &str| {
+        result["recipe"] == recipe.as_str() && result["verdict"] == verdict
+    };
+
+    plc.until_fits("box/result", |result| by_third(result, "pass"));
+    // The part that a good one was labelled beside is as surely caught as before, and no other fails.
+    let still = plc.until_fits("box/result", |result| by_third(result, "fail"));
+    assert_eq!(still["score"], caught["score"], "{still}");
 
     // Rolled back: the part fails again, and the books balance.
     let told = done(plc, "rollback", r#"{"id":"6"}"#);

@@ -95,8 +95,8 @@ impl Scorer {
         }
     }
 
-    /// Compares patches with those of known bad parts too, raw rows `[B, D]` of
-    /// [`patch_rows`]; with none of them no longer.
+    /// Compares patches with those of known bad parts too, raw rows `[B, D]` of the patch layer; without any
+    /// rows no longer.
     pub fn set_looks(&mut self, rows: ArrayView2<f32>) {
         self.looks = (rows.nrows() > 0).then(|| Gallery::new(&[rows]));
     }

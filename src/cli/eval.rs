@@ -100,7 +100,7 @@ pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
     // an hour.
     let mut terminal = Terminal::new();
     let bad = known_bad(
-        arguments,
+        &arguments.bad,
         kept_bad,
         &first_plan,
         &mut dataset,

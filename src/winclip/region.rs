@@ -163,6 +163,7 @@ impl RegionInspector {
         map: &Map,
         area: Area,
     ) -> Result<Vec<Array2<f32>>, EngineError> {
+        // The score without words averages a share of the whole's cells, whatever tiles there are.
         let counting = match &self.masks[0] {
             Some(mask) => mask.iter().filter(|counts| **counts).count(),
             None => crops[0].grid.cells(),
@@ -173,6 +174,7 @@ impl RegionInspector {
         let mut looks = vec![];
         // Each crop that sees a place has a patch of it.
         for ((scorer, features), crop) in self.scorers.iter().zip(crops).zip(areas) {
+            // A masked patch has the distance 0, and is left out with those that are like good ones.
             let distances = scorer.patch_distances(nearest, features)?;
             let seen = places.iter().filter_map(|place| {
                 let place = middle(map.grid(), *place, area);
@@ -183,6 +185,7 @@ impl RegionInspector {
                 .filter(|cell| distances[*cell] >= LEAST_DISTANCE)
                 .collect();
 
+            // Two places of a fine map may lie in one cell of a coarse crop.
             cells.sort_unstable();
             cells.dedup();
             looks.push(patch_rows(features, &cells));

@@ -96,14 +96,15 @@ impl Scorer {
         }
     }
 
-    /// Compares patches with those of known bad parts too, raw rows `[B, D]` of
-    /// [`patch_rows`]; with none of them no longer.
+    /// Compares patches with those of known bad parts too, raw rows `[B, D]` of the patch layer; without any
+    /// rows no longer.
     pub fn set_looks(&mut self, rows: ArrayView2<f32>) {
         self.looks = (rows.nrows() > 0).then(|| Gallery::new(&[rows], 1));
     }
 
     /// The gallery of the patch map; `None` without references, and where windows alone are compared.
     fn patch_gallery(&self) -> Option<&Gallery> {
+        // Maps and galleries lie in the same order.
         let mut maps = self.parameters.maps.iter();
         let patch = maps.position(|map| *map == MapKind::Patch)?;
         self.galleries.get(patch)
@@ -137,6 +138,7 @@ impl Scorer {
         features: &Features,
         left_out: Option<usize>,
     ) -> Result<Vec<f32>, EngineError> {
+        // Masked patches are not compared; their places stay 0.
         let rows = unmasked_rows(features, MapKind::Patch, self.mask.as_deref());
         let distances = gallery.distances(nearest, rows.view(), left_out)?;
         Ok(self.in_place(1, features.grid, distances))

@@ -39,6 +39,7 @@ mod gpu;
 mod harness;
 mod imported;
 mod inspect;
+mod known_bad;
 mod lessons;
 mod library;
 mod link;

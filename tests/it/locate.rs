@@ -170,12 +170,9 @@ fn an_empty_belt_is_no_part_and_touches_no_other() {
 fn references_without_the_part_are_named_all_at_once() {
     let (folder, _model) = imported("dinov2-tiny");
     line(folder.path(), 1883, &[picture(Lies::default(), 5)]);
-    for name in ["7.png", "8.png"] {
-        save(
-            &folder.path().join("good"),
-            name,
-            empty(7 + name.len() as u32),
-        );
+    for grain in [7, 8] {
+        let name = format!("{grain}.png");
+        save(&folder.path().join("good"), &name, empty(grain));
     }
 
     let far = Lies {

@@ -225,10 +225,14 @@ impl Locator {
             }
         }
 
-        // Nothing that was refined has a likeness of 0.
+        // What was not found has a likeness of 0.
         let likeness = |found: Option<(Place, f32)>| found.map_or(0.0, |(_, likeness)| likeness);
         let least = self.limits.likeness_min;
-        let farther = beyond.filter(|_| likeness(beyond) > likeness(within) + CLEARLY);
+        let farther = beyond.filter(|_| {
+            let is_like = likeness(within) >= least;
+            !is_like || likeness(beyond) > likeness(within) + CLEARLY
+        });
+
         match farther
             .or(within)
             .filter(|(_, likeness)| *likeness >= least)

@@ -157,11 +157,12 @@ fn recipe(arguments: &EvalArguments) -> Result<(Recipe, Vec<PathBuf>), Failure> 
     let spec = held_recipe::open(folder)?;
     let revision = spec.library.as_ref();
     let bad = revision.map(|revision| revision.pictures(PictureUse::Bad));
-    if spec.winclip.regions == [Region::default()] {
+    let is_whole = spec.locate.is_none() && spec.winclip.regions == [Region::default()];
+    if is_whole {
         return Ok((spec.winclip, bad.unwrap_or_default()));
     }
 
-    let words = "--recipe: it has a crop, a mask or regions, and eval judges whole pictures";
+    let words = "--recipe: it has a crop, a mask, regions or a master picture, and eval judges whole pictures";
     Err(Failure::words(Exit::Usage, words))
 }
 

@@ -17,6 +17,7 @@ use crate::engine::select::{Backend, Engines};
 use crate::image::file as image_file;
 use crate::model::ModelFolder;
 use crate::recipe::library::choice_note::Candidate;
+use crate::recipe::locate::{located, refuse_not_found};
 use crate::recipe::preparation::Preparation;
 use crate::recipe::quality::Gate;
 use crate::recipe::references::References;
@@ -28,7 +29,8 @@ use std::path::PathBuf;
 /// Pictures of each kind that are compared, at most: the features of all blocks lie in memory.
 pub const PICTURES_MAX: usize = 64;
 
-/// The pictures of known parts that candidates are judged by.
+/// The pictures of known parts that candidates are judged by, with the parts at their place where the recipe
+/// locates them.
 pub struct KnownParts {
     good: Vec<Picture>,
     bad: Vec<Picture>,
@@ -46,13 +48,28 @@ impl KnownParts {
         let mut passed_over = vec![];
         let references = References::read(&spec.references, &mut |words| passed_over.push(words))?;
         let gate = Gate::new(spec.bad_image, &references.pictures);
+        // Parts are brought to their place once, for all candidates.
+        let recipe = located(spec.winclip.clone(), spec.locate.as_ref())?;
+        refuse_not_found(&recipe, &references)?;
+        let mut good = vec![];
+        for picture in references.pictures {
+            let in_place = recipe.in_place(picture);
+            good.push(in_place.map_err(|error| Failure::new(Exit::Data, error))?);
+        }
+
         let mut found = vec![];
         for file in bad {
             let name = file.file_name().unwrap_or_default().to_string_lossy();
             match image_file::read(file) {
                 Err(error) => passed_over.push(chain(&error)),
                 Ok(picture) => match gate.flaw(&picture) {
-                    None => found.push(picture),
+                    None => match recipe.in_place(picture) {
+                        Ok(picture) => found.push(picture),
+                        Err(error) => passed_over.push(format!(
+                            "bad {name}: {}; not counted",
+                            chain(&error)
+                        )),
+                    },
                     Some(flaw) => passed_over.push(format!(
                         "bad {name}: a part's picture would not be judged: {flaw}; not counted"
                     )),
@@ -61,7 +78,7 @@ impl KnownParts {
         }
 
         let mut parts = KnownParts {
-            good: references.pictures,
+            good,
             bad: found,
             passed_over,
         };

@@ -2,7 +2,7 @@
 //! 2021), thin strips of it, and soft spots.
 //!
 //! Alone they choose badly, as a defect of the product looks otherwise (docs/teach.md). They know one thing well: a block
-//! that does not even see them sees few others. So a candidate needs them beside the real bad pictures.
+//! that does not even see them sees few others. So a combination needs them beside the real bad pictures.
 
 use crate::data::picture::{Area, Picture};
 use rand::rngs::StdRng;

@@ -201,12 +201,20 @@ impl KnownBad {
 
 /// The parts that pass in every region, out of as many; without a threshold nothing passes.
 fn passing(scores: &[Vec<f32>], parts: usize, thresholds: &[Option<f32>]) -> Vec<usize> {
-    let passes = |part: &usize| {
-        let mut pairs = scores.iter().map(|scores| scores[*part]).zip(thresholds);
-        pairs.all(|(score, threshold)| threshold.is_some_and(|t| score < t))
-    };
+    let mut passing = vec![];
+    for part in 0..parts {
+        // Scores and thresholds are both in the recipe's order of regions.
+        let scores = scores.iter().map(|scores| scores[part]);
+        let mut pairs = scores.zip(thresholds);
+        let passes = pairs.all(|(score, threshold)| threshold.is_some_and(|t| score < t));
 
-    (0..parts).filter(passes).collect()
+        // A part fails where one of its regions does.
+        if passes {
+            passing.push(part);
+        }
+    }
+
+    passing
 }
 
 /// Returns the value to which a threshold that was found by good parts is lowered so that the known bad parts
@@ -233,11 +241,22 @@ pub fn price(found: f32, bad: &[f32], good: &[f32]) -> Option<String> {
 
 /// The lowest score of a missed bad part that costs few enough good parts as a threshold, and their number.
 fn worth(found: f32, bad: &[f32], good: &[f32]) -> Option<(f32, usize)> {
-    let missed = bad.iter().copied().filter(|score| *score < found);
-    let failing = |value: f32| good.iter().filter(|score| **score >= value).count();
-    let is_worth = |value: &f32| failing(*value) as f64 <= COST_MAX * good.len() as f64;
-    let value = missed.filter(is_worth).min_by(f32::total_cmp)?;
-    Some((value, failing(value)))
+    let most = COST_MAX * good.len() as f64;
+    let mut lowest: Option<(f32, usize)> = None;
+    for &value in bad {
+        // One that fails already, or that is no lower than the best so far, changes nothing.
+        if value >= found || lowest.is_some_and(|(lowest, _)| value >= lowest) {
+            continue;
+        }
+
+        // The lower the value, the more good parts it costs.
+        let failing = good.iter().filter(|score| **score >= value).count();
+        if failing as f64 <= most {
+            lowest = Some((value, failing));
+        }
+    }
+
+    lowest
 }
 
 #[cfg(test)]

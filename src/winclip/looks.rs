@@ -45,8 +45,14 @@ fn likeness(good: f32, bad: f32) -> f32 {
 pub(super) fn highest_cells(map: &Map, count: usize) -> Vec<usize> {
     // Cells under the mask are 0 and would only come where there are too few others.
     let grid = map.grid();
-    let counts = |cell: &usize| map.counts(grid.row(*cell), grid.column(*cell));
-    let mut cells: Vec<usize> = (0..grid.cells()).filter(counts).collect();
+    let mut cells = vec![];
+    for cell in 0..grid.cells() {
+        if map.counts(grid.row(cell), grid.column(cell)) {
+            cells.push(cell);
+        }
+    }
+
+    // The order of equal cells is that of the map, as everywhere.
     cells.sort_by(|a, b| map.values()[*b].total_cmp(&map.values()[*a]));
     cells.truncate(count);
     cells

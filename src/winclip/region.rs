@@ -274,6 +274,7 @@ impl RegionInspector {
 
 /// The place in the picture, across and down, of the middle of a cell of a map over `area`.
 fn middle(grid: Grid, cell: usize, area: Area) -> (f64, f64) {
+    // Across first, as in all places of a picture.
     let x = tiles::centre(grid.column(cell), grid.w, area.x, area.w);
     let y = tiles::centre(grid.row(cell), grid.h, area.y, area.h);
     (x, y)
@@ -281,8 +282,10 @@ fn middle(grid: Grid, cell: usize, area: Area) -> (f64, f64) {
 
 /// The cell of a grid over `area` at a place of the picture; `None` beyond it.
 fn cell_over(area: Area, grid: Grid, (x, y): (f64, f64)) -> Option<usize> {
+    // A place beyond the area belongs to another crop.
     let row = tiles::cell_at(y, area.y, area.h, grid.h)?;
     let column = tiles::cell_at(x, area.x, area.w, grid.w)?;
+
     Some(row * grid.w + column)
 }
 

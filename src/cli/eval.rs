@@ -45,7 +45,7 @@ pub struct EvalArguments {
     cells: Option<u16>,
     /// A recipe of the library, box.recipes/nut or a revision of it, in place of the flags that say how to judge
     #[arg(long, value_name = "DIR", conflicts_with_all = [
-        "preset", "input_px", "block", "maps", "class_name", "fit", "cells", "turned",
+        "preset", "input_px", "block", "maps", "class_name", "fit", "cells", "turned", "thin_to",
     ])]
     recipe: Option<PathBuf>,
     /// Numbers of references from train/good; 0,1,2,4 unless given (without 0 for models without text)
@@ -349,6 +349,7 @@ fn write(
         "preset": recipe.preset,
         "fit": recipe.fit,
         "turned": recipe.turned,
+        "thin_to": recipe.thin_to,
         "input_px": plan.square_side().ok(),
         "grid": {"w": grid.w, "h": grid.h},
         "block": block,

@@ -42,7 +42,7 @@ pub struct InspectArguments {
     /// A recipe of the library, box.recipes/nut or a revision of it, in place of all that says how to judge
     #[arg(long, value_name = "DIR", conflicts_with_all = [
         "preset", "input_px", "block", "maps", "class_name", "reference", "crop", "region", "tile_px", "fit",
-        "cells", "turned", "tensors",
+        "cells", "turned", "thin_to", "tensors",
     ])]
     recipe: Option<PathBuf>,
     /// A picture of a good part, or a folder of them; may be repeated

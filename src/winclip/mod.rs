@@ -19,6 +19,7 @@ pub mod prompts;
 pub mod recipe;
 mod region;
 pub mod scorer;
+mod thinning;
 pub mod tiles;
 mod turned;
 pub mod vectors;

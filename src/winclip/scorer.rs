@@ -56,7 +56,7 @@ impl Scorer {
             false => parameters
                 .maps
                 .iter()
-                .map(|map| gallery(references, *map, mask.as_deref()))
+                .map(|map| gallery(references, *map, mask.as_deref(), parameters.thin_to))
                 .collect(),
         };
 
@@ -381,7 +381,12 @@ fn mixed(formula: FewShotMap, language: &[f32], visual: &[f32]) -> Vec<f32> {
 }
 
 /// The gallery of one visual map.
-fn gallery(references: &[Vec<&Features>], map: MapKind, mask: Option<&[bool]>) -> Gallery {
+fn gallery(
+    references: &[Vec<&Features>],
+    map: MapKind,
+    mask: Option<&[bool]>,
+    thin_to: Option<usize>,
+) -> Gallery {
     // The features of each reference are cut to the cells that count, as the inspected picture's
     // are; else the distances would compare other places.
     let features: Vec<_> = references
@@ -393,7 +398,7 @@ fn gallery(references: &[Vec<&Features>], map: MapKind, mask: Option<&[bool]>) -
     // All references have one shape, because they have gone through the same crop and the same
     // mask.
     let views: Vec<_> = features.iter().map(|rows| rows.view()).collect();
-    Gallery::new(&views, references.first().map_or(1, Vec::len))
+    Gallery::new(&views, references.first().map_or(1, Vec::len), thin_to)
 }
 
 /// The raw feature rows that a visual map compares: patches without the class token, or a scale's

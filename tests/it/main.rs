@@ -63,6 +63,7 @@ mod sources;
 mod stand_ins;
 mod strict;
 mod teach;
+mod thinned;
 mod threshold;
 mod tls;
 mod turned;

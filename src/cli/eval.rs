@@ -51,7 +51,7 @@ pub struct EvalArguments {
     top_share: Option<TopShare>,
     /// A recipe of the library, box.recipes/nut or a revision of it, in place of the flags that say how to judge
     #[arg(long, value_name = "DIR", conflicts_with_all = [
-        "preset", "input_px", "block", "maps", "class_name", "fit", "cells", "top_share", "turned",
+        "preset", "input_px", "block", "maps", "class_name", "fit", "cells", "top_share", "turned", "thin_to",
     ])]
     recipe: Option<PathBuf>,
     /// Pictures of bad parts that are known, beside those that the library's recipe keeps; may be repeated. Test pictures
@@ -374,6 +374,7 @@ fn write(
         "preset": recipe.preset,
         "fit": recipe.fit,
         "turned": recipe.turned,
+        "thin_to": recipe.thin_to,
         "input_px": plan.square_side().ok(),
         "grid": {"w": grid.w, "h": grid.h},
         "block": block,

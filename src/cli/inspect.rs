@@ -48,7 +48,7 @@ pub struct InspectArguments {
     /// A recipe of the library, box.recipes/nut or a revision of it, in place of all that says how to judge
     #[arg(long, value_name = "DIR", conflicts_with_all = [
         "preset", "input_px", "block", "maps", "class_name", "reference", "crop", "region", "tile_px", "fit",
-        "cells", "top_share", "turned", "tensors", "locate",
+        "cells", "top_share", "turned", "thin_to", "tensors", "locate",
     ])]
     recipe: Option<PathBuf>,
     /// A picture of a good part, or a folder of them; may be repeated

@@ -150,6 +150,7 @@ fn regions_masks_and_tiles_are_judged_alike(model: &ModelFolder) {
             "regions",
             Recipe {
                 regions: regions.clone(),
+                thin_to: Some(1),
                 ..plain.clone()
             },
         ),

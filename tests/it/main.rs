@@ -67,6 +67,7 @@ mod sources;
 mod stand_ins;
 mod strict;
 mod teach;
+mod thinned;
 mod threshold;
 mod tls;
 mod turned;

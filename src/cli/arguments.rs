@@ -26,6 +26,9 @@ pub struct JudgingArguments {
     /// Ways in which references are looked at beside their own, for parts without an orientation
     #[arg(long, value_enum, default_value_t)]
     pub turned: Turned,
+    /// Compare with as many features of the references as N of them have, chosen among all
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub thin_to: Option<u16>,
     /// Threads of the encoder; one a core unless given
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
@@ -60,6 +63,7 @@ impl JudgingArguments {
             preset: self.preset,
             input_px: self.input_px,
             turned: self.turned,
+            thin_to: self.thin_to.map(usize::from),
             block,
             maps: (!self.maps.is_empty()).then(|| self.maps.clone()),
             ..Recipe::new(class_name)

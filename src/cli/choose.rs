@@ -4,11 +4,11 @@ use super::terminal::Terminal;
 use crate::base::exit::{Exit, Failure};
 use crate::config::{self, LineConfig};
 use crate::model::ModelFolder;
-use crate::recipe::choice::candidates::{check, current};
+use crate::recipe::choice::combinations::{check, current};
 use crate::recipe::choice::measure::{KnownParts, Measuring};
 use crate::recipe::choice::rule::too_few;
 use crate::recipe::choice::{Choice, put};
-use crate::recipe::library::choice_note::Candidate;
+use crate::recipe::library::choice_note::Combination;
 use crate::recipe::library::draft::Draft;
 use crate::recipe::library::manifest::PictureUse;
 use crate::recipe::library::revision::Revision;
@@ -42,7 +42,7 @@ pub fn check_before(taught: &Draft, spec: &RecipeSpec, model: &ModelFolder) -> R
     }
 }
 
-/// Measures all candidates with the pictures of a revision, and tells the figures. Changes the draft of that revision
+/// Measures all combinations with the pictures of a revision, and tells the figures. Changes the draft of that revision
 /// into one that judges by the choice; false where that judges as before.
 ///
 /// # Errors
@@ -106,7 +106,7 @@ pub fn choose(
 }
 
 /// The values beside which others are measured: those of before an earlier choice, so that more pictures choose anew.
-fn baseline(revision: &Revision, now: Candidate) -> Candidate {
+fn baseline(revision: &Revision, now: Combination) -> Combination {
     match &revision.manifest().choice {
         Some(earlier) if earlier.taken == now => earlier.baseline,
         _ => now,
@@ -115,7 +115,7 @@ fn baseline(revision: &Revision, now: Candidate) -> Candidate {
 
 fn made(
     measuring: &Measuring,
-    baseline: Candidate,
+    baseline: Combination,
     terminal: &mut Terminal,
 ) -> Result<Choice, Failure> {
     terminal.say(

@@ -51,7 +51,7 @@ pub struct EvalArguments {
     top_share: Option<TopShare>,
     /// A recipe of the library, box.recipes/nut or a revision of it, in place of the flags that say how to judge
     #[arg(long, value_name = "DIR", conflicts_with_all = [
-        "preset", "input_px", "block", "maps", "class_name", "fit", "cells", "top_share", "turned",
+        "preset", "input_px", "block", "maps", "class_name", "fit", "cells", "top_share", "turned", "thin_to",
     ])]
     recipe: Option<PathBuf>,
     /// Pictures of bad parts that are known, beside those that the library's recipe keeps; may be repeated. Test pictures
@@ -100,7 +100,7 @@ pub fn run(arguments: &EvalArguments) -> Result<(), Failure> {
     // an hour.
     let mut terminal = Terminal::new();
     let bad = known_bad(
-        arguments,
+        &arguments.bad,
         kept_bad,
         &first_plan,
         &mut dataset,
@@ -157,11 +157,12 @@ fn recipe(arguments: &EvalArguments) -> Result<(Recipe, Vec<PathBuf>), Failure> 
     let spec = held_recipe::open(folder)?;
     let revision = spec.library.as_ref();
     let bad = revision.map(|revision| revision.pictures(PictureUse::Bad));
-    if spec.winclip.regions == [Region::default()] {
+    let is_whole = spec.locate.is_none() && spec.winclip.regions == [Region::default()];
+    if is_whole {
         return Ok((spec.winclip, bad.unwrap_or_default()));
     }
 
-    let words = "--recipe: it has a crop, a mask or regions, and eval judges whole pictures";
+    let words = "--recipe: it has a crop, a mask, regions or a master picture, and eval judges whole pictures";
     Err(Failure::words(Exit::Usage, words))
 }
 
@@ -373,6 +374,7 @@ fn write(
         "preset": recipe.preset,
         "fit": recipe.fit,
         "turned": recipe.turned,
+        "thin_to": recipe.thin_to,
         "input_px": plan.square_side().ok(),
         "grid": {"w": grid.w, "h": grid.h},
         "block": block,

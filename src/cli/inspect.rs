@@ -48,7 +48,7 @@ pub struct InspectArguments {
     /// A recipe of the library, box.recipes/nut or a revision of it, in place of all that says how to judge
     #[arg(long, value_name = "DIR", conflicts_with_all = [
         "preset", "input_px", "block", "maps", "class_name", "reference", "crop", "region", "tile_px", "fit",
-        "cells", "top_share", "turned", "tensors", "locate",
+        "cells", "top_share", "turned", "thin_to", "tensors", "locate",
     ])]
     recipe: Option<PathBuf>,
     /// A picture of a good part, or a folder of them; may be repeated
@@ -96,16 +96,9 @@ pub struct InspectArguments {
 pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
     // Everything that can be refused is refused before the first picture is judged.
     let model = arguments.judging.open()?;
-    let Asked {
-        recipe,
-        references: reference_files,
-        bad,
-        limits,
-        locate,
-    } = asked(&arguments)?;
-
-    let has_references = !reference_files.is_empty();
-    encode_plan(&arguments, &recipe, has_references, &model)?;
+    let asked = asked(&arguments)?;
+    let has_references = !asked.references.is_empty();
+    encode_plan(&arguments, &asked.recipe, has_references, &model)?;
     let image_file::Expanded {
         files,
         problems,
@@ -120,9 +113,9 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
     }
 
     let mut warn = |words| terminal.say(format!("warning: {words}"));
-    let references = References::read(&reference_files, &mut warn)?;
-    let recipe = recipe.for_pictures_like(references.pictures.first());
-    let recipe = located(recipe, locate.as_ref())?;
+    let references = References::read(&asked.references, &mut warn)?;
+    let recipe = asked.recipe.for_pictures_like(references.pictures.first());
+    let recipe = located(recipe, asked.locate.as_ref())?;
     refuse_not_found(&recipe, &references)?;
     let plan = encode_plan(&arguments, &recipe, has_references, &model)?;
     let preparation = Preparation {
@@ -137,12 +130,7 @@ pub fn run(arguments: InspectArguments) -> Result<(), Failure> {
     // for many of them.
     terminal.begin("references", references.pictures.len());
     let mut inspector = preparation.inspector(&references, &mut |done, _| terminal.done(done))?;
-    // Known bad parts of a library's recipe raise what other pictures score, as on a line.
-    if !bad.is_empty() {
-        let gate = Gate::new(limits, &references.pictures);
-        BadParts::learn(&bad, &references, &gate, &mut inspector)?;
-    }
-
+    asked.learn_bad_parts(&references, &mut inspector)?;
     let overlays = match arguments.overlay {
         Some(folder) => Some(Overlays::new(folder, &mut inspector, &terminal)?),
         None => None,
@@ -215,6 +203,22 @@ struct Asked {
     limits: Limits,
     /// How parts are found; `None` where they lie at their place.
     locate: Option<LocateSpec>,
+}
+
+impl Asked {
+    /// Known bad parts of a library's recipe raise what other pictures score, as on a line.
+    fn learn_bad_parts(
+        &self,
+        references: &References,
+        inspector: &mut Inspector,
+    ) -> Result<(), Failure> {
+        if !self.bad.is_empty() {
+            let gate = Gate::new(self.limits, &references.pictures);
+            BadParts::learn(&self.bad, references, &gate, inspector)?;
+        }
+
+        Ok(())
+    }
 }
 
 fn asked(arguments: &InspectArguments) -> Result<Asked, Failure> {

@@ -128,6 +128,7 @@ fn algorithm(table: &mut TableReader) -> Recipe {
         "turned",
         "\"none\", \"mirror\", \"half\", \"quarter\", \"all\"",
     );
+    let thin_to = table.count("thin_to", 1, 1000);
     let tile_px = table.count("tile_px", 32, 16384);
     let cells = table.count("cells", 16, 4096);
     let input_px = table.count("input_px", 1, 4096);
@@ -143,6 +144,7 @@ fn algorithm(table: &mut TableReader) -> Recipe {
         tile_px,
         fit: fit.unwrap_or_default(),
         turned: turned.unwrap_or_default(),
+        thin_to,
         cells,
         input_px,
         block,

@@ -39,6 +39,44 @@ fn a_small_file_is_enough_and_the_rest_has_defaults() {
 }
 
 #[test]
+fn a_recipe_that_locates_looks_at_the_parts_area_and_its_mistakes_are_told_at_once() {
+    let text = |locate: &str| {
+        SMALL.replace(
+            "[[camera]]",
+            &format!("[recipe.locate]\n{locate}\n[[camera]]"),
+        )
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let master = folder.path().join("master.png");
+    std::fs::write(&master, "a picture").expect("written");
+    let plain = text(&format!(
+        "master = {master:?}\narea = [10, 20, 30, 40]\nturn_max = 180"
+    ));
+    let recipe = read_text(&plain).expect("fits").recipe;
+    let limits = recipe.locate.expect("it was asked for").limits;
+    assert_eq!(recipe.winclip.regions[0].crop, Some(limits.area));
+    assert_eq!((limits.area.x, limits.area.h), (10, 40));
+    assert_eq!(
+        (limits.turn_max_deg, limits.move_max, limits.likeness_min),
+        (180.0, 0.25, 0.5)
+    );
+    let wrong = text(
+        "master = \"gone.png\"\nturn_max = 181\nmove_max = nan\nlikeness = 0\nare = [1, 2, 3, 4]",
+    );
+    let problems = read_text(&wrong).expect_err("many").to_string();
+    for words in [
+        "gone.png is not a picture that is there",
+        "recipe.locate.area: missing: [x, y, width, height] of the part on the master picture",
+        "recipe.locate.turn_max: ",
+        "recipe.locate.move_max: ",
+        "recipe.locate.likeness: ",
+        "recipe.locate.are: unknown key \"are\"; did you mean \"area\"?",
+    ] {
+        assert!(problems.contains(words), "{words:?} is not in:\n{problems}");
+    }
+}
+
+#[test]
 fn all_problems_are_told_at_once_with_the_way_out() {
     let text = SMALL
         .replace("\"plant/press\"", "\"plant/+\"")

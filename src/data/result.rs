@@ -85,7 +85,8 @@ pub struct ResultRow {
     pub defects: Vec<Defect>,
     /// The anomaly map, small.
     pub map: Option<SmallMap>,
-    /// Place and turn of the part; `None` where the recipe does not locate parts, and in rows of before 0.3.
+    /// Place and turn of the part; `None`, and not written, where the recipe does not locate parts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pose: Option<PoseOnWire>,
 }
 

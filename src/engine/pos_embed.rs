@@ -70,6 +70,7 @@ fn smooth_taps(i: usize, from: usize, to: usize) -> Vec<SourceCell> {
     let reach = 2.0 * stretch;
     let centre = scale * (i as f32 + 0.5);
 
+    // A cell's centre lies half a cell behind its beginning, which is why 0.5 is added and taken off.
     // The bounds are rounded to whole cells, and cells beyond the border do not count.
     let first = (centre - reach + 0.5).max(0.0) as usize;
     let end = ((centre + reach + 0.5) as usize).min(from);

@@ -1,4 +1,4 @@
-//! Pictures: read from files, resized as Pillow does it, drawn over for people.
+//! Pictures: read from files, resized as Pillow does it, searched for a part, drawn over for people.
 
 pub mod file;
 pub mod jpeg;

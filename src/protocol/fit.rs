@@ -38,6 +38,7 @@ const SHRINKS: [fn(&mut ResultRow); 7] = [
         row.model = cut(&row.model, SHORT_MAX);
         row.recipe = cut(&row.recipe, SHORT_MAX);
         row.views.clear();
+        row.pose = None;
     },
 ];
 
@@ -64,6 +65,7 @@ pub fn cut(text: &str, bytes: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::pose::Pose;
     use crate::data::report::CameraView;
     use crate::data::report::tests::report;
     use crate::protocol::birth::tests::identity;
@@ -97,6 +99,14 @@ mod tests {
                 reason: None,
             });
         }
+
+        report.pose = Some(Pose {
+            on_master: [0.0; 2],
+            x: 65_535.9,
+            y: 65_535.9,
+            turn_deg: -179.9,
+            likeness: 0.99,
+        });
 
         let row = row(&report, &identity);
         let length = encode(&row, true, u64::MAX).len();

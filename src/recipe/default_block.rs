@@ -100,7 +100,7 @@ mod tests {
     use super::*;
     use crate::model::spec::tests::spec;
     use crate::model::{BlockBasis, DefaultBlock, TextSpec};
-    use crate::recipe::library::choice_note::Candidate;
+    use crate::recipe::library::choice_note::Combination;
     use crate::winclip::Preset;
 
     fn measured() -> ModelSpec {
@@ -169,7 +169,7 @@ mod tests {
             words.starts_with("block 5 of 12 judges, as the recipe says"),
             "{words}"
         );
-        let values = |block| Candidate {
+        let values = |block| Combination {
             block,
             cells: None,
             top_share: 0.01,

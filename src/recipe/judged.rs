@@ -94,6 +94,7 @@ impl JudgedPictures {
     /// # Errors
     /// When the engine fails, or a file was taken away meanwhile.
     pub fn judge_again(&mut self, inspector: &mut Inspector) -> Result<(), Failure> {
+        // Pictures are read anew: hundreds of them would not fit into memory.
         for (part, file) in self.files.iter().enumerate() {
             let picture =
                 image_file::read(file).map_err(|error| Failure::new(Exit::Data, error))?;
@@ -174,6 +175,7 @@ impl PictureReading<'_> {
 
     /// Returns false for a picture that the recipe cannot look at.
     fn judge(&mut self, file: &Path, picture: &Picture) -> Result<bool, Failure> {
+        // Looks are taken while the features of the picture are there.
         let inspector = &mut self.judging.inspector;
         let judged = match &mut self.judging.looks {
             Some(looks) => inspector

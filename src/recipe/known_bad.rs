@@ -4,7 +4,7 @@
 //! good part (`winclip/looks.rs`). They are learned anew with every revision, against all its references. Parts
 //! that fail by their own looks alone are told, because other parts with such a fault may still pass.
 //!
-//! Where there are no looks a threshold that is found by good parts is lowered to the scores of the known bad ones, and the
+//! A threshold that would catch them too is told with its price in good parts. Where there are no looks a threshold that is found by good parts is lowered to the scores of the known bad ones, and the
 //! words say what that costs. Each known bad part that passes all the same is told.
 
 use super::judged::{JudgedPictures, Judging};
@@ -48,6 +48,8 @@ impl BadParts {
         gate: &Gate,
         inspector: &mut Inspector,
     ) -> Result<Self, Failure> {
+        // Each part is judged as an unknown one, and its looks are taken from the same map. None of them
+        // judges yet, so that the order of the parts does not matter.
         let mut looks = vec![];
         let judging = Judging {
             kind: BAD,
@@ -65,15 +67,18 @@ impl BadParts {
             ..BadParts::default()
         };
 
+        // These scores say what the good parts alone make of them.
         parts.unknown = parts.judged.scores.clone();
         if parts.has_looks {
             parts.left_out = inspector
                 .set_looks(&looks)
                 .map_err(|error| Failure::new(Exit::Software, error))?;
 
+            // By the very path of the parts to come, which may be another than that of learning.
             parts.judged.judge_again(inspector)?;
         }
 
+        // None of this ends a start: the recipe judges as it did before it knew them.
         for words in parts.warnings(&looks) {
             tracing::warn!("{words}");
         }
@@ -83,12 +88,14 @@ impl BadParts {
 
     /// Returns, in words, what the looks cannot do.
     fn warnings(&self, looks: &[PictureLooks]) -> Vec<String> {
+        // A recipe without looks has nothing else to say.
         let mut warnings = vec![];
         if !self.has_looks {
             warnings.push(NO_LOOKS.to_owned());
             return warnings;
         }
 
+        // Such a part is the picture of a good one, or the model does not see its fault.
         for (file, looks) in self.judged.files.iter().zip(looks) {
             if looks.is_empty() {
                 warnings.push(format!(
@@ -161,6 +168,7 @@ impl KnownBad {
     /// Returns, in words, the known bad parts that fail under these thresholds by their own looks alone;
     /// `None` where there is none.
     pub fn caught_by_looks(&self, thresholds: &[Option<f32>]) -> Option<String> {
+        // They pass by the good parts alone, and fail by what was learned of them.
         let parts = self.names.len();
         let mut caught = passing(&self.unknown, parts, thresholds);
         let still = passing(&self.scores, parts, thresholds);
@@ -179,6 +187,7 @@ impl KnownBad {
 
     /// The number of parts, and the first ones with their highest scores in words; `None` without any.
     fn named(&self, parts: &[usize], scores: &[Vec<f32>]) -> Option<(usize, String)> {
+        // The rest is counted: an answer is one line.
         let mut words = vec![];
         for part in parts.iter().take(NAMED) {
             let highest = scores.iter().map(|scores| scores[*part]);
@@ -192,27 +201,62 @@ impl KnownBad {
 
 /// The parts that pass in every region, out of as many; without a threshold nothing passes.
 fn passing(scores: &[Vec<f32>], parts: usize, thresholds: &[Option<f32>]) -> Vec<usize> {
-    let passes = |part: &usize| {
-        let mut pairs = scores.iter().map(|scores| scores[*part]).zip(thresholds);
-        pairs.all(|(score, threshold)| threshold.is_some_and(|t| score < t))
-    };
+    let mut passing = vec![];
+    for part in 0..parts {
+        // Scores and thresholds are both in the recipe's order of regions.
+        let scores = scores.iter().map(|scores| scores[part]);
+        let mut pairs = scores.zip(thresholds);
+        let passes = pairs.all(|(score, threshold)| threshold.is_some_and(|t| score < t));
 
-    (0..parts).filter(passes).collect()
+        // A part fails where one of its regions does.
+        if passes {
+            passing.push(part);
+        }
+    }
+
+    passing
 }
 
 /// Returns the value to which a threshold that was found by good parts is lowered so that the known bad parts
 /// fail, and what that costs, in words; `None` where it stays. `bad` and `good` are the scores of both.
 pub fn lowered(found: f32, bad: &[f32], good: &[f32]) -> Option<(f32, String)> {
-    let missed = bad.iter().copied().filter(|score| *score < found);
-    let failing = |value: f32| good.iter().filter(|score| **score >= value).count();
-    let is_worth = |value: &f32| failing(*value) as f64 <= COST_MAX * good.len() as f64;
-    let value = missed.filter(is_worth).min_by(f32::total_cmp)?;
-    let (count, all) = (failing(value), good.len());
+    let (value, count) = worth(found, bad, good)?;
+    let all = good.len();
     let words = format!(
         "lowered from {found:.4}, so that a known bad part fails: {count} of the {all} good parts would fail too"
     );
 
     Some((value, words))
+}
+
+/// Returns, in words, the price of a threshold that would catch known bad parts without their looks, and others of
+/// such scores; `None` where there is none. `bad` are the scores without looks.
+pub fn price(found: f32, bad: &[f32], good: &[f32]) -> Option<String> {
+    let (value, count) = worth(found, bad, good)?;
+    let all = good.len();
+    Some(format!(
+        "threshold = {value:.4} would catch a known bad part by its score too, and others like it: {count} of the {all} good parts would fail"
+    ))
+}
+
+/// The lowest score of a missed bad part that costs few enough good parts as a threshold, and their number.
+fn worth(found: f32, bad: &[f32], good: &[f32]) -> Option<(f32, usize)> {
+    let most = COST_MAX * good.len() as f64;
+    let mut lowest: Option<(f32, usize)> = None;
+    for &value in bad {
+        // One that fails already, or that is no lower than the best so far, changes nothing.
+        if value >= found || lowest.is_some_and(|(lowest, _)| value >= lowest) {
+            continue;
+        }
+
+        // The lower the value, the more good parts it costs.
+        let failing = good.iter().filter(|score| **score >= value).count();
+        if failing as f64 <= most {
+            lowest = Some((value, failing));
+        }
+    }
+
+    lowest
 }
 
 #[cfg(test)]
@@ -235,6 +279,13 @@ mod tests {
         assert_eq!(both.map(|(value, _)| value), Some(0.17));
         assert_eq!(lowered(0.22, &[0.5], &good), None);
         assert_eq!(lowered(0.22, &[], &good), None);
+        // With looks nothing is lowered, and the price is told.
+        let words = price(0.22, &[0.13, 0.19], &good).expect("one is worth it");
+        assert!(
+            words.starts_with("threshold = 0.1900 would") && words.contains("1 of the 8 good"),
+            "{words}"
+        );
+        assert_eq!(price(0.22, &[0.13], &good), None);
     }
 
     #[test]

@@ -91,14 +91,6 @@ impl RecipePreparer {
             false => preparation.inspector_without_references()?,
         };
 
-        // The first reference stands for the camera's pictures: an engine that captures its work
-        // does so now, not at the first part.
-        if let Some(reference) = references.pictures.first() {
-            inspector
-                .warm(reference, self.batch)
-                .map_err(|error| Failure::new(Exit::Software, error))?;
-        }
-
         // The gate learns from the same references what a good picture may look like. Calibration
         // pictures go through it as parts do.
         let gate = Gate::new(spec.bad_image, &references.pictures);
@@ -111,6 +103,14 @@ impl RecipePreparer {
         // The looks of known bad parts change what all other pictures score, so that they come first.
         let bad = known.bad(spec)?;
         let calibration = known.calibration(&spec.calibration)?;
+
+        // The first reference stands for the camera's pictures: an engine that captures its work
+        // does so now, not at the first part. Looks are among what it captures.
+        if let Some(reference) = references.pictures.first() {
+            inspector
+                .warm(reference, self.batch)
+                .map_err(|error| Failure::new(Exit::Software, error))?;
+        }
 
         // The self-test judges by the prepared inspector itself, so that it is the very path of the
         // parts.
@@ -304,6 +304,7 @@ impl KnownPictures<'_> {
             return Ok(None);
         }
 
+        // Each is judged twice: as an unknown part, and by its looks.
         let progress = PrepareProgress::new();
         progress.judges("bad");
         BadParts::learn(&paths, self.references, self.gate, self.inspector).map(Some)
@@ -343,6 +344,7 @@ fn condition_of(spec: &RecipeSpec) -> String {
 
 /// The known bad parts among those conditions: their looks change scores.
 fn bad_parts_of(spec: &RecipeSpec) -> String {
+    // Files of the library are known by their hash.
     let revision = spec.library.as_ref();
     let entries = revision.map(|revision| revision.manifest().pictures.as_slice());
     let bad = entries.unwrap_or_default().iter();

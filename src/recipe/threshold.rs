@@ -66,20 +66,10 @@ pub fn thresholds(
     };
 
     // Of several regions it is not known in which of them a part is bad.
-    let bad = match (good.bad, asked.len()) {
-        (Some(bad), 1) => bad.judged.scores[0].as_slice(),
-        _ => &[],
-    };
-
-    let and_bad = |found: DerivedThreshold, good: &[f32]| {
-        let Some((value, cost)) = known_bad::lowered(found.value, bad, good) else {
-            return found;
-        };
-
-        // What was promised of the higher threshold is no promise any more.
-        let before = found.origin.unwrap_or_default();
-        let origin = Some(format!("{cost}; before: {before}"));
-        DerivedThreshold { value, origin }
+    let bad = good.bad.filter(|_| asked.len() == 1);
+    let and_bad = |found: DerivedThreshold, good: &[f32]| match bad {
+        Some(bad) => with_bad_parts(found, bad, good),
+        None => found,
     };
 
     let mut thresholds = vec![];
@@ -121,6 +111,29 @@ pub fn thresholds(
     }
 
     Ok(thresholds)
+}
+
+/// The threshold of the one region with what the known bad parts make of it. `good` are the scores that it was found by.
+fn with_bad_parts(found: DerivedThreshold, bad: &BadParts, good: &[f32]) -> DerivedThreshold {
+    // Looks catch them, and keep what was promised to the good parts. A lower threshold would find others
+    // like them: its price is told, and the choice is a person's.
+    if bad.has_looks {
+        let price = known_bad::price(found.value, &bad.unknown[0], good);
+        let words = found.origin.into_iter().chain(price);
+        return DerivedThreshold {
+            origin: Some(words.collect::<Vec<_>>().join("; ")),
+            ..found
+        };
+    }
+
+    let Some((value, cost)) = known_bad::lowered(found.value, &bad.judged.scores[0], good) else {
+        return found;
+    };
+
+    // What was promised of the higher threshold is no promise any more.
+    let before = found.origin.unwrap_or_default();
+    let origin = Some(format!("{cost}; before: {before}"));
+    DerivedThreshold { value, origin }
 }
 
 /// Returns the scores of the references, each against the others, region by region.

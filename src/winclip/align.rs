@@ -145,6 +145,20 @@ impl Recipe {
         }
     }
 
+    /// The picture as it is judged, with the part at its place; as it is where the recipe does not locate
+    /// parts.
+    ///
+    /// # Errors
+    /// When no part is found within the recipe's limits.
+    pub fn in_place(&self, picture: Picture) -> Result<Picture, PixelError> {
+        let Some(aligner) = Aligner::of(self) else {
+            return Ok(picture);
+        };
+
+        let aligned = aligner.align(&picture)?.aligned;
+        Ok(aligned.map_or(picture, |aligned| Arc::unwrap_or_clone(aligned.picture)))
+    }
+
     /// The recipe that finds the part of each picture by `locator`.
     pub fn located_by(self, locator: Locator) -> Self {
         let area = locator.limits().area;

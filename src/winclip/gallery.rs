@@ -1,6 +1,7 @@
 //! The gallery of good parts: unit features of the references, and the distance to the nearest of
 //! them.
 
+use super::thinning;
 use super::vectors::unit_rows;
 use crate::engine::EngineError;
 use crate::engine::nearest::Nearest;
@@ -15,19 +16,45 @@ pub struct Gallery {
 
 impl Gallery {
     /// A gallery of raw features, all of one shape. A reference has `ways` of them, which follow each
-    /// other.
-    pub fn new(features: &[ArrayView2<f32>], ways: usize) -> Self {
+    /// other. Rows are left out until there are as many as `thin_to` references have in one way.
+    pub fn new(features: &[ArrayView2<f32>], ways: usize, thin_to: Option<usize>) -> Self {
         // The rows of each reference tell a left-out one from the others: it is left out in all of
         // its ways. Crops of one recipe have one mask, hence as many rows each.
-        let rows_each = ways * features.first().map_or(0, ArrayView2::nrows);
+        let rows_of_one = features.first().map_or(0, ArrayView2::nrows);
+        let rows_each = ways * rows_of_one;
         let all = ndarray::concatenate(Axis(0), features)
             .expect("features of one encoder have one shape");
 
         // Unit length is made once here, not at each comparison: a gallery is compared with for as
         // long as the line runs.
-        Gallery {
+        let whole = Gallery {
             rows: unit_rows(all.view()),
             rows_each,
+        };
+
+        // One reference alone has nothing to share.
+        match thin_to {
+            Some(count) if features.len() > ways => {
+                let references = features.len() / ways;
+                whole.thinned((count * rows_of_one).div_ceil(references))
+            }
+            _ => whole,
+        }
+    }
+
+    /// The gallery with `quota` rows of each reference.
+    fn thinned(self, quota: usize) -> Self {
+        // A reference keeps one row at least, and no more than it has.
+        let quota = quota.clamp(1, self.rows_each.max(1));
+        if quota >= self.rows_each {
+            return self;
+        }
+
+        // The rows of each reference follow each other still, fewer of them.
+        let kept = thinning::kept(self.rows.view(), self.rows_each, quota);
+        Gallery {
+            rows: self.rows.select(Axis(0), &kept),
+            rows_each: quota,
         }
     }
 
@@ -116,7 +143,7 @@ pub mod tests {
                 .expect("plain arithmetic")
         };
 
-        let gallery = Gallery::new(&[a.view(), b.view()], 1);
+        let gallery = Gallery::new(&[a.view(), b.view()], 1, None);
         assert_eq!(
             distances(&gallery, array![[1.0, 0.0], [0.0, 5.0]], None),
             [0.0, 0.0]
@@ -124,9 +151,36 @@ pub mod tests {
 
         assert_eq!(distances(&gallery, array![[1.0, 0.0]], Some(0)), [0.5]);
         assert_eq!(
-            distances(&Gallery::new(&[a.view()], 1), array![[-1.0, 0.0]], None),
+            distances(
+                &Gallery::new(&[a.view()], 1, None),
+                array![[-1.0, 0.0]],
+                None
+            ),
             [1.0]
         );
+    }
+
+    #[test]
+    fn a_thinned_gallery_has_as_many_rows_of_each_reference() {
+        // Four references of three rows in two ways.
+        let raw: Vec<Array2<f32>> = (0..8)
+            .map(|at| Array2::from_shape_fn((3, 2), |(row, i)| ((7 * at + 3 * row + i) % 5) as f32))
+            .collect();
+
+        let views: Vec<ArrayView2<f32>> = raw.iter().map(|rows| rows.view()).collect();
+        let size = |ways, thin_to| {
+            let gallery = Gallery::new(&views, ways, thin_to);
+            (gallery.rows.nrows(), gallery.rows_each)
+        };
+
+        assert_eq!(size(2, None), (24, 6));
+        // Two references have six rows, of which each of the four keeps two.
+        assert_eq!(size(2, Some(2)), (8, 2));
+        assert_eq!(size(1, Some(2)), (8, 1));
+        // One reference keeps what it has, and each keeps a row at least.
+        assert_eq!(size(8, Some(1)), (24, 24));
+        assert_eq!(size(1, Some(1)), (8, 1));
+        assert_eq!(size(2, Some(100)), (24, 6));
     }
 
     #[test]
@@ -134,7 +188,7 @@ pub mod tests {
         let [a, turned, b, other] = [[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]];
         let rows = [a, turned, b, other].map(|row| array![row]);
         let views = rows.each_ref().map(|rows| rows.view());
-        let gallery = Gallery::new(&views, 2);
+        let gallery = Gallery::new(&views, 2, None);
         let distances = |left_out| {
             gallery
                 .distances(&mut PlainNearest, rows[1].view(), left_out)

@@ -23,6 +23,7 @@ pub const LOOKS_MAX: usize = 256;
 /// Raises the values of a visual map, from 0 to 1, where patches are looks of known bad parts. They stay
 /// from 0 to 1, and become no lower.
 pub fn raise(visual: &mut [f32], patches: &PatchDistances) {
+    // All three are row-major over the same grid.
     let distances = patches.good.iter().zip(&patches.bad);
     for (value, (good, bad)) in visual.iter_mut().zip(distances) {
         *value += (1.0 - *value) * likeness(*good, *bad);
@@ -42,9 +43,16 @@ fn likeness(good: f32, bad: f32) -> f32 {
 /// Returns the cells with the `count` highest values of a map, those that do not count left out, highest
 /// first.
 pub(super) fn highest_cells(map: &Map, count: usize) -> Vec<usize> {
+    // Cells under the mask are 0 and would only come where there are too few others.
     let grid = map.grid();
-    let counts = |cell: &usize| map.counts(grid.row(*cell), grid.column(*cell));
-    let mut cells: Vec<usize> = (0..grid.cells()).filter(counts).collect();
+    let mut cells = vec![];
+    for cell in 0..grid.cells() {
+        if map.counts(grid.row(cell), grid.column(cell)) {
+            cells.push(cell);
+        }
+    }
+
+    // The order of equal cells is that of the map, as everywhere.
     cells.sort_by(|a, b| map.values()[*b].total_cmp(&map.values()[*a]));
     cells.truncate(count);
     cells

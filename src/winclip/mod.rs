@@ -21,6 +21,7 @@ pub mod prompts;
 pub mod recipe;
 mod region;
 pub mod scorer;
+mod thinning;
 pub mod tiles;
 mod top_share;
 mod turned;

@@ -84,6 +84,8 @@ pub struct Parameters {
     pub maps: Vec<MapKind>,
     /// Layer of the patch map. `None`: the model's default block ([`super::Recipe::patch_layer`]).
     pub patches: Option<PatchLayer>,
+    /// Number of references whose rows are as many as each visual map compares with. `None`: all.
+    pub thin_to: Option<usize>,
     /// Mean over the windows of a visual map.
     pub windows: Mean,
     /// Score of a whole picture.
@@ -137,6 +139,7 @@ impl Preset {
             zero_shot_factor: 1.0,
             maps: patch_and_windows,
             patches: None,
+            thin_to: None,
             windows: Mean::Harmonic,
             image: ImageScore::Embedding,
             few_shot: FewShotMap::Visual,

@@ -31,6 +31,9 @@ pub struct Recipe {
     pub fit: Fit,
     /// Ways in which the references are looked at beside their own.
     pub turned: Turned,
+    /// Number of references whose rows are as many as are compared with; the others are left out.
+    /// `None`: all are compared with.
+    pub thin_to: Option<usize>,
     /// Cells of the map with `fit = "keep"`, at most. `None`: 256.
     pub cells: Option<usize>,
     /// Width and height of the pictures in pixels, where they are known.
@@ -84,6 +87,7 @@ impl Recipe {
             tile_px: None,
             fit: Fit::Squash,
             turned: Turned::None,
+            thin_to: None,
             cells: None,
             picture: None,
             input_px: None,
@@ -114,6 +118,7 @@ impl Recipe {
 
         parameters.patches = Some(self.patch_layer(spec));
         parameters.top_share = self.top_share.unwrap_or(TopShare::USUAL);
+        parameters.thin_to = self.thin_to;
 
         parameters
     }
@@ -231,6 +236,7 @@ impl Recipe {
             problems.note("turned", words);
         }
 
+        // `all` has four ways without them, which is what it means there.
         if self.turned == Turned::Quarter && !is_square {
             let words =
                 "quarter turns need a square input; with fit = keep use half, mirror or all";

@@ -163,6 +163,7 @@ impl RegionInspector {
         map: &Map,
         area: Area,
     ) -> Result<Vec<Array2<f32>>, EngineError> {
+        // The score without words averages a share of the whole's cells, whatever tiles there are.
         let counting = match &self.masks[0] {
             Some(mask) => mask.iter().filter(|counts| **counts).count(),
             None => crops[0].grid.cells(),
@@ -173,6 +174,7 @@ impl RegionInspector {
         let mut looks = vec![];
         // Each crop that sees a place has a patch of it.
         for ((scorer, features), crop) in self.scorers.iter().zip(crops).zip(areas) {
+            // A masked patch has the distance 0, and is left out with those that are like good ones.
             let distances = scorer.patch_distances(nearest, features)?;
             let seen = places.iter().filter_map(|place| {
                 let place = middle(map.grid(), *place, area);
@@ -183,6 +185,7 @@ impl RegionInspector {
                 .filter(|cell| distances[*cell] >= LEAST_DISTANCE)
                 .collect();
 
+            // Two places of a fine map may lie in one cell of a coarse crop.
             cells.sort_unstable();
             cells.dedup();
             looks.push(patch_rows(features, &cells));
@@ -271,6 +274,7 @@ impl RegionInspector {
 
 /// The place in the picture, across and down, of the middle of a cell of a map over `area`.
 fn middle(grid: Grid, cell: usize, area: Area) -> (f64, f64) {
+    // Across first, as in all places of a picture.
     let x = tiles::centre(grid.column(cell), grid.w, area.x, area.w);
     let y = tiles::centre(grid.row(cell), grid.h, area.y, area.h);
     (x, y)
@@ -278,8 +282,10 @@ fn middle(grid: Grid, cell: usize, area: Area) -> (f64, f64) {
 
 /// The cell of a grid over `area` at a place of the picture; `None` beyond it.
 fn cell_over(area: Area, grid: Grid, (x, y): (f64, f64)) -> Option<usize> {
+    // A place beyond the area belongs to another crop.
     let row = tiles::cell_at(y, area.y, area.h, grid.h)?;
     let column = tiles::cell_at(x, area.x, area.w, grid.w)?;
+
     Some(row * grid.w + column)
 }
 

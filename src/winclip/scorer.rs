@@ -60,7 +60,7 @@ impl Scorer {
             false => parameters
                 .maps
                 .iter()
-                .map(|map| gallery(references, *map, mask.as_deref()))
+                .map(|map| gallery(references, *map, mask.as_deref(), parameters.thin_to))
                 .collect(),
         };
 
@@ -96,14 +96,15 @@ impl Scorer {
         }
     }
 
-    /// Compares patches with those of known bad parts too, raw rows `[B, D]` of
-    /// [`patch_rows`]; with none of them no longer.
+    /// Compares patches with those of known bad parts too, raw rows `[B, D]` of the patch layer; without any
+    /// rows no longer.
     pub fn set_looks(&mut self, rows: ArrayView2<f32>) {
-        self.looks = (rows.nrows() > 0).then(|| Gallery::new(&[rows], 1));
+        self.looks = (rows.nrows() > 0).then(|| Gallery::new(&[rows], 1, None));
     }
 
     /// The gallery of the patch map; `None` without references, and where windows alone are compared.
     fn patch_gallery(&self) -> Option<&Gallery> {
+        // Maps and galleries lie in the same order.
         let mut maps = self.parameters.maps.iter();
         let patch = maps.position(|map| *map == MapKind::Patch)?;
         self.galleries.get(patch)
@@ -137,6 +138,7 @@ impl Scorer {
         features: &Features,
         left_out: Option<usize>,
     ) -> Result<Vec<f32>, EngineError> {
+        // Masked patches are not compared; their places stay 0.
         let rows = unmasked_rows(features, MapKind::Patch, self.mask.as_deref());
         let distances = gallery.distances(nearest, rows.view(), left_out)?;
         Ok(self.in_place(1, features.grid, distances))
@@ -456,7 +458,12 @@ fn mixed(formula: FewShotMap, language: &[f32], visual: &[f32]) -> Vec<f32> {
 }
 
 /// The gallery of one visual map.
-fn gallery(references: &[Vec<&Features>], map: MapKind, mask: Option<&[bool]>) -> Gallery {
+fn gallery(
+    references: &[Vec<&Features>],
+    map: MapKind,
+    mask: Option<&[bool]>,
+    thin_to: Option<usize>,
+) -> Gallery {
     // The features of each reference are cut to the cells that count, as the inspected picture's
     // are; else the distances would compare other places.
     let features: Vec<_> = references
@@ -468,7 +475,7 @@ fn gallery(references: &[Vec<&Features>], map: MapKind, mask: Option<&[bool]>) -
     // All references have one shape, because they have gone through the same crop and the same
     // mask.
     let views: Vec<_> = features.iter().map(|rows| rows.view()).collect();
-    Gallery::new(&views, references.first().map_or(1, Vec::len))
+    Gallery::new(&views, references.first().map_or(1, Vec::len), thin_to)
 }
 
 /// The raw rows of these patches, `[cells, D]`.

@@ -47,6 +47,7 @@ pub struct Way {
 impl Turned {
     /// The ways beside the picture's own.
     pub fn ways(self, is_square: bool) -> Vec<Way> {
+        // Quarter turns by the one list, mirrors by the other: each pair is a way.
         let (turns, mirrors): (&[usize], &[bool]) = match (self, is_square) {
             (Turned::None, _) => (&[0], &[false]),
             (Turned::Mirror, _) => (&[0], &[false, true]),
@@ -56,6 +57,7 @@ impl Turned {
             (Turned::All, true) => (&[0, 1, 2, 3], &[false, true]),
         };
 
+        // The picture's own way is encoded anyhow.
         let own = Way {
             quarters: 0,
             is_mirrored: false,

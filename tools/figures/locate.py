@@ -12,7 +12,7 @@ import pathlib
 import tempfile
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import draw_zipper
 import inspected
@@ -118,9 +118,62 @@ def compared(name, model, references, tests, ways):
               f"good ones by {shift:+.2f} of their standard deviation")
 
 
-def likeness(model, references, files, words):
-    lines, _ = inspect(model, references, files, *words)
-    return np.array([line["pose"]["likeness"] if line else np.nan for line in lines])
+def with_pose(file, pose):
+    """The camera's picture with the turned box of the part."""
+    picture = Image.open(file).convert("RGB")
+    turn = np.radians(pose["turn_deg"])
+    half = [side / 2 for side in PART]
+    corners = [(x * half[0], y * half[1]) for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -1))]
+    line = [
+        (pose["x"] + np.cos(turn) * x - np.sin(turn) * y, pose["y"] + np.sin(turn) * x + np.cos(turn) * y)
+        for x, y in corners
+    ]
+    ImageDraw.Draw(picture).line(line, fill=(255, 255, 255), width=3)
+    return picture
+
+
+def picture(model, references, file, master, work, to):
+    """A moved part in the camera's picture, beside its overlay at the place of the master."""
+    words = ["--fit", "keep", "--locate", master, "--overlay", work / "overlay"]
+    lines, _ = inspect(model, references, [file], *words)
+    camera = with_pose(file, lines[0]["pose"]).resize((480, 480), Image.Resampling.LANCZOS)
+    overlay = Image.open(work / "overlay" / f"{file.stem}.png").convert("RGB").resize((480, 480))
+    both = Image.new("RGB", (968, 480), (255, 255, 255))
+    both.paste(camera)
+    both.paste(overlay, (488, 0))
+    both.save(to, quality=85)
+
+
+def likeness(model, references, sets, words):
+    """Figures of the likeness of sets of pictures, whatever the limit: those that are beneath it say so in words."""
+    for name, files in sets:
+        lines, why = inspect(model, references, files, *words)
+        found = [line["pose"]["likeness"] for line in lines if line]
+        found += [float(part.split("likeness of ")[1].split(",")[0]) for part in why if "likeness of " in part]
+        low, middle, high = np.quantile(found, (0, 0.5, 1))
+        print(f"likeness, {name:32} {len(found)} of {len(files)}: {low:.2f} to {high:.2f}, median {middle:.2f}")
+
+
+def times(model, random, work):
+    """Milliseconds of finding and aligning, the median of seven pictures, for several sizes of picture and limits."""
+    part = draw_zipper.drawn(random)[0].resize(PART, Image.Resampling.LANCZOS).convert("RGBA")
+    still = on_belt(random, part, 0, 0, 0)
+    moved = [on_belt(random, part, *lies(random, SIZE)) for _ in range(7)]
+    for side in (480, 640, 960, 1280):
+        scale = side / SIZE[0]
+        area = ",".join(str(int(scale * float(value))) for value in AREA.split(","))
+        master = work / "master_of_size.png"
+        still.resize((side, side)).save(master)
+        files = []
+        for number, one in enumerate(moved):
+            files.append(work / f"timed{number}.png")
+            one.resize((side, side)).save(files[-1])
+        for turn in (0, 45, 180):
+            words = ["--crop", area, "--threads", "1"]
+            plain, _ = inspect(model, [master], files, *words)
+            located, _ = inspect(model, [master], files, *words, "--locate", f"{master}={area}", "--turn-max", turn)
+            took = [np.median([line["ms"]["pixels"] for line in lines if line] or [np.nan]) for lines in (plain, located)]
+            print(f"time, {side} x {side} pixels, turns up to {turn:3}: {took[1] - took[0]:.2f} ms beside {took[0]:.2f} for pixels alone")
 
 
 def main():
@@ -128,6 +181,7 @@ def main():
     parser.add_argument("model", type=pathlib.Path)
     parser.add_argument("cookies", type=pathlib.Path)
     parser.add_argument("--work", type=pathlib.Path)
+    parser.add_argument("--picture", type=pathlib.Path, help="draw the picture of docs/locate.md into this file")
     asked = parser.parse_args()
     work = asked.work or pathlib.Path(tempfile.mkdtemp())
     work.mkdir(parents=True, exist_ok=True)
@@ -145,6 +199,34 @@ def main():
         ("--locate", ["--locate", cookie]),
         ("--locate, --turn-max 0", ["--locate", cookie, "--turn-max", "0"]),
     ])
+    empty = []
+    for number in range(20):
+        empty.append(work / f"empty{number}.png")
+        noisy = belt(random, SIZE) + random.normal(0, 2.5, (SIZE[1], SIZE[0], 3))
+        Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(empty[-1])
+    others = []
+    for number, file in enumerate(good):
+        others.append(work / f"other{number}.png")
+        Image.open(file).convert("RGB").resize(SIZE).save(others[-1])
+    zipped = []
+    for number, (_, moved, _) in enumerate(tests[:20]):
+        zipped.append(work / f"zipped{number}.png")
+        Image.open(moved).resize(Image.open(good[0]).size).save(zipped[-1])
+    likeness(asked.model, references, [
+        ("zippers, good", [moved for _, moved, bad in tests if not bad]),
+        ("zippers, bad", [moved for _, moved, bad in tests if bad]),
+        ("zippers: empty belts", empty),
+        ("zippers: cookies in their place", others),
+    ], ["--fit", "keep", "--locate", master])
+    likeness(asked.model, good, [
+        ("cookies, good", [still for still, _, bad in photographs if not bad]),
+        ("cookies, broken", [still for still, _, bad in photographs if bad]),
+        ("cookies: zippers in their place", zipped),
+    ], ["--locate", cookie])
+    times(asked.model, random, work)
+    if asked.picture:
+        bad = next(moved for _, moved, is_bad in tests[24:] if is_bad)
+        picture(asked.model, references, bad, master, work, asked.picture)
 
 
 if __name__ == "__main__":

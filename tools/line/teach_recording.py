@@ -3,7 +3,8 @@
     tools/line/teach_recording.py MODEL FOLDER      MODEL: an imported DINOv2, such as engines/dinov2-small-focus of tools/demo
 
 FOLDER gets the pictures (zippers, drawn by tools/figures/draw_zipper.py; needs numpy and Pillow), a line, its store and its
-recipe library. The camera shows 46 good zippers, then all 40 + 72 good and bad ones in turns for ever, four a second. Standard
+recipe library. The camera shows 46 good zippers, then all 40 + 72 good and bad ones in turns for ever, two a second. On a machine that is too
+busy for that, frames are dropped, and the script ends when a part is not what its number says. Standard
 output has the recording, with seconds since the line was started. The line, and a broker on loopback, end with it.
 """
 import argparse
@@ -12,6 +13,8 @@ import pathlib
 import subprocess
 import sys
 import time
+
+from PIL import Image
 
 from processes import WINSPECT, end_all, free_port, listens, start, until
 
@@ -38,7 +41,7 @@ port = {port}
 CAMERA = """live = true
 endless = false
 launch = \"\"\"
-multifilesrc location={folder}/shown/%d.png index=0 stop-index={last} loop=true caps=image/png,framerate=4/1
+multifilesrc location={folder}/shown/%d.png index=0 stop-index={last} loop=true caps=image/png,framerate=2/1
   ! pngdec ! videoconvert ! identity sync=true
 \"\"\"
 """
@@ -94,6 +97,21 @@ def draw(folder):
     return [file in bad for file in shown]
 
 
+def pixels(file):
+    with Image.open(file) as picture:
+        return picture.convert("RGB").tobytes()
+
+
+def check_labelled(folder, kind):
+    """Ends the recording if the newest picture of a kind in the library is no drawn one of that kind."""
+    library = next(folder.glob("*.recipes")) / "zipper"
+    newest = max((name for name in library.iterdir() if name.name.isdigit()), key=lambda name: int(name.name))
+    held = set((newest / kind).iterdir())
+    drawn = {pixels(file) for file in (folder / "set").glob("t*/good/*.png")}
+    if any((pixels(file) in drawn) != (kind == "good") for file in held):
+        raise SystemExit(f"a part was taught as {kind} that is not: the machine dropped frames; run it again")
+
+
 def record(model, folder):
     is_bad = draw(folder)
     port = free_port()
@@ -117,23 +135,31 @@ def record(model, folder):
         return is_bad[(result["seq"] - 1) % len(is_bad)] == bad
 
     def is_near(result):
-        # A fault that scores like a good part is one that no threshold catches.
+        # A fault that scores like a good part, which no threshold catches.
         return result["verdict"] == "pass" and result["score"] > 0.8 * result["threshold"]
 
     missed = results.next(lambda result: shows(result, True) and is_near(result))
     tape.note(f"part {missed['seq']} has a fault and passed: score {missed['score']:.3f}, threshold {missed['threshold']:.3f}")
     tape.type("label", "line.toml", "--camera", "top", "--seq", str(missed["seq"]), "--as", "bad")
+    check_labelled(folder, "bad")
 
     def same(result, other):
         return (result["seq"] - other["seq"]) % len(is_bad) == 0
 
-    again = results.next(lambda result: same(result, missed) and result["recipe"] != missed["recipe"])
+    # A known bad part scores 1, and no other part does.
+    def is_known(result, recipe):
+        return result["recipe"] != recipe and result["score"] > 0.99
+
+    again = results.next(lambda result: is_known(result, missed["recipe"]))
     tape.note(f"the same zipper again, part {again['seq']}: {again['verdict']}, score {again['score']:.3f}, by {again['recipe']}")
     rejected = results.next(lambda result: result["verdict"] == "fail" and shows(result, False))
     tape.note(f"part {rejected['seq']} is good and failed: score {rejected['score']:.3f}, threshold {rejected['threshold']:.3f}")
     tape.type("label", "line.toml", "--camera", "top", "--seq", str(rejected["seq"]), "--as", "false_reject")
+    check_labelled(folder, "good")
     again = results.next(lambda result: same(result, rejected) and result["recipe"] != rejected["recipe"])
     tape.note(f"the same zipper again, part {again['seq']}: {again['verdict']}, score {again['score']:.3f}, by {again['recipe']}")
+    known = results.next(lambda result: is_known(result, rejected["recipe"]))
+    tape.note(f"the bad zipper again, part {known['seq']}: {known['verdict']}, score {known['score']:.3f}, by {known['recipe']}")
     tape.type("recipe", "list", "line.toml")
     tape.type("recipe", "rollback", "line.toml", "zipper")
     back = results.next(lambda result: result["recipe"] != again["recipe"])

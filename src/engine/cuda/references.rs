@@ -126,6 +126,7 @@ impl LoadedReferences {
             return vec![];
         };
 
+        // The order is that in which `Scoring` makes its comparisons.
         let mut galleries = vec![];
         for map in 0..plan.maps.len() {
             let of_map = banks.iter().map(|bank| self.galleries[*bank][map].rows());
@@ -143,6 +144,7 @@ impl LoadedReferences {
     /// The looks of a bank. One without any is compared with its good parts in their place: no patch is
     /// nearer to those than to themselves, so that nothing is raised.
     fn looks_of(&self, bank: usize, patch: usize) -> &LoadedGallery {
+        // A table of galleries has an entry for each crop.
         let looks = self.looks[bank].as_ref();
         looks.unwrap_or(&self.galleries[bank][patch])
     }

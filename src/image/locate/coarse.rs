@@ -45,27 +45,28 @@ struct Continued {
     squares: Vec<f32>,
 }
 
-/// The turns that are looked at, in radians, for a template of that half diagonal.
-fn turns(half_diagonal: f32, turn_max: f32) -> Vec<f32> {
-    let step = 2.0 * HALF_STEP / half_diagonal.max(1.0);
-    // One step beyond the limit: a part there is told to be turned too far.
-    let count = match turn_max {
-        0.0 => 0,
-        _ => (turn_max / step).ceil() as i32 + 1,
-    };
+/// The turns that are looked at, in radians, for a template of that half diagonal: all of the circle, so that a
+/// part that is turned too far is told from one that is not there.
+fn turns(half_diagonal: f32, may_turn: bool) -> Vec<f32> {
+    if !may_turn {
+        return vec![0.0];
+    }
 
-    let turns = -count..=count;
-    let turns = turns.map(|number| number as f32 * step);
-    turns.filter(|turn| *turn > -PI && *turn <= PI).collect()
+    let step = 2.0 * HALF_STEP / half_diagonal.max(1.0);
+    let count = (PI / step).ceil() as i32;
+    // Whole steps that share the circle, and one of the two ends.
+    let turns = 1 - count..=count;
+    turns
+        .map(|number| number as f32 * PI / count as f32)
+        .collect()
 }
 
 impl TurnedTemplates {
-    /// The area `[x, y, w, h]` of a master, in its pixels. `reach` are pixels along x and y, `turn_max`
-    /// radians.
-    pub(super) fn new(master: &Grey, area: [f32; 4], reach: [f32; 2], turn_max: f32) -> Self {
+    /// The area `[x, y, w, h]` of a master, in its pixels. `reach` are pixels along x and y.
+    pub(super) fn new(master: &Grey, area: [f32; 4], reach: [f32; 2], may_turn: bool) -> Self {
         let half_diagonal = area[2].hypot(area[3]) / 2.0;
         let border = (2.0 * half_diagonal * BORDER).ceil() as usize;
-        let turns = turns(half_diagonal, turn_max);
+        let turns = turns(half_diagonal, may_turn);
         TurnedTemplates {
             turns: turns
                 .into_iter()

@@ -41,6 +41,8 @@ const CANDIDATES: usize = 3;
 /// Likeness by which a place beyond the limits must exceed the best one within them, to be the part: a round
 /// part is alike in all turns.
 const CLEARLY: f32 = 0.05;
+/// Degrees beyond the limit from which a refinement may come back.
+const NEAR_DEG: f32 = 5.0;
 /// Likeness that a turn by half a circle has to gain: of a part that looks alike turned, the smaller
 /// turn is taken.
 const TURN_COST: f32 = 0.02;
@@ -69,6 +71,11 @@ pub struct LocateLimits {
 }
 
 impl LocateLimits {
+    /// False for parts that lie as on the master but for their place.
+    fn may_turn(&self) -> bool {
+        self.turn_max_deg > 0.0
+    }
+
     /// The usual limits for a part in that area.
     pub fn new(area: Area) -> Self {
         LocateLimits {
@@ -195,14 +202,16 @@ impl Locator {
         let levels = Levels::of(picture, self.scales);
         let coarse = self.coarse.search(&levels.coarse);
         let ratio = self.scales.coarse as f32 / self.scales.fine as f32;
-        let may_turn = self.limits.turn_max_deg > 0.0;
         // Places within the limits and beyond are kept apart: a part that is alike in many turns has
         // some of both.
         let mut within: Option<(Place, f32)> = None;
         let mut beyond: Option<(Place, f32)> = None;
-        for place in candidates(coarse) {
+        for place in self.candidates(&coarse) {
             let start = scaled(place, ratio);
-            let Some(refined) = self.fine.refined(&levels.fine, start, may_turn) else {
+            let Some(refined) = self
+                .fine
+                .refined(&levels.fine, start, self.limits.may_turn())
+            else {
                 continue;
             };
 
@@ -216,10 +225,14 @@ impl Locator {
             }
         }
 
-        // Nothing that was refined has a likeness of 0.
+        // What was not found has a likeness of 0.
         let likeness = |found: Option<(Place, f32)>| found.map_or(0.0, |(_, likeness)| likeness);
         let least = self.limits.likeness_min;
-        let farther = beyond.filter(|_| likeness(beyond) > likeness(within) + CLEARLY);
+        let farther = beyond.filter(|_| {
+            let is_like = likeness(within) >= least;
+            !is_like || likeness(beyond) > likeness(within) + CLEARLY
+        });
+
         match farther
             .or(within)
             .filter(|(_, likeness)| *likeness >= least)
@@ -233,6 +246,16 @@ impl Locator {
                 least,
             }),
         }
+    }
+
+    /// The places to be refined: some within the limit of the turn, and the best beyond.
+    fn candidates(&self, coarse: &[(Place, f32)]) -> Vec<Place> {
+        let most = (self.limits.turn_max_deg + NEAR_DEG).to_radians();
+        let is_within = |place: Place| place.turn.abs() <= most;
+        let within = best_of(coarse, is_within, CANDIDATES);
+        within
+            .chain(best_of(coarse, |place| !is_within(place), 1))
+            .collect()
     }
 
     fn pose(&self, (place, likeness): (Place, f32)) -> Pose {
@@ -338,10 +361,10 @@ fn coarse_templates(
         let reach = [master.width(), master.height()]
             .map(|length| limits.move_max * length as f32 / side as f32 + 2.0);
 
-        let turn_max = limits.turn_max_deg.to_radians();
         let area = with_margin(limits.area, master.width(), master.height());
         let area = on_level(area, side);
-        let templates = TurnedTemplates::new(&grey.shrunk(side / fine), area, reach, turn_max);
+        let templates =
+            TurnedTemplates::new(&grey.shrunk(side / fine), area, reach, limits.may_turn());
         if templates.cost() <= COST_MAX || longer / (side + fine) < COARSE_PX_MIN {
             return (side, templates);
         }
@@ -350,20 +373,26 @@ fn coarse_templates(
     }
 }
 
-/// The best few places, no two of neighbouring turns.
-fn candidates(coarse: Vec<(Place, f32)>) -> Vec<Place> {
-    let mut order: Vec<usize> = (0..coarse.len()).collect();
-    let worth = |index: &usize| worth(coarse[*index]);
-    order.sort_by(|a, b| worth(b).total_cmp(&worth(a)));
+/// The best few places of those that count, no two of neighbouring turns.
+fn best_of(
+    coarse: &[(Place, f32)],
+    counts: impl Fn(Place) -> bool,
+    most: usize,
+) -> impl Iterator<Item = Place> {
+    let mut order: Vec<usize> = (0..coarse.len())
+        .filter(|index| counts(coarse[*index].0))
+        .collect();
+
+    order.sort_by(|a, b| worth(coarse[*b]).total_cmp(&worth(coarse[*a])));
     let mut taken: Vec<usize> = vec![];
     for index in order {
         let is_new = taken.iter().all(|other| other.abs_diff(index) > 1);
-        if is_new && taken.len() < CANDIDATES {
+        if is_new && taken.len() < most {
             taken.push(index);
         }
     }
 
-    taken.into_iter().map(|index| coarse[index].0).collect()
+    taken.into_iter().map(|index| coarse[index].0)
 }
 
 /// The likeness less what a turn costs.

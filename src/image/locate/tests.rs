@@ -211,6 +211,19 @@ fn a_part_beyond_the_limits_is_told_by_its_figure() {
 }
 
 #[test]
+fn a_part_that_is_turned_far_is_not_taken_for_one_that_is_not() {
+    let locator = locator(bracket, 30.0);
+    for turn_deg in [80.0, 180.0, -100.0] {
+        let turned = drawn(bracket, Drawing { turn_deg, ..STILL });
+        let found = locator.locate(&turned, &[]);
+        assert!(
+            matches!(found, Err(NotFound::Turned { .. })),
+            "{turn_deg}: {found:?}"
+        );
+    }
+}
+
+#[test]
 fn a_part_is_cut_off_where_what_is_judged_is_not_all_seen() {
     let limits = LocateLimits {
         move_max: 0.5,

@@ -145,18 +145,25 @@ pub fn is_timm(config: &Value) -> bool {
 /// # Errors
 /// All keys that cannot be run.
 pub fn layout(config: &Value, path: &Path) -> Result<SourceLayout, ModelError> {
+    // All keys are read before anything is refused. Defaults are timm's own (`VisionTransformer`, and the
+    // functions of the architectures).
     let mut problems = Problems::new();
+
+    // The outer keys name the architecture.
     let mut outer = Keys::new(Some(config), "", &mut problems);
     outer.refuse_unknown(&[&OUTER]);
     check_pool(&mut outer);
     let architecture = known_architecture(&mut outer);
 
+    // Then come the constants that the weights were trained with.
     let (side, normalisation) = pretrained(config.get("pretrained_cfg"), &mut problems);
 
     // Arguments come before the architecture's sizes and before `input_size`, as in timm.
     let mut keys = Keys::new(config.get("model_args"), "model_args", &mut problems);
     keys.refuse_unknown(&[&ARGUMENTS, &UNUSED_ARGUMENTS]);
     check_pool(&mut keys);
+
+    // A tower of other sizes than its architecture's is timm's own way to name one that was changed.
     let side = keys.side("img_size", Some(side));
     let patch = keys.side("patch_size", Some(PATCH));
     let width = keys.count("embed_dim", Some(architecture.width));
@@ -164,6 +171,8 @@ pub fn layout(config: &Value, path: &Path) -> Result<SourceLayout, ModelError> {
     let heads = keys.count("num_heads", Some(architecture.heads));
     let channels = keys.count("in_chans", Some(3));
     let mlp = keys.mlp_by_ratio(width);
+
+    // timm counts registers and class token as prefix tokens; which of them have positions is a key.
     let registers = keys.count_or_none("reg_tokens", architecture.registers);
     let no_embed_class = keys.flag("no_embed_class");
     check_transformers(
@@ -174,8 +183,9 @@ pub fn layout(config: &Value, path: &Path) -> Result<SourceLayout, ModelError> {
         &mut problems,
     );
     check_grid(side, patch, "model_args.img_size", &mut problems);
-    refuse_problems(problems, path)?;
 
+    // From here on all sizes are right.
+    refuse_problems(problems, path)?;
     Ok(SourceLayout {
         spec: ModelSpec {
             family: Family::Dinov2,
@@ -212,6 +222,7 @@ pub fn layout(config: &Value, path: &Path) -> Result<SourceLayout, ModelError> {
 
 /// Side in pixels and normalisation out of `pretrained_cfg`.
 fn pretrained(value: Option<&Value>, problems: &mut Problems) -> (usize, Normalisation) {
+    // An absent table has timm's defaults, which are those of the published models here.
     let mut keys = Keys::new(value, "pretrained_cfg", problems);
     keys.refuse_unknown(&[&READ, &UNUSED]);
     check_pool(&mut keys);
@@ -225,6 +236,7 @@ fn pretrained(value: Option<&Value>, problems: &mut Problems) -> (usize, Normali
 
 /// The architecture that a configuration names; notes one that has no sizes here.
 fn known_architecture(keys: &mut Keys) -> &'static Architecture {
+    // The name alone gives the sizes, which stand nowhere else in the folder.
     let name = keys.text("architecture").unwrap_or_default();
     let known = ARCHITECTURES.iter().find(|known| known.name == name);
     known.unwrap_or_else(|| {
@@ -258,6 +270,7 @@ fn input_side(keys: &mut Keys) -> usize {
         return SIDE;
     };
 
+    // Channels, height and width; what is no whole number is dropped, and the count wrong then.
     let numbers: Vec<u64> = size
         .as_array()
         .into_iter()
@@ -278,9 +291,12 @@ fn input_side(keys: &mut Keys) -> usize {
 /// The vision tower's weights. `patches_alone` is timm's `no_embed_class`: class token and registers
 /// have no positions.
 pub fn vision(layout: &SourceLayout, patches_alone: bool, reader: &mut TensorReader) -> Vision {
+    // `width` is D, and `cells` is P, the cells of the native grid.
     let spec = &layout.spec;
     let width = spec.width;
     let cells = spec.grid().cells();
+
+    // The tokens that are no patches have rows of their own among the positions, or none.
     let own = if patches_alone { 0 } else { 1 + spec.registers };
     let positions = reader.tensor("pos_embed", &[1, own + cells, width]);
     let mut class = reader.tensor("cls_token", &[1, 1, width]);
@@ -297,6 +313,7 @@ pub fn vision(layout: &SourceLayout, patches_alone: bool, reader: &mut TensorRea
         *token += position;
     }
 
+    // The rest is named otherwise than in transformers, and computes the same.
     let convolution_shape = [width, 3, spec.patch, spec.patch];
     Vision {
         shape: layout.vision,
@@ -317,6 +334,7 @@ pub fn vision(layout: &SourceLayout, patches_alone: bool, reader: &mut TensorRea
 
 /// One block, with the layer scales in the matrices before them.
 fn block(reader: &mut TensorReader, names: &BlockNames, width: usize, mlp: usize) -> Block {
+    // Queries, keys and values are one tensor in the file, and three matrices in the graph.
     let [query, key, value] = packed_attention(reader, &names.part("attn.qkv."), width);
     let mut block = Block {
         norm1: reader.norm(&names.part("norm1"), width),
@@ -329,6 +347,8 @@ fn block(reader: &mut TensorReader, names: &BlockNames, width: usize, mlp: usize
         down: reader.linear(&names.part("mlp.fc2"), mlp, width),
     };
 
+    // Layer scales [D] multiply the outputs of attention and MLP: the same as scaled columns of the
+    // matrices that make them.
     let attention_scale = reader.tensor(&names.part("ls1.gamma"), &[width]);
     scale_columns(&mut block.out, &attention_scale);
     let mlp_scale = reader.tensor(&names.part("ls2.gamma"), &[width]);

@@ -54,6 +54,8 @@ pub fn open(path: &Path) -> Result<Vec<WeightsFile>, ModelError> {
     let index: Index = serde_json::from_str(&text)
         .map_err(|error| ModelError::Content(format!("{}: {error}", path.display())))?;
 
+    // The index is compared with itself, then with the files that are there, then with their tensors:
+    // whoever fetches a folder again wants one list.
     let mut problems = Problems::new();
     let wanted = wanted(index.weight_map.0, &mut problems);
     let folder = path.parent().unwrap_or(Path::new(""));
@@ -62,6 +64,7 @@ pub fn open(path: &Path) -> Result<Vec<WeightsFile>, ModelError> {
         .filter_map(|(name, tensors)| shard(folder, name, tensors.len(), &mut problems))
         .collect();
 
+    // A shard that is missing is told once, not for each of its tensors.
     compare(&wanted, &files, &mut problems);
     if problems.is_empty() {
         return Ok(files);
@@ -83,6 +86,7 @@ fn wanted(
         problems.note("weight_map", "names no tensor");
     }
 
+    // `places` finds what is named twice, and `outside` tells a wrong file once.
     let mut shards: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut places: BTreeMap<String, String> = BTreeMap::new();
     let mut outside = BTreeSet::new();
@@ -139,12 +143,14 @@ fn compare(
     files: &[WeightsFile],
     problems: &mut Problems,
 ) {
+    // The first shard of each tensor, by which a second one is seen.
     let mut found: BTreeMap<String, String> = BTreeMap::new();
     for file in files {
         let Some(tensors) = problems.check("shard", file.tensors()) else {
             continue;
         };
 
+        // Both sides of the difference are wrong: a tensor that is not there, and one that nobody named.
         let shard = file.file_name();
         let wanted = wanted.get(&shard).expect("only wanted files are opened");
         let has: BTreeSet<String> = names(&tensors);

@@ -1,13 +1,13 @@
-//! The scores of a recipe's good and bad pictures under each candidate.
+//! The scores of a recipe's good and bad pictures under each combination.
 //!
 //! Each picture is encoded once for each number of cells, for all blocks together; only the comparison is done
 //! again for each block. A good picture is compared with all other good ones, a bad one with all of them. The
 //! CPU encodes whatever engine the line has: a TensorRT plan is built for one block, and minutes for each of them
 //! would be too long.
 
-use super::candidates::with;
+use super::combinations::with;
 use super::pasted::{self, pasted};
-use super::rule::CandidateScores;
+use super::rule::CombinationScores;
 use crate::base::exit::{Exit, Failure, chain};
 use crate::data::map::Map;
 use crate::data::picture::Picture;
@@ -16,7 +16,8 @@ use crate::engine::PatchLayer;
 use crate::engine::select::{Backend, Engines};
 use crate::image::file as image_file;
 use crate::model::ModelFolder;
-use crate::recipe::library::choice_note::Candidate;
+use crate::recipe::library::choice_note::Combination;
+use crate::recipe::locate::{located, refuse_not_found};
 use crate::recipe::preparation::Preparation;
 use crate::recipe::quality::Gate;
 use crate::recipe::references::References;
@@ -28,7 +29,8 @@ use std::path::PathBuf;
 /// Pictures of each kind that are compared, at most: the features of all blocks lie in memory.
 pub const PICTURES_MAX: usize = 64;
 
-/// The pictures of known parts that candidates are judged by.
+/// The pictures of known parts that combinations are judged by, with the parts at their place where the recipe
+/// locates them.
 pub struct KnownParts {
     good: Vec<Picture>,
     bad: Vec<Picture>,
@@ -46,13 +48,27 @@ impl KnownParts {
         let mut passed_over = vec![];
         let references = References::read(&spec.references, &mut |words| passed_over.push(words))?;
         let gate = Gate::new(spec.bad_image, &references.pictures);
+        // Parts are brought to their place once, for all combinations.
+        let recipe = located(spec.winclip.clone(), spec.locate.as_ref())?;
+        refuse_not_found(&recipe, &references)?;
+        let mut good = vec![];
+        for picture in references.pictures {
+            let in_place = recipe.in_place(picture);
+            good.push(in_place.map_err(|error| Failure::new(Exit::Data, error))?);
+        }
+
         let mut found = vec![];
         for file in bad {
             let name = file.file_name().unwrap_or_default().to_string_lossy();
             match image_file::read(file) {
                 Err(error) => passed_over.push(chain(&error)),
                 Ok(picture) => match gate.flaw(&picture) {
-                    None => found.push(picture),
+                    None => match recipe.in_place(picture) {
+                        Ok(picture) => found.push(picture),
+                        Err(error) => {
+                            passed_over.push(format!("bad {name}: {}; not counted", chain(&error)))
+                        }
+                    },
                     Some(flaw) => passed_over.push(format!(
                         "bad {name}: a part's picture would not be judged: {flaw}; not counted"
                     )),
@@ -61,7 +77,7 @@ impl KnownParts {
         }
 
         let mut parts = KnownParts {
-            good: references.pictures,
+            good,
             bad: found,
             passed_over,
         };
@@ -107,7 +123,7 @@ fn thin(pictures: &mut Vec<Picture>) {
 /// How a picture is encoded: as a reference, or as one that is judged.
 type Encoding = fn(&mut Inspector, &Picture) -> Result<RegionFeatures, InspectError>;
 
-/// Model and engines that candidates are measured with.
+/// Model and engines that combinations are measured with.
 pub struct Measuring<'a> {
     /// The line's model.
     pub model: &'a ModelFolder,
@@ -120,33 +136,34 @@ pub struct Measuring<'a> {
 }
 
 impl Measuring<'_> {
-    /// Returns the scores of each candidate, in their order. `progress` hears how many pictures of how many are
+    /// Returns the scores of each combination, in their order. `progress` hears how many pictures of how many are
     /// encoded.
     ///
     /// # Errors
     /// When a picture does not fit the recipe, or the engine is missing or fails.
     pub fn scores(
         &self,
-        candidates: &[Candidate],
+        combinations: &[Combination],
         progress: &mut dyn FnMut(usize, usize),
-    ) -> Result<Vec<CandidateScores>, Failure> {
-        let mut inputs: Vec<Candidate> = vec![];
-        for candidate in candidates {
-            if !inputs.iter().any(|input| input.has_cells_of(candidate)) {
-                inputs.push(*candidate);
+    ) -> Result<Vec<CombinationScores>, Failure> {
+        let mut inputs: Vec<Combination> = vec![];
+        for combination in combinations {
+            if !inputs.iter().any(|input| input.has_cells_of(combination)) {
+                inputs.push(*combination);
             }
         }
 
         let good = self.parts.good.len();
         let pictures = good + self.parts.bad.len() + pasted::count(good);
         let all = inputs.len() * pictures;
-        let mut scores = vec![CandidateScores::default(); candidates.len()];
+        let mut scores = vec![CombinationScores::default(); combinations.len()];
         for (number, input) in inputs.iter().enumerate() {
-            let of_input: Vec<usize> = (0..candidates.len())
-                .filter(|place| candidates[*place].has_cells_of(input))
+            let of_input: Vec<usize> = (0..combinations.len())
+                .filter(|place| combinations[*place].has_cells_of(input))
                 .collect();
 
-            let mut blocks: Vec<usize> = of_input.iter().map(|at| candidates[*at].block).collect();
+            let mut blocks: Vec<usize> =
+                of_input.iter().map(|at| combinations[*at].block).collect();
             blocks.sort_unstable();
             blocks.dedup();
             let done = number * pictures;
@@ -158,16 +175,19 @@ impl Measuring<'_> {
                 let here: Vec<usize> = of_input
                     .iter()
                     .copied()
-                    .filter(|place| candidates[*place].block == *block)
+                    .filter(|place| combinations[*place].block == *block)
                     .collect();
 
-                let shares: Vec<f64> = here.iter().map(|at| candidates[*at].top_share).collect();
+                let shares: Vec<f64> = here.iter().map(|at| combinations[*at].top_share).collect();
                 let found = encoded
                     .scores(layer, &shares)
                     .map_err(|error| Failure::new(Exit::Software, error))?;
                 for (place, found) in here.into_iter().zip(found) {
                     scores[place] = found;
                 }
+
+                // The comparison of a fine map takes seconds for each block.
+                tracing::info!("block {block}: {pictures} pictures compared");
             }
         }
 
@@ -177,7 +197,7 @@ impl Measuring<'_> {
     /// Encodes all pictures once for these blocks.
     fn encoded(
         &self,
-        input: &Candidate,
+        input: &Combination,
         blocks: &[usize],
         progress: &mut dyn FnMut(usize),
     ) -> Result<EncodedParts, Failure> {
@@ -259,10 +279,10 @@ impl EncodedParts {
         &mut self,
         layer: usize,
         shares: &[f64],
-    ) -> Result<Vec<CandidateScores>, EngineError> {
+    ) -> Result<Vec<CombinationScores>, EngineError> {
         let good = self.good.iter().map(|features| features.of_layer(layer));
         self.inspector.set_references(good.collect())?;
-        // There is one region, which `candidates::check` has seen to.
+        // There is one region, which `combinations::check` has seen to.
         let left_out = self.inspector.leave_one_out()?.swap_remove(0);
         let good: Vec<Map> = left_out.into_iter().map(|(_, map)| map).collect();
         let mut bad = vec![];
@@ -288,7 +308,7 @@ impl EncodedParts {
                     .collect()
             });
 
-            all.push(CandidateScores { good, bad, pasted });
+            all.push(CombinationScores { good, bad, pasted });
         }
 
         Ok(all)

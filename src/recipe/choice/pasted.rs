@@ -2,7 +2,7 @@
 //! 2021), thin strips of it, and soft spots.
 //!
 //! Alone they choose badly, as a defect of the product looks otherwise (docs/teach.md). They know one thing well: a block
-//! that does not even see them sees few others. So a candidate needs them beside the real bad pictures.
+//! that does not even see them sees few others. So a combination needs them beside the real bad pictures.
 
 use crate::data::picture::{Area, Picture};
 use rand::rngs::StdRng;
@@ -14,6 +14,10 @@ const FOR_EACH: usize = 8;
 const COUNT_MAX: usize = 64;
 /// Seed of the places: the same pictures give the same choice.
 const SEED: u64 = 11;
+
+/// Logarithms of the least and the largest aspect of a piece: 0.3 and 3.3.
+const LEAST_LOG: f64 = -1.2;
+const MOST_LOG: f64 = 1.2;
 
 /// A kind of drawn defect.
 #[derive(Debug, Clone, Copy)]
@@ -82,16 +86,21 @@ fn drawn(good: &Picture, crop: Option<Area>, kind: Kind, random: &mut StdRng) ->
     match kind {
         Kind::Spot => spot(&mut rgb, whole.w, area, random),
         Kind::Piece => {
-            let (w, h) = (area.w as f64, area.h as f64);
-            let pixels = random.random_range(0.01..0.06) * w * h;
-            let aspect: f64 = random.random_range(0.3_f64.ln()..3.3_f64.ln()).exp();
-            let size = ((pixels * aspect).sqrt(), (pixels / aspect).sqrt());
-            piece(&mut rgb, whole.w, area, size, random);
+            let pixels = random.random_range(0.01..0.06_f64) * area.w as f64;
+            let pixels = pixels * area.h as f64;
+            let shape = random.random_range(LEAST_LOG..MOST_LOG);
+            let aspect = shape.exp();
+            let across = (pixels * aspect).sqrt();
+            let down = (pixels / aspect).sqrt();
+            piece(&mut rgb, whole.w, area, (across, down), random);
         }
         Kind::Strip => {
-            let narrow = random.random_range(0.01..0.04) * area.w.min(area.h) as f64 + 2.0;
-            let long = random.random_range(0.05..0.15) * area.w.max(area.h) as f64 + 2.0;
-            let size = match random.random() {
+            let shorter = area.w.min(area.h) as f64;
+            let longer = area.w.max(area.h) as f64;
+            let narrow = 2.0 + shorter * random.random_range(0.01..0.04_f64);
+            let long = 2.0 + longer * random.random_range(0.05..0.15_f64);
+            let is_upright: bool = random.random();
+            let size = match is_upright {
                 true => (narrow, long),
                 false => (long, narrow),
             };
@@ -105,47 +114,61 @@ fn drawn(good: &Picture, crop: Option<Area>, kind: Kind, random: &mut StdRng) ->
 
 /// Copies a piece of `area` to another place in it, a little brighter or darker. `width` is the picture's.
 fn piece(rgb: &mut [u8], width: usize, area: Area, size: (f64, f64), random: &mut StdRng) {
-    let [w, h] = [(size.0, area.w), (size.1, area.h)]
-        .map(|(side, most)| (side as usize).clamp(1, (most / 2).max(1)));
-
-    let mut place = || {
-        let x = area.x + random.random_range(0..=area.w - w);
-        let y = area.y + random.random_range(0..=area.h - h);
-        (x, y)
-    };
-
-    let (from, to) = (place(), place());
+    let most_across = (area.w / 2).max(1);
+    let most_down = (area.h / 2).max(1);
+    let w = (size.0 as usize).clamp(1, most_across);
+    let h = (size.1 as usize).clamp(1, most_down);
+    let from = place(area, w, h, random);
+    let to = place(area, w, h, random);
     let light: [f32; 3] = std::array::from_fn(|_| random.random_range(0.85..1.15));
     let before = rgb.to_vec();
     for row in 0..h {
-        let source = ((from.1 + row) * width + from.0) * 3;
-        let target = ((to.1 + row) * width + to.0) * 3;
+        let source = first_byte(width, from.0, from.1 + row);
+        let target = first_byte(width, to.0, to.1 + row);
         for byte in 0..w * 3 {
-            let value = f32::from(before[source + byte]) * light[byte % 3];
+            let there = f32::from(before[source + byte]);
+            let value = there * light[byte % 3];
             rgb[target + byte] = value.clamp(0.0, 255.0) as u8;
         }
     }
 }
 
+/// A place in the area for a piece of that size: its first column and row.
+fn place(area: Area, w: usize, h: usize, random: &mut StdRng) -> (usize, usize) {
+    let right = random.random_range(0..=area.w - w);
+    let below = random.random_range(0..=area.h - h);
+    (area.x + right, area.y + below)
+}
+
+/// Place of a pixel's first byte in a picture that is so wide.
+fn first_byte(width: usize, column: usize, row: usize) -> usize {
+    let pixel = row * width + column;
+    3 * pixel
+}
+
 /// Draws a soft ellipse, darker or lighter than what is there.
 fn spot(rgb: &mut [u8], width: usize, area: Area, random: &mut StdRng) {
-    let radius = random.random_range(0.02..0.06) * area.w.min(area.h) as f32;
-    let [across, down] = std::array::from_fn(|_| (radius * random.random_range(0.7..1.4)).max(1.0));
-    let x = area.x as f32 + random.random_range(0.05..0.95) * area.w as f32;
-    let y = area.y as f32 + random.random_range(0.05..0.95) * area.h as f32;
-    let level: f32 = random.random_range(25.0..60.0);
-    let level = if random.random() { level } else { -level };
+    let shorter = area.w.min(area.h) as f32;
+    let radius = shorter * random.random_range(0.02..0.06_f32);
+    let across = radius * random.random_range(0.7..1.4_f32);
+    let down = radius * random.random_range(0.7..1.4_f32);
+    let right = area.w as f32 * random.random_range(0.05..0.95_f32);
+    let below = area.h as f32 * random.random_range(0.05..0.95_f32);
+    let x = area.x as f32 + right;
+    let y = area.y as f32 + below;
+    let strength = random.random_range(25.0..60.0_f32);
+    let is_light: bool = random.random();
+    let level = if is_light { strength } else { -strength };
     for row in area.y..area.y + area.h {
         for column in area.x..area.x + area.w {
-            let far = ((column as f32 - x) / across).powi(2) + ((row as f32 - y) / down).powi(2);
-            let share = (2.0 * (1.0 - far)).clamp(0.0, 1.0);
-            if share == 0.0 {
-                continue;
-            }
-
-            let start = (row * width + column) * 3;
+            let right = (column as f32 - x) / across.max(1.0);
+            let below = (row as f32 - y) / down.max(1.0);
+            let far = right.powi(2) + below.powi(2);
+            let share = (2.0 - 2.0 * far).clamp(0.0, 1.0);
+            let start = first_byte(width, column, row);
             for value in &mut rgb[start..start + 3] {
-                *value = (f32::from(*value) + level * share).clamp(0.0, 255.0) as u8;
+                let lit = f32::from(*value) + level * share;
+                *value = lit.clamp(0.0, 255.0) as u8;
             }
         }
     }

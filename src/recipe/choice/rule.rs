@@ -1,29 +1,29 @@
 //! When do a few pictures speak for other values than those of now? The arithmetic of a choice.
 //!
-//! A handful of bad pictures has an AUROC of a few steps, and 1.0 for most candidates at once. So each candidate is
+//! A handful of bad pictures has an AUROC of a few steps, and 1.0 for most combinations at once. So each combination is
 //! measured by its *separation*: the distance of the means of the logarithms of bad and good scores, in pooled
 //! standard deviations, over the root of 2. For normal logarithms that is the quantile of the AUROC (the binormal
-//! model: Metz 1986), which still differs where the counted AUROC is 1. It counts up to [`SEPARATION_MAX`] (an AUROC
+//! model: Metz 1986), which still differs where the counted AUROC is 1. It counts up to `SEPARATION_MAX` (an AUROC
 //! of 99.5 %): a recipe that tells its pictures apart that well has nothing to win from so few of them.
 //!
-//! A candidate beats the values of now where all of these hold:
+//! A combination beats the values of now where all of these hold:
 //! - Its gain in separation is above the standard error of that gain (the jackknife's: each good and each bad picture
-//!   left out once, of both candidates together) times Student's t for as many bad pictures, and at least [`GAIN_MIN`].
+//!   left out once, of both combinations together) times Student's t for as many bad pictures, and at least `GAIN_MIN`.
 //! - The counted AUROC is not lower.
-//! - Drawn defects on the good pictures ([`super::pasted`]) speak for it too: their separation gains at least
-//!   [`PASTED_GAIN_MIN`]. Neither kind alone is enough: a few bad pictures alone lost 2 to 6 points on drawn tiles,
+//! - Drawn defects on the good pictures (`pasted.rs`) speak for it too: their separation gains at least
+//!   `PASTED_GAIN_MIN`. Neither kind alone is enough: a few bad pictures alone lost 2 to 6 points on drawn tiles,
 //!   and drawn defects know nothing of the product's own.
 //!
 //! Of those the one with the largest gain is taken. What that is worth on other pictures stands in docs/teach.md.
 
 use crate::evaluate::ranking::Scores;
-use crate::recipe::library::choice_note::Candidate;
+use crate::recipe::library::choice_note::Combination;
 
 /// Bad pictures that a choice needs: of fewer the standard error is not known.
 pub const BAD_MIN: usize = 3;
 /// Good pictures that a choice needs.
 pub const GOOD_MIN: usize = 8;
-/// Separation above which candidates count as equal: the 99.5 % quantile of the normal distribution.
+/// Separation above which combinations count as equal: the 99.5 % quantile of the normal distribution.
 const SEPARATION_MAX: f64 = 2.576;
 /// Gain in separation that is worth another revision: 3 points of AUROC at 85 %.
 const GAIN_MIN: f64 = 0.1;
@@ -48,9 +48,9 @@ const STUDENT_80: [(usize, f64); 12] = [
     (40, 0.851),
 ];
 
-/// Scores of known parts under one candidate, in the order of the pictures.
+/// Scores of known parts under one combination, in the order of the pictures.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct CandidateScores {
+pub struct CombinationScores {
     /// Of good parts, each against the others.
     pub good: Vec<f32>,
     /// Of bad parts.
@@ -59,9 +59,9 @@ pub struct CandidateScores {
     pub pasted: Vec<f32>,
 }
 
-/// How well a candidate tells the known parts apart.
+/// How well a combination tells the known parts apart.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct CandidateFigures {
+pub struct CombinationFigures {
     /// Share of the pairs of a bad and a good part in which the bad one scores higher; ties half.
     pub auroc: f64,
     /// Distance of bad and good ones, see the head of this file.
@@ -72,13 +72,13 @@ pub struct CandidateFigures {
     pub wins: bool,
 }
 
-/// The outcome: which candidate is taken, the first one (the values of now) where none beats it.
+/// The outcome: which combination is taken, the first one (the values of now) where none beats it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
-    /// Place of the candidate that is taken.
+    /// Place of the combination that is taken.
     pub taken: usize,
-    /// One for each candidate.
-    pub figures: Vec<CandidateFigures>,
+    /// One for each combination.
+    pub figures: Vec<CombinationFigures>,
 }
 
 /// Says how many pictures are missing for a choice; `None` where there are enough.
@@ -96,13 +96,13 @@ pub fn too_few(good: usize, bad: usize) -> Option<String> {
     (!missing.is_empty()).then(|| missing.join(" and "))
 }
 
-/// Decides by the scores of each candidate, of which there is at least one; the first is that of now, and those with as
+/// Decides by the scores of each combination, of which there is at least one; the first is that of now, and those with as
 /// many cells come next. With too few pictures, or without any difference, the first one stays.
-pub fn decide(candidates: &[Candidate], scores: &[CandidateScores]) -> Decision {
+pub fn decide(combinations: &[Combination], scores: &[CombinationScores]) -> Decision {
     let leaves: Vec<LeftOut> = scores.iter().map(LeftOut::new).collect();
-    let mut figures: Vec<CandidateFigures> = vec![];
+    let mut figures: Vec<CombinationFigures> = vec![];
     for (scores, left_out) in scores.iter().zip(&leaves) {
-        let mut figure = CandidateFigures {
+        let mut figure = CombinationFigures {
             auroc: counted(scores),
             separation: left_out.all,
             pasted: separation(&logs(&scores.good), &logs(&scores.pasted)),
@@ -124,17 +124,17 @@ pub fn decide(candidates: &[Candidate], scores: &[CandidateScores]) -> Decision 
     }
 
     Decision {
-        taken: best(candidates, &figures),
+        taken: best(combinations, &figures),
         figures,
     }
 }
 
 /// Place of the winner with the largest separation; 0 without winners. One with more cells must be better by
 /// [`GAIN_MIN`] than all with as many as now, as each picture takes longer with it.
-fn best(candidates: &[Candidate], figures: &[CandidateFigures]) -> usize {
+fn best(combinations: &[Combination], figures: &[CombinationFigures]) -> usize {
     let highest = |is_finer: bool| {
         let places = (0..figures.len()).filter(|place| {
-            let is_same = candidates[*place].has_cells_of(&candidates[0]);
+            let is_same = combinations[*place].has_cells_of(&combinations[0]);
             figures[*place].wins && is_same != is_finer
         });
 
@@ -155,7 +155,7 @@ fn best(candidates: &[Candidate], figures: &[CandidateFigures]) -> usize {
 }
 
 /// The counted AUROC; one half where a kind is missing.
-fn counted(scores: &CandidateScores) -> f64 {
+fn counted(scores: &CombinationScores) -> f64 {
     let mut ranking = Scores::default();
     scores.good.iter().for_each(|score| ranking.good(*score));
     scores.bad.iter().for_each(|score| ranking.bad(*score));
@@ -169,7 +169,7 @@ fn student(degrees: usize) -> f64 {
     row.map_or(f64::INFINITY, |(_, t)| *t)
 }
 
-/// A candidate's separation, and that without each of the pictures.
+/// A combination's separation, and that without each of the pictures.
 struct LeftOut {
     all: f64,
     without_good: Vec<f64>,
@@ -177,7 +177,7 @@ struct LeftOut {
 }
 
 impl LeftOut {
-    fn new(scores: &CandidateScores) -> Self {
+    fn new(scores: &CombinationScores) -> Self {
         let (good, bad) = (logs(&scores.good), logs(&scores.bad));
         let without = |kind: &[f64], place: usize| {
             let mut rest = kind.to_vec();
@@ -196,7 +196,7 @@ impl LeftOut {
         }
     }
 
-    /// The jackknife's standard error of the difference to another candidate on the same pictures (Efron 1982, for two
+    /// The jackknife's standard error of the difference to another combination on the same pictures (Efron 1982, for two
     /// samples).
     fn error_beside(&self, other: &LeftOut) -> f64 {
         let of_kind = |own: &[f64], other: &[f64]| {
@@ -245,23 +245,23 @@ fn mean_and_variance(values: &[f64]) -> (f64, f64) {
 mod tests {
     use super::*;
 
-    fn candidate(block: usize) -> Candidate {
-        Candidate {
+    fn combination(block: usize) -> Combination {
+        Combination {
             block,
             cells: None,
             top_share: 0.01,
         }
     }
 
-    fn decided(scores: &[CandidateScores]) -> Decision {
-        let candidates: Vec<Candidate> = (0..scores.len()).map(candidate).collect();
-        decide(&candidates, scores)
+    fn decided(scores: &[CombinationScores]) -> Decision {
+        let combinations: Vec<Combination> = (0..scores.len()).map(combination).collect();
+        decide(&combinations, scores)
     }
 
     const GOOD: [f32; 8] = [0.10, 0.11, 0.12, 0.10, 0.13, 0.11, 0.12, 0.10];
 
-    fn scores(good: &[f32], bad: &[f32]) -> CandidateScores {
-        CandidateScores {
+    fn scores(good: &[f32], bad: &[f32]) -> CombinationScores {
+        CombinationScores {
             good: good.to_vec(),
             bad: bad.to_vec(),
             pasted: bad.to_vec(),
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn the_candidate_that_lifts_every_bad_part_is_taken() {
+    fn the_combination_that_lifts_every_bad_part_is_taken() {
         let now = scores(&GOOD, &[0.11, 0.12, 0.13, 0.12, 0.11]);
         let better = scores(&GOOD, &[0.14, 0.15, 0.16, 0.15, 0.14]);
         let a_little = scores(&GOOD, &[0.115, 0.125, 0.132, 0.124, 0.115]);
@@ -281,14 +281,14 @@ mod tests {
     }
 
     #[test]
-    fn one_bad_part_that_alone_speaks_for_a_candidate_is_chance() {
+    fn one_bad_part_that_alone_speaks_for_a_combination_is_chance() {
         let now = scores(&GOOD, &[0.12, 0.12, 0.13, 0.12, 0.12]);
         let one = scores(&GOOD, &[0.12, 0.12, 0.13, 0.12, 0.30]);
         assert_eq!(decided(&[now, one]).taken, 0);
     }
 
     #[test]
-    fn equal_candidates_and_those_that_tell_all_apart_stay_with_the_first() {
+    fn equal_combinations_and_those_that_tell_all_apart_stay_with_the_first() {
         let now = scores(&GOOD, &[0.5, 0.6, 0.55, 0.7]);
         let further = scores(&GOOD, &[5.0, 6.0, 5.5, 7.0]);
         assert_eq!(decided(&[now.clone(), now.clone()]).taken, 0);
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_candidate_with_a_lower_counted_auroc_is_never_taken() {
+    fn a_combination_with_a_lower_counted_auroc_is_never_taken() {
         // One bad part falls below the good ones, and the others rise far.
         let now = scores(&GOOD, &[0.14, 0.14, 0.14, 0.14, 0.14, 0.14]);
         let mixed = scores(&GOOD, &[0.10, 0.9, 0.9, 0.9, 0.9, 0.9]);
@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn more_cells_must_be_better_by_more() {
-        let with_cells = |cells: usize| Candidate {
+        let with_cells = |cells: usize| Combination {
             block: 9,
             cells: Some(cells),
             top_share: 0.01,
@@ -328,24 +328,24 @@ mod tests {
         let better = scores(&GOOD, &[0.12, 0.13, 0.14, 0.13, 0.12]);
         let a_little = scores(&GOOD, &[0.1205, 0.1305, 0.1405, 0.1305, 0.1205]);
         let much = scores(&GOOD, &[0.14, 0.15, 0.16, 0.15, 0.14]);
-        let other = Candidate {
+        let other = Combination {
             block: 7,
             ..with_cells(256)
         };
 
         for (finer, taken) in [(a_little, 1), (much, 2)] {
-            let candidates = [with_cells(256), other, with_cells(576)];
-            let decision = decide(&candidates, &[now.clone(), better.clone(), finer]);
+            let combinations = [with_cells(256), other, with_cells(576)];
+            let decision = decide(&combinations, &[now.clone(), better.clone(), finer]);
             assert!(decision.figures[1].wins && decision.figures[2].wins);
             assert_eq!(decision.taken, taken);
         }
     }
 
     #[test]
-    fn a_candidate_that_does_not_see_drawn_defects_is_never_taken() {
+    fn a_combination_that_does_not_see_drawn_defects_is_never_taken() {
         let now = scores(&GOOD, &[0.11, 0.12, 0.13, 0.12, 0.11]);
         let better = scores(&GOOD, &[0.14, 0.15, 0.16, 0.15, 0.14]);
-        let blind = CandidateScores {
+        let blind = CombinationScores {
             pasted: vec![0.11; 4],
             ..better.clone()
         };
@@ -365,7 +365,7 @@ mod tests {
         let now = scores(&GOOD, &[0.11, 0.12]);
         let better = scores(&GOOD, &[0.9, 0.9]);
         assert_eq!(decided(&[now, better]).taken, 0);
-        assert_eq!(decided(&[CandidateScores::default()]).taken, 0);
+        assert_eq!(decided(&[CombinationScores::default()]).taken, 0);
     }
 
     #[test]

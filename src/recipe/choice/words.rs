@@ -1,19 +1,19 @@
-//! A choice in words: the table of candidates, what was chosen by what, and what is not known.
+//! A choice in words: the table of combinations, what was chosen by what, and what is not known.
 
 use super::Choice;
-use super::rule::CandidateFigures;
-use crate::recipe::library::choice_note::Candidate;
+use super::rule::CombinationFigures;
+use crate::recipe::library::choice_note::Combination;
 
 impl Choice {
-    /// The table of all candidates: a row for each block and number of cells, for each share its counted AUROC and its
+    /// The table of all combinations: a row for each block and number of cells, for each share its counted AUROC and its
     /// separation. `*` marks what was taken, `+` what also beats the values of before by more than chance.
     pub fn table(&self) -> Vec<String> {
-        let mut shares: Vec<f64> = self.candidates.iter().map(|one| one.top_share).collect();
+        let mut shares: Vec<f64> = self.combinations.iter().map(|one| one.top_share).collect();
         shares.sort_by(f64::total_cmp);
         shares.dedup();
         let mut rows: Vec<(Option<usize>, usize)> = vec![];
-        for candidate in &self.candidates {
-            let row = (candidate.cells, candidate.block);
+        for combination in &self.combinations {
+            let row = (combination.cells, combination.block);
             if !rows.contains(&row) {
                 rows.push(row);
             }
@@ -30,7 +30,7 @@ impl Choice {
             let shown = cells.map_or_else(|| "-".to_owned(), |cells| cells.to_string());
             let mut line = format!("{shown:>5} {block:>5}");
             for top_share in &shares {
-                let cell = Candidate {
+                let cell = Combination {
                     block,
                     cells,
                     top_share: *top_share,
@@ -45,14 +45,14 @@ impl Choice {
         lines
     }
 
-    /// Figures of one candidate: `0.958 1.52 *`.
-    fn cell(&self, candidate: &Candidate) -> String {
-        let place = self.candidates.iter().position(|one| one == candidate);
+    /// Figures of one combination: `0.958 1.52 *`.
+    fn cell(&self, combination: &Combination) -> String {
+        let place = self.combinations.iter().position(|one| one == combination);
         let Some(place) = place else {
             return String::new();
         };
 
-        let CandidateFigures {
+        let CombinationFigures {
             auroc,
             separation,
             wins,
@@ -83,7 +83,7 @@ impl Choice {
         if !self.is_other() {
             return format!(
                 "{baseline} stays: by {by} none of {} other choices beats it by more than chance",
-                self.candidates.len() - 1
+                self.combinations.len() - 1
             );
         }
 

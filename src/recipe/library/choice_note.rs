@@ -6,7 +6,7 @@ use std::fmt;
 /// Values by which a recipe for a model without text judges.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Candidate {
+pub struct Combination {
     /// Block whose patches are compared, counted from 1.
     pub block: usize,
     /// Cells of the map, at most, with `fit = "keep"`. `None` with another fit.
@@ -15,14 +15,14 @@ pub struct Candidate {
     pub top_share: f64,
 }
 
-impl Candidate {
+impl Combination {
     /// True if it judges by as many cells as another.
-    pub fn has_cells_of(&self, other: &Candidate) -> bool {
+    pub fn has_cells_of(&self, other: &Combination) -> bool {
         self.cells == other.cells
     }
 }
 
-impl fmt::Display for Candidate {
+impl fmt::Display for Combination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "block {}, top share {}", self.block, self.top_share)?;
         match self.cells {
@@ -37,9 +37,9 @@ impl fmt::Display for Candidate {
 #[serde(deny_unknown_fields)]
 pub struct ChoiceNote {
     /// The values that were taken.
-    pub taken: Candidate,
+    pub taken: Combination,
     /// The values without a choice, beside which all others were measured.
-    pub baseline: Candidate,
+    pub baseline: Combination,
     /// By what they were chosen, with figures, in words.
     pub how: String,
     /// What the choice does not know, in words.

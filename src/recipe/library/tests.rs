@@ -84,6 +84,36 @@ fn a_revision_holds_all_that_it_was_made_of() {
 }
 
 #[test]
+fn a_master_picture_is_kept_and_is_no_reference() {
+    let (folder, library, revision) = library();
+    let writer = LibraryWriter::lock(&library).expect("free");
+    let mut next = Draft::after(&revision, String::new()).expect("whole");
+    let locate = json!({"master": "elsewhere.png", "area": [1, 2, 3, 4]});
+    next.table.insert("locate".to_owned(), locate);
+    // The master may be one of the references.
+    next.pictures.push(DraftPicture {
+        used_as: PictureUse::Master,
+        ..picture(folder.path(), "a")
+    });
+
+    let next = writer.commit(&next).expect("a revision");
+    next.verify().expect("whole");
+    let table = next.table().expect("whole");
+    let master = table["locate"]["master"].as_str().expect("a path");
+    assert!(master.starts_with("master/ca978112") && next.folder().join(master).is_file());
+    assert_eq!(table["references"].as_array().map(Vec::len), Some(2));
+    assert_eq!(table["locate"]["area"][3], 4);
+    let after = Draft::after(&next, String::new()).expect("whole");
+    let again = writer.commit(&after).expect("a revision");
+    assert_eq!(again.table().expect("whole")["locate"]["master"], master);
+    // Without another one it cannot go; the reference of that content can.
+    let mut draft = Draft::after(&again, String::new()).expect("whole");
+    draft.forget("ca978112").expect("the reference");
+    let words = refusal(draft.forget("ca978112"));
+    assert!(words.contains("is the master picture"), "{words}");
+}
+
+#[test]
 fn a_threshold_makes_a_revision_and_a_rollback_undoes_it() {
     let (_folder, library, revision) = library();
     let writer = LibraryWriter::lock(&library).expect("free");

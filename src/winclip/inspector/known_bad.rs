@@ -39,6 +39,7 @@ impl Inspector {
         &mut self,
         picture: &Picture,
     ) -> Result<(Vec<RegionScore>, PictureLooks), InspectError> {
+        // The time of pixels and encoder is one here, because nobody looks at the times of a part that is learned.
         let started = Instant::now();
         let features = self.encode(picture)?;
         let took = started.elapsed();
@@ -56,6 +57,7 @@ impl Inspector {
             return Ok(PictureLooks::default());
         }
 
+        // In which region a part is bad is not known, so that each has looks.
         let mut looks = vec![];
         for index in 0..self.regions.len() {
             let (_, map) = self.score_region(features, index, None)?;
@@ -75,6 +77,7 @@ impl Inspector {
     /// # Errors
     /// When the engine's device has no room for them.
     pub fn set_looks(&mut self, pictures: &[PictureLooks]) -> Result<usize, EngineError> {
+        // The bound is that of a region: its crops have a row for each place at most.
         let mut left_out = vec![false; pictures.len()];
         for (index, region) in self.regions.iter_mut().enumerate() {
             let mut held = vec![];
@@ -85,6 +88,7 @@ impl Inspector {
                     continue;
                 }
 
+                // From the first one that does not fit on, all older ones are left out.
                 count += picture.count(index);
                 match count <= LOOKS_MAX {
                     true => held.push(&picture.0[index]),
@@ -92,6 +96,7 @@ impl Inspector {
                 }
             }
 
+            // Crops are told apart by their index, as everywhere; one may have no rows.
             let crops = region.masks().count();
             let rows: Vec<Array2<f32>> = (0..crops).map(|crop| joined(&held, crop)).collect();
             region.set_looks(rows.iter().map(|rows| rows.view()));
@@ -109,6 +114,7 @@ impl Inspector {
 
 /// The rows of one crop of all pictures, one below the other.
 fn joined(pictures: &[&Vec<Array2<f32>>], crop: usize) -> Array2<f32> {
+    // All rows of a crop have the width of the patch layer; without any the width is not known.
     let views: Vec<ArrayView2<f32>> = pictures.iter().map(|crops| crops[crop].view()).collect();
     match views.is_empty() {
         true => Array2::zeros((0, 0)),

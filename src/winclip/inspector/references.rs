@@ -12,12 +12,17 @@ use crate::winclip::scorer::Scorer;
 /// Bytes of all galleries together, at most: beyond it, comparing takes many times as long as encoding.
 const GALLERIES_MAX: usize = 2 << 30;
 
+/// Pairs of a row and a chosen one, at most, that thinning compares: tens of seconds of one core for
+/// vectors of 384 values. 64 references of 256 cells, thinned to the rows of 8, are 34 million.
+const PAIRS_MAX: usize = 1_000_000_000;
+
 impl Inspector {
     /// Features of a picture of a good part, in all ways that the recipe looks at it.
     ///
     /// # Errors
     /// When a region is beyond the picture, or the engine fails.
     pub fn encode_reference(&mut self, picture: &Picture) -> Result<RegionFeatures, InspectError> {
+        // The picture's own way is that of an inspected one, bit by bit.
         let seen = self.seen(picture)?;
         let mut pixels = self.pixels(seen)?;
         // Nothing is drawn of a reference.
@@ -54,6 +59,7 @@ impl Inspector {
     /// # Errors
     /// When they are more than can be compared with, or the engine's device has no room for them.
     pub fn set_references(&mut self, references: Vec<RegionFeatures>) -> Result<(), EngineError> {
+        self.check_thinning(&references)?;
         // Region `index` of each reference goes to region `index` of the recipe: features of
         // another place would be compared with the wrong part of the picture.
         for (index, region) in self.regions.iter_mut().enumerate() {
@@ -86,6 +92,30 @@ impl Inspector {
     }
 }
 
+impl Inspector {
+    /// Refuses to thin galleries that are too large for it.
+    fn check_thinning(&self, references: &[RegionFeatures]) -> Result<(), EngineError> {
+        let Some(thin_to) = self.parameters.thin_to else {
+            return Ok(());
+        };
+
+        // Windows have about as many places as there are cells.
+        // All crops of a recipe have one grid, so that the first one tells it.
+        let first = references.iter().flat_map(|picture| &picture.regions);
+        let first = first.flat_map(|region| &region.crops).next();
+        let cells = first.map_or(0, |crop| crop.grid.cells());
+        let rows = references.len() * (1 + self.ways.len()) * cells;
+        let kept = thin_to * cells;
+        if kept >= rows || rows.saturating_mul(kept) <= PAIRS_MAX {
+            return Ok(());
+        }
+
+        Err(EngineError::Plan(format!(
+            "thin_to: choosing {kept} of {rows} rows takes too long (at most {PAIRS_MAX} pairs are compared); take fewer references, a smaller thin_to, or a smaller input"
+        )))
+    }
+}
+
 impl EncodedRegion {
     /// The crops in each way, the picture's own first.
     fn all_ways(&self) -> Vec<&[Features]> {
@@ -100,6 +130,7 @@ fn check_size<'a>(
     references: usize,
     ways: usize,
 ) -> Result<(), EngineError> {
+    // Unit features of all maps of all crops, as they are compared with.
     let galleries = banks.flat_map(|bank| bank.galleries);
     let bytes: usize = galleries
         .map(|(_, rows)| rows.len() * size_of::<f32>())

@@ -78,3 +78,69 @@ proptest! {
         }
     }
 }
+
+/// A crop of these patches, as wide as they are many, with a class token of zeros.
+fn crop(patches: &[[f32; SIZE]]) -> Features {
+    let mut rows = vec![[0.0; SIZE]];
+    rows.extend(patches);
+    let tokens = Array2::from_shape_vec((rows.len(), SIZE), rows.concat()).expect("whole rows");
+    Features {
+        grid: Grid {
+            w: patches.len(),
+            h: 1,
+        },
+        image: None,
+        tokens: vec![tokens],
+        windows: vec![],
+    }
+}
+
+fn with_looks(references: &[Features], mask: Option<Vec<bool>>, look: [f32; SIZE]) -> Scorer {
+    let parameters = Parameters {
+        maps: vec![MapKind::Patch],
+        ..Preset::Paper.parameters(&[])
+    };
+
+    let references: Vec<Vec<&Features>> = references.iter().map(|one| vec![one]).collect();
+    let mut scorer = Scorer::new(parameters, &[], None, &references, mask);
+    scorer.set_looks(ndarray::arr2(&[look]).view());
+    scorer
+}
+
+fn values(scorer: &Scorer, shown: &Features, left_out: Option<usize>) -> Vec<f32> {
+    let parts = scorer.partial_scores(&mut PlainNearest, shown, left_out);
+    scorer
+        .combine(parts.expect("plain arithmetic"))
+        .1
+        .values()
+        .to_vec()
+}
+
+#[test]
+fn a_look_raises_its_own_patch_alone_and_none_under_a_mask() {
+    let [good, bad, other] = [
+        [1.0, 0.0, 0.0, 0.0],
+        [0.0, 1.0, 0.0, 0.0],
+        [0.0, 0.0, 1.0, 0.0],
+    ];
+    let references = [crop(&[good, good, good])];
+    let shown = crop(&[bad, good, other]);
+    let scorer = with_looks(&references, None, bad);
+    assert_eq!(values(&scorer, &shown, None), [1.0, 0.0, 0.5]);
+    let scorer = with_looks(&references, Some(vec![false, true, true]), bad);
+    assert_eq!(values(&scorer, &shown, None), [0.0, 0.0, 0.5]);
+    // Distances are compared at the place of their patch, also where others are masked.
+    let scorer = with_looks(&references, Some(vec![true, false, true]), other);
+    assert_eq!(values(&scorer, &shown, None), [0.5, 0.0, 1.0]);
+}
+
+#[test]
+fn a_reference_that_is_left_out_is_compared_with_looks_as_a_part_to_come() {
+    let [good, bad] = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]];
+    let references = [crop(&[good, good]), crop(&[good, bad])];
+    let scorer = with_looks(&references, None, bad);
+    // A patch of a reference is never raised, and without that reference it is one of the bad part.
+    assert_eq!(values(&scorer, &references[1], None), [0.0, 0.0]);
+    assert_eq!(values(&scorer, &references[1], Some(1)), [0.0, 1.0]);
+    assert_eq!(values(&scorer, &references[0], Some(0)), [0.0, 0.0]);
+}

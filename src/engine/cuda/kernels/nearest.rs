@@ -295,7 +295,7 @@ mod tests {
             let width = 64;
             let (features, reference) = (bench.stored(&random(1, 5 * width)), unit(2, 9, width));
             let gallery =
-                gallery::Gallery::new(&[matrix(&bench.stored(&reference), width).view()], 1);
+                gallery::Gallery::new(&[matrix(&bench.stored(&reference), width).view()], 1, None);
             let mut plain = gallery::tests::PlainNearest;
             let other = gallery
                 .distances(&mut plain, matrix(&features, width).view(), None)

@@ -4,7 +4,7 @@
 use crate::base::problems::Problems;
 use crate::engine::PatchLayer;
 use crate::model::ModelSpec;
-use crate::recipe::library::choice_note::Candidate;
+use crate::recipe::library::choice_note::Combination;
 use crate::recipe::spec::RecipeSpec;
 use crate::winclip::{Fit, MapKind, Recipe, TopShare};
 
@@ -18,25 +18,25 @@ const FINER: f64 = 2.25;
 const CELLS_MAX: usize = 4096;
 
 /// The values that a recipe has, or takes by default.
-pub fn current(recipe: &Recipe, model: &ModelSpec) -> Candidate {
+pub fn current(recipe: &Recipe, model: &ModelSpec) -> Combination {
     let block = match recipe.patch_layer(model) {
         PatchLayer::Block(block) => block,
         PatchLayer::AfterFinalNorm => model.blocks,
     };
 
-    Candidate {
+    Combination {
         block,
         cells: (recipe.fit == Fit::Keep).then(|| recipe.kept_cells()),
         top_share: recipe.top_share.unwrap_or(TopShare::USUAL).get(),
     }
 }
 
-/// A recipe with the values of a candidate.
-pub fn with(candidate: &Candidate, recipe: &Recipe) -> Recipe {
+/// A recipe with the values of a combination.
+pub fn with(combination: &Combination, recipe: &Recipe) -> Recipe {
     Recipe {
-        block: Some(candidate.block),
-        cells: candidate.cells,
-        top_share: TopShare::new(candidate.top_share),
+        block: Some(combination.block),
+        cells: combination.cells,
+        top_share: TopShare::new(combination.top_share),
         ..recipe.clone()
     }
 }
@@ -63,20 +63,20 @@ pub fn check(spec: &RecipeSpec, model: &ModelSpec) -> Result<(), Problems> {
     problems.into_result()
 }
 
-/// Returns the candidates of a recipe with this model, `baseline` first. All that have the same cells stand together.
-pub fn candidates(baseline: Candidate, model: &ModelSpec) -> Vec<Candidate> {
+/// Returns the combinations of a recipe with this model, `baseline` first. All that have the same cells stand together.
+pub fn combinations(baseline: Combination, model: &ModelSpec) -> Vec<Combination> {
     let mut all = vec![baseline];
     for cells in cells_of(baseline) {
         for block in blocks_of(baseline, model) {
             for top_share in shares_of(baseline) {
-                let candidate = Candidate {
+                let combination = Combination {
                     block,
                     cells,
                     top_share,
                 };
 
-                if candidate != baseline {
-                    all.push(candidate);
+                if combination != baseline {
+                    all.push(combination);
                 }
             }
         }
@@ -88,7 +88,7 @@ pub fn candidates(baseline: Candidate, model: &ModelSpec) -> Vec<Candidate> {
 /// The blocks from a third of the depth to the one before the last: earlier ones see edges and colours alone, and the
 /// last one lost 10 to 25 points where it was measured (docs/measurements.md), which is too much for a mistake. Of a
 /// deep model as many as fit, evenly apart. The recipe's own block is among them.
-fn blocks_of(baseline: Candidate, model: &ModelSpec) -> Vec<usize> {
+fn blocks_of(baseline: Combination, model: &ModelSpec) -> Vec<usize> {
     let first = model.blocks.div_ceil(3).max(1);
     let step = model
         .blocks
@@ -102,7 +102,7 @@ fn blocks_of(baseline: Candidate, model: &ModelSpec) -> Vec<usize> {
     blocks
 }
 
-fn cells_of(baseline: Candidate) -> Vec<Option<usize>> {
+fn cells_of(baseline: Combination) -> Vec<Option<usize>> {
     let mut all = vec![baseline.cells];
     if let Some(cells) = baseline.cells {
         let finer = (cells as f64 * FINER) as usize;
@@ -114,7 +114,7 @@ fn cells_of(baseline: Candidate) -> Vec<Option<usize>> {
 
 /// The recipe's own share comes first: on a coarse map several shares are the same cells, and the first of equals is
 /// taken.
-fn shares_of(baseline: Candidate) -> Vec<f64> {
+fn shares_of(baseline: Combination) -> Vec<f64> {
     let others = SHARES
         .into_iter()
         .filter(|share| *share != baseline.top_share);
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
     use crate::model::spec::tests::spec as model;
 
-    fn baseline(fit: Fit, blocks: usize) -> Candidate {
+    fn baseline(fit: Fit, blocks: usize) -> Combination {
         let recipe = Recipe {
             fit,
             ..Recipe::new(None)
@@ -139,12 +139,12 @@ mod tests {
     fn blocks_begin_at_a_third_of_the_depth_and_hold_the_recipes_own() {
         let baseline = baseline(Fit::Squash, 12);
         assert_eq!(blocks_of(baseline, &model(12)), [4, 5, 6, 7, 8, 9, 10, 11]);
-        let last = Candidate {
+        let last = Combination {
             block: 4,
             ..baseline
         };
         assert_eq!(blocks_of(last, &model(4)), [2, 3, 4]);
-        let only = Candidate {
+        let only = Combination {
             block: 1,
             ..baseline
         };
@@ -160,11 +160,11 @@ mod tests {
     fn the_recipes_own_values_come_first_and_once() {
         let keep = baseline(Fit::Keep, 12);
         assert_eq!(keep.cells, Some(256));
-        let all = candidates(keep, &model(12));
+        let all = combinations(keep, &model(12));
         assert_eq!(all[0], keep);
         assert_eq!(all.len(), 8 * 3 * 2);
-        assert!(all.iter().any(|candidate| candidate.cells == Some(576)));
-        let squash = candidates(baseline(Fit::Squash, 12), &model(12));
+        assert!(all.iter().any(|combination| combination.cells == Some(576)));
+        let squash = combinations(baseline(Fit::Squash, 12), &model(12));
         assert_eq!(squash.len(), 8 * 3);
         assert_eq!(squash[0].to_string(), "block 9, top share 0.01");
     }

@@ -101,6 +101,7 @@ use crate::mqtt::publisher;
 use crate::mqtt::publisher::{PublisherWiring, RETAINED_TOPICS};
 use crate::page::{self, FrameSlots, PageWiring, PictureStage, Pulses};
 use crate::protocol::birth::Identity;
+use crate::protocol::event::EventReceiver;
 use crate::recipe::active::ActiveRecipe;
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
 use crate::store::{Outbox, StoreWriter};
@@ -304,20 +305,9 @@ impl Stages {
 
         let doors = doors_of(config, &opening);
         let is_continuous = doors.is_continuous;
-        let page = match &config.page {
-            None => None,
-            Some(settings) => Some(PageStages::new(
-                page_wiring(
-                    &shared,
-                    is_continuous,
-                    folder_of(&config.store.file),
-                    page::bind(settings)?,
-                    channels.page_events,
-                ),
-                channels.page_frames,
-            )),
-        };
-
+        let events = channels.page_events;
+        let slots = channels.page_frames;
+        let page = PageStages::open(config, &shared, is_continuous, events, slots)?;
         Ok(Stages {
             inspect: InspectStage::new(&shared, active, config.batch, inspected, channels.inspect),
             writer: StoreWriter::new(opening.open_store, policy),
@@ -451,9 +441,23 @@ fn start_publisher(settings: MqttSettings, identity: Identity, wiring: Publisher
 }
 
 impl PageStages {
-    fn new(server: PageWiring, frames: FrameSlots) -> Self {
+    /// The stages of the page, bound to its address; `None` for a line without one.
+    fn open(
+        config: &LineConfig,
+        shared: &Shared,
+        is_continuous: bool,
+        events: EventReceiver,
+        frames: FrameSlots,
+    ) -> Result<Option<Self>, Failure> {
+        let Some(settings) = &config.page else {
+            return Ok(None);
+        };
+
+        let listener = page::bind(settings)?;
+        let folder = folder_of(&config.store.file);
+        let server = page_wiring(shared, is_continuous, folder, listener, events);
         let pictures = PictureStage::new(frames, server.pictures.clone());
-        PageStages { pictures, server }
+        Ok(Some(PageStages { pictures, server }))
     }
 }
 

@@ -21,8 +21,8 @@
 //! sends half a request, is left after [`server`]'s limits; connections beyond its bound are refused
 //! in words. The end of the line closes the page.
 //!
-//! Bounds: [`server::CONNECTIONS_MAX`] connections, [`album`]'s pictures, [`board`]'s parts and events;
-//! pictures that wait are two a camera at most ([`frames`]).
+//! Bounds: [`server::CONNECTIONS_MAX`] connections, `album`'s pictures, `board`'s parts and events;
+//! pictures that wait are two a camera at most (`frames`).
 
 mod advice;
 mod album;
@@ -39,6 +39,7 @@ mod pulses;
 mod routes;
 pub mod screen;
 pub mod server;
+mod state;
 mod words;
 
 pub use self::frames::{FrameSlots, ShownFrames, frame_slots};

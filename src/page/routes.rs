@@ -8,7 +8,7 @@ use super::album::{PhotoKey, PhotoSize};
 use super::assets::Asset;
 use super::metrics::{self, MEDIA_TYPE};
 use super::screen::{RENDER_EVERY, SCREENS, ScreenName, WholePage};
-use super::server::PageState;
+use super::state::PageState;
 use askama::Template;
 use axum::Router;
 use axum::body::Body;

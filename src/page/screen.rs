@@ -3,7 +3,6 @@
 use super::album::Album;
 use super::board::Board;
 use super::now::{DiskRoom, LineNow};
-use super::{counters, health, live};
 use askama::Template;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -123,14 +122,6 @@ impl ScreenName {
             ScreenName::Counters => "/counters",
         }
     }
-
-    fn fragments(self, facts: &Facts) -> Result<Vec<Fragment>, askama::Error> {
-        match self {
-            ScreenName::Live => live::fragments(facts),
-            ScreenName::Health => health::fragments(facts),
-            ScreenName::Counters => counters::fragments(facts),
-        }
-    }
 }
 
 impl Fragment {
@@ -155,19 +146,9 @@ impl Screen {
             .is_none_or(|rendered| now.saturating_duration_since(rendered) >= RENDER_EVERY)
     }
 
-    /// Renders anew.
-    ///
-    /// # Errors
-    /// As [`Fragment::new`].
-    pub fn render(&mut self, name: ScreenName, facts: &Facts) -> Result<(), askama::Error> {
-        let fragments = name.fragments(facts)?;
+    /// Takes fragments over that were rendered at that time; those that changed get the next version.
+    pub fn take(&mut self, fragments: Vec<Fragment>, at: Timestamp) {
         self.rendered = Some(Instant::now());
-        self.take(fragments, facts.at);
-        Ok(())
-    }
-
-    /// Takes fragments over; those that changed get the next version.
-    fn take(&mut self, fragments: Vec<Fragment>, at: Timestamp) {
         // The first version is the time in milliseconds, and each later one is larger by one at most
         // five times a second: a viewer of an earlier run has a smaller version, and gets everything.
         let first = u64::try_from(at.as_millisecond()).unwrap_or(1).max(1);

@@ -1,30 +1,25 @@
 //! The server of the page: one thread, which never waits for a viewer.
 //!
 //! Each connection is a task. Bounds: [`CONNECTIONS_MAX`] connections, one more is refused in words;
-//! [`HEADERS_MAX`] bytes of a request's head, [`HEAD_TIME`] for it to come and between two requests,
-//! [`WRITE_TIME`] for a viewer to take something of an answer. Bodies are not read.
+//! [`HEADERS_MAX`] bytes of a request's head, `HEAD_TIME` for it to come and between two requests,
+//! `WRITE_TIME` for a viewer to take something of an answer. Bodies are not read.
 
-use super::assets::Assets;
-use super::board::Board;
-use super::metrics::Readings;
-use super::now::{LineNow, PageSettings, disk_room};
+use super::now::{LineNow, PageSettings};
 use super::painter::PagePictures;
 use super::pulses::Pulses;
 use super::routes::router;
-use super::screen::{Facts, Screen, ScreenName};
+use super::state::PageState;
 use crate::base::exit::{Exit, Failure};
-use crate::protocol::event::{Event, EventReceiver, ListenerState};
+use crate::protocol::event::EventReceiver;
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use jiff::Timestamp;
 use std::io::Write;
 use std::net::TcpListener as StdListener;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
@@ -39,8 +34,6 @@ const HEAD_TIME: Duration = Duration::from_secs(15);
 const WRITE_TIME: Duration = Duration::from_secs(10);
 /// Interval of looks at the line.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Time since the last request after which nobody looks.
-const UNWATCHED_AFTER: Duration = Duration::from_secs(30);
 /// Answer to a connection for which there is no room.
 const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\n\
     Connection: close\r\nContent-Length: 51\r\n\r\ntoo many connections are open; close one of them.\r\n";
@@ -59,23 +52,6 @@ pub struct PageWiring {
     pub pulses: Pulses,
     /// Folder of the store, whose disk is told.
     pub store_folder: PathBuf,
-}
-
-/// What all requests share.
-pub struct PageState {
-    now: Box<dyn Fn() -> LineNow + Send + Sync>,
-    listener: Arc<ListenerState>,
-    /// Pictures of parts.
-    pub pictures: PagePictures,
-    /// Style and script.
-    pub assets: Assets,
-    board: Mutex<Board>,
-    screens: [Mutex<Screen>; 3],
-    pulses: Mutex<Pulses>,
-    /// Moment of the last request for a screen.
-    viewed: Mutex<Option<Instant>>,
-    connections: AtomicUsize,
-    store_folder: PathBuf,
 }
 
 /// Binds the page's address: before the line starts, so that a port that is taken ends the start.
@@ -115,18 +91,13 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
     tracing::info!("page at http://{}/", listener.local_addr()?);
     let mut events = wiring.events;
     events.state.listen(true);
-    let state = Arc::new(PageState {
-        now: wiring.now,
-        listener: events.state.clone(),
-        pictures: wiring.pictures,
-        assets: Assets::new(),
-        board: Mutex::default(),
-        screens: Default::default(),
-        pulses: Mutex::new(wiring.pulses),
-        viewed: Mutex::default(),
-        connections: AtomicUsize::new(0),
-        store_folder: wiring.store_folder,
-    });
+    let state = Arc::new(PageState::new(
+        wiring.now,
+        events.state.clone(),
+        wiring.pictures,
+        wiring.pulses,
+        wiring.store_folder,
+    ));
 
     let router = router(state.clone());
     let mut tasks = JoinSet::new();
@@ -154,7 +125,7 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
             _ = looks.tick() => state.look(),
         }
 
-        state.connections.store(tasks.len(), Ordering::Relaxed);
+        state.count_connections(tasks.len());
     }
 }
 
@@ -180,104 +151,4 @@ async fn connection(stream: TcpStream, router: Router) {
     if let Err(error) = served {
         tracing::debug!("page: {error}");
     }
-}
-
-impl PageState {
-    /// The line now.
-    pub fn now(&self) -> LineNow {
-        (self.now)()
-    }
-
-    /// Name of the line.
-    pub fn station(&self) -> String {
-        self.now().identity.station
-    }
-
-    /// Name of a place by its number, in this run.
-    pub fn place(&self, run_id: &str, number: usize) -> Option<String> {
-        if self.now().identity.run_id != run_id {
-            return None;
-        }
-
-        self.board().place_of(number).map(str::to_owned)
-    }
-
-    /// Notes that somebody looks.
-    pub fn viewed(&self) {
-        *lock(&self.viewed) = Some(Instant::now());
-        self.pictures.watch(true);
-    }
-
-    /// Stages without a sign of life.
-    pub fn stuck(&self) -> Vec<String> {
-        lock(&self.pulses).stuck(Instant::now())
-    }
-
-    /// What the metrics are read from.
-    pub fn readings(&self) -> Readings {
-        Readings {
-            now: self.now(),
-            disk: disk_room(&self.store_folder),
-            events_missed: self.listener.missed(),
-            connections: self.connections.load(Ordering::Relaxed),
-            stuck: self.stuck().len(),
-        }
-    }
-
-    /// A screen, rendered anew where it is old.
-    ///
-    /// # Errors
-    /// When a template cannot be filled.
-    pub fn with_screen<T>(
-        &self,
-        name: ScreenName,
-        read: impl FnOnce(&Screen) -> T,
-    ) -> Result<T, askama::Error> {
-        let mut screen = lock(&self.screens[name as usize]);
-        if screen.is_old(Instant::now()) {
-            let board = self.board();
-            let album = self.pictures.album();
-            let facts = Facts {
-                now: self.now(),
-                board: &board,
-                album: &album,
-                disk: disk_room(&self.store_folder),
-                at: Timestamp::now(),
-            };
-
-            screen.render(name, &facts)?;
-        }
-
-        Ok(read(&screen))
-    }
-
-    fn see(&self, event: Event) {
-        self.board().see(event, Timestamp::now());
-        self.pictures.tell();
-    }
-
-    fn look(&self) {
-        let now = self.now();
-        let parts = now.parts.all().parts();
-        let mut causes = now.condition.causes;
-        if !now.broker.is_connected {
-            let reason = now.broker.reason.as_deref().unwrap_or("not connected yet");
-            causes.push(format!("broker: away: {reason}"));
-        }
-
-        self.board().look(&causes, parts, Timestamp::now());
-        let is_watched =
-            lock(&self.viewed).is_some_and(|viewed| viewed.elapsed() < UNWATCHED_AFTER);
-        self.pictures.watch(is_watched);
-        // The signs are looked at all the time, so that a request finds how long they have been away.
-        self.stuck();
-    }
-
-    fn board(&self) -> MutexGuard<'_, Board> {
-        lock(&self.board)
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -101,11 +101,11 @@ fn live_shows_each_part_without_a_reload() {
         "{}",
         browser.text("#figures")
     );
-    station.plc.ask("pause", "{}", "done");
+    station.plc.ask("pause", r#"{"id": "p"}"#, "done");
     browser.wait_for("#bar", |bar| {
         bar.contains("PAUSED") && bar.contains("Send resume")
     });
-    station.plc.ask("resume", "{}", "done");
+    station.plc.ask("resume", r#"{"id": "r"}"#, "done");
     browser.wait_for("#bar", is_ready);
     for (width, height) in SIZES {
         browser.resize(width, height);
@@ -196,7 +196,9 @@ fn a_page_whose_line_has_ended_says_that_it_is_old() {
     let browser = Browser::start(1280, 800);
     browser.open(&page.address("/"));
     browser.wait_for("#bar", is_ready);
-    assert_eq!(browser.text("#offline"), "");
+    assert_eq!(browser.count("#offline:not([hidden])"), 0);
     Running::stop(station.line);
-    browser.wait_for("#offline", |words| words.contains("NO CONNECTION"));
+    browser.wait_for("#offline:not([hidden])", |words| {
+        words.contains("NO CONNECTION")
+    });
 }

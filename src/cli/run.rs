@@ -122,10 +122,11 @@ impl HangUp {
         }
 
         let config = config::load(file);
-        line.reload(config.map(Box::new).map_err(|problems| {
-            let words = problems.to_string().replace('\n', "; ");
-            format!("{}: {words}", file.display())
-        }));
+        line.reload(
+            config
+                .map(Box::new)
+                .map_err(|problems| problems.to_string().replace('\n', "; ")),
+        );
     }
 }
 

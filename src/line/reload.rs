@@ -10,17 +10,13 @@
 //! is named again by each reload until then.
 
 use crate::base::health::Health;
-use crate::base::live::Live;
 use crate::base::stop::Stop;
 use crate::base::systemd::Heartbeat;
 use crate::config::{ConfigKeys, KeyChange, LineConfig};
-use crate::data::part::PartTiming;
 use crate::line::changeover::{Changeover, name_in};
-use crate::mqtt::Heatmaps;
+use crate::line::live_settings::{LiveSettings, Reloaded, recipes_of};
 use crate::recipe::spec::RecipeSpec;
 use crate::trigger::Trigger;
-use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// Diagnostics source of a line's file that was not taken over.
 const CONFIGURATION: &str = "configuration";
@@ -34,45 +30,6 @@ const OF_CAMERA: [&str; 7] = [
     "belt_mm_s",
     "mm_per_pixel",
 ];
-
-/// The line's file as it was read again, or its problems in words.
-pub type Reloaded = Result<Box<LineConfig>, String>;
-
-/// Values that a reload changes, shared with the stages that use them.
-#[derive(Debug, Clone, Default)]
-pub struct LiveSettings {
-    /// Recipes that can be selected.
-    pub recipes: Live<Vec<RecipeSpec>>,
-    /// Deadline and gate of each camera's parts.
-    pub timings: BTreeMap<Arc<str>, Live<PartTiming>>,
-    /// Parts of which a heat map is drawn.
-    pub heatmaps: Live<Heatmaps>,
-}
-
-impl LiveSettings {
-    /// The values that a line starts with.
-    pub fn new(config: &LineConfig) -> Self {
-        let cameras = config.cameras.iter();
-        LiveSettings {
-            recipes: Live::new(recipes_of(config)),
-            timings: cameras
-                .map(|camera| (camera.camera.name.clone(), Live::new(camera.terms)))
-                .collect(),
-            heatmaps: Live::new(config.mqtt.heatmaps),
-        }
-    }
-
-    /// The timing of a camera's parts; that of a camera nobody knows is the usual one.
-    pub fn timing_of(&self, camera: &str) -> Live<PartTiming> {
-        self.timings.get(camera).cloned().unwrap_or_default()
-    }
-}
-
-fn recipes_of(config: &LineConfig) -> Vec<RecipeSpec> {
-    // The line's first recipe can be selected like the others.
-    let recipes = config.recipes.iter().chain([&config.recipe]);
-    recipes.cloned().collect()
-}
 
 /// Changes of a file, by whether they can be taken over while the line runs.
 struct Changes {
@@ -147,8 +104,10 @@ impl Changeover {
                 );
 
                 tracing::error!("{words}");
+                // The problems come first: a message has room for few words.
+                let cause = format!("{problems}; the file is not in force");
                 self.diagnostics
-                    .set(CONFIGURATION, Health::MaintenanceRequired, &words);
+                    .set(CONFIGURATION, Health::MaintenanceRequired, cause);
 
                 self.store.audit(words);
             }

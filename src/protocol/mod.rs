@@ -17,3 +17,4 @@ pub mod request;
 pub mod result;
 pub mod teaching;
 pub mod values;
+pub mod words;

@@ -81,6 +81,8 @@ fn spot_of(map: &SmallMap) -> Option<&'static str> {
         ["bottom left", "bottom", "bottom right"],
     ];
 
+    // A map of zeros has no highest value, and the first of several is as good as the others. Thirds of
+    // the map's own columns and rows are taken, so that an oblong crop has nine spots as well.
     let highest = map.cells.iter().max().filter(|highest| **highest > 0)?;
     let at = map.cells.iter().position(|cell| cell == highest)?;
     let row = (at / map.w) * 3 / map.h;

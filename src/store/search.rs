@@ -110,6 +110,8 @@ impl<'a> Facts<'a> {
     }
 
     fn fits(&self, query: &HistoryQuery) -> bool {
+        // Words are compared, as the table has them: what an asker can give has no other form. A value that
+        // is not asked for fits each part.
         let at = Timestamp::from_millisecond(self.at).unwrap_or_default();
         let verdict = query.verdict.map(Verdict::word);
         let reason = query.reason.map(Reason::word);
@@ -125,12 +127,15 @@ impl<'a> Facts<'a> {
 
     /// True for the recipe of that name, or of that `name@revision`.
     fn is_of(&self, recipe: Option<&str>) -> bool {
+        // A name may hold the character too; the last one is before the revision.
         let name = self.recipe.rsplit_once('@').map(|(name, _)| name);
         is_or_any(recipe, Some(self.recipe)) || recipe == name
     }
 
     /// The key under which the part is counted.
     fn group(&self, by: GroupKey) -> Option<String> {
+        // The place is told as a person would: where, then which part of it. Regions have names of their own,
+        // and parts of a recipe without any are the camera's.
         let place = |spot: &str| match self.region {
             Some(region) => format!("{}/{region} {spot}", self.camera),
             None => format!("{} {spot}", self.camera),
@@ -165,7 +170,9 @@ fn parts(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Hist
         ..HistoryPage::default()
     };
 
+    // A page of counts has a row a key; the asker adds up those of several pages.
     let mut groups: BTreeMap<Option<String>, GroupCount> = BTreeMap::new();
+    // Read by the key, the newest first: the rows lie in that order, and nothing is sorted.
     let facts = "SELECT key, history.at, camera, region, verdict, reason, recipe, part_id, spot, kind, label
         FROM history LEFT JOIN label USING (key) WHERE key < ? ORDER BY key DESC";
 
@@ -182,6 +189,7 @@ fn parts(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Hist
             }
         }
 
+        // The clock is asked now and then: it costs as much as some rows.
         let is_time_over = looked_at % LOOK_EVERY == 0 && began.elapsed() >= SEARCH_STEP;
         if page.parts.len() >= limit || is_time_over {
             page.next = Some(found.key as u64);
@@ -254,6 +262,7 @@ fn part(
     camera: &str,
     seq: u64,
 ) -> rusqlite::Result<Option<(u64, Verdict)>> {
+    // Numbers begin anew with each run, so that few rows have one, and the run tells them apart.
     let sql = "SELECT key, verdict FROM history JOIN part USING (key)
         WHERE history.seq = ? AND history.camera = ? AND part.run_id = ? AND kind <> ?";
 
@@ -272,9 +281,11 @@ fn part(
 /// Lines of the audit log.
 fn audit(connection: &Connection, query: &AuditQuery) -> rusqlite::Result<AuditPage> {
     // Times in the log all have one length, and are in the order of their text.
+    // Bounds that are not given lie before and after all times.
     let since = query.since.map_or(String::new(), rfc3339);
     let until = query.until.map_or("~".to_owned(), rfc3339);
     let before = query.before.map_or(i64::MAX, |before| before as i64);
+    // The bound in time is the one of parts: who waits for the disk must not see a difference.
     let began = Instant::now();
     let lines = "SELECT rowid, at, run_id, what FROM audit WHERE rowid < ? ORDER BY rowid DESC";
     let mut lines = connection.prepare_cached(lines)?;
@@ -320,6 +331,7 @@ pub(super) fn take_in_old_parts(connection: &mut Connection) -> rusqlite::Result
         return Ok(false);
     };
 
+    // The mark moves in the transaction of the rows: a crash in between takes them in again, or not at all.
     let change = connection.transaction()?;
     let keys = take_in(
         &change,

@@ -64,6 +64,31 @@ fn seqs(page: &HistoryPage) -> Vec<u64> {
     page.parts.iter().map(|part| part.row.seq).collect()
 }
 
+fn queries_for_nothing() -> [HistoryQuery; 5] {
+    [
+        HistoryQuery {
+            camera: Some("side".into()),
+            ..HistoryQuery::default()
+        },
+        HistoryQuery {
+            reason: Some(Reason::Late),
+            ..HistoryQuery::default()
+        },
+        HistoryQuery {
+            since: Some("2100-01-01T00:00:00Z".parse().expect("a time")),
+            ..HistoryQuery::default()
+        },
+        HistoryQuery {
+            part_id: Some("A-1".into()),
+            ..HistoryQuery::default()
+        },
+        HistoryQuery {
+            label: Some("good".into()),
+            ..HistoryQuery::default()
+        },
+    ]
+}
+
 #[test]
 fn results_are_found_beside_the_writer_and_open_parts_are_none() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -103,33 +128,9 @@ fn results_are_found_beside_the_writer_and_open_parts_are_none() {
         (of(|g| g.pass), of(|g| g.fail), of(|g| g.undecided)),
         (200, 99, 0)
     );
-    for nothing in [
-        HistoryQuery {
-            camera: Some("side".into()),
-            ..HistoryQuery::default()
-        },
-        HistoryQuery {
-            reason: Some(Reason::Late),
-            ..HistoryQuery::default()
-        },
-        HistoryQuery {
-            since: Some("2100-01-01T00:00:00Z".parse().expect("a time")),
-            ..HistoryQuery::default()
-        },
-        HistoryQuery {
-            part_id: Some("A-1".into()),
-            ..HistoryQuery::default()
-        },
-        HistoryQuery {
-            label: Some("good".into()),
-            ..HistoryQuery::default()
-        },
-    ] {
-        assert_eq!(
-            seqs(&found(&run.store, nothing.clone())),
-            [] as [u64; 0],
-            "{nothing:?}"
-        );
+    for nothing in queries_for_nothing() {
+        let page = found(&run.store, nothing.clone());
+        assert_eq!(seqs(&page), [] as [u64; 0], "{nothing:?}");
     }
 
     run.end();

@@ -96,7 +96,9 @@ fn the_history_of_a_running_line_is_what_a_subscriber_got_row_by_row() {
     let (folder, _model) = imported("dinov2-tiny");
     let folder = folder.path();
     let broker = Broker::anywhere();
-    LineConfig::new(broker.port, TRIGGERED).write(folder);
+    // Every picture of the camera passes, until another threshold is set.
+    let config = LineConfig::new(broker.port, TRIGGERED);
+    config.recipe("threshold = 1.9").write(folder);
     let listener = Listener::station(broker.port);
     let line = Running::line(folder);
     listener.until("state", "state", "Ready");
@@ -226,7 +228,8 @@ fn a_label_and_a_note_are_kept_with_a_part_whose_picture_is_gone() {
     let (folder, _model) = imported("dinov2-tiny");
     let folder = folder.path();
     let broker = Broker::anywhere();
-    LineConfig::new(broker.port, TRIGGERED).write(folder);
+    let config = LineConfig::new(broker.port, TRIGGERED);
+    config.recipe("threshold = 1.9").write(folder);
     let listener = Listener::station(broker.port);
     let start = || {
         let line = Running::line(folder);

@@ -11,7 +11,7 @@ mod times;
 use self::rows::{RowFormat, RowPrinter};
 use self::shifts::Shifts;
 use self::source::HistorySource;
-use self::statistics::CountedBy;
+use self::statistics::{CountQuery, CountedBy};
 use super::terminal::{print, say};
 use crate::base::exit::Failure;
 use crate::data::history::{AuditQuery, HistoryQuery, PAGE_MAX};
@@ -130,7 +130,7 @@ pub fn run(arguments: &HistoryArguments) -> Result<(), Failure> {
     let mut source = HistorySource::open(&arguments.line)?;
     match (arguments.audit, arguments.by) {
         (true, _) => show_audit(arguments, &mut source),
-        (_, Some(by)) => statistics::show(arguments, by, &mut source),
+        (_, Some(by)) => show_counts(arguments, by, &mut source),
         _ => show_parts(arguments, &mut source),
     }
 }
@@ -165,6 +165,23 @@ fn show_parts(arguments: &HistoryArguments, source: &mut HistorySource) -> Resul
         say(format!("{unreadable} parts more fit, and cannot be read"));
     }
 
+    tell_lack(lacks_old_parts);
+    Ok(())
+}
+
+fn show_counts(
+    arguments: &HistoryArguments,
+    by: CountedBy,
+    source: &mut HistorySource,
+) -> Result<(), Failure> {
+    let wanted = CountQuery {
+        parts: arguments.query(),
+        by,
+        shifts: &arguments.shifts,
+        format: arguments.format(),
+    };
+
+    let lacks_old_parts = statistics::show(&wanted, source)?;
     tell_lack(lacks_old_parts);
     Ok(())
 }

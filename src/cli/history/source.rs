@@ -31,6 +31,8 @@ impl HistorySource {
     /// # Errors
     /// When the file is no line's, the socket of a running line refuses, or there is no store.
     pub fn open(line: &Path) -> Result<Self, Failure> {
+        // The socket comes first: a line that runs has its file alone, and knows more than a copy. A socket that
+        // refuses means a line that runs, whose file is not this user's to read either.
         let config = configuration(line)?;
         let store = &config.store.file;
         match ControlClient::connect(&socket_path(store)) {
@@ -61,6 +63,7 @@ impl HistorySource {
 
 /// Asks the line, again where it refuses for the moment.
 fn ask(client: &mut ControlClient, search: &Search) -> Result<SearchPage, Failure> {
+    // A disk that hangs for a moment, or a moment's rush, is no reason to end a search in the middle.
     let mut tries = 0;
     loop {
         let reply = client.ask(&request(search), PATIENCE);

@@ -52,6 +52,7 @@ enum LabelKind {
 /// # Errors
 /// When no line runs with that file, or it refuses.
 pub fn run(arguments: &LabelArguments) -> Result<(), Failure> {
+    // The words are those of the command, which a program sends over MQTT.
     let label = arguments.label.map(|label| match label {
         LabelKind::Good => "good",
         LabelKind::Bad => "bad",

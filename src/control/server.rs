@@ -413,6 +413,7 @@ impl Server {
             return self.send(number, &ControlReply::Error(reason));
         }
 
+        // The answer comes from the thread of the disk, through a channel that never makes it wait.
         client.commands += 1;
         let pages = self.page_sender.clone();
         let reply = move |page| {

@@ -8,6 +8,7 @@ const USERS: &str = "/etc/passwd";
 /// Name of the user with that number; `uid 1000` where this machine has none.
 pub fn user_of(uid: u32) -> Arc<str> {
     let users = std::fs::read_to_string(USERS).unwrap_or_default();
+
     match name_in(&users, uid) {
         Some(name) => name.into(),
         None => format!("uid {uid}").into(),
@@ -15,11 +16,14 @@ pub fn user_of(uid: u32) -> Arc<str> {
 }
 
 fn name_in(users: &str, uid: u32) -> Option<&str> {
+    // Read as text: a line that is none of a user is passed over.
     let uid = uid.to_string();
+
     users.lines().find_map(|line| {
         // name:password:uid:...
         let mut fields = line.split(':');
         let name = fields.next()?;
+
         (fields.nth(1) == Some(&uid)).then_some(name)
     })
 }

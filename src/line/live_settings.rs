@@ -26,6 +26,7 @@ impl LiveSettings {
     /// The values that a line starts with.
     pub fn new(config: &LineConfig) -> Self {
         let cameras = config.cameras.iter();
+
         LiveSettings {
             recipes: Live::new(recipes_of(config)),
             timings: cameras
@@ -45,5 +46,6 @@ impl LiveSettings {
 pub fn recipes_of(config: &LineConfig) -> Vec<RecipeSpec> {
     // The line's first recipe can be selected like the others.
     let recipes = config.recipes.iter().chain([&config.recipe]);
+
     recipes.cloned().collect()
 }

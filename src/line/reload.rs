@@ -64,6 +64,7 @@ fn is_live(key: &str, config: &LineConfig, settings: &LiveSettings) -> bool {
     };
 
     // Another camera at this place, or one more, is another source of frames.
+    // Cameras are known by their place in the file, as their keys are.
     let camera = config.cameras.iter().enumerate();
     let mut camera = camera.filter(|(i, _)| format!("camera[{i}]") == place);
     let Some((_, camera)) = camera.next() else {
@@ -72,6 +73,7 @@ fn is_live(key: &str, config: &LineConfig, settings: &LiveSettings) -> bool {
 
     // A web's speed says which frames are parts as well.
     let is_web = matches!(camera.trigger, Trigger::Distance(_));
+
     settings.timings.contains_key(&camera.camera.name)
         && OF_CAMERA.contains(&name)
         && !(is_web && name == "belt_mm_s")
@@ -79,6 +81,7 @@ fn is_live(key: &str, config: &LineConfig, settings: &LiveSettings) -> bool {
 
 fn words_of(changes: &[KeyChange]) -> String {
     let words: Vec<String> = changes.iter().map(KeyChange::to_string).collect();
+
     words.join("; ")
 }
 
@@ -86,14 +89,17 @@ impl Changeover {
     /// Takes over what can be taken over of the line's file; tells what, and what not.
     pub(super) fn reload(&mut self, reloaded: Reloaded, stop: &Stop, pulse: &Heartbeat) {
         let outcome = reloaded.and_then(|config| self.take_file_over(&config, stop, pulse));
+
         match outcome {
             Ok(changes) => {
                 self.diagnostics.clear(CONFIGURATION);
                 let words = told(&changes);
+
                 tracing::info!("{words}");
                 self.store.audit(words);
                 if !changes.needs_restart.is_empty() {
                     let words = needs_restart(&changes.needs_restart);
+
                     tracing::warn!("{words}");
                     self.store.audit(words);
                 }
@@ -106,6 +112,7 @@ impl Changeover {
                 tracing::error!("{words}");
                 // The problems come first: a message has room for few words.
                 let cause = format!("{problems}; the file is not in force");
+
                 self.diagnostics
                     .set(CONFIGURATION, Health::MaintenanceRequired, cause);
 
@@ -120,6 +127,7 @@ impl Changeover {
         stop: &Stop,
         pulse: &Heartbeat,
     ) -> Result<Changes, String> {
+        // A recipe that judges must stay in the file: which other one was to judge is a person's decision.
         let changes = Changes::between(&self.running, config, &self.settings);
         let recipes = recipes_of(config);
         let judging = self.judging();
@@ -133,6 +141,7 @@ impl Changeover {
         let prepared = match self.has_changed(recipe, &judging) {
             true => {
                 let failed = |error| format!("recipe {}: {error}", recipe.label());
+
                 Some(self.prepare(recipe).map_err(failed)?)
             }
             false => None,
@@ -149,6 +158,7 @@ impl Changeover {
             let gallery = self.swap(prepared, None, stop, pulse)?;
             let told = self.with_set_thresholds(recipe.label());
             let gallery = gallery.as_deref().unwrap_or("none");
+
             self.store
                 .audit(format!("recipe {told} judges, gallery {gallery}"));
             tracing::info!("recipe {told} judges from now on");
@@ -171,6 +181,7 @@ impl Changeover {
         // A revision of the library never changes.
         let before = self.settings.recipes.now();
         let before = before.iter().find(|before| before.name == recipe.name);
+
         recipe.library.is_none() && before.is_none_or(|before| before.table != recipe.table)
     }
 }

@@ -30,6 +30,7 @@ fn of_challenge(spec: &ChallengeSpec) -> String {
     };
 
     let camera = of(spec.camera.as_deref());
+
     format!(
         "each of the next {} parts{camera} must {expected}",
         spec.parts
@@ -37,6 +38,8 @@ fn of_challenge(spec: &ChallengeSpec) -> String {
 }
 
 fn of_change(change: &RecipeChange) -> String {
+    // The recipe is named where the sender named one; else the one that judged is meant, which the
+    // answer names.
     let recipe = match change.recipe() {
         Some(recipe) => format!(", recipe {recipe}"),
         None => String::new(),
@@ -50,6 +53,7 @@ fn of_change(change: &RecipeChange) -> String {
             };
 
             let camera = of(command.camera.as_deref());
+
             format!("the next {} parts{camera} are {kind}", command.parts)
         }
         RecipeChange::Label(command) => {

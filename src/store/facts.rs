@@ -31,6 +31,7 @@ impl RowKind {
     /// Kind of a result of before the history: a late verdict is known by its time alone there.
     pub(super) fn of_old(row: &ResultRow) -> Self {
         let is_late = row.verdict != Verdict::Undecided && !row.deadline_met;
+
         Self::of(row, is_late)
     }
 }
@@ -87,6 +88,7 @@ fn spot_of(map: &SmallMap) -> Option<&'static str> {
     let at = map.cells.iter().position(|cell| cell == highest)?;
     let row = (at / map.w) * 3 / map.h;
     let column = (at % map.w) * 3 / map.w;
+
     // A stored map may be of another size than it says.
     SPOTS.get(row).map(|spots| spots[column])
 }

@@ -94,6 +94,7 @@ impl<'a> Facts<'a> {
     fn of(row: &'a Row) -> rusqlite::Result<Self> {
         let text = |column: usize| text_of(row, column);
         let given = |column: usize| text(column).map(Option::unwrap_or_default);
+
         Ok(Facts {
             key: row.get(0)?,
             at: row.get(1)?,
@@ -115,6 +116,7 @@ impl<'a> Facts<'a> {
         let at = Timestamp::from_millisecond(self.at).unwrap_or_default();
         let verdict = query.verdict.map(Verdict::word);
         let reason = query.reason.map(Reason::word);
+
         query.since.is_none_or(|since| at >= since)
             && query.until.is_none_or(|until| at < until)
             && is_or_any(verdict, Some(self.verdict))
@@ -129,6 +131,7 @@ impl<'a> Facts<'a> {
     fn is_of(&self, recipe: Option<&str>) -> bool {
         // A name may hold the character too; the last one is before the revision.
         let name = self.recipe.rsplit_once('@').map(|(name, _)| name);
+
         is_or_any(recipe, Some(self.recipe)) || recipe == name
     }
 
@@ -154,6 +157,7 @@ impl<'a> Facts<'a> {
 /// Text of a column, where it lies.
 fn text_of<'a>(row: &'a Row, column: usize) -> rusqlite::Result<Option<&'a str>> {
     let value = row.get_ref(column)?;
+
     Ok(value.as_str_or_null()?)
 }
 
@@ -172,6 +176,7 @@ fn parts(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Hist
 
     // A page of counts has a row a key; the asker adds up those of several pages.
     let mut groups: BTreeMap<Option<String>, GroupCount> = BTreeMap::new();
+
     // Read by the key, the newest first: the rows lie in that order, and nothing is sorted.
     let facts = "SELECT key, history.at, camera, region, verdict, reason, recipe, part_id, spot, kind, label
         FROM history LEFT JOIN label USING (key) WHERE key < ? ORDER BY key DESC";
@@ -179,8 +184,10 @@ fn parts(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Hist
     let mut facts = connection.prepare_cached(facts)?;
     let mut rows = facts.query([query.before.map_or(i64::MAX, |key| key as i64)])?;
     let mut looked_at = 0;
+
     while let Some(row) = rows.next()? {
         let found = Facts::of(row)?;
+
         looked_at += 1;
         if found.fits(query) {
             match query.by {
@@ -191,6 +198,7 @@ fn parts(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Hist
 
         // The clock is asked now and then: it costs as much as some rows.
         let is_time_over = looked_at % LOOK_EVERY == 0 && began.elapsed() >= SEARCH_STEP;
+
         if page.parts.len() >= limit || is_time_over {
             page.next = Some(found.key as u64);
             break;
@@ -271,10 +279,12 @@ fn part(
     let found = keys.query_row(params![seq as i64, camera, run_id, late], |row| {
         let key: i64 = row.get(0)?;
         let verdict: String = row.get(1)?;
+
         Ok((key as u64, verdict))
     });
 
     let found = found.optional()?;
+
     Ok(found.and_then(|(key, verdict)| Some((key, Verdict::of_word(&verdict)?))))
 }
 
@@ -285,12 +295,14 @@ fn audit(connection: &Connection, query: &AuditQuery) -> rusqlite::Result<AuditP
     let since = query.since.map_or(String::new(), rfc3339);
     let until = query.until.map_or("~".to_owned(), rfc3339);
     let before = query.before.map_or(i64::MAX, |before| before as i64);
+
     // The bound in time is the one of parts: who waits for the disk must not see a difference.
     let began = Instant::now();
     let lines = "SELECT rowid, at, run_id, what FROM audit WHERE rowid < ? ORDER BY rowid DESC";
     let mut lines = connection.prepare_cached(lines)?;
     let mut rows = lines.query([before])?;
     let mut page = AuditPage::default();
+
     while let Some(row) = rows.next()? {
         let line = AuditLine {
             at: row.get(1)?,
@@ -357,6 +369,7 @@ pub(super) fn take_in_old_parts(connection: &mut Connection) -> rusqlite::Result
 /// SQLite's.
 pub(super) fn take_in_open_parts(connection: &Connection, below: i64) -> rusqlite::Result<()> {
     let open = "state < 3 AND state = 0 AND key < ?1";
+
     take_in(connection, open, params![below]).map(|_| ())
 }
 
@@ -370,8 +383,10 @@ fn take_in(
     let mut select = connection.prepare_cached(&sql)?;
     let mut rows = select.query(values)?;
     let mut keys = vec![];
+
     while let Some(row) = rows.next()? {
         let key = row.get(0)?;
+
         keys.push(key);
         // What cannot be read cannot be found by what it says either.
         if let Ok(row) = readable(&body(row, 1)?) {

@@ -65,6 +65,7 @@ impl Change<'_> {
             VALUES (?, ?, ?, ?, ?, ?, ?)";
 
         self.insert(put, key, state, row)?;
+        // A part that is open has said nothing yet.
         if state != RowState::Open {
             let kind = RowKind::of(row, state == RowState::Backlog);
             write_facts(&self.transaction, key as i64, row, kind, true)?;

@@ -73,6 +73,7 @@ impl RowPrinter {
     /// The rows of some parts.
     pub fn page(&mut self, parts: &[HistoryPart]) -> String {
         let mut text = String::new();
+
         if !std::mem::replace(&mut self.has_head, true) {
             text += &self.head();
         }
@@ -133,6 +134,7 @@ impl RowPrinter {
     pub fn audit(&mut self, lines: &[AuditLine]) -> String {
         let mut text = String::new();
         let has_head = std::mem::replace(&mut self.has_head, true);
+
         if !has_head && self.format == RowFormat::Csv {
             text += &csv_text(&["at", "run_id", "what"]);
         }
@@ -153,6 +155,7 @@ impl RowPrinter {
         match at.parse::<jiff::Timestamp>() {
             Ok(moment) => {
                 let zoned = moment.to_zoned_datetime(self.zone.clone());
+
                 zoned.strftime("%Y-%m-%d %H:%M:%S%.3f").to_string()
             }
             Err(_) => at.to_owned(),
@@ -169,6 +172,7 @@ fn judgement(row: &ResultRow) -> String {
     // The word of the reason is that of the message, so that a person can look it up.
     if row.verdict == Verdict::Undecided {
         let reason = row.reason.map_or("", |reason| reason.word());
+
         return match &row.detail {
             Some(detail) => format!("{reason}: {detail}"),
             None => reason.to_owned(),
@@ -187,6 +191,7 @@ fn values(part: &HistoryPart) -> Vec<String> {
     // By way of the text: a number has the digits that it has in a message.
     let part: Value = serde_json::from_str(&json(part)).expect("we wrote it");
     let paths = COLUMNS.iter().map(|(_, path)| part.pointer(path));
+
     paths.map(cell).collect()
 }
 
@@ -202,7 +207,9 @@ fn cell(value: Option<&Value>) -> String {
 pub fn csv_text<T: AsRef<[u8]>>(values: &[T]) -> String {
     // The crate quotes what has to be: commas, quotation marks and line ends within a value.
     let mut writer = csv::Writer::from_writer(vec![]);
+
     writer.write_record(values).expect("to memory");
     let bytes = writer.into_inner().expect("to memory");
+
     String::from_utf8(bytes).expect("the values are text")
 }

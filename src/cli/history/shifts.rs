@@ -15,8 +15,10 @@ impl Shifts {
     /// When one of them is no time, or stands twice.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut begins = vec![];
+
         for word in text.split(',') {
             let begin = Time::strptime("%H:%M", word.trim());
+
             begins.push(begin.map_err(|_| {
                 format!("{word:?} is no time of a day; write times such as 06:00,14:00,22:00")
             })?);
@@ -55,6 +57,7 @@ fn civil(minute: i64, zone: &TimeZone) -> Option<(Date, Time)> {
     // A stored time may be any number; one beyond all calendars has no day.
     let at = Timestamp::from_second(minute.checked_mul(60)?).ok()?;
     let at = zone.to_datetime(at);
+
     Some((at.date(), at.time()))
 }
 

@@ -35,6 +35,7 @@ impl HistorySource {
         // refuses means a line that runs, whose file is not this user's to read either.
         let config = configuration(line)?;
         let store = &config.store.file;
+
         match ControlClient::connect(&socket_path(store)) {
             Ok(client) => Ok(HistorySource::Line(client)),
             Err(error @ ClientError::NotRunning { .. }) if !error.is_permission() => {
@@ -65,8 +66,10 @@ impl HistorySource {
 fn ask(client: &mut ControlClient, search: &Search) -> Result<SearchPage, Failure> {
     // A disk that hangs for a moment, or a moment's rush, is no reason to end a search in the middle.
     let mut tries = 0;
+
     loop {
         let reply = client.ask(&request(search), PATIENCE);
+
         match reply.map_err(|error| failure(&error))? {
             ControlReply::History(page) => return Ok(SearchPage::Parts(page)),
             ControlReply::Audit(page) => return Ok(SearchPage::Audit(page)),
@@ -81,6 +84,7 @@ fn ask(client: &mut ControlClient, search: &Search) -> Result<SearchPage, Failur
 
 fn request(search: &Search) -> ControlRequest {
     let mut request = ControlRequest::default();
+
     match search {
         Search::Parts(query) => request.history = Some(query.clone()),
         Search::Audit(query) => request.audit = Some(query.clone()),

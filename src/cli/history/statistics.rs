@@ -76,6 +76,7 @@ impl Statistic {
         let decided = count.pass + count.fail;
         let parts = decided + count.undecided;
         let share = |some: u64, all: u64| (all > 0).then(|| some as f64 / all as f64);
+
         Statistic {
             key,
             parts,
@@ -106,15 +107,18 @@ pub struct CountQuery<'a> {
 /// When the history cannot be read, or standard output not be written.
 pub fn show(wanted: &CountQuery, source: &mut HistorySource) -> Result<bool, Failure> {
     let mut query = wanted.parts.clone();
+
     // Keys sort as text: days and shifts by time, all others by name.
     let mut counts: BTreeMap<String, GroupCount> = BTreeMap::new();
     let zone = TimeZone::system();
     let mut lacks_old_parts = false;
+
     while let SearchPage::Parts(page) = source.step(&Search::Parts(query.clone()))? {
         lacks_old_parts |= page.lacks_old_parts;
         for group in page.groups {
             let key = shown_key(wanted, group.key.as_deref(), &zone);
             let count = counts.entry(key).or_default();
+
             count.pass += group.pass;
             count.fail += group.fail;
             count.undecided += group.undecided;
@@ -133,6 +137,7 @@ pub fn show(wanted: &CountQuery, source: &mut HistorySource) -> Result<bool, Fai
         .collect();
 
     let text = shown(&rows, wanted.by, wanted.format);
+
     print(text.trim_end())?;
     Ok(lacks_old_parts)
 }
@@ -182,8 +187,10 @@ fn shown(rows: &[Statistic], by: CountedBy, format: RowFormat) -> String {
         }
         RowFormat::Json => {
             let mut text = String::new();
+
             for row in rows {
                 let mut value = serde_json::to_value(row).expect("plain values");
+
                 value[by.word()] = row.key.clone().into();
                 writeln!(text, "{value}").expect("to memory");
             }

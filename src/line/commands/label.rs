@@ -29,14 +29,17 @@ impl CommandHandler {
     /// # Errors
     /// When there is no such part, or the label contradicts what is known of it.
     pub(super) fn label(&self, command: &LabelCommand, who: &str) -> Result<Labelled, String> {
+        // What teaches nothing needs no picture: it is kept with any part that the store has.
         let Some(label) = command.label.filter(|label| label.taught_as().is_some()) else {
             let key = self.stored_part(command, &command.camera)?.0;
+
             self.keep_label(command, key, who);
             return Ok(Labelled::Kept(
                 "kept with the part; nothing is taught by it".to_owned(),
             ));
         };
 
+        // The picture decides whether the recipe can learn of it. The label is kept either way.
         let found = self
             .lessons
             .find(&command.run_id, &command.camera, command.seq);
@@ -57,6 +60,7 @@ impl CommandHandler {
             Err(NotFound::NotKept(words)) => {
                 let (key, verdict) = self.stored_part(command, &command.camera)?;
                 let part = format!("{}/{}/{}", command.run_id, command.camera, command.seq);
+
                 check_verdict(&part, label, verdict == Verdict::Pass)?;
                 self.keep_label(command, key, who);
                 Ok(Labelled::Kept(format!(
@@ -68,6 +72,8 @@ impl CommandHandler {
 
     /// Key and verdict of a part that has a result in the store.
     fn stored_part(&self, command: &LabelCommand, camera: &str) -> Result<(u64, Verdict), String> {
+        // Found by number in the table of facts, in a moment as a rule. A disk that hangs answers at once, and
+        // one that begins to hang meanwhile is not waited for.
         let (reply, answer) = bounded(1);
         let search = Search::Part {
             run_id: command.run_id.clone(),
@@ -77,6 +83,7 @@ impl CommandHandler {
 
         // Nobody may wait for it any more.
         let reply = Box::new(move |page| drop(reply.try_send(page)));
+
         self.store.search(search, reply);
         match answer.recv_timeout(PATIENCE) {
             Ok(Ok(SearchPage::Part(Some(found)))) => Ok(found),
@@ -104,6 +111,7 @@ impl CommandHandler {
 /// Refuses what would teach a part as something else than it is.
 fn check(part: &LabelledPart, label: Label) -> Result<(), String> {
     let name = &part.picture.part;
+
     check_verdict(name, label, part.has_passed)?;
     // A picture is a reference for all of its regions.
     if label.taught_as() == Some(TaughtAs::Good) && part.has_failed_beside {

@@ -375,6 +375,7 @@ impl CommandHandler {
     fn note(&self, request: &Request, answer: &Answer) {
         // The audit log tells who changed the line and how; the answer has the value before. Triggers
         // are not in it: their parts have rows of their own.
+        // The id finds the command in the sender's own log.
         let what = words(&request.command.action);
         let answer = answer.reason.as_deref().unwrap_or("done");
         let mut told = format!("{} from {}", request.name, request.who());

@@ -1,5 +1,5 @@
-//! `winspect label line.toml`: a part that a running line has judged is good or bad, whatever its verdict was; the
-//! line's recipe learns it.
+//! `winspect label line.toml`: what a part is that a running line has judged, whatever its verdict was. It is kept
+//! with the part, and the line's recipe learns it.
 
 use super::live_command::{carry_out, run_of};
 use crate::base::exit::Failure;
@@ -18,8 +18,14 @@ pub struct LabelArguments {
     #[arg(long, value_name = "N")]
     seq: u64,
     /// What the part is
-    #[arg(long = "as", value_name = "KIND")]
-    label: LabelKind,
+    #[arg(long = "as", value_name = "KIND", required_unless_present = "note")]
+    label: Option<LabelKind>,
+    /// Words on the part, which are kept with it
+    #[arg(long, value_name = "WORDS")]
+    note: Option<String>,
+    /// Run of the part, as its result has it; the present one unless given
+    #[arg(long, value_name = "RUN")]
+    run_id: Option<String>,
     /// Name of the recipe; the one that judges unless given
     #[arg(long, value_name = "NAME")]
     recipe: Option<String>,
@@ -36,8 +42,12 @@ enum LabelKind {
     Good,
     /// A bad part: it must fail from now on
     Bad,
+    /// A reject that is really bad: the same as bad
+    ReallyBad,
     /// A good part that failed
     FalseReject,
+    /// A part of which nobody is sure: it is not taught
+    NotSure,
 }
 
 /// Labels a part.
@@ -45,18 +55,27 @@ enum LabelKind {
 /// # Errors
 /// When no line runs with that file, or it refuses.
 pub fn run(arguments: &LabelArguments) -> Result<(), Failure> {
-    let label = match arguments.label {
+    // The words are those of the command, which a program sends over MQTT.
+    let label = arguments.label.map(|label| match label {
         LabelKind::Good => "good",
         LabelKind::Bad => "bad",
+        LabelKind::ReallyBad => "really_bad",
         LabelKind::FalseReject => "false_reject",
-    };
+        LabelKind::NotSure => "not_sure",
+    });
 
     // A number means a part of the run of now.
+    let run_id = match &arguments.run_id {
+        Some(run_id) => run_id.clone(),
+        None => run_of(&arguments.line)?,
+    };
+
     let payload = [
-        ("run_id", Some(run_of(&arguments.line)?.into())),
+        ("run_id", Some(run_id.into())),
         ("camera", Some(arguments.camera.clone().into())),
         ("seq", Some(arguments.seq.into())),
-        ("as", Some(label.into())),
+        ("as", label.map(Into::into)),
+        ("note", arguments.note.clone().map(Into::into)),
         ("recipe", arguments.recipe.clone().map(Into::into)),
         ("candidate", arguments.candidate.then_some(true.into())),
     ];

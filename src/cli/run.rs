@@ -117,15 +117,19 @@ impl HangUp {
             return;
         }
 
+        // Nobody can read a file again for a person who has gone: a line that was started by hand ends with
+        // its terminal, as it always did.
         if self.has_terminal && !has_terminal() {
             return stop.store(true, Ordering::Relaxed);
         }
 
+        // All problems of the file go along in one line: the line tells them, and goes on.
         let config = config::load(file);
-        line.reload(config.map(Box::new).map_err(|problems| {
-            let words = problems.to_string().replace('\n', "; ");
-            format!("{}: {words}", file.display())
-        }));
+        line.reload(
+            config
+                .map(Box::new)
+                .map_err(|problems| problems.to_string().replace('\n', "; ")),
+        );
     }
 }
 

@@ -35,6 +35,7 @@ impl ConfigKeys {
     /// The keys of a line's file and of its recipes.
     pub(super) fn of<'a>(file: &Value, recipes: impl IntoIterator<Item = &'a RecipeSpec>) -> Self {
         let mut keys = ConfigKeys::default();
+
         for (key, value) in file.as_object().into_iter().flatten() {
             // The table of the first recipe stands under its name, as those of the others do.
             if key != "recipe" || !value.is_object() {
@@ -44,12 +45,14 @@ impl ConfigKeys {
 
         for recipe in recipes {
             let place = format!("recipe.{}", recipe.name);
+
             for (key, value) in &recipe.table {
                 keys.add(&format!("{place}.{key}"), value);
             }
 
             if recipe.library.is_some() {
                 let label = recipe.label();
+
                 keys.add(&format!("{place}.library"), &label.into());
             }
         }
@@ -77,9 +80,13 @@ impl ConfigKeys {
 
     /// The keys that are different in `new`, in the order of their names.
     pub fn changes_to(&self, new: &ConfigKeys) -> Vec<KeyChange> {
+        // Both ways: a key may be gone, or new. Equal text is an equal value, because both come from one
+        // reader.
         let mut changes = vec![];
+
         for (key, old) in &self.0 {
             let new = new.0.get(key);
+
             if new != Some(old) {
                 changes.push(KeyChange {
                     key: key.clone(),
@@ -116,6 +123,7 @@ impl Display for KeyChange {
     fn fmt(&self, to: &mut fmt::Formatter) -> fmt::Result {
         let old = shown(&self.key, self.old.as_deref());
         let new = shown(&self.key, self.new.as_deref());
+
         write!(to, "{}: {old} -> {new}", self.key)
     }
 }
@@ -127,13 +135,16 @@ fn shown(key: &str, value: Option<&str>) -> String {
         return "not given".to_owned();
     };
 
+    // The last word of the key decides. The name of a file with a secret is none, and helps a person.
     let name = key.rsplit('.').next().unwrap_or(key);
     let is_secret = SECRETS.iter().any(|word| name.contains(word)) && !name.ends_with("_file");
+
     if is_secret {
         return HIDDEN.to_owned();
     }
 
     let value = without_users(value);
+
     match value.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{}...", &value[..end]),
         None => value,
@@ -142,14 +153,18 @@ fn shown(key: &str, value: Option<&str>) -> String {
 
 /// The text with `***` in the place of what stands before an `@` in an address.
 fn without_users(text: &str) -> String {
+    // An address may stand in the middle of a pipeline's text, and there may be several.
     let mut shown = String::new();
     let mut rest = text;
+
     while let Some(at) = rest.find("://") {
         let (before, address) = rest.split_at(at + 3);
+
         shown += before;
         let ends = |c: char| c == '/' || c == '"' || c.is_whitespace();
         let host_end = address.find(ends).unwrap_or(address.len());
         let (host, after) = address.split_at(host_end);
+
         match host.rsplit_once('@') {
             Some((_, host)) => shown += &format!("{HIDDEN}@{host}"),
             None => shown += host,

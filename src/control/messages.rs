@@ -80,6 +80,7 @@ impl ControlRequest {
 
         // Exactly one wish may stand in a request. A payload belongs to a command alone.
         let payload = request.payload;
+        // Both kinds of searches are one wish, with one way through the store.
         let history = request.history.map(Search::Parts);
         let search = match (history, request.audit.map(Search::Audit)) {
             (Some(_), Some(_)) => return Err(WISHES.to_owned()),

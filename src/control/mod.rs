@@ -28,6 +28,7 @@ mod connection;
 pub mod messages;
 pub mod server;
 mod socket;
+mod user;
 
 use std::path::{Path, PathBuf};
 

@@ -10,6 +10,7 @@ use crate::control::messages::{
     CameraChange, ControlReply, ControlRequest, LINE_MAX, LineStatus, NamedAnswer, Wish,
 };
 use crate::control::socket;
+use crate::control::user::user_of;
 use crate::protocol::answer::Answer;
 use crate::protocol::command;
 use crate::protocol::event::{Event, EventReceiver};
@@ -86,6 +87,8 @@ struct FoundPage {
 
 /// One client.
 struct Client {
+    /// User of this machine at the other end.
+    user: Option<Arc<str>>,
     /// Lines to the connection's task; closing it ends the connection after what waits.
     lines: mpsc::Sender<Arc<str>>,
     watches: bool,
@@ -231,11 +234,13 @@ impl Server {
         let (lines, waiting) = mpsc::channel(LINES_WAITING);
         let connection = Connection::new(number, self.input_sender.clone());
 
+        let user = stream.peer_cred().ok().map(|peer| user_of(peer.uid()));
         self.tasks.spawn(connection.run(stream, waiting));
 
         // The sender of lines lives here alone. Dropping it ends the task after the lines that
         // wait.
         let client = Client {
+            user,
             lines,
             watches: false,
             commands: 0,
@@ -339,6 +344,7 @@ impl Server {
             command,
             name: name.to_owned(),
             source: RequestSource::Control,
+            user: client.user.clone(),
             came_at: now,
             is_stale: self.standstill.is_doubtful(now),
             reply: ReplyTo {
@@ -407,6 +413,7 @@ impl Server {
             return self.send(number, &ControlReply::Error(reason));
         }
 
+        // The answer comes from the thread of the disk, through a channel that never makes it wait.
         client.commands += 1;
         let pages = self.page_sender.clone();
         let reply = move |page| {
@@ -424,8 +431,8 @@ impl Server {
         let reply = match found.page {
             Ok(SearchPage::Parts(page)) => ControlReply::History(page),
             Ok(SearchPage::Audit(page)) => ControlReply::Audit(page),
-            // Nobody asks for a key here.
-            Ok(SearchPage::Key(_)) => return,
+            // Nobody asks for one part here.
+            Ok(SearchPage::Part(_)) => return,
             Err(words) => ControlReply::Error(words),
         };
 

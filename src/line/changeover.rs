@@ -13,9 +13,9 @@ use crate::line::control::LineControl;
 use crate::line::events::Events;
 use crate::line::lesson::{Lesson, remove_leftovers};
 use crate::line::lessons::{Lessons, TaughtPicture};
+use crate::line::live_settings::{LiveSettings, Reloaded};
 use crate::line::opening::SELECTED_RECIPE;
 use crate::line::outcomes::Outcomes;
-use crate::line::reload::{LiveSettings, Reloaded};
 use crate::line::revisions::RevisionKeeper;
 use crate::line::selection::Selection;
 use crate::line::shadow::handle::Shadow;
@@ -346,7 +346,8 @@ impl Changeover {
             Ok(gallery) => {
                 tracing::info!("recipe {label} judges from now on");
                 let gallery = gallery.as_deref().unwrap_or("none");
-                let words = format!("recipe {label} judges, gallery {gallery}");
+                let words =
+                    format!("recipe {label} judges in the place of {judged}, gallery {gallery}");
                 self.store.audit(words);
                 // Before the outcome: a crash in between finds the recipe that judges, and so the
                 // outcome.

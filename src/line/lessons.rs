@@ -39,12 +39,25 @@ pub struct TaughtPicture {
 pub struct LabelledPart {
     /// Its picture.
     pub picture: TaughtPicture,
+    /// Camera of the part, or the name that several share.
+    pub camera: Arc<str>,
     /// Name of the recipe that judged it.
     pub recipe: String,
     /// True if it passed.
     pub has_passed: bool,
     /// True if another part on the same picture failed.
     pub has_failed_beside: bool,
+}
+
+/// Reason why a part's picture is not found, in words.
+#[derive(Debug, thiserror::Error)]
+pub enum NotFound {
+    /// It is not kept any more.
+    #[error("{0}")]
+    NotKept(String),
+    /// Several cameras saw the part, and none is named.
+    #[error("{0}")]
+    Several(String),
 }
 
 /// Parts that a lesson takes.
@@ -167,7 +180,7 @@ impl Lessons {
     ///
     /// # Errors
     /// When the picture is not kept any more, or several cameras saw the part and none is named.
-    pub fn find(&self, run_id: &str, camera: &str, seq: u64) -> Result<LabelledPart, String> {
+    pub fn find(&self, run_id: &str, camera: &str, seq: u64) -> Result<LabelledPart, NotFound> {
         let state = self.state();
         let all = [&state.passed, &state.others];
         let found: Vec<&RecentPicture> = all
@@ -179,17 +192,17 @@ impl Lessons {
             let part = format!("{run_id}/{camera}/{seq}");
             if found.is_empty() {
                 let kept = state.passed.pictures.len() + state.others.pictures.len();
-                return Err(format!(
+                return Err(NotFound::NotKept(format!(
                     "the picture of part {part} is not kept: the last {kept} judged pictures of this run are; teach the part when it comes again"
-                ));
+                )));
             }
 
             let mut cameras: Vec<&str> = found.iter().map(|found| &*found.seen_by).collect();
             cameras.sort_unstable();
             let cameras = cameras.join(", ");
-            return Err(format!(
+            return Err(NotFound::Several(format!(
                 "several cameras saw part {part}; name one of {cameras}"
-            ));
+            )));
         };
 
         let verdict_of = |part: &&(u64, Verdict)| part.1;
@@ -201,6 +214,7 @@ impl Lessons {
                 part: found.name_of(seq),
                 lesson: 0,
             },
+            camera: found.camera.clone(),
             recipe: found.recipe.clone(),
             has_passed: own.as_ref().map(verdict_of) == Some(Verdict::Pass),
             has_failed_beside: beside.any(|(_, verdict)| *verdict == Verdict::Fail),
@@ -380,6 +394,7 @@ mod tests {
         let right = [view("right", Verdict::Pass), other_region];
         lessons.see(&right, &picture(2), &lesson);
         let refused = lessons.find("01TEST", "top", 1).expect_err("two views");
+        let refused = refused.to_string();
         assert!(refused.contains("name one of left, right"), "{refused}");
         let found = lessons.find("01TEST", "left", 1).expect("one view");
         assert_eq!(found.picture.part, "01TEST/top/1/left");
@@ -409,7 +424,7 @@ mod tests {
         let found = |seq| lessons.find("01TEST", "top", seq);
         assert!(found(1).is_ok_and(|part| !part.has_passed));
         assert!(found(39).is_ok_and(|part| part.has_passed));
-        let gone = found(2).expect_err("beyond the bound");
+        let gone = found(2).expect_err("beyond the bound").to_string();
         assert!(gone.contains("the last 22 judged pictures"), "{gone}");
         assert!(lessons.find("01OTHER", "top", 39).is_err());
     }

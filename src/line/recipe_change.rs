@@ -24,7 +24,7 @@ use crate::line::lessons::TaughtPicture;
 use crate::line::selection::Selection;
 use crate::protocol::answer::{Answer, AnswerStatus};
 use crate::protocol::event::{CommandOutcome, Event};
-use crate::protocol::teaching::{RecipeChange, TaughtAs, TeachCommand};
+use crate::protocol::teaching::{Label, RecipeChange, TaughtAs, TeachCommand};
 use crate::recipe::adopt::{adopted, note_of};
 use crate::recipe::default_block;
 use crate::recipe::library::draft::Draft;
@@ -106,7 +106,12 @@ impl Changeover {
                     return self.finish(selection, |_, _| Err(error.to_string()));
                 }
 
-                let taught_as = command.label.taught_as();
+                // The command handler keeps labels that teach nothing.
+                let Some(taught_as) = command.label.and_then(Label::taught_as) else {
+                    return self
+                        .finish(selection, |_, _| Err("nothing is taught by it".to_owned()));
+                };
+
                 files.map(|files| Edit::Add(taught_as, files, OnKnown::Move))
             }
         };

@@ -10,17 +10,13 @@
 //! is named again by each reload until then.
 
 use crate::base::health::Health;
-use crate::base::live::Live;
 use crate::base::stop::Stop;
 use crate::base::systemd::Heartbeat;
 use crate::config::{ConfigKeys, KeyChange, LineConfig};
-use crate::data::part::PartTiming;
 use crate::line::changeover::{Changeover, name_in};
-use crate::mqtt::Heatmaps;
+use crate::line::live_settings::{LiveSettings, Reloaded, recipes_of};
 use crate::recipe::spec::RecipeSpec;
 use crate::trigger::Trigger;
-use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// Diagnostics source of a line's file that was not taken over.
 const CONFIGURATION: &str = "configuration";
@@ -34,45 +30,6 @@ const OF_CAMERA: [&str; 7] = [
     "belt_mm_s",
     "mm_per_pixel",
 ];
-
-/// The line's file as it was read again, or its problems in words.
-pub type Reloaded = Result<Box<LineConfig>, String>;
-
-/// Values that a reload changes, shared with the stages that use them.
-#[derive(Debug, Clone, Default)]
-pub struct LiveSettings {
-    /// Recipes that can be selected.
-    pub recipes: Live<Vec<RecipeSpec>>,
-    /// Deadline and gate of each camera's parts.
-    pub timings: BTreeMap<Arc<str>, Live<PartTiming>>,
-    /// Parts of which a heat map is drawn.
-    pub heatmaps: Live<Heatmaps>,
-}
-
-impl LiveSettings {
-    /// The values that a line starts with.
-    pub fn new(config: &LineConfig) -> Self {
-        let cameras = config.cameras.iter();
-        LiveSettings {
-            recipes: Live::new(recipes_of(config)),
-            timings: cameras
-                .map(|camera| (camera.camera.name.clone(), Live::new(camera.terms)))
-                .collect(),
-            heatmaps: Live::new(config.mqtt.heatmaps),
-        }
-    }
-
-    /// The timing of a camera's parts; that of a camera nobody knows is the usual one.
-    pub fn timing_of(&self, camera: &str) -> Live<PartTiming> {
-        self.timings.get(camera).cloned().unwrap_or_default()
-    }
-}
-
-fn recipes_of(config: &LineConfig) -> Vec<RecipeSpec> {
-    // The line's first recipe can be selected like the others.
-    let recipes = config.recipes.iter().chain([&config.recipe]);
-    recipes.cloned().collect()
-}
 
 /// Changes of a file, by whether they can be taken over while the line runs.
 struct Changes {
@@ -107,6 +64,7 @@ fn is_live(key: &str, config: &LineConfig, settings: &LiveSettings) -> bool {
     };
 
     // Another camera at this place, or one more, is another source of frames.
+    // Cameras are known by their place in the file, as their keys are.
     let camera = config.cameras.iter().enumerate();
     let mut camera = camera.filter(|(i, _)| format!("camera[{i}]") == place);
     let Some((_, camera)) = camera.next() else {
@@ -115,6 +73,7 @@ fn is_live(key: &str, config: &LineConfig, settings: &LiveSettings) -> bool {
 
     // A web's speed says which frames are parts as well.
     let is_web = matches!(camera.trigger, Trigger::Distance(_));
+
     settings.timings.contains_key(&camera.camera.name)
         && OF_CAMERA.contains(&name)
         && !(is_web && name == "belt_mm_s")
@@ -122,6 +81,7 @@ fn is_live(key: &str, config: &LineConfig, settings: &LiveSettings) -> bool {
 
 fn words_of(changes: &[KeyChange]) -> String {
     let words: Vec<String> = changes.iter().map(KeyChange::to_string).collect();
+
     words.join("; ")
 }
 
@@ -129,14 +89,17 @@ impl Changeover {
     /// Takes over what can be taken over of the line's file; tells what, and what not.
     pub(super) fn reload(&mut self, reloaded: Reloaded, stop: &Stop, pulse: &Heartbeat) {
         let outcome = reloaded.and_then(|config| self.take_file_over(&config, stop, pulse));
+
         match outcome {
             Ok(changes) => {
                 self.diagnostics.clear(CONFIGURATION);
                 let words = told(&changes);
+
                 tracing::info!("{words}");
                 self.store.audit(words);
                 if !changes.needs_restart.is_empty() {
                     let words = needs_restart(&changes.needs_restart);
+
                     tracing::warn!("{words}");
                     self.store.audit(words);
                 }
@@ -147,8 +110,11 @@ impl Changeover {
                 );
 
                 tracing::error!("{words}");
+                // The problems come first: a message has room for few words.
+                let cause = format!("{problems}; the file is not in force");
+
                 self.diagnostics
-                    .set(CONFIGURATION, Health::MaintenanceRequired, &words);
+                    .set(CONFIGURATION, Health::MaintenanceRequired, cause);
 
                 self.store.audit(words);
             }
@@ -161,6 +127,7 @@ impl Changeover {
         stop: &Stop,
         pulse: &Heartbeat,
     ) -> Result<Changes, String> {
+        // A recipe that judges must stay in the file: which other one was to judge is a person's decision.
         let changes = Changes::between(&self.running, config, &self.settings);
         let recipes = recipes_of(config);
         let judging = self.judging();
@@ -174,6 +141,7 @@ impl Changeover {
         let prepared = match self.has_changed(recipe, &judging) {
             true => {
                 let failed = |error| format!("recipe {}: {error}", recipe.label());
+
                 Some(self.prepare(recipe).map_err(failed)?)
             }
             false => None,
@@ -190,6 +158,7 @@ impl Changeover {
             let gallery = self.swap(prepared, None, stop, pulse)?;
             let told = self.with_set_thresholds(recipe.label());
             let gallery = gallery.as_deref().unwrap_or("none");
+
             self.store
                 .audit(format!("recipe {told} judges, gallery {gallery}"));
             tracing::info!("recipe {told} judges from now on");
@@ -212,6 +181,7 @@ impl Changeover {
         // A revision of the library never changes.
         let before = self.settings.recipes.now();
         let before = before.iter().find(|before| before.name == recipe.name);
+
         recipe.library.is_none() && before.is_none_or(|before| before.table != recipe.table)
     }
 }

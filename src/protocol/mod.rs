@@ -19,3 +19,4 @@ pub mod result;
 pub mod shadow;
 pub mod teaching;
 pub mod values;
+pub mod words;

@@ -5,6 +5,7 @@
 
 use crate::protocol::answer::Answer;
 use crate::protocol::command::Command;
+use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::mpsc;
 
@@ -22,7 +23,7 @@ impl RequestSource {
     pub fn word(self) -> &'static str {
         match self {
             RequestSource::Mqtt => "mqtt",
-            RequestSource::Control => "control",
+            RequestSource::Control => "control socket",
         }
     }
 }
@@ -36,6 +37,8 @@ pub struct Request {
     pub name: String,
     /// Door through which the command came.
     pub source: RequestSource,
+    /// User of this machine who sent it, where the door knows.
+    pub user: Option<Arc<str>>,
     /// Moment of arrival here.
     pub came_at: Instant,
     /// True if the command may have waited on its way for an unknown time: at the broker, in a link or
@@ -46,6 +49,15 @@ pub struct Request {
 }
 
 impl Request {
+    /// Who sent it: the door, and the user where it is known.
+    pub fn who(&self) -> String {
+        let door = self.source.word();
+        match &self.user {
+            Some(user) => format!("{user} ({door})"),
+            None => door.to_owned(),
+        }
+    }
+
     /// Sends the answer to the door. Blocks while the door's replies are full: each door declares
     /// their bound. A door that is gone needs no answer.
     pub fn answer(self, answer: Answer) {

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 /// Parts of one lesson at most.
 pub const LESSON_MAX: u32 = 256;
+/// Characters of a note at most.
+const NOTE_MAX: usize = 500;
 /// Characters of a name at most.
 const NAME_MAX: usize = 64;
 /// Hexadecimal digits of a picture's hash: as many as a person types, and all that it has.
@@ -72,9 +74,11 @@ pub struct LabelCommand {
     pub camera: String,
     /// Number of the part.
     pub seq: u64,
-    /// Kind of the part.
+    /// Kind of the part; none where there is a note alone.
     #[serde(rename = "as")]
-    pub label: Label,
+    pub label: Option<Label>,
+    /// Words on the part, which are kept with it.
+    pub note: Option<String>,
     /// True where the revision is to be a candidate.
     #[serde(default)]
     pub candidate: bool,
@@ -88,16 +92,32 @@ pub enum Label {
     Good,
     /// A bad part.
     Bad,
+    /// A bad part, seen by a person who looked at a reject: the same as bad.
+    ReallyBad,
     /// A good part that failed.
     FalseReject,
+    /// A part of which the person is not sure: it is not taught.
+    NotSure,
 }
 
 impl Label {
-    /// The kind of such a part.
-    pub fn taught_as(self) -> TaughtAs {
+    /// The kind as which such a part is taught; `None` where it is not.
+    pub fn taught_as(self) -> Option<TaughtAs> {
         match self {
-            Label::Good | Label::FalseReject => TaughtAs::Good,
-            Label::Bad => TaughtAs::Bad,
+            Label::Good | Label::FalseReject => Some(TaughtAs::Good),
+            Label::Bad | Label::ReallyBad => Some(TaughtAs::Bad),
+            Label::NotSure => None,
+        }
+    }
+
+    /// The word in commands and in the history.
+    pub fn word(self) -> &'static str {
+        match self {
+            Label::Good => "good",
+            Label::Bad => "bad",
+            Label::ReallyBad => "really_bad",
+            Label::FalseReject => "false_reject",
+            Label::NotSure => "not_sure",
         }
     }
 }
@@ -221,8 +241,19 @@ impl RecipeChange {
             }
             RecipeChange::Forget(command) => check_hash(&command.picture),
             RecipeChange::Shadow(command) => command.check(),
+            RecipeChange::Label(command) => check_label(command),
             _ => Ok(()),
         }
+    }
+}
+
+fn check_label(command: &LabelCommand) -> Result<(), String> {
+    match &command.note {
+        Some(note) => fits("note", note, NOTE_MAX),
+        None if command.label.is_none() => {
+            Err("as or note is missing: what the part is, or words on it".to_owned())
+        }
+        None => Ok(()),
     }
 }
 

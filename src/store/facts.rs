@@ -31,6 +31,7 @@ impl RowKind {
     /// Kind of a result of before the history: a late verdict is known by its time alone there.
     pub(super) fn of_old(row: &ResultRow) -> Self {
         let is_late = row.verdict != Verdict::Undecided && !row.deadline_met;
+
         Self::of(row, is_late)
     }
 }
@@ -81,10 +82,13 @@ fn spot_of(map: &SmallMap) -> Option<&'static str> {
         ["bottom left", "bottom", "bottom right"],
     ];
 
+    // A map of zeros has no highest value, and the first of several is as good as the others. Thirds of
+    // the map's own columns and rows are taken, so that an oblong crop has nine spots as well.
     let highest = map.cells.iter().max().filter(|highest| **highest > 0)?;
     let at = map.cells.iter().position(|cell| cell == highest)?;
     let row = (at / map.w) * 3 / map.h;
     let column = (at % map.w) * 3 / map.w;
+
     // A stored map may be of another size than it says.
     SPOTS.get(row).map(|spots| spots[column])
 }

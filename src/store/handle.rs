@@ -8,9 +8,10 @@ use super::op::{Closed, CommandAnswer, Op, Pending};
 use super::outbox::Outbox;
 use super::recovery::OpenStore;
 use super::row::Recovered;
-use super::search::{Search, SearchReply};
+use super::search::{ASK_AGAIN, Search, SearchReply};
 use super::settings::StoreSettings;
 use crate::base::health::Diagnostics;
+use crate::data::history::PartLabel;
 use crate::data::part::{Part, PartRequest, PartStage};
 use crate::data::report::Report;
 use crossbeam::channel::{Sender, TrySendError, bounded};
@@ -145,6 +146,11 @@ impl Store {
         Pending(written)
     }
 
+    /// Keeps a person's word on a part, whose key a search found.
+    pub fn label(&self, key: u64, label: PartLabel) {
+        let _ = self.ops.send(Op::Label(key, label));
+    }
+
     /// Writes a line of the audit log.
     pub fn audit(&self, what: impl Into<String>) {
         let _ = self.ops.send(Op::Audit(what.into()));
@@ -180,12 +186,12 @@ impl Store {
         };
 
         let words = match refused {
-            TrySendError::Full(_) => "the store is busy; ask again",
-            TrySendError::Disconnected(_) => "the line is stopping",
+            TrySendError::Full(_) => format!("the store is busy; {ASK_AGAIN}"),
+            TrySendError::Disconnected(_) => Closed.to_string(),
         };
 
         if let Op::Search(_, reply) = refused.into_inner() {
-            reply(Err(words.to_owned()));
+            reply(Err(words));
         }
     }
 

@@ -59,6 +59,7 @@ mod schema;
 mod search;
 mod settings;
 mod statements;
+mod waiting_searches;
 mod writer;
 
 #[cfg(test)]
@@ -96,6 +97,6 @@ pub use recovery::{MOVED_ASIDE, OpenStore};
 pub use rejects::Reject;
 pub use retention::GIVEN_UP;
 pub use row::{Previous, Recovered};
-pub use search::{Search, SearchPage, SearchReply};
+pub use search::{ASK_AGAIN, Search, SearchPage, SearchReply};
 pub use settings::{StoreSettings, Sync};
 pub use writer::StoreWriter;

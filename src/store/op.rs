@@ -1,6 +1,7 @@
 //! Requests to the store's thread, and what comes back.
 
 use super::search::{Search, SearchReply};
+use crate::data::history::PartLabel;
 use crate::data::part::{Part, PartRequest};
 use crate::data::report::Report;
 use crossbeam::channel::{Receiver, Sender};
@@ -30,6 +31,8 @@ pub(super) enum Op {
         answer: String,
         done: Sender<()>,
     },
+    /// Keep a person's word on the part of that key.
+    Label(u64, PartLabel),
     /// Write a line of the audit log.
     Audit(String),
     /// Keep a value for later runs.

@@ -100,7 +100,7 @@ impl Sieve {
             Write::State { key, .. } => !self.done.contains(key),
             Write::Spill { .. } => true,
             Write::Answer { .. } => self.answers.takes_one(),
-            Write::Note { .. } => self.notes.takes_one(),
+            Write::Note { .. } | Write::Label { .. } => self.notes.takes_one(),
             Write::Set { key, .. } => self.newest.insert(key.clone()),
             Write::SetIfAbsent { key, .. } => !self.newest.contains(key),
         }

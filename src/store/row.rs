@@ -1,5 +1,6 @@
 //! Rows of the store's file: what is written, and what is read.
 
+use crate::data::history::PartLabel;
 use crate::data::result::ResultRow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -52,6 +53,13 @@ pub enum Write {
         id: String,
         /// The message.
         answer: String,
+    },
+    /// A person's word on a part; what it leaves open stays as it was.
+    Label {
+        /// The part's key.
+        key: u64,
+        /// The word.
+        label: PartLabel,
     },
     /// A line of the audit log.
     Note {

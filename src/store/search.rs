@@ -6,8 +6,7 @@
 //! pages of a running line neither lack a part nor have one twice. The steps are the same for the file of
 //! a line that does not run, which are read from a copy (`newest.rs`).
 
-use super::bounds::{SEARCH_STEP, SEARCH_TAKEN_IN, SEARCHES_MAX};
-use super::commit::CommitQueue;
+use super::bounds::{SEARCH_STEP, SEARCH_TAKEN_IN};
 use super::facts::{RowKind, write_facts};
 use super::migration::{body, readable};
 use super::schema::LACKS_BELOW;
@@ -16,9 +15,10 @@ use crate::data::history::{
     PAGE_MAX, PartLabel,
 };
 use crate::data::result::rfc3339;
-use crate::data::verdict::Verdict;
+use crate::data::verdict::{Reason, Verdict};
+use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// Rows between two looks at the time.
@@ -31,8 +31,8 @@ pub enum Search {
     Parts(HistoryQuery),
     /// For lines of the audit log.
     Audit(AuditQuery),
-    /// For the key of a part: of its result, and not of a later verdict.
-    Key {
+    /// For one part: its result, and not a later verdict.
+    Part {
         /// The run.
         run_id: String,
         /// The camera, or the name that several share.
@@ -49,45 +49,15 @@ pub enum SearchPage {
     Parts(HistoryPage),
     /// Lines of the audit log.
     Audit(AuditPage),
-    /// A part's key; `None` where the store has no result of it.
-    Key(Option<u64>),
+    /// A part's key and verdict; `None` where the store has no result of it.
+    Part(Option<(u64, Verdict)>),
 }
+
+/// End of the words of a refusal that holds for the moment.
+pub const ASK_AGAIN: &str = "ask again";
 
 /// Takes the answer, or why there is none, on the thread of the disk: it must not wait.
 pub type SearchReply = Box<dyn FnOnce(Result<SearchPage, String>) + Send>;
-
-/// Searches that wait for the disk, one step each.
-#[derive(Default)]
-pub(super) struct WaitingSearches(VecDeque<(Search, SearchReply)>);
-
-impl WaitingSearches {
-    /// Takes one more, unless too many wait: the asker is told.
-    pub(super) fn push(&mut self, (search, reply): (Search, SearchReply)) {
-        if self.0.len() >= SEARCHES_MAX {
-            return reply(Err(format!("{SEARCHES_MAX} searches wait; ask again")));
-        }
-
-        self.0.push_back((search, reply));
-    }
-
-    pub(super) fn are_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// One step of one search, which is not tried on a disk that fails: the others come after what came
-    /// meanwhile.
-    pub(super) fn step(&mut self, file: &mut CommitQueue) {
-        match self.0.pop_front() {
-            Some((_, reply)) if file.is_failing() => {
-                reply(Err(
-                    "the disk of the store fails or hangs; ask again".to_owned()
-                ));
-            }
-            Some((search, reply)) => file.search(search, reply),
-            None => {}
-        }
-    }
-}
 
 /// Takes one step.
 ///
@@ -97,11 +67,11 @@ pub(super) fn search(connection: &Connection, search: &Search) -> rusqlite::Resu
     match search {
         Search::Parts(query) => parts(connection, query).map(SearchPage::Parts),
         Search::Audit(query) => audit(connection, query).map(SearchPage::Audit),
-        Search::Key {
+        Search::Part {
             run_id,
             camera,
             seq,
-        } => key_of(connection, run_id, camera, *seq).map(SearchPage::Key),
+        } => part(connection, run_id, camera, *seq).map(SearchPage::Part),
     }
 }
 
@@ -122,43 +92,53 @@ struct Facts<'a> {
 
 impl<'a> Facts<'a> {
     fn of(row: &'a Row) -> rusqlite::Result<Self> {
+        let text = |column: usize| text_of(row, column);
+        let given = |column: usize| text(column).map(Option::unwrap_or_default);
+
         Ok(Facts {
             key: row.get(0)?,
             at: row.get(1)?,
-            camera: row.get_ref(2)?.as_str()?,
-            region: row.get_ref(3)?.as_str_or_null()?,
-            verdict: row.get_ref(4)?.as_str()?,
-            reason: row.get_ref(5)?.as_str_or_null()?,
-            recipe: row.get_ref(6)?.as_str()?,
-            part_id: row.get_ref(7)?.as_str_or_null()?,
-            spot: row.get_ref(8)?.as_str_or_null()?,
+            camera: given(2)?,
+            region: text(3)?,
+            verdict: given(4)?,
+            reason: text(5)?,
+            recipe: given(6)?,
+            part_id: text(7)?,
+            spot: text(8)?,
             kind: row.get(9)?,
-            label: row.get_ref(10)?.as_str_or_null()?,
+            label: text(10)?,
         })
     }
 
     fn fits(&self, query: &HistoryQuery) -> bool {
-        let is_recipe = |wanted: &str| {
-            let name = self.recipe.rsplit_once('@').map(|(name, _)| name);
-            self.recipe == wanted || name == Some(wanted)
-        };
+        // Words are compared, as the table has them: what an asker can give has no other form. A value that
+        // is not asked for fits each part.
+        let at = Timestamp::from_millisecond(self.at).unwrap_or_default();
+        let verdict = query.verdict.map(Verdict::word);
+        let reason = query.reason.map(Reason::word);
 
-        query
-            .since
-            .is_none_or(|since| self.at >= since.as_millisecond())
-            && query
-                .until
-                .is_none_or(|until| self.at < until.as_millisecond())
-            && query.verdict.is_none_or(|it| it.word() == self.verdict)
-            && query.reason.is_none_or(|it| Some(it.word()) == self.reason)
-            && query.camera.as_deref().is_none_or(|it| it == self.camera)
-            && query.recipe.as_deref().is_none_or(is_recipe)
+        query.since.is_none_or(|since| at >= since)
+            && query.until.is_none_or(|until| at < until)
+            && is_or_any(verdict, Some(self.verdict))
+            && is_or_any(reason, self.reason)
+            && is_or_any(query.camera.as_deref(), Some(self.camera))
             && is_or_any(query.part_id.as_deref(), self.part_id)
             && is_or_any(query.label.as_deref(), self.label)
+            && self.is_of(query.recipe.as_deref())
+    }
+
+    /// True for the recipe of that name, or of that `name@revision`.
+    fn is_of(&self, recipe: Option<&str>) -> bool {
+        // A name may hold the character too; the last one is before the revision.
+        let name = self.recipe.rsplit_once('@').map(|(name, _)| name);
+
+        is_or_any(recipe, Some(self.recipe)) || recipe == name
     }
 
     /// The key under which the part is counted.
     fn group(&self, by: GroupKey) -> Option<String> {
+        // The place is told as a person would: where, then which part of it. Regions have names of their own,
+        // and parts of a recipe without any are the camera's.
         let place = |spot: &str| match self.region {
             Some(region) => format!("{}/{region} {spot}", self.camera),
             None => format!("{} {spot}", self.camera),
@@ -174,6 +154,13 @@ impl<'a> Facts<'a> {
     }
 }
 
+/// Text of a column, where it lies.
+fn text_of<'a>(row: &'a Row, column: usize) -> rusqlite::Result<Option<&'a str>> {
+    let value = row.get_ref(column)?;
+
+    Ok(value.as_str_or_null()?)
+}
+
 fn is_or_any(wanted: Option<&str>, found: Option<&str>) -> bool {
     wanted.is_none() || wanted == found
 }
@@ -187,15 +174,20 @@ fn parts(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Hist
         ..HistoryPage::default()
     };
 
+    // A page of counts has a row a key; the asker adds up those of several pages.
     let mut groups: BTreeMap<Option<String>, GroupCount> = BTreeMap::new();
+
+    // Read by the key, the newest first: the rows lie in that order, and nothing is sorted.
     let facts = "SELECT key, history.at, camera, region, verdict, reason, recipe, part_id, spot, kind, label
         FROM history LEFT JOIN label USING (key) WHERE key < ? ORDER BY key DESC";
 
     let mut facts = connection.prepare_cached(facts)?;
     let mut rows = facts.query([query.before.map_or(i64::MAX, |key| key as i64)])?;
     let mut looked_at = 0;
+
     while let Some(row) = rows.next()? {
         let found = Facts::of(row)?;
+
         looked_at += 1;
         if found.fits(query) {
             match query.by {
@@ -204,7 +196,9 @@ fn parts(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Hist
             }
         }
 
+        // The clock is asked now and then: it costs as much as some rows.
         let is_time_over = looked_at % LOOK_EVERY == 0 && began.elapsed() >= SEARCH_STEP;
+
         if page.parts.len() >= limit || is_time_over {
             page.next = Some(found.key as u64);
             break;
@@ -270,35 +264,45 @@ fn label_of(connection: &Connection, key: i64) -> rusqlite::Result<Option<PartLa
     label.optional()
 }
 
-fn key_of(
+fn part(
     connection: &Connection,
     run_id: &str,
     camera: &str,
     seq: u64,
-) -> rusqlite::Result<Option<u64>> {
-    let sql = "SELECT key FROM history JOIN part USING (key)
+) -> rusqlite::Result<Option<(u64, Verdict)>> {
+    // Numbers begin anew with each run, so that few rows have one, and the run tells them apart.
+    let sql = "SELECT key, verdict FROM history JOIN part USING (key)
         WHERE history.seq = ? AND history.camera = ? AND part.run_id = ? AND kind <> ?";
 
     let mut keys = connection.prepare_cached(sql)?;
     let late = RowKind::LateVerdict as i64;
-    let key = keys.query_row(params![seq as i64, camera, run_id, late], |row| {
-        row.get::<_, i64>(0)
+    let found = keys.query_row(params![seq as i64, camera, run_id, late], |row| {
+        let key: i64 = row.get(0)?;
+        let verdict: String = row.get(1)?;
+
+        Ok((key as u64, verdict))
     });
 
-    Ok(key.optional()?.map(|key| key as u64))
+    let found = found.optional()?;
+
+    Ok(found.and_then(|(key, verdict)| Some((key, Verdict::of_word(&verdict)?))))
 }
 
 /// Lines of the audit log.
 fn audit(connection: &Connection, query: &AuditQuery) -> rusqlite::Result<AuditPage> {
     // Times in the log all have one length, and are in the order of their text.
+    // Bounds that are not given lie before and after all times.
     let since = query.since.map_or(String::new(), rfc3339);
     let until = query.until.map_or("~".to_owned(), rfc3339);
     let before = query.before.map_or(i64::MAX, |before| before as i64);
+
+    // The bound in time is the one of parts: who waits for the disk must not see a difference.
     let began = Instant::now();
     let lines = "SELECT rowid, at, run_id, what FROM audit WHERE rowid < ? ORDER BY rowid DESC";
     let mut lines = connection.prepare_cached(lines)?;
     let mut rows = lines.query([before])?;
     let mut page = AuditPage::default();
+
     while let Some(row) = rows.next()? {
         let line = AuditLine {
             at: row.get(1)?,
@@ -339,6 +343,7 @@ pub(super) fn take_in_old_parts(connection: &mut Connection) -> rusqlite::Result
         return Ok(false);
     };
 
+    // The mark moves in the transaction of the rows: a crash in between takes them in again, or not at all.
     let change = connection.transaction()?;
     let keys = take_in(
         &change,
@@ -364,6 +369,7 @@ pub(super) fn take_in_old_parts(connection: &mut Connection) -> rusqlite::Result
 /// SQLite's.
 pub(super) fn take_in_open_parts(connection: &Connection, below: i64) -> rusqlite::Result<()> {
     let open = "state < 3 AND state = 0 AND key < ?1";
+
     take_in(connection, open, params![below]).map(|_| ())
 }
 
@@ -377,8 +383,10 @@ fn take_in(
     let mut select = connection.prepare_cached(&sql)?;
     let mut rows = select.query(values)?;
     let mut keys = vec![];
+
     while let Some(row) = rows.next()? {
         let key = row.get(0)?;
+
         keys.push(key);
         // What cannot be read cannot be found by what it says either.
         if let Ok(row) = readable(&body(row, 1)?) {

@@ -5,7 +5,9 @@ use super::database::Database;
 use super::search::{Search, SearchPage};
 use super::test_run::{Run, as_killed, passed, settings};
 use super::*;
-use crate::data::history::{AuditQuery, GroupKey, HistoryPage, HistoryPart, HistoryQuery};
+use crate::data::history::{
+    AuditQuery, GroupKey, HistoryPage, HistoryPart, HistoryQuery, PartLabel,
+};
 use crate::data::verdict::{Reason, Verdict};
 use crossbeam::channel::bounded;
 use rusqlite::Connection;
@@ -62,6 +64,31 @@ fn seqs(page: &HistoryPage) -> Vec<u64> {
     page.parts.iter().map(|part| part.row.seq).collect()
 }
 
+fn queries_for_nothing() -> [HistoryQuery; 5] {
+    [
+        HistoryQuery {
+            camera: Some("side".into()),
+            ..HistoryQuery::default()
+        },
+        HistoryQuery {
+            reason: Some(Reason::Late),
+            ..HistoryQuery::default()
+        },
+        HistoryQuery {
+            since: Some("2100-01-01T00:00:00Z".parse().expect("a time")),
+            ..HistoryQuery::default()
+        },
+        HistoryQuery {
+            part_id: Some("A-1".into()),
+            ..HistoryQuery::default()
+        },
+        HistoryQuery {
+            label: Some("good".into()),
+            ..HistoryQuery::default()
+        },
+    ]
+}
+
 #[test]
 fn results_are_found_beside_the_writer_and_open_parts_are_none() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -101,33 +128,9 @@ fn results_are_found_beside_the_writer_and_open_parts_are_none() {
         (of(|g| g.pass), of(|g| g.fail), of(|g| g.undecided)),
         (200, 99, 0)
     );
-    for nothing in [
-        HistoryQuery {
-            camera: Some("side".into()),
-            ..HistoryQuery::default()
-        },
-        HistoryQuery {
-            reason: Some(Reason::Late),
-            ..HistoryQuery::default()
-        },
-        HistoryQuery {
-            since: Some("2100-01-01T00:00:00Z".parse().expect("a time")),
-            ..HistoryQuery::default()
-        },
-        HistoryQuery {
-            part_id: Some("A-1".into()),
-            ..HistoryQuery::default()
-        },
-        HistoryQuery {
-            label: Some("good".into()),
-            ..HistoryQuery::default()
-        },
-    ] {
-        assert_eq!(
-            seqs(&found(&run.store, nothing.clone())),
-            [] as [u64; 0],
-            "{nothing:?}"
-        );
+    for nothing in queries_for_nothing() {
+        let page = found(&run.store, nothing.clone());
+        assert_eq!(seqs(&page), [] as [u64; 0], "{nothing:?}");
     }
 
     run.end();
@@ -148,7 +151,7 @@ fn what_a_killed_run_left_open_is_found_in_the_next_one() {
     assert_eq!(seqs(&all), [3, 2, 1]);
     assert_eq!(all.parts[0].row.reason, Some(Reason::Late));
     let key = |run_id: &str, seq| {
-        let search = Search::Key {
+        let search = Search::Part {
             run_id: run_id.to_owned(),
             camera: "top".to_owned(),
             seq,
@@ -157,8 +160,11 @@ fn what_a_killed_run_left_open_is_found_in_the_next_one() {
         step(&run.store, search)
     };
 
-    assert_eq!(key("01A", 2), SearchPage::Key(Some(parts[1].key)));
-    assert_eq!(key("01B", 2), SearchPage::Key(None));
+    assert_eq!(
+        key("01A", 2),
+        SearchPage::Part(Some((parts[1].key, Verdict::Undecided)))
+    );
+    assert_eq!(key("01B", 2), SearchPage::Part(None));
     run.end();
 }
 
@@ -316,4 +322,43 @@ fn the_audit_log_is_read_by_time_the_newest_first() {
     let empty = step(&run.store, Search::Audit(before));
     assert!(matches!(empty, SearchPage::Audit(page) if page.lines.is_empty()));
     run.end();
+}
+
+#[test]
+fn the_last_label_counts_and_a_note_stays_beside_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = Run::start(settings(folder.path()), "01A");
+    let parts = run.accept(2);
+    for part in &parts {
+        run.pass(part);
+    }
+
+    run.until(|count| count.results == 2);
+    let word = |label: Option<&str>, note: Option<&str>| PartLabel {
+        label: label.map(str::to_owned),
+        note: note.map(str::to_owned),
+        who: "mqtt".to_owned(),
+        at: "2026-11-30T00:00:00.000Z".to_owned(),
+    };
+
+    run.store.label(parts[0].key, word(Some("not_sure"), None));
+    run.store.label(parts[0].key, word(None, Some("a scratch")));
+    run.store
+        .label(parts[0].key, word(Some("really_bad"), None));
+    // Nobody has such a part.
+    run.store.label(parts[1].key + 1, word(Some("good"), None));
+    let labelled = HistoryQuery {
+        label: Some("really_bad".into()),
+        ..HistoryQuery::default()
+    };
+
+    let found = found(&run.store, labelled);
+    assert_eq!(seqs(&found), [1]);
+    let expected = word(Some("really_bad"), Some("a scratch"));
+    assert_eq!(found.parts[0].label, Some(expected));
+    let file = settings(folder.path()).file;
+    run.end();
+    let all = found_in(&file, HistoryQuery::default());
+    let labels = all.parts.iter().filter(|part| part.label.is_some());
+    assert_eq!(labels.count(), 1);
 }

@@ -2,6 +2,7 @@
 
 use super::facts::{RowKind, write_facts};
 use super::row::{RowState, Write};
+use crate::data::history::PartLabel;
 use crate::data::result::ResultRow;
 use rusqlite::{ToSql, Transaction, params};
 
@@ -37,6 +38,7 @@ impl Change<'_> {
                 let put = "INSERT OR REPLACE INTO answer VALUES (?, ?, ?)";
                 self.run(put, params![id, self.running_ms, answer])
             }
+            Write::Label { key, label } => self.put_label(*key, label),
             Write::Note { what } => {
                 let at = format!("{:.3}", jiff::Timestamp::now());
                 let note = "INSERT INTO audit VALUES (?, ?, ?)";
@@ -63,6 +65,7 @@ impl Change<'_> {
             VALUES (?, ?, ?, ?, ?, ?, ?)";
 
         self.insert(put, key, state, row)?;
+        // A part that is open has said nothing yet.
         if state != RowState::Open {
             let kind = RowKind::of(row, state == RowState::Backlog);
             write_facts(&self.transaction, key as i64, row, kind, true)?;
@@ -103,6 +106,23 @@ impl Change<'_> {
         ];
 
         self.run(sql, values)
+    }
+
+    fn put_label(&self, key: u64, label: &PartLabel) -> rusqlite::Result<()> {
+        // A part may have left the file since it was found: its label would stay for good.
+        let put = "INSERT INTO label SELECT ?1, ?2, ?3, ?4, ?5 WHERE EXISTS
+            (SELECT 1 FROM part WHERE key = ?1)
+            ON CONFLICT DO UPDATE SET label = coalesce(excluded.label, label),
+            note = coalesce(excluded.note, note), who = excluded.who, at = excluded.at";
+
+        let PartLabel {
+            label,
+            note,
+            who,
+            at,
+        } = label;
+
+        self.run(put, params![key as i64, label, note, who, at])
     }
 
     fn set_state(&self, key: u64, state: RowState) -> rusqlite::Result<()> {

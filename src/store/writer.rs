@@ -13,7 +13,7 @@ use super::recovery::OpenStore;
 use super::rejects::Reject;
 use super::retention::Retention;
 use super::row::{RowState, Write};
-use super::search::WaitingSearches;
+use super::waiting_searches::WaitingSearches;
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
 use crate::data::part::{Part, PartRequest, PartStage};
 use crate::data::report::Report;
@@ -262,6 +262,7 @@ impl StoreWriter {
                 self.file.push(Write::Answer { id, answer });
                 batch.done.push(done);
             }
+            Op::Label(key, label) => self.file.push(Write::Label { key, label }),
             Op::Audit(what) => self.file.push(Write::Note { what }),
             Op::Set {
                 key,

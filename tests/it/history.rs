@@ -96,7 +96,9 @@ fn the_history_of_a_running_line_is_what_a_subscriber_got_row_by_row() {
     let (folder, _model) = imported("dinov2-tiny");
     let folder = folder.path();
     let broker = Broker::anywhere();
-    LineConfig::new(broker.port, TRIGGERED).write(folder);
+    // Every picture of the camera passes, until another threshold is set.
+    let config = LineConfig::new(broker.port, TRIGGERED);
+    config.recipe("threshold = 1.9").write(folder);
     let listener = Listener::station(broker.port);
     let line = Running::line(folder);
     listener.until("state", "state", "Ready");
@@ -218,4 +220,80 @@ fn a_line_that_never_ran_has_no_history_and_wrong_flags_are_refused() {
         assert_eq!(output.status.code(), Some(64), "{arguments:?}");
         assert!(errors(&output).contains(words), "{}", errors(&output));
     }
+}
+
+/// Labels without a picture that is kept: of an earlier run, and such as teach nothing.
+#[test]
+fn a_label_and_a_note_are_kept_with_a_part_whose_picture_is_gone() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let folder = folder.path();
+    let broker = Broker::anywhere();
+    let config = LineConfig::new(broker.port, TRIGGERED);
+    config.recipe("threshold = 1.9").write(folder);
+    let listener = Listener::station(broker.port);
+    let start = || {
+        let line = Running::line(folder);
+        listener.until("camera/top/status", "state", "online");
+        line
+    };
+
+    let line = start();
+    listener.ask("trigger", r#"{"id":"a"}"#, "accepted");
+    let part = listener.next("result");
+    line.summary();
+    let line = start(); // its pictures are gone
+    let run_id = part["run_id"].as_str().expect("text").to_owned();
+    let label = |id: &str, seq: u64, rest: Value| {
+        let mut payload = json!({"id": id, "run_id": run_id, "camera": "top", "seq": seq});
+        for (key, value) in rest.as_object().expect("an object") {
+            payload[key] = value.clone();
+        }
+
+        payload.to_string()
+    };
+
+    let kept = listener.ask("label", &label("1", 1, json!({"as": "not_sure"})), "done");
+    assert!(
+        kept["reason"].to_string().contains("nothing is taught"),
+        "{kept}"
+    );
+    let noted = json!({"note": "a scratch, \"small\""});
+    listener.ask("label", &label("2", 1, noted), "done");
+    let kept = listener.ask("label", &label("3", 1, json!({"as": "really_bad"})), "done");
+    for words in ["the label is kept", "nothing was taught", "is not kept"] {
+        assert!(kept["reason"].to_string().contains(words), "{kept}");
+    }
+
+    let passed = label("4", 1, json!({"as": "false_reject"}));
+    listener.ask_in_vain("label", &passed, "is no false reject");
+    let none = label("5", 2, json!({"as": "good"}));
+    listener.ask_in_vain("label", &none, "the store has no result of part");
+    listener.ask_in_vain("label", &label("6", 1, json!({})), "as or note is missing");
+    let found = rows(folder, &["--label", "really_bad"]);
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0]["note"], "a scratch, \"small\"");
+    assert_eq!(found[0]["labelled_by"], "mqtt");
+    assert_eq!(
+        rows(folder, &["--label", "not_sure"]).len(),
+        0,
+        "the last one counts"
+    );
+
+    // By the command line, with the user of this machine.
+    let mut command = winspect();
+    command.arg("label").arg(folder.join("line.toml"));
+    let flags = [
+        "--camera", "top", "--seq", "1", "--run-id", &run_id, "--as", "bad",
+    ];
+    let output = command.args(flags).output().expect("the binary was built");
+    assert!(output.status.success(), "{}", errors(&output));
+    let found = rows(folder, &["--label", "bad"]);
+    let who = found[0]["labelled_by"].as_str().expect("text");
+    assert!(who.ends_with(" (control socket)"), "{who}");
+    let audit = told(folder, &["--audit"]);
+    for words in ["is not_sure", "is really_bad", "is bad", who] {
+        assert!(audit.contains(words), "{words:?} is not in {audit}");
+    }
+
+    line.summary();
 }

@@ -140,7 +140,11 @@ fn a_met_challenge_marks_its_parts_and_is_logged() {
     let answer = json!({"schema": 2, "id": "met", "status": "done", "parts": [], "reason": met});
     assert_eq!(bench.plc.answered("challenge"), answer);
     line.summary();
-    bench.assert_logged(&["command set_threshold a", "command challenge met", met]);
+    bench.assert_logged(&[
+        "set_threshold from mqtt, id a: ",
+        "challenge from mqtt, id met: ",
+        met,
+    ]);
 }
 
 #[test]

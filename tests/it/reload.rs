@@ -15,6 +15,11 @@ fn reload(station: &Station, head: &str, recipe: &str, camera: &str) {
     station.line.signal(libc::SIGHUP);
 }
 
+/// A station whose camera's pictures pass.
+fn passing() -> Station {
+    Station::configured(TRIGGERED, |config, _| config.recipe("threshold = 0.4"))
+}
+
 /// Result of one part.
 fn judged(station: &Station, id: &str) -> Value {
     let payload = json!({"id": id}).to_string();
@@ -35,7 +40,7 @@ fn audit(station: &Station) -> String {
 
 #[test]
 fn a_changed_threshold_and_deadline_hold_from_one_part_to_the_next() {
-    let station = Station::start(TRIGGERED);
+    let station = passing();
     let before = judged(&station, "a");
     assert_eq!(
         (&before["verdict"], &before["seq"]),
@@ -63,7 +68,7 @@ fn a_changed_threshold_and_deadline_hold_from_one_part_to_the_next() {
     let told = audit(&station);
     for words in [
         "camera[0].reject_after_ms: not given -> 9000",
-        "recipe.nut.threshold: \"auto\" -> 0.0001",
+        "recipe.nut.threshold: 0.4 -> 0.0001",
     ] {
         assert!(told.contains(words), "{words:?} is not in {told}");
     }
@@ -73,7 +78,7 @@ fn a_changed_threshold_and_deadline_hold_from_one_part_to_the_next() {
 
 #[test]
 fn a_wrong_file_changes_nothing_and_is_told_until_a_right_one_comes() {
-    let station = Station::start(TRIGGERED);
+    let station = passing();
     reload(
         &station,
         "batch = 900",
@@ -94,12 +99,12 @@ fn a_wrong_file_changes_nothing_and_is_told_until_a_right_one_comes() {
     reload(
         &station,
         "",
-        "references = [\"none.png\"]",
+        "threshold = 0.4\nreferences = [\"none.png\"]",
         "\nreject_after_ms = 9000",
     );
     station.line.wait_for_words("none.png");
     assert_eq!(judged(&station, "b")["reject_in_ms"], Value::Null);
-    reload(&station, "", "threshold = \"auto\"", "");
+    reload(&station, "", "threshold = 0.4", "");
     station.plc.until("state", "health", "NORMAL");
     let told = audit(&station);
     assert!(told.contains("nothing has changed"), "{told}");
@@ -109,7 +114,7 @@ fn a_wrong_file_changes_nothing_and_is_told_until_a_right_one_comes() {
 
 #[test]
 fn what_needs_a_restart_is_named_each_time_and_the_rest_is_taken_over() {
-    let station = Station::start(TRIGGERED);
+    let station = passing();
     for (threshold, id) in [("0.0001", "a"), ("0.0002", "b")] {
         let recipe = format!("threshold = {threshold}");
         reload(&station, "batch = 2", &recipe, "");

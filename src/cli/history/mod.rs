@@ -11,7 +11,7 @@ mod times;
 use self::rows::{RowFormat, RowPrinter};
 use self::shifts::Shifts;
 use self::source::HistorySource;
-use self::statistics::CountedBy;
+use self::statistics::{CountQuery, CountedBy};
 use super::terminal::{print, say};
 use crate::base::exit::Failure;
 use crate::data::history::{AuditQuery, HistoryQuery, PAGE_MAX};
@@ -76,12 +76,14 @@ pub struct HistoryArguments {
 
 fn verdicts() -> impl TypedValueParser<Value = Verdict> {
     let words = Verdict::ALL.map(Verdict::word);
+
     PossibleValuesParser::new(words)
         .map(|word| Verdict::of_word(&word).expect("it is one of the words"))
 }
 
 fn reasons() -> impl TypedValueParser<Value = Reason> {
     let words = Reason::ALL.map(Reason::word);
+
     PossibleValuesParser::new(words)
         .map(|word| Reason::of_word(&word).expect("it is one of the words"))
 }
@@ -128,9 +130,10 @@ impl HistoryArguments {
 /// When neither the line nor its store's file can be read.
 pub fn run(arguments: &HistoryArguments) -> Result<(), Failure> {
     let mut source = HistorySource::open(&arguments.line)?;
+
     match (arguments.audit, arguments.by) {
         (true, _) => show_audit(arguments, &mut source),
-        (_, Some(by)) => statistics::show(arguments, by, &mut source),
+        (_, Some(by)) => show_counts(arguments, by, &mut source),
         _ => show_parts(arguments, &mut source),
     }
 }
@@ -141,6 +144,7 @@ fn show_parts(arguments: &HistoryArguments, source: &mut HistorySource) -> Resul
     let mut left = arguments.limit();
     let mut unreadable = 0;
     let mut lacks_old_parts = false;
+
     while left > 0 {
         query.limit = Some(u32::try_from(left).unwrap_or(PAGE_MAX).min(PAGE_MAX));
         let SearchPage::Parts(page) = source.step(&Search::Parts(query.clone()))? else {
@@ -151,6 +155,7 @@ fn show_parts(arguments: &HistoryArguments, source: &mut HistorySource) -> Resul
         unreadable += page.unreadable;
         lacks_old_parts |= page.lacks_old_parts;
         let text = printer.page(&page.parts);
+
         if !text.is_empty() && !print(text.trim_end())? {
             return Ok(()); // its reader has left
         }
@@ -164,6 +169,24 @@ fn show_parts(arguments: &HistoryArguments, source: &mut HistorySource) -> Resul
     if unreadable > 0 {
         say(format!("{unreadable} parts more fit, and cannot be read"));
     }
+
+    tell_lack(lacks_old_parts);
+    Ok(())
+}
+
+fn show_counts(
+    arguments: &HistoryArguments,
+    by: CountedBy,
+    source: &mut HistorySource,
+) -> Result<(), Failure> {
+    let wanted = CountQuery {
+        parts: arguments.query(),
+        by,
+        shifts: &arguments.shifts,
+        format: arguments.format(),
+    };
+
+    let lacks_old_parts = statistics::show(&wanted, source)?;
 
     tell_lack(lacks_old_parts);
     Ok(())
@@ -187,14 +210,17 @@ fn show_audit(arguments: &HistoryArguments, source: &mut HistorySource) -> Resul
 
     let mut printer = RowPrinter::new(arguments.format());
     let mut left = arguments.limit();
+
     while left > 0 {
         let SearchPage::Audit(page) = source.step(&Search::Audit(query.clone()))? else {
             break;
         };
 
         let shown = page.lines.len().min(left);
+
         left -= shown;
         let text = printer.audit(&page.lines[..shown]);
+
         if !text.is_empty() && !print(text.trim_end())? {
             return Ok(());
         }

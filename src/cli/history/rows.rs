@@ -1,10 +1,11 @@
 //! Parts and lines of the audit log as rows: for a person, comma-separated, or as JSON.
 
 use crate::data::history::{AuditLine, HistoryPart};
-use crate::data::result::{ResultRow, rfc3339};
+use crate::data::result::ResultRow;
 use crate::data::verdict::Verdict;
 use jiff::tz::TimeZone;
-use std::fmt::{Display, Write};
+use serde_json::Value;
+use std::fmt::Write;
 
 /// Form of the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,39 +18,39 @@ pub enum RowFormat {
     Json,
 }
 
-/// Columns of a part, with the names of the keys that they have in a message.
-const COLUMNS: [&str; 31] = [
-    "captured_at",
-    "run_id",
-    "station",
-    "camera",
-    "region",
-    "seq",
-    "part_id",
-    "verdict",
-    "reject",
-    "score",
-    "threshold",
-    "margin",
-    "reason",
-    "detail",
-    "recipe",
-    "model",
-    "backend",
-    "captured_by",
-    "frame_offset_ms",
-    "total_ms",
-    "deadline_ms",
-    "deadline_met",
-    "reject_in_ms",
-    "reject_at_count",
-    "count",
-    "position",
-    "challenge",
-    "late_verdict",
-    "label",
-    "note",
-    "labelled_by",
+/// Columns of a part: their names, and where the value stands in its JSON.
+const COLUMNS: [(&str, &str); 31] = [
+    ("captured_at", "/captured_at"),
+    ("run_id", "/run_id"),
+    ("station", "/station"),
+    ("camera", "/camera"),
+    ("region", "/region"),
+    ("seq", "/seq"),
+    ("part_id", "/part_id"),
+    ("verdict", "/verdict"),
+    ("reject", "/reject"),
+    ("score", "/score"),
+    ("threshold", "/threshold"),
+    ("margin", "/margin"),
+    ("reason", "/reason"),
+    ("detail", "/detail"),
+    ("recipe", "/recipe"),
+    ("model", "/model"),
+    ("backend", "/backend"),
+    ("captured_by", "/captured_by"),
+    ("frame_offset_ms", "/frame_offset_ms"),
+    ("total_ms", "/latency_ms/total"),
+    ("deadline_ms", "/deadline_ms"),
+    ("deadline_met", "/deadline_met"),
+    ("reject_in_ms", "/reject_in_ms"),
+    ("reject_at_count", "/reject_at_count"),
+    ("count", "/count"),
+    ("position", "/position"),
+    ("challenge", "/challenge"),
+    ("late_verdict", "/late_verdict"),
+    ("label", "/label/label"),
+    ("note", "/label/note"),
+    ("labelled_by", "/label/who"),
 ];
 
 /// Writes rows, and the names of their columns before the first.
@@ -72,6 +73,7 @@ impl RowPrinter {
     /// The rows of some parts.
     pub fn page(&mut self, parts: &[HistoryPart]) -> String {
         let mut text = String::new();
+
         if !std::mem::replace(&mut self.has_head, true) {
             text += &self.head();
         }
@@ -89,7 +91,7 @@ impl RowPrinter {
 
     fn head(&self) -> String {
         match self.format {
-            RowFormat::Csv => csv_text(&COLUMNS),
+            RowFormat::Csv => csv_text(&COLUMNS.map(|(name, _)| name)),
             RowFormat::Json => String::new(),
             RowFormat::Table => format!(
                 "{:<23} {:<10} {:>6}  {:<16} {:<9} {:<16} {}\n",
@@ -132,6 +134,7 @@ impl RowPrinter {
     pub fn audit(&mut self, lines: &[AuditLine]) -> String {
         let mut text = String::new();
         let has_head = std::mem::replace(&mut self.has_head, true);
+
         if !has_head && self.format == RowFormat::Csv {
             text += &csv_text(&["at", "run_id", "what"]);
         }
@@ -152,6 +155,7 @@ impl RowPrinter {
         match at.parse::<jiff::Timestamp>() {
             Ok(moment) => {
                 let zoned = moment.to_zoned_datetime(self.zone.clone());
+
                 zoned.strftime("%Y-%m-%d %H:%M:%S%.3f").to_string()
             }
             Err(_) => at.to_owned(),
@@ -165,8 +169,10 @@ fn json(value: &impl serde::Serialize) -> String {
 
 /// Score and threshold, or the reason of an undecided part.
 fn judgement(row: &ResultRow) -> String {
+    // The word of the reason is that of the message, so that a person can look it up.
     if row.verdict == Verdict::Undecided {
         let reason = row.reason.map_or("", |reason| reason.word());
+
         return match &row.detail {
             Some(detail) => format!("{reason}: {detail}"),
             None => reason.to_owned(),
@@ -181,63 +187,29 @@ fn judgement(row: &ResultRow) -> String {
 }
 
 /// The values of a part, in the order of [`COLUMNS`]. What is null in a message is empty.
-fn values(part: &HistoryPart) -> [String; COLUMNS.len()] {
-    let row = &part.row;
-    let label = part.label.as_ref();
-    [
-        rfc3339(row.captured_at),
-        row.run_id.clone(),
-        row.station.clone(),
-        row.camera.clone(),
-        text(row.region.as_ref()),
-        row.seq.to_string(),
-        text(row.part_id.as_ref()),
-        row.verdict.word().to_owned(),
-        row.reject.to_string(),
-        number(row.score),
-        number(row.threshold),
-        number(row.margin),
-        row.reason.map_or("", |reason| reason.word()).to_owned(),
-        text(row.detail.as_ref()),
-        row.recipe.clone(),
-        row.model.clone(),
-        row.backend.clone(),
-        word(&row.captured_by),
-        text(row.frame_offset_ms),
-        number(Some(row.latency_ms.total)),
-        row.deadline_ms.to_string(),
-        row.deadline_met.to_string(),
-        number(row.reject_in_ms),
-        text(row.reject_at_count),
-        text(row.count),
-        number(row.position),
-        text(row.challenge.as_ref()),
-        part.late_verdict.to_string(),
-        text(label.and_then(|label| label.label.as_ref())),
-        text(label.and_then(|label| label.note.as_ref())),
-        text(label.map(|label| &label.who)),
-    ]
+fn values(part: &HistoryPart) -> Vec<String> {
+    // By way of the text: a number has the digits that it has in a message.
+    let part: Value = serde_json::from_str(&json(part)).expect("we wrote it");
+    let paths = COLUMNS.iter().map(|(_, path)| part.pointer(path));
+
+    paths.map(cell).collect()
 }
 
-fn text(value: Option<impl Display>) -> String {
-    value.map_or(String::new(), |value| value.to_string())
-}
-
-/// A number as a message has it, to the last digit.
-fn number(value: Option<impl serde::Serialize>) -> String {
-    value.map_or(String::new(), |value| word(&value))
-}
-
-/// A value as a message has it, without quotation marks.
-fn word(value: &impl serde::Serialize) -> String {
-    let json = serde_json::to_string(value).expect("plain values");
-    json.trim_matches('"').to_owned()
+fn cell(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
 }
 
 /// One line of comma-separated values.
 pub fn csv_text<T: AsRef<[u8]>>(values: &[T]) -> String {
+    // The crate quotes what has to be: commas, quotation marks and line ends within a value.
     let mut writer = csv::Writer::from_writer(vec![]);
+
     writer.write_record(values).expect("to memory");
     let bytes = writer.into_inner().expect("to memory");
+
     String::from_utf8(bytes).expect("the values are text")
 }

@@ -15,13 +15,16 @@ impl Shifts {
     /// When one of them is no time, or stands twice.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut begins = vec![];
+
         for word in text.split(',') {
             let begin = Time::strptime("%H:%M", word.trim());
+
             begins.push(begin.map_err(|_| {
                 format!("{word:?} is no time of a day; write times such as 06:00,14:00,22:00")
             })?);
         }
 
+        // In the order of the day, whatever the order of the flag.
         begins.sort_unstable();
         match begins.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(twice) => Err(format!("{} stands twice", shown(twice[0]))),
@@ -32,6 +35,8 @@ impl Shifts {
     /// The shift of a minute since 1970, in words that sort by time: `2026-11-30 22:00`. The night shift
     /// belongs to the day on which it began.
     pub fn shift_of(&self, minute: i64, zone: &TimeZone) -> Option<String> {
+        // The shift is the last one that began: today, or yesterday before the first of today. A day that is
+        // longer or shorter by the clock's change makes one shift longer or shorter.
         let at = civil(minute, zone)?;
         let before = self.0.iter().rev().find(|begin| **begin <= at.1);
         let (day, begin) = match before {
@@ -49,8 +54,10 @@ pub fn day_of(minute: i64, zone: &TimeZone) -> Option<String> {
 }
 
 fn civil(minute: i64, zone: &TimeZone) -> Option<(Date, Time)> {
+    // A stored time may be any number; one beyond all calendars has no day.
     let at = Timestamp::from_second(minute.checked_mul(60)?).ok()?;
     let at = zone.to_datetime(at);
+
     Some((at.date(), at.time()))
 }
 

@@ -1,12 +1,11 @@
 //! Parts counted by shift, day, recipe, camera, place or reason.
 
 use super::rows::{RowFormat, csv_text};
-use super::shifts::day_of;
+use super::shifts::{Shifts, day_of};
 use super::source::HistorySource;
-use super::{HistoryArguments, tell_lack};
 use crate::base::exit::Failure;
 use crate::cli::terminal::print;
-use crate::data::history::{GroupCount, GroupKey};
+use crate::data::history::{GroupCount, GroupKey, HistoryQuery};
 use crate::store::{Search, SearchPage};
 use clap::ValueEnum;
 use jiff::tz::TimeZone;
@@ -77,6 +76,7 @@ impl Statistic {
         let decided = count.pass + count.fail;
         let parts = decided + count.undecided;
         let share = |some: u64, all: u64| (all > 0).then(|| some as f64 / all as f64);
+
         Statistic {
             key,
             parts,
@@ -89,28 +89,36 @@ impl Statistic {
     }
 }
 
-/// Prints the counts.
+/// A question for counts.
+pub struct CountQuery<'a> {
+    /// The parts that are counted.
+    pub parts: HistoryQuery,
+    /// Property by which they are.
+    pub by: CountedBy,
+    /// Shifts of a day.
+    pub shifts: &'a Shifts,
+    /// Form of the rows.
+    pub format: RowFormat,
+}
+
+/// Prints the counts. True if parts of before an upgrade are not among them.
 ///
 /// # Errors
 /// When the history cannot be read, or standard output not be written.
-pub fn show(
-    arguments: &HistoryArguments,
-    by: CountedBy,
-    source: &mut HistorySource,
-) -> Result<(), Failure> {
-    let mut query = arguments.query();
+pub fn show(wanted: &CountQuery, source: &mut HistorySource) -> Result<bool, Failure> {
+    let mut query = wanted.parts.clone();
+
+    // Keys sort as text: days and shifts by time, all others by name.
     let mut counts: BTreeMap<String, GroupCount> = BTreeMap::new();
     let zone = TimeZone::system();
     let mut lacks_old_parts = false;
-    loop {
-        let SearchPage::Parts(page) = source.step(&Search::Parts(query.clone()))? else {
-            break;
-        };
 
+    while let SearchPage::Parts(page) = source.step(&Search::Parts(query.clone()))? {
         lacks_old_parts |= page.lacks_old_parts;
         for group in page.groups {
-            let key = shown_key(arguments, by, group.key.as_deref(), &zone);
+            let key = shown_key(wanted, group.key.as_deref(), &zone);
             let count = counts.entry(key).or_default();
+
             count.pass += group.pass;
             count.fail += group.fail;
             count.undecided += group.undecided;
@@ -122,27 +130,25 @@ pub fn show(
         }
     }
 
+    // Shares are made of the sums, never of the shares of pages.
     let rows: Vec<Statistic> = counts
         .into_iter()
         .map(|(key, count)| Statistic::of(key, &count))
         .collect();
 
-    let text = shown(&rows, by, arguments.format());
+    let text = shown(&rows, wanted.by, wanted.format);
+
     print(text.trim_end())?;
-    tell_lack(lacks_old_parts);
-    Ok(())
+    Ok(lacks_old_parts)
 }
 
 /// The key as a person reads it; `-` for parts without one.
-fn shown_key(
-    arguments: &HistoryArguments,
-    by: CountedBy,
-    key: Option<&str>,
-    zone: &TimeZone,
-) -> String {
+fn shown_key(wanted: &CountQuery, key: Option<&str>, zone: &TimeZone) -> String {
+    // The line counts by minutes since 1970. Days and shifts are this machine's, by its time zone and
+    // the flag, and a sum of minutes each.
     let minute = || key.and_then(|key| key.parse::<i64>().ok());
-    let shown = match by {
-        CountedBy::Shift => minute().and_then(|minute| arguments.shifts.shift_of(minute, zone)),
+    let shown = match wanted.by {
+        CountedBy::Shift => minute().and_then(|minute| wanted.shifts.shift_of(minute, zone)),
         CountedBy::Day => minute().and_then(|minute| day_of(minute, zone)),
         _ => key.map(str::to_owned),
     };
@@ -181,8 +187,10 @@ fn shown(rows: &[Statistic], by: CountedBy, format: RowFormat) -> String {
         }
         RowFormat::Json => {
             let mut text = String::new();
+
             for row in rows {
                 let mut value = serde_json::to_value(row).expect("plain values");
+
                 value[by.word()] = row.key.clone().into();
                 writeln!(text, "{value}").expect("to memory");
             }
@@ -193,6 +201,7 @@ fn shown(rows: &[Statistic], by: CountedBy, format: RowFormat) -> String {
 }
 
 fn table(rows: &[Statistic], by: CountedBy) -> String {
+    // The first column is as wide as its longest key, which a person may have named.
     let wide = rows.iter().map(|row| row.key.chars().count());
     let wide = wide.max().unwrap_or(0).max(by.word().len());
     let mut text = format!(

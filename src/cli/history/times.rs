@@ -20,12 +20,14 @@ fn parse_at(text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp, St
     // A day without an hour begins at midnight.
     if let Ok(civil) = text.parse::<DateTime>() {
         let moment = civil.to_zoned_datetime(zone.clone());
+
         return moment
             .map(|zoned| zoned.timestamp())
             .map_err(|error| error.to_string());
     }
 
     let ago = text.parse::<Span>().ok().and_then(|span| ago(span, now));
+
     ago.ok_or_else(|| {
         format!(
             "{text:?} is no time; write 2026-11-30, \"2026-11-30 14:00\", 2026-11-30T13:00:00Z, or how long ago: 90m, 8h, 7d"
@@ -37,6 +39,7 @@ fn ago(span: Span, now: Timestamp) -> Option<Timestamp> {
     // A day is 24 hours here: how long ago is no matter of a calendar.
     let days = SignedDuration::from_hours(24 * i64::from(span.get_days()));
     let rest = SignedDuration::try_from(span.days(0)).ok()?;
+
     now.checked_sub(days.checked_add(rest)?).ok()
 }
 

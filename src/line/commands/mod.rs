@@ -10,6 +10,7 @@
 //! id within an hour gets the first answer again, and the outcome behind it, and is not done twice. The
 //! outcome of a challenge or a selection is an event: the broker is told until it has it.
 
+mod label;
 mod recipes;
 mod repeat;
 mod triggers;
@@ -36,6 +37,7 @@ use crate::protocol::birth::Identity;
 use crate::protocol::command::{Action, ChallengeSpec};
 use crate::protocol::event::{CommandOutcome, Event};
 use crate::protocol::request::{Request, RequestSource};
+use crate::protocol::words::words;
 use crate::recipe::spec::RecipeSpec;
 use crate::store::{Pending, Store};
 use crate::trigger::OwnClock;
@@ -287,7 +289,7 @@ impl CommandHandler {
         // answer, and the sender's next try does the command again; the other order would lose it.
         let answer = self.obey(request);
         if answer.status != AnswerStatus::Rejected {
-            self.note(request);
+            self.note(request, &answer);
         }
 
         self.written(answer, &request.command.question)
@@ -352,7 +354,9 @@ impl CommandHandler {
         let outcome = match &request.command.action {
             Action::Trigger(_) => Err("not here".to_owned()), // see `begin`
             Action::SelectRecipe { recipe, revision } => self.select(id, recipe, *revision),
-            Action::Change(change) => self.change_recipe(id, change, request.came_at),
+            Action::Change(change) => {
+                self.change_recipe(id, change, &request.who(), request.came_at)
+            }
             Action::Challenge(spec) => self.challenge(id, spec, request.came_at),
             Action::SetThreshold { region, value } => self.set_threshold(region.as_deref(), *value),
             Action::Snapshot { camera } => self.snapshot(camera.as_deref()),
@@ -368,16 +372,24 @@ impl CommandHandler {
     }
 
     /// Writes a command into the log and the audit log.
-    fn note(&self, request: &Request) {
-        // The audit log tells who changed the line and how. Triggers are not in it: their parts
-        // have rows of their own.
-        let name = &request.name;
-        let source = request.source.word();
-        let action = &request.command.action;
-        let id = request.command.id.as_deref().unwrap_or("");
-        tracing::info!("command {name} from {source}: {action:?}");
-        self.store
-            .audit(format!("command {name} {id} from {source}: {action:?}"));
+    fn note(&self, request: &Request, answer: &Answer) {
+        // The audit log tells who changed the line and how; the answer has the value before. Triggers
+        // are not in it: their parts have rows of their own.
+        // The id finds the command in the sender's own log.
+        let what = words(&request.command.action);
+        let answer = answer.reason.as_deref().unwrap_or("done");
+        let mut told = format!("{} from {}", request.name, request.who());
+        if let Some(id) = &request.command.id {
+            told += &format!(", id {id}");
+        }
+
+        if !what.is_empty() {
+            told += &format!(": {what}");
+        }
+
+        let told = format!("{told}; {answer}");
+        tracing::info!("{told}");
+        self.store.audit(told);
     }
 
     /// The answer, valid once it is on the disk under its id.

@@ -1,11 +1,11 @@
 //! Commands about recipes, which select one or change one of the library: they are begun here, and done by
 //! the changeover.
 
+use super::label::Labelled;
 use super::{CommandHandler, Done};
 use crate::line::changeover::{ChangeSource, RecipeRequest, RecipeWish, name_in, other_revision};
-use crate::line::lessons::LabelledPart;
 use crate::line::selection::{SELECT, Selection};
-use crate::protocol::teaching::{Label, LabelCommand, RecipeChange, TaughtAs};
+use crate::protocol::teaching::RecipeChange;
 use crate::recipe::spec::RecipeSpec;
 use crossbeam::channel::bounded;
 use std::sync::PoisonError;
@@ -86,6 +86,7 @@ impl CommandHandler {
         &mut self,
         id: Option<&str>,
         change: &RecipeChange,
+        who: &str,
         came_at: Instant,
     ) -> Result<Done, String> {
         let judging = self.judging();
@@ -102,7 +103,11 @@ impl CommandHandler {
                 (ChangeSource::Lesson(number), words)
             }
             RecipeChange::Label(command) => {
-                let part = self.labelled(command)?;
+                let part = match self.label(command, who)? {
+                    Labelled::Taught(part) => part,
+                    Labelled::Kept(words) => return Ok(Done::with(words)),
+                };
+
                 // A part is one of the product whose recipe judged it.
                 if command.recipe.is_none() {
                     named = part.recipe;
@@ -167,27 +172,5 @@ impl CommandHandler {
             }
             _ => Ok(()),
         }
-    }
-
-    /// The part that a label is about.
-    fn labelled(&self, command: &LabelCommand) -> Result<LabelledPart, String> {
-        let found = self
-            .lessons
-            .find(&command.run_id, &command.camera, command.seq)?;
-        let part = &found.picture.part;
-        if command.label == Label::FalseReject && found.has_passed {
-            return Err(format!(
-                "part {part} passed, so that it is no false reject; label it good to teach it"
-            ));
-        }
-
-        // A picture is a reference for all of its regions.
-        if command.label.taught_as() == TaughtAs::Good && found.has_failed_beside {
-            return Err(format!(
-                "another region of the picture of part {part} failed, and would be taught as good with it; teach a picture that is good everywhere"
-            ));
-        }
-
-        Ok(found)
     }
 }

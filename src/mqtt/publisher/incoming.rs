@@ -122,6 +122,7 @@ impl Publisher {
             command,
             name: name.to_owned(),
             source: RequestSource::Mqtt,
+            user: None,
             came_at: Instant::now(),
             is_stale: session.link_age.is_stale(Instant::now()),
             reply: ReplyTo {

@@ -1,0 +1,134 @@
+//! A person's word on a part: kept in the store beside it, and taught where it says what the part is and its
+//! picture is still kept.
+
+use super::CommandHandler;
+use crate::data::history::PartLabel;
+use crate::data::result::rfc3339;
+use crate::data::verdict::Verdict;
+use crate::line::lessons::{LabelledPart, NotFound};
+use crate::protocol::teaching::{Label, LabelCommand, TaughtAs};
+use crate::store::{Search, SearchPage};
+use crossbeam::channel::bounded;
+use jiff::Timestamp;
+use std::time::Duration;
+
+/// Time for the store to find a part: triggers wait behind a label.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Outcome of a label.
+pub(super) enum Labelled {
+    /// The part is to be taught.
+    Taught(LabelledPart),
+    /// The label is kept, and nothing is taught; the answer.
+    Kept(String),
+}
+
+impl CommandHandler {
+    /// Keeps a label in the store; returns the part that is to be taught, where one is.
+    ///
+    /// # Errors
+    /// When there is no such part, or the label contradicts what is known of it.
+    pub(super) fn label(&self, command: &LabelCommand, who: &str) -> Result<Labelled, String> {
+        // What teaches nothing needs no picture: it is kept with any part that the store has.
+        let Some(label) = command.label.filter(|label| label.taught_as().is_some()) else {
+            let key = self.stored_part(command, &command.camera)?.0;
+
+            self.keep_label(command, key, who);
+            return Ok(Labelled::Kept(
+                "kept with the part; nothing is taught by it".to_owned(),
+            ));
+        };
+
+        // The picture decides whether the recipe can learn of it. The label is kept either way.
+        let found = self
+            .lessons
+            .find(&command.run_id, &command.camera, command.seq);
+        match found {
+            Ok(part) => {
+                check(&part, label)?;
+                // The picture teaches although the store cannot say anything of the part.
+                match self.stored_part(command, &part.camera) {
+                    Ok((key, _)) => self.keep_label(command, key, who),
+                    Err(why) => {
+                        tracing::warn!("the label of part {} is not kept: {why}", part.picture.part)
+                    }
+                }
+
+                Ok(Labelled::Taught(part))
+            }
+            Err(NotFound::Several(words)) => Err(words),
+            Err(NotFound::NotKept(words)) => {
+                let (key, verdict) = self.stored_part(command, &command.camera)?;
+                let part = format!("{}/{}/{}", command.run_id, command.camera, command.seq);
+
+                check_verdict(&part, label, verdict == Verdict::Pass)?;
+                self.keep_label(command, key, who);
+                Ok(Labelled::Kept(format!(
+                    "the label is kept with the part, and nothing was taught: {words}"
+                )))
+            }
+        }
+    }
+
+    /// Key and verdict of a part that has a result in the store.
+    fn stored_part(&self, command: &LabelCommand, camera: &str) -> Result<(u64, Verdict), String> {
+        // Found by number in the table of facts, in a moment as a rule. A disk that hangs answers at once, and
+        // one that begins to hang meanwhile is not waited for.
+        let (reply, answer) = bounded(1);
+        let search = Search::Part {
+            run_id: command.run_id.clone(),
+            camera: camera.to_owned(),
+            seq: command.seq,
+        };
+
+        // Nobody may wait for it any more.
+        let reply = Box::new(move |page| drop(reply.try_send(page)));
+
+        self.store.search(search, reply);
+        match answer.recv_timeout(PATIENCE) {
+            Ok(Ok(SearchPage::Part(Some(found)))) => Ok(found),
+            Ok(Ok(_)) => Err(format!(
+                "the store has no result of part {}/{camera}/{}",
+                command.run_id, command.seq
+            )),
+            Ok(Err(words)) => Err(words),
+            Err(_) => Err("the store is busy; send it again".to_owned()),
+        }
+    }
+
+    fn keep_label(&self, command: &LabelCommand, key: u64, who: &str) {
+        let label = PartLabel {
+            label: command.label.map(|label| label.word().to_owned()),
+            note: command.note.clone(),
+            who: who.to_owned(),
+            at: rfc3339(Timestamp::now()),
+        };
+
+        self.store.label(key, label);
+    }
+}
+
+/// Refuses what would teach a part as something else than it is.
+fn check(part: &LabelledPart, label: Label) -> Result<(), String> {
+    let name = &part.picture.part;
+
+    check_verdict(name, label, part.has_passed)?;
+    // A picture is a reference for all of its regions.
+    if label.taught_as() == Some(TaughtAs::Good) && part.has_failed_beside {
+        return Err(format!(
+            "another region of the picture of part {name} failed, and would be taught as good with it; teach a picture that is good everywhere"
+        ));
+    }
+
+    Ok(())
+}
+
+fn check_verdict(part: &str, label: Label, has_passed: bool) -> Result<(), String> {
+    if label == Label::FalseReject && has_passed {
+        return Err(format!(
+            "part {part} passed, so that it is no false reject; label it good to teach it"
+        ));
+    }
+
+    Ok(())
+}

@@ -1,0 +1,51 @@
+//! Values of the configuration that change while the line runs, shared by the stages that use them.
+
+use crate::base::live::Live;
+use crate::config::LineConfig;
+use crate::data::part::PartTiming;
+use crate::mqtt::Heatmaps;
+use crate::recipe::spec::RecipeSpec;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The line's file as it was read again, or its problems in words.
+pub type Reloaded = Result<Box<LineConfig>, String>;
+
+/// Values that a reload changes, shared with the stages that use them.
+#[derive(Debug, Clone, Default)]
+pub struct LiveSettings {
+    /// Recipes that can be selected.
+    pub recipes: Live<Vec<RecipeSpec>>,
+    /// Deadline and gate of each camera's parts.
+    pub timings: BTreeMap<Arc<str>, Live<PartTiming>>,
+    /// Parts of which a heat map is drawn.
+    pub heatmaps: Live<Heatmaps>,
+}
+
+impl LiveSettings {
+    /// The values that a line starts with.
+    pub fn new(config: &LineConfig) -> Self {
+        let cameras = config.cameras.iter();
+
+        LiveSettings {
+            recipes: Live::new(recipes_of(config)),
+            timings: cameras
+                .map(|camera| (camera.camera.name.clone(), Live::new(camera.terms)))
+                .collect(),
+            heatmaps: Live::new(config.mqtt.heatmaps),
+        }
+    }
+
+    /// The timing of a camera's parts; that of a camera nobody knows is the usual one.
+    pub fn timing_of(&self, camera: &str) -> Live<PartTiming> {
+        self.timings.get(camera).cloned().unwrap_or_default()
+    }
+}
+
+/// All recipes that a line's file names.
+pub fn recipes_of(config: &LineConfig) -> Vec<RecipeSpec> {
+    // The line's first recipe can be selected like the others.
+    let recipes = config.recipes.iter().chain([&config.recipe]);
+
+    recipes.cloned().collect()
+}

@@ -1,0 +1,118 @@
+//! Commands in words, for the audit log and the journal.
+
+use super::command::{Action, ChallengeSpec, Expect};
+use super::teaching::{RecipeChange, TaughtAs};
+
+/// A command in words, without its name.
+pub fn words(action: &Action) -> String {
+    match action {
+        Action::Trigger(_) => "a part has come".to_owned(),
+        Action::SelectRecipe { recipe, revision } => match revision {
+            Some(revision) => format!("{recipe}@{revision}"),
+            None => recipe.clone(),
+        },
+        Action::SetThreshold { region, value } => format!("{value}{}", of(region.as_deref())),
+        Action::Change(change) => of_change(change),
+        Action::Challenge(spec) => of_challenge(spec),
+        Action::Snapshot { camera } => camera.clone().unwrap_or_default(),
+        Action::Pause | Action::Resume | Action::Reset => String::new(),
+    }
+}
+
+fn of(name: Option<&str>) -> String {
+    name.map_or(String::new(), |name| format!(" of {name}"))
+}
+
+fn of_challenge(spec: &ChallengeSpec) -> String {
+    let expected = match spec.expect {
+        Expect::Pass => "pass",
+        Expect::Fail => "fail",
+    };
+
+    let camera = of(spec.camera.as_deref());
+
+    format!(
+        "each of the next {} parts{camera} must {expected}",
+        spec.parts
+    )
+}
+
+fn of_change(change: &RecipeChange) -> String {
+    // The recipe is named where the sender named one; else the one that judged is meant, which the
+    // answer names.
+    let recipe = match change.recipe() {
+        Some(recipe) => format!(", recipe {recipe}"),
+        None => String::new(),
+    };
+
+    let words = match change {
+        RecipeChange::Teach(command) => {
+            let kind = match command.taught_as {
+                TaughtAs::Good => "good",
+                TaughtAs::Bad => "bad",
+            };
+
+            let camera = of(command.camera.as_deref());
+
+            format!("the next {} parts{camera} are {kind}", command.parts)
+        }
+        RecipeChange::Label(command) => {
+            let part = format!("part {}/{}/{}", command.run_id, command.camera, command.seq);
+            let label = command
+                .label
+                .map_or(String::new(), |label| format!(" is {}", label.word()));
+            let note = command
+                .note
+                .as_ref()
+                .map_or(String::new(), |note| format!(", note {note:?}"));
+            format!("{part}{label}{note}")
+        }
+        RecipeChange::Forget(command) => format!("picture {}", command.picture),
+        RecipeChange::Rollback(command) => match command.revision {
+            Some(revision) => format!("to revision {revision}"),
+            None => "to the revision that judged before".to_owned(),
+        },
+    };
+
+    words + &recipe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::command::parse;
+    use super::*;
+
+    #[test]
+    fn commands_are_told_in_words() {
+        for (name, payload, said) in [
+            (
+                "set_threshold",
+                r#"{"value":0.25,"region":"rim"}"#,
+                "0.25 of rim",
+            ),
+            ("select_recipe", r#"{"recipe":"nut","revision":3}"#, "nut@3"),
+            ("pause", "{}", ""),
+            (
+                "challenge",
+                r#"{"id":"c","parts":2,"expect":"fail"}"#,
+                "each of the next 2 parts must fail",
+            ),
+            (
+                "teach",
+                r#"{"parts":8,"as":"good","camera":"top","recipe":"nut"}"#,
+                "the next 8 parts of top are good, recipe nut",
+            ),
+            (
+                "label",
+                r#"{"run_id":"01A","camera":"top","seq":7,"as":"really_bad","note":"a \"crack\""}"#,
+                "part 01A/top/7 is really_bad, note \"a \\\"crack\\\"\"",
+            ),
+            ("rollback", "{}", "to the revision that judged before"),
+        ] {
+            let mut payload: serde_json::Value = serde_json::from_str(payload).expect("JSON");
+            payload["id"] = "x".into();
+            let command = parse(name, payload.to_string().as_bytes()).expect("fits");
+            assert_eq!(words(&command.action), said);
+        }
+    }
+}

@@ -72,6 +72,10 @@ fn of_change(change: &RecipeChange) -> String {
             Some(revision) => format!("to revision {revision}"),
             None => "to the revision that judged before".to_owned(),
         },
+        RecipeChange::Shadow(command) => match command.revision {
+            Some(revision) => format!("revision {revision} in the shadow"),
+            None => "the shadow ends".to_owned(),
+        },
     };
 
     words + &recipe

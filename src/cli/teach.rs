@@ -1,7 +1,7 @@
 //! `winspect teach`: pictures of good and bad parts, or the next parts of a running line, make the next revision of
 //! a recipe in the library. A line that runs with it takes it over.
 
-use super::live_command::{carry_out, take_over};
+use super::live_command::{carry_out, run_of, take_over};
 use super::recipe::{find_recipe, library_at, model_of};
 use super::run::configuration;
 use super::terminal::{print, say};
@@ -33,19 +33,22 @@ pub struct TeachArguments {
     #[arg(long, value_name = "PICTURES")]
     good: Vec<PathBuf>,
     /// A picture of a bad part, or a folder of them; may be repeated
-    #[arg(long, value_name = "PICTURES", required_unless_present_any = ["good", "parts"])]
+    #[arg(long, value_name = "PICTURES", required_unless_present_any = ["good", "live"])]
     bad: Vec<PathBuf>,
     /// Take the good pictures too that are unlike the other references
     #[arg(long, requires = "good")]
     odd: bool,
     /// The next N parts of the running line, in place of pictures
-    #[arg(long, value_name = "N", conflicts_with_all = ["good", "bad"])]
+    #[arg(long, value_name = "N", group = "live", conflicts_with_all = ["good", "bad"])]
     parts: Option<u32>,
+    /// The parts of a group of `winspect suggest`, in place of pictures
+    #[arg(long, value_name = "N", group = "live", conflicts_with_all = ["good", "bad"])]
+    group: Option<u64>,
     /// What those parts are
     #[arg(
         long = "as",
         value_name = "KIND",
-        requires = "parts",
+        requires = "live",
         default_value = "good"
     )]
     taught_as: TaughtKind,
@@ -72,8 +75,8 @@ enum TaughtKind {
 /// When a picture cannot be used, the recipe is not there or not whole, or another command is changing the
 /// library.
 pub fn run(arguments: &TeachArguments) -> Result<(), Failure> {
-    if let Some(parts) = arguments.parts {
-        return teach_live(arguments, parts);
+    if arguments.parts.is_some() || arguments.group.is_some() {
+        return teach_live(arguments);
     }
 
     // The lock comes first: what is read under it is what the revision is made of.
@@ -218,15 +221,23 @@ fn prove(
     Ok(vec![])
 }
 
-/// Teaches the next parts of a running line.
-fn teach_live(arguments: &TeachArguments, parts: u32) -> Result<(), Failure> {
+/// Teaches the next parts of a running line, or those of a group.
+fn teach_live(arguments: &TeachArguments) -> Result<(), Failure> {
     let taught_as = match arguments.taught_as {
         TaughtKind::Good => "good",
         TaughtKind::Bad => "bad",
     };
 
+    // A group is one of the run of now.
+    let run_id = match arguments.group {
+        Some(_) => Some(run_of(&arguments.line)?.into()),
+        None => None,
+    };
+
     let payload = [
-        ("parts", Some(parts.into())),
+        ("run_id", run_id),
+        ("parts", arguments.parts.map(Into::into)),
+        ("group", arguments.group.map(Into::into)),
         ("as", Some(taught_as.into())),
         ("camera", arguments.camera.clone().map(Into::into)),
         ("recipe", arguments.recipe.clone().map(Into::into)),

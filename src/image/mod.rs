@@ -4,3 +4,4 @@ pub mod file;
 pub mod jpeg;
 pub mod overlay;
 pub mod resize;
+pub mod sheet;

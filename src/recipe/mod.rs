@@ -32,6 +32,7 @@ pub mod build_command;
 pub mod conformal;
 pub mod default_block;
 pub mod drift;
+pub mod grouping;
 pub mod judged;
 pub mod known_bad;
 pub mod library;

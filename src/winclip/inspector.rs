@@ -6,6 +6,7 @@
 //! returns partial scores. Both ways end in `RegionInspector::combine`.
 
 mod detail;
+mod look;
 
 pub use super::outcome::{Detailed, InspectError, RegionScore};
 use super::pixels::PixelError;
@@ -18,6 +19,7 @@ use crate::data::picture::{Area, Picture};
 use crate::engine::device_scorer::{CropRequest, Paint, PartialScores};
 use crate::engine::{Crop, EncodePlan, EncodeTimes, Encoder, EngineError, Features};
 use crate::model::ModelSpec;
+pub use look::RegionLook;
 use ndarray::Array2;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

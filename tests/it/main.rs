@@ -62,6 +62,7 @@ mod small_defects;
 mod sources;
 mod stand_ins;
 mod strict;
+mod suggest;
 mod teach;
 mod threshold;
 mod tls;

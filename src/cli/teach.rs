@@ -33,7 +33,7 @@ pub struct TeachArguments {
     #[arg(long, value_name = "PICTURES")]
     good: Vec<PathBuf>,
     /// A picture of a bad part, or a folder of them; may be repeated
-    #[arg(long, value_name = "PICTURES", required_unless_present_any = ["good", "live"])]
+    #[arg(long, value_name = "PICTURES", required_unless_present_any = ["good", "parts", "group"])]
     bad: Vec<PathBuf>,
     /// Take the good pictures too that are unlike the other references
     #[arg(long, requires = "good")]

@@ -1,10 +1,11 @@
 //! Doubtful parts of a live line are grouped by their looks, and a group is taken as good or bad.
 
 use crate::harness::golden::golden;
+use crate::harness::json;
 use crate::harness::line::all_arrived;
 use crate::harness::plc::Listener;
 use crate::harness::station::Station;
-use crate::lessons::{done, label, said};
+use crate::lessons::{label, said};
 use image::{Rgb, RgbImage};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -59,12 +60,15 @@ fn marked(picture: &RgbImage, (left, top): (u32, u32), grey: impl Fn(u32, u32) -
     picture
 }
 
-/// The scores that the line's recipe gives, in ten-thousandths.
+/// The scores that the line gives by its first recipe, or by those after it, in ten-thousandths.
 #[track_caller]
-fn scores(plc: &Listener, recipe: &str) -> Vec<u64> {
+fn scores(plc: &Listener, is_first: bool) -> Vec<u64> {
     let mut scores = BTreeMap::new();
     for _ in 0..10 {
-        let result = plc.until("box/result", "recipe", recipe);
+        let result = plc.until_fits("box/result", |result| {
+            (result["recipe"] == "nut@1") == is_first
+        });
+
         scores.insert(in_tenths_of_thousandths(&result), ());
     }
 
@@ -75,31 +79,46 @@ fn in_tenths_of_thousandths(result: &Value) -> u64 {
     (result["score"].as_f64().expect("judged") * 1e4).round() as u64
 }
 
-/// Lets each of the odd pictures pass near the threshold once. Returns the last such part.
+/// Lets each of the odd pictures pass near the threshold once.
 #[track_caller]
-fn pass_nearly(plc: &Listener, scores: &[u64]) -> Value {
-    let mut last = Value::Null;
+fn pass_nearly(plc: &Listener, scores: &[u64]) {
     for (number, score) in scores.iter().enumerate() {
         let threshold = *score as f64 / 1e4 * 1.02;
         let payload = format!(r#"{{"id":"near{number}-{score}","value":{threshold}}}"#);
         plc.ask("set_threshold", &payload, "done");
-        last = plc.until_fits("box/result", |result| {
+        let passed = plc.until_fits("box/result", |result| {
             let is_new =
                 (result["threshold"].as_f64().unwrap_or_default() - threshold).abs() < 1e-5;
             is_new && in_tenths_of_thousandths(result).abs_diff(*score) < 3
         });
 
-        assert_eq!(last["verdict"], "pass", "{last}");
+        assert_eq!(passed["verdict"], "pass", "{passed}");
     }
+}
 
-    last
+/// Sends a command, and returns how it ended. Outcomes of commands of the socket come as well.
+#[track_caller]
+fn ended(plc: &Listener, name: &str, payload: &str) -> Value {
+    plc.send(name, payload);
+    let id = json(payload)["id"].clone();
+    plc.until_fits(&format!("ack/{name}"), |answer| {
+        answer["id"] == id && (answer["status"] == "done" || answer["status"] == "rejected")
+    })
+}
+
+/// Sends a command that must be refused with these words, at once or later.
+#[track_caller]
+fn refused(plc: &Listener, name: &str, payload: &str, words: &str) {
+    let answer = ended(plc, name, payload);
+    assert_eq!(answer["status"], "rejected", "{answer}");
+    let reason = answer["reason"].as_str().unwrap_or_default();
+    assert!(reason.contains(words), "{words:?} is not in {answer}");
 }
 
 /// Asks for a suggestion, and returns its groups.
 #[track_caller]
 fn suggested(plc: &Listener, id: &str) -> Vec<Value> {
-    plc.ask("suggest", &format!(r#"{{"id":"{id}"}}"#), "accepted");
-    let outcome = plc.next("ack/suggest");
+    let outcome = ended(plc, "suggest", &format!(r#"{{"id":"{id}"}}"#));
     assert_eq!(outcome["status"], "done", "{outcome}");
     outcome["groups"].as_array().expect("a list").clone()
 }
@@ -128,7 +147,7 @@ fn two_kinds_of_looks_are_two_groups_and_each_is_taken_by_one_command() {
     // With this threshold nothing is near it.
     plc.ask("set_threshold", r#"{"id":"0","value":1.9}"#, "done");
     assert_eq!(suggested(plc, "none"), Vec::<Value>::new());
-    let all = scores(plc, "nut@1");
+    let all = scores(plc, true);
     assert_eq!((all.len(), all[0]), (5, 0), "{all:?}");
     pass_nearly(plc, &all[1..]);
     let groups = suggested(plc, "first");
@@ -158,29 +177,24 @@ fn two_kinds_of_looks_are_two_groups_and_each_is_taken_by_one_command() {
         format!(r#"{{"id":"{id}","run_id":"{run_id}","group":{number},"as":"{kind}"}}"#)
     };
 
-    plc.ask("teach", &group("1", "1", "good"), "accepted");
-    let refused = plc.next("ack/teach");
     let words = "group 1 is none of the last suggestion, or was taken already: there are 3, 4";
-    assert_eq!(refused["reason"], words, "{refused}");
-    plc.ask_in_vain(
-        "teach",
-        r#"{"id":"2","run_id":"R","group":3,"parts":2,"as":"good"}"#,
-        "either group or parts",
-    );
-
-    plc.ask_in_vain(
-        "teach",
-        r#"{"id":"2b","group":3,"as":"good"}"#,
-        "run_id of the group is missing",
-    );
-
-    let other = r#"{"id":"2c","run_id":"R","group":3,"as":"good"}"#;
-    plc.ask("teach", other, "accepted");
-    let refused = plc.next("ack/teach");
-    assert!(
-        refused["reason"].to_string().contains("is of another run"),
-        "{refused}"
-    );
+    refused(plc, "teach", &group("1", "1", "good"), words);
+    for (payload, words) in [
+        (
+            r#"{"id":"2","run_id":"R","group":3,"parts":2,"as":"good"}"#,
+            "either group or parts",
+        ),
+        (
+            r#"{"id":"2b","group":3,"as":"good"}"#,
+            "run_id of the group is missing",
+        ),
+        (
+            r#"{"id":"2c","run_id":"R","group":3,"as":"good"}"#,
+            "is of another run",
+        ),
+    ] {
+        refused(plc, "teach", payload, words);
+    }
 
     // One group is good: its parts are references now.
     let taught = said(
@@ -193,12 +207,7 @@ fn two_kinds_of_looks_are_two_groups_and_each_is_taken_by_one_command() {
         taught.contains(" has 4 good and 0 bad pictures"),
         "{taught}"
     );
-    let recipe = taught
-        .lines()
-        .find_map(|line| line.split_once(" has 4 good").map(|(recipe, _)| recipe))
-        .expect("a label");
-
-    let now = scores(plc, recipe);
+    let now = scores(plc, false);
     assert_eq!(now.len(), 3, "{now:?}");
     said(
         folder,
@@ -207,43 +216,34 @@ fn two_kinds_of_looks_are_two_groups_and_each_is_taken_by_one_command() {
     );
 
     // The other one is bad, and fails from now on.
-    let told = done(plc, "teach", &group("3", "4", "bad"));
-    assert!(told.contains(" has 4 good and 2 bad pictures"), "{told}");
-    let recipe = told.split(' ').next().expect("a label").to_owned();
-    let result = plc.until_fits("box/result", |result| {
-        result["recipe"] == *recipe && result["score"].as_f64() > Some(0.001)
-    });
-
+    let told = ended(plc, "teach", &group("3", "4", "bad"));
+    let reason = told["reason"].as_str().unwrap_or_default();
+    assert!(reason.contains(" has 4 good and 2 bad pictures"), "{told}");
     // The groups were the recipe's that judged.
     plc.ask("set_threshold", r#"{"id":"4","value":0.0001}"#, "done");
     let failed = plc.until_fits("box/result", |result| {
         result["verdict"] == "fail" && result["score"].as_f64() > Some(0.001)
     });
 
-    assert_eq!(result["camera"], failed["camera"]);
     let overruled = label("5", &failed, "false_reject").replace('}', r#","candidate":true}"#);
-    done(plc, "label", &overruled);
+    let told = ended(plc, "label", &overruled);
+    assert_eq!(told["status"], "done", "{told}");
     let groups = suggested(plc, "overruled");
     let has_overruled = |group: &&Value| group["overruled"] == 1;
     assert_eq!(groups.iter().filter(has_overruled).count(), 1, "{groups:?}");
     let number = groups[0]["group"].to_string();
-    done(plc, "select_recipe", r#"{"id":"6","recipe":"bolt"}"#);
+    let selected = ended(plc, "select_recipe", r#"{"id":"6","recipe":"bolt"}"#);
+    assert_eq!(selected["status"], "done", "{selected}");
     let of_bolt = group("7", &number, "bad");
     let of_nut = group("8", &number, "bad").replace('}', r#","recipe":"nut"}"#);
     for (payload, words) in [
         (of_bolt, "the groups are of recipe nut, not of bolt"),
         (of_nut, "bolt@4 judges"),
     ] {
-        plc.ask("teach", &payload, "accepted");
-        let refused = plc.next("ack/teach");
-        assert!(refused["reason"].to_string().contains(words), "{refused}");
+        refused(plc, "teach", &payload, words);
     }
 
-    plc.ask("suggest", r#"{"id":"9","recipe":"nut"}"#, "accepted");
-    let refused = plc.next("ack/suggest");
-    assert!(
-        refused["reason"].to_string().contains("bolt@4 judges"),
-        "{refused}"
-    );
+    let of_nut = r#"{"id":"9","recipe":"nut"}"#;
+    refused(plc, "suggest", of_nut, "bolt@4 judges");
     all_arrived(&station.summary());
 }

@@ -18,7 +18,7 @@ use crate::line::doubtful::DoubtfulPart;
 use crate::line::lesson::PartFiles;
 use crate::line::lessons::TaughtPicture;
 use crate::line::selection::Selection;
-use crate::line::suggested_groups::Looked;
+use crate::line::suggested_groups::{Group, Looked};
 use crate::protocol::answer::{Answer, AnswerStatus};
 use crate::protocol::suggestion::SuggestedGroup;
 use crate::recipe::prepare::PrepareMode;

@@ -78,7 +78,7 @@ pub struct DoubtfulParts {
 impl DoubtfulParts {
     /// Adds a part, in the place of what was known of it.
     pub fn push(&mut self, part: DoubtfulPart) {
-        self.forget(&[part.part.clone()]);
+        self.forget(std::slice::from_ref(&part.part));
         self.bytes += part.picture.rgb().len();
         self.parts.push_back(part);
         while self.parts.len() > PARTS_MAX || (self.bytes > PICTURE_BYTES && self.parts.len() > 1) {

@@ -172,7 +172,7 @@ impl Changeover {
             .map(|group| {
                 let parts = group.parts.iter();
                 parts
-                    .map(|(part, place)| (&*part.picture, place.clone()))
+                    .map(|(part, place)| (&*part.picture, *place))
                     .collect()
             })
             .collect();

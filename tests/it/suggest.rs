@@ -12,23 +12,24 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// Side of the mark on a picture, in pixels.
-const MARK: u32 = 20;
+/// Side of the mark on a picture, in pixels: two cells of the map.
+const MARK: u32 = 32;
+/// Side of a cell.
+const CELL: u32 = 16;
 
-/// A camera that shows a good part and four odd ones in turns: two with a bright mark on the left, two with dark stripes on
+/// A camera that shows a good part and four odd ones in turns: two with a red mark on the left, two with a blue one on
 /// the right.
 fn two_kinds(folder: &Path) -> String {
     let good = golden("open-clip-tiny").join("good_a.png");
     let good = image::open(good).expect("a picture").to_rgb8();
-    let right = good.width() - MARK - 4;
-    let bright = |x: u32, _: u32| if x == 0 { 240 } else { 255 };
-    let dark = |_: u32, y: u32| if y % 4 < 2 { 0 } else { 60 };
+    let right = good.width() - MARK;
+    let [red, blue] = [Rgb([255, 0, 0]), Rgb([0, 0, 255])];
     let shown = [
         good.clone(),
-        marked(&good, (4, 10), bright),
-        marked(&good, (right, 40), dark),
-        marked(&good, (6, 14), bright),
-        marked(&good, (right, 44), dark),
+        marked(&good, (0, 0), red),
+        marked(&good, (right, 2 * CELL), blue),
+        marked(&good, (0, CELL), red),
+        marked(&good, (right, 3 * CELL), blue),
     ];
 
     for (number, picture) in shown.iter().enumerate() {
@@ -48,12 +49,12 @@ fn two_kinds(folder: &Path) -> String {
     format!("kind = {file:?}\ndeadline_ms = 5000")
 }
 
-/// The picture with a mark at a place; `grey` is asked for each of the mark's pixels.
-fn marked(picture: &RgbImage, (left, top): (u32, u32), grey: impl Fn(u32, u32) -> u8) -> RgbImage {
+/// The picture with a mark of one colour at a place.
+fn marked(picture: &RgbImage, (left, top): (u32, u32), colour: Rgb<u8>) -> RgbImage {
     let mut picture = picture.clone();
     for y in 0..MARK {
         for x in 0..MARK {
-            picture.put_pixel(left + x, top + y, Rgb([grey(x, y); 3]));
+            picture.put_pixel(left + x, top + y, colour);
         }
     }
 

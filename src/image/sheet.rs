@@ -113,7 +113,7 @@ mod tests {
             peak: 1.0,
         };
 
-        let rows = [vec![(&picture, place.clone()); 9], vec![(&picture, place)]];
+        let rows = [vec![(&picture, place); 9], vec![(&picture, place)]];
         let sheet = draw(&rows).expect("pictures");
         assert_eq!(sheet.width(), 8 + 8 * 168);
         assert_eq!(sheet.height(), 8 + 2 * (2 * 160 + 24));

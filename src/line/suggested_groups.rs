@@ -147,7 +147,7 @@ mod tests {
 
         Looked {
             parts: (0..looks.len())
-                .map(|number| (part(number), place.clone()))
+                .map(|number| (part(number), place))
                 .collect(),
             looks: looks.iter().map(|look| look.to_vec()).collect(),
             failed: 0,

@@ -16,5 +16,6 @@ pub mod reject;
 pub mod request;
 pub mod result;
 pub mod shadow;
+pub mod suggestion;
 pub mod teaching;
 pub mod values;

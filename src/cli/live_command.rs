@@ -18,8 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Time between two looks at a line that says nothing: it may end without a word.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Sends a command to the line that runs with that file, and waits for its outcome, which is printed. Ids are
-/// made here: a person who repeats a command means another one.
+/// Sends a command to the line that runs with that file, and waits for its outcome, which is printed.
 ///
 /// # Errors
 /// When no line runs, or it refuses, or ends meanwhile.
@@ -28,6 +27,16 @@ pub fn carry_out(
     name: &str,
     payload: &[(&str, Option<Value>)],
 ) -> Result<(), Failure> {
+    let answer = done(line, name, payload)?;
+    print(answer.reason.unwrap_or_default()).map(|_| ())
+}
+
+/// Sends a command to the line that runs with that file, and waits for its outcome. Ids are made here: a person who
+/// repeats a command means another one.
+///
+/// # Errors
+/// When no line runs, or it refuses, or ends meanwhile.
+pub fn done(line: &Path, name: &str, payload: &[(&str, Option<Value>)]) -> Result<Answer, Failure> {
     // Outcomes are heard on a connection of their own, which is there before the command.
     let mut events = connect(line)?;
     let watch = ControlRequest {
@@ -64,11 +73,12 @@ pub fn carry_out(
         _ => told.answer,
     };
 
-    let reason = answer.reason.unwrap_or_default();
-    match answer.status {
-        AnswerStatus::Rejected => Err(Failure::words(Exit::Data, format!("rejected: {reason}"))),
-        _ => print(reason).map(|_| ()),
+    if answer.status == AnswerStatus::Rejected {
+        let reason = answer.reason.unwrap_or_default();
+        return Err(Failure::words(Exit::Data, format!("rejected: {reason}")));
     }
+
+    Ok(answer)
 }
 
 /// The outcome of the command of that id; how far it is goes to standard error.

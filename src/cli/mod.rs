@@ -22,6 +22,7 @@ mod run;
 mod running_line;
 mod sight;
 mod status;
+mod suggest;
 mod teach;
 mod tensors;
 mod terminal;
@@ -69,12 +70,14 @@ enum CliCommand {
     /// Build what TensorRT runs on a GPU, tell what there is
     #[command(subcommand)]
     Engine(engine::EngineCommand),
-    /// The revisions of a line's recipes: list, show, add, export, import, rollback
+    /// The revisions of a line's recipes: list, show, add, export, import, rollback, shadow
     #[command(subcommand)]
     Recipe(recipe::RecipeCommand),
     /// Say what a part is that a running line has judged: its recipe learns it
     Label(label::LabelArguments),
-    /// Make the next revision of a recipe: with pictures of good or bad parts, or the next parts of a running line
+    /// Group the doubtful parts of a running line by what is odd on them: near passes, and overruled rejects
+    Suggest(suggest::SuggestArguments),
+    /// Make the next revision of a recipe: with pictures of good or bad parts, or parts of a running line
     Teach(teach::TeachArguments),
     /// Judge picture files
     Inspect(Box<inspect::InspectArguments>),
@@ -134,6 +137,7 @@ fn run(command: CliCommand) -> Result<(), Failure> {
         CliCommand::Engine(command) => engine::run(command),
         CliCommand::Recipe(command) => recipe::run(command),
         CliCommand::Label(arguments) => label::run(&arguments),
+        CliCommand::Suggest(arguments) => suggest::run(&arguments),
         CliCommand::Teach(arguments) => teach::run(&arguments),
         CliCommand::Inspect(arguments) => inspect::run(*arguments),
     }

@@ -2,7 +2,7 @@
 //! a recipe in the library. A line that runs with it takes it over.
 
 use super::choose;
-use super::live_command::{carry_out, take_over};
+use super::live_command::{carry_out, run_of, take_over};
 use super::recipe::{find_recipe, library_at, model_of};
 use super::run::configuration;
 use super::terminal::{print, say};
@@ -36,7 +36,7 @@ pub struct TeachArguments {
     #[arg(long, value_name = "PICTURES")]
     good: Vec<PathBuf>,
     /// A picture of a bad part, or a folder of them; may be repeated
-    #[arg(long, value_name = "PICTURES", required_unless_present_any = ["good", "parts", "choose"])]
+    #[arg(long, value_name = "PICTURES", required_unless_present_any = ["good", "parts", "group", "choose"])]
     bad: Vec<PathBuf>,
     /// Measure which block, top share and cells tell the recipe's good and bad pictures apart best, and judge by those
     /// where they win by more than chance: 8 good and 3 bad pictures at least, for models without text
@@ -46,13 +46,16 @@ pub struct TeachArguments {
     #[arg(long, requires = "good")]
     odd: bool,
     /// The next N parts of the running line, in place of pictures
-    #[arg(long, value_name = "N", conflicts_with_all = ["good", "bad", "choose"])]
+    #[arg(long, value_name = "N", group = "live", conflicts_with_all = ["good", "bad", "choose"])]
     parts: Option<u32>,
+    /// The parts of a group of `winspect suggest`, in place of pictures
+    #[arg(long, value_name = "N", group = "live", conflicts_with_all = ["good", "bad", "choose"])]
+    group: Option<u64>,
     /// What those parts are
     #[arg(
         long = "as",
         value_name = "KIND",
-        requires = "parts",
+        requires = "live",
         default_value = "good"
     )]
     taught_as: TaughtKind,
@@ -79,8 +82,8 @@ enum TaughtKind {
 /// When a picture cannot be used, the recipe is not there or not whole, or another command is changing the
 /// library.
 pub fn run(arguments: &TeachArguments) -> Result<(), Failure> {
-    if let Some(parts) = arguments.parts {
-        return teach_live(arguments, parts);
+    if arguments.parts.is_some() || arguments.group.is_some() {
+        return teach_live(arguments);
     }
 
     // The lock comes first: what is read under it is what the revision is made of.
@@ -293,15 +296,23 @@ fn prove(
     Ok(vec![])
 }
 
-/// Teaches the next parts of a running line.
-fn teach_live(arguments: &TeachArguments, parts: u32) -> Result<(), Failure> {
+/// Teaches the next parts of a running line, or those of a group.
+fn teach_live(arguments: &TeachArguments) -> Result<(), Failure> {
     let taught_as = match arguments.taught_as {
         TaughtKind::Good => "good",
         TaughtKind::Bad => "bad",
     };
 
+    // A group is one of the run of now.
+    let run_id = match arguments.group {
+        Some(_) => Some(run_of(&arguments.line)?.into()),
+        None => None,
+    };
+
     let payload = [
-        ("parts", Some(parts.into())),
+        ("run_id", run_id),
+        ("parts", arguments.parts.map(Into::into)),
+        ("group", arguments.group.map(Into::into)),
         ("as", Some(taught_as.into())),
         ("camera", arguments.camera.clone().map(Into::into)),
         ("recipe", arguments.recipe.clone().map(Into::into)),

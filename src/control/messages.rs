@@ -122,7 +122,7 @@ pub enum ControlReply {
     /// A command that was accepted earlier has ended.
     Outcome(NamedAnswer),
     /// A part on which the shadow's verdict is another than the line's.
-    Difference(ShadowDifference),
+    Difference(Box<ShadowDifference>),
     /// Another recipe, or another threshold, judges from now on: `name@revision`.
     Recipe(String),
     /// Number of events that this client missed because it did not read.

@@ -527,7 +527,9 @@ fn reply_of(event: &Event) -> Option<ControlReply> {
             answer: outcome.answer.clone(),
         })),
         Event::Result(result) => Some(ControlReply::Result((**result).clone())),
-        Event::Difference(difference) => Some(ControlReply::Difference((**difference).clone())),
+        Event::Difference(difference) => {
+            Some(ControlReply::Difference(Box::new((**difference).clone())))
+        }
         Event::Heatmap { .. } | Event::Snapshot { .. } => None,
     }
 }

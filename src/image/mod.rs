@@ -5,3 +5,4 @@ pub mod jpeg;
 pub mod locate;
 pub mod overlay;
 pub mod resize;
+pub mod sheet;

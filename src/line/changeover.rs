@@ -21,6 +21,7 @@ use crate::line::selection::Selection;
 use crate::line::shadow::handle::Shadow;
 use crate::line::shadow::stage::PreparedShadow;
 use crate::line::shared::Shared;
+use crate::line::suggested_groups::Suggestion;
 use crate::protocol::answer::{Answer, AnswerStatus};
 use crate::protocol::birth::Identity;
 use crate::protocol::event::{CommandOutcome, Event};
@@ -140,6 +141,8 @@ pub struct Changeover {
     pub(super) diagnostics: Diagnostics,
     /// The library, which may have gone on since the start.
     pub(super) library: Library,
+    /// The last suggestion, with the pictures of its groups.
+    pub(super) suggestion: Suggestion,
     /// Makes revisions of thresholds.
     pub(super) revisions: RevisionKeeper,
 }
@@ -202,6 +205,7 @@ impl Changeover {
             diagnostics: shared.diagnostics.clone(),
             kept,
             library,
+            suggestion: Suggestion::default(),
         }
     }
 

@@ -1,15 +1,18 @@
-//! Pictures for teaching, taken where parts are judged: those of the lesson that is under way, and the
-//! last ones, from which a part can still be labelled.
+//! Pictures for teaching, taken where parts are judged: those of the lesson that is under way, the
+//! last ones, from which a part can still be labelled, and the doubtful ones, for suggestions.
 //!
 //! ```text
 //! inspector --each judged frame--> see --a lesson's part, if the changeover keeps up--> changeover
-//!                                   \--> recent pictures, by bytes <--label-- command handler
+//!                                   |--> recent pictures, by bytes <--label-- command handler
+//!                                   \--> doubtful parts <--suggest-- changeover
 //! ```
 //! Bounds: [`WAITING`] pictures on their way, `RECENT_BYTES` of recent ones of each kind.
 
 use crate::data::picture::Picture;
 use crate::data::report::Report;
 use crate::data::verdict::Verdict;
+use crate::line::doubtful::{DoubtfulPart, DoubtfulParts, Margin};
+use crate::protocol::suggestion::Doubt;
 use crate::protocol::teaching::TeachCommand;
 use crossbeam::channel::Sender;
 use std::collections::VecDeque;
@@ -47,6 +50,8 @@ pub struct LabelledPart {
     pub has_passed: bool,
     /// True if another part on the same picture failed.
     pub has_failed_beside: bool,
+    /// The region with the highest score by its threshold; `None` where nothing was judged by one.
+    pub margin: Option<Margin>,
 }
 
 /// Reason why a part's picture is not found, in words.
@@ -89,6 +94,7 @@ struct LessonState {
     ended: (u64, &'static str),
     passed: RecentPictures,
     others: RecentPictures,
+    doubtful: DoubtfulParts,
 }
 
 impl Lessons {
@@ -169,11 +175,38 @@ impl Lessons {
         }
 
         let has_passed = reports.iter().all(|report| report.verdict == Verdict::Pass);
+        if has_passed && recent.margin.as_ref().is_some_and(Margin::is_near) {
+            let part = recent.doubtful(first.part.seq, Doubt::Near);
+            part.into_iter().for_each(|part| state.doubtful.push(part));
+        }
 
         match has_passed {
             true => state.passed.push(recent),
             false => state.others.push(recent),
         }
+    }
+
+    /// Keeps a part that failed, and that a person calls good.
+    pub fn overrule(&self, part: &LabelledPart) {
+        if let Some(margin) = &part.margin {
+            self.state().doubtful.push(DoubtfulPart {
+                picture: part.picture.picture.clone(),
+                part: part.picture.part.clone(),
+                recipe: part.recipe.clone(),
+                doubt: Doubt::Overruled,
+                margin: margin.clone(),
+            });
+        }
+    }
+
+    /// The doubtful parts of the recipe of that name, the oldest first.
+    pub fn doubtful(&self, recipe: &str) -> Vec<DoubtfulPart> {
+        self.state().doubtful.of(recipe)
+    }
+
+    /// Forgets doubtful parts of which a person has said what they are.
+    pub fn forget_doubtful(&self, parts: &[String]) {
+        self.state().doubtful.forget(parts);
     }
 
     /// A part that was judged a while ago, with its picture. `camera` is the part's, or the one that saw it.
@@ -218,6 +251,7 @@ impl Lessons {
             recipe: found.recipe.clone(),
             has_passed: own.as_ref().map(verdict_of) == Some(Verdict::Pass),
             has_failed_beside: beside.any(|(_, verdict)| *verdict == Verdict::Fail),
+            margin: found.margin.clone(),
         })
     }
 
@@ -251,6 +285,8 @@ struct RecentPicture {
     recipe: String,
     /// Numbers and verdicts of the parts on it, one a region.
     parts: Vec<(u64, Verdict)>,
+    /// The region with the highest score by its threshold.
+    margin: Option<Margin>,
     picture: Arc<Picture>,
 }
 
@@ -267,8 +303,20 @@ impl RecentPicture {
                 .iter()
                 .map(|report| (report.part.seq, report.verdict))
                 .collect(),
+            margin: Margin::of(reports),
             picture: picture.clone(),
         }
+    }
+
+    /// A part on it as a doubtful one.
+    fn doubtful(&self, seq: u64, doubt: Doubt) -> Option<DoubtfulPart> {
+        Some(DoubtfulPart {
+            picture: self.picture.clone(),
+            part: self.name_of(seq),
+            recipe: self.recipe.clone(),
+            doubt,
+            margin: self.margin.clone()?,
+        })
     }
 
     /// `run/camera/seq` of a part on it, and the camera that saw it where that is another.

@@ -39,6 +39,7 @@ pub mod changeover;
 mod channels;
 pub mod commands;
 pub mod control;
+mod doubtful;
 pub mod drift;
 pub mod events;
 pub mod inspect;
@@ -62,6 +63,8 @@ pub mod set_thresholds;
 pub mod shadow;
 pub mod shared;
 mod stage;
+mod suggested_groups;
+mod suggestion;
 mod summary;
 pub mod views;
 
@@ -71,6 +74,7 @@ pub use self::channels::{
 };
 pub use self::opening::Opening;
 pub use self::stage::end_process_on_panic;
+pub use self::suggestion::SHEET;
 pub use self::summary::Summary;
 
 use self::answer_cache::AnswerCache;

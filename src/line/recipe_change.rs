@@ -82,6 +82,22 @@ impl Changeover {
 
         let becomes = Becomes::of(&change);
         let edit = match change {
+            RecipeChange::Suggest(_) => return self.suggest(selection, &recipe),
+            RecipeChange::Teach(TeachCommand {
+                group: Some(group),
+                run_id,
+                taught_as,
+                ..
+            }) => {
+                let taken = self.group(&recipe, group, run_id.as_deref());
+                return self.finish(selection, |this, selection| {
+                    let (files, parts) = taken?;
+                    let edit = Edit::Add(taught_as, files, OnKnown::Move);
+                    let told = this.edit(selection, &recipe, (edit, becomes), stop, pulse)?;
+                    this.forget_group(group, &parts);
+                    Ok(told)
+                });
+            }
             RecipeChange::Teach(command) => {
                 return self.begin_lesson(selection, recipe, command, &source);
             }

@@ -2,6 +2,7 @@
 
 use crate::data::part::Part;
 use crate::protocol::encoding::encode_text;
+use crate::protocol::suggestion::SuggestedGroup;
 use serde::{Deserialize, Serialize};
 
 /// Answer to one command, or what became of a command later.
@@ -15,6 +16,9 @@ pub struct Answer {
     pub reason: Option<String>,
     /// The parts that a trigger made.
     pub parts: Vec<AnsweredPart>,
+    /// The groups that a suggestion made. None in what 0.2 and earlier kept.
+    #[serde(default)]
+    pub groups: Vec<SuggestedGroup>,
 }
 
 /// Fate of a command.
@@ -85,6 +89,7 @@ impl Answer {
             status,
             reason,
             parts: vec![],
+            groups: vec![],
         }
     }
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 /// Names of all commands.
-pub const NAMES: [&str; 13] = [
+pub const NAMES: [&str; 14] = [
     "trigger",
     "select_recipe",
     "set_threshold",
@@ -18,6 +18,7 @@ pub const NAMES: [&str; 13] = [
     "forget",
     "rollback",
     "shadow",
+    "suggest",
     "challenge",
     "snapshot",
     "pause",

@@ -17,6 +17,7 @@ pub mod reject;
 pub mod request;
 pub mod result;
 pub mod shadow;
+pub mod suggestion;
 pub mod teaching;
 pub mod values;
 pub mod words;

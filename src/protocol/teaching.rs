@@ -2,6 +2,7 @@
 //! like all commands here.
 
 use super::shadow::ShadowCommand;
+use super::suggestion::SuggestCommand;
 use super::values::{fits, text_or_number};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -25,7 +26,7 @@ pub enum TaughtAs {
     Bad,
 }
 
-/// A lesson: the next parts are known, and become pictures of a recipe.
+/// A lesson: the next parts are known, or those of a suggested group, and become pictures of a recipe.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TeachCommand {
@@ -35,8 +36,13 @@ pub struct TeachCommand {
     pub recipe: Option<String>,
     /// Camera of the parts; any unless given.
     pub camera: Option<String>,
-    /// Number of parts.
+    /// Number of parts; 0 where a group is named.
+    #[serde(default)]
     pub parts: u32,
+    /// Number of the suggested group, in place of the next parts.
+    pub group: Option<u64>,
+    /// Run of the group: numbers begin anew with each run.
+    pub run_id: Option<String>,
     /// Kind of the parts.
     #[serde(rename = "as")]
     pub taught_as: TaughtAs,
@@ -54,6 +60,8 @@ impl TeachCommand {
             recipe: None,
             camera: camera.map(str::to_owned),
             parts,
+            group: None,
+            run_id: None,
             taught_as,
             candidate: false,
         }
@@ -162,6 +170,8 @@ pub enum RecipeChange {
     Rollback(RollbackCommand),
     /// Another revision judges beside the line. Changes nothing of the recipe.
     Shadow(ShadowCommand),
+    /// Doubtful parts are grouped. Changes nothing of the recipe.
+    Suggest(SuggestCommand),
 }
 
 impl RecipeChange {
@@ -176,6 +186,7 @@ impl RecipeChange {
             "forget" => read(payload).map(RecipeChange::Forget),
             "rollback" => read(payload).map(RecipeChange::Rollback),
             "shadow" => read(payload).map(RecipeChange::Shadow),
+            "suggest" => read(payload).map(RecipeChange::Suggest),
             _ => return None,
         };
 
@@ -189,6 +200,7 @@ impl RecipeChange {
             RecipeChange::Forget(command) => &command.id,
             RecipeChange::Rollback(command) => &command.id,
             RecipeChange::Shadow(command) => &command.id,
+            RecipeChange::Suggest(command) => &command.id,
         }
     }
 
@@ -200,6 +212,7 @@ impl RecipeChange {
             RecipeChange::Forget(_) => "forget",
             RecipeChange::Rollback(_) => "rollback",
             RecipeChange::Shadow(_) => "shadow",
+            RecipeChange::Suggest(_) => "suggest",
         }
     }
 
@@ -211,6 +224,7 @@ impl RecipeChange {
             RecipeChange::Forget(command) => &command.recipe,
             RecipeChange::Rollback(command) => &command.recipe,
             RecipeChange::Shadow(command) => &command.recipe,
+            RecipeChange::Suggest(command) => &command.recipe,
         };
 
         recipe.as_deref()
@@ -222,7 +236,7 @@ impl RecipeChange {
             RecipeChange::Teach(command) => command.candidate,
             RecipeChange::Label(command) => command.candidate,
             RecipeChange::Forget(command) => command.candidate,
-            RecipeChange::Rollback(_) | RecipeChange::Shadow(_) => false,
+            RecipeChange::Rollback(_) | RecipeChange::Shadow(_) | RecipeChange::Suggest(_) => false,
         }
     }
 
@@ -233,6 +247,18 @@ impl RecipeChange {
         }
 
         match self {
+            RecipeChange::Teach(command) if command.group.is_some() => match command {
+                TeachCommand {
+                    parts: 0,
+                    camera: None,
+                    run_id: Some(_),
+                    ..
+                } => Ok(()),
+                TeachCommand { run_id: None, .. } => Err(
+                    "run_id of the group is missing: numbers begin anew with each run".to_owned(),
+                ),
+                _ => Err("give either group or parts (with its camera), not both".to_owned()),
+            },
             RecipeChange::Teach(command) if !(1..=LESSON_MAX).contains(&command.parts) => {
                 Err(format!(
                     "parts must be from 1 to {LESSON_MAX}, got {}",

@@ -54,7 +54,10 @@ fn of_change(change: &RecipeChange) -> String {
 
             let camera = of(command.camera.as_deref());
 
-            format!("the next {} parts{camera} are {kind}", command.parts)
+            match command.group {
+                Some(group) => format!("the parts of group {group} are {kind}"),
+                None => format!("the next {} parts{camera} are {kind}", command.parts),
+            }
         }
         RecipeChange::Label(command) => {
             let part = format!("part {}/{}/{}", command.run_id, command.camera, command.seq);
@@ -76,6 +79,7 @@ fn of_change(change: &RecipeChange) -> String {
             Some(revision) => format!("revision {revision} in the shadow"),
             None => "the shadow ends".to_owned(),
         },
+        RecipeChange::Suggest(_) => "groups of doubtful parts are asked for".to_owned(),
     };
 
     words + &recipe

@@ -35,6 +35,7 @@ pub mod choice;
 pub mod conformal;
 pub mod default_block;
 pub mod drift;
+pub mod grouping;
 pub mod judged;
 pub mod known_bad;
 pub mod library;

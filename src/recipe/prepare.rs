@@ -34,7 +34,7 @@ pub enum PrepareMode {
     Live,
     /// The recipe judges beside another one, and must not slow it: on the processor, with its caller's thread
     /// alone, whatever engine judges the line.
-    Shadow,
+    Beside,
 }
 
 /// Model and engines that a line's recipes are prepared with.
@@ -197,7 +197,7 @@ impl RecipePreparer {
             ..spec.winclip.clone()
         };
 
-        if mode == PrepareMode::Shadow {
+        if mode == PrepareMode::Beside {
             return Engines {
                 backend: Backend::Onnx,
                 is_single_threaded: true,
@@ -206,7 +206,7 @@ impl RecipePreparer {
         }
 
         let build_command = match mode {
-            PrepareMode::Startup | PrepareMode::Shadow => None,
+            PrepareMode::Startup | PrepareMode::Beside => None,
             PrepareMode::Live => Some(build_command(&self.engines, &recipe, &self.model.path)),
         };
 

@@ -9,6 +9,7 @@ mod detail;
 mod device;
 mod features;
 mod known_bad;
+mod oddity;
 mod references;
 
 pub use self::known_bad::PictureLooks;
@@ -30,6 +31,7 @@ use crate::image::locate::NotFound;
 use crate::model::ModelSpec;
 use features::EncodedRegion;
 use ndarray::Array2;
+pub use oddity::RegionOddity;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

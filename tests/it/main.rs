@@ -70,6 +70,7 @@ mod small_defects;
 mod sources;
 mod stand_ins;
 mod strict;
+mod suggest;
 mod teach;
 mod thinned;
 mod threshold;

@@ -61,6 +61,12 @@ fn until_shadow(station: &Station, fits: impl Fn(&Value) -> bool) -> Value {
     }
 }
 
+/// True for two judgements on the same picture: pictures that are encoded together score a little different.
+fn is_like(one: &Value, other: &Value) -> bool {
+    let score = |judged: &Value| judged["score"].as_f64().expect("judged");
+    (score(one) - score(other)).abs() < 1e-3
+}
+
 /// Results and differences, each in its order, until there are two of these.
 fn listened(plc: &Listener) -> (Vec<Value>, Vec<Value>) {
     let until = Instant::now() + PATIENCE;
@@ -110,13 +116,13 @@ fn both_revisions_judge_and_each_difference_is_told_once_and_promoted() {
         assert!(told.insert(seq), "{seq} was told twice");
         assert_eq!(difference["active"]["verdict"], "pass", "{difference}");
         assert_eq!(difference["active"]["recipe"], "nut@1", "{difference}");
-        assert_eq!(difference["active"]["score"], bad["score"], "{difference}");
+        assert!(is_like(&difference["active"], &bad), "{difference}");
         assert_eq!(difference["shadow"]["verdict"], "fail", "{difference}");
         assert_eq!(difference["shadow"]["recipe"], "nut@2", "{difference}");
         assert_eq!(difference["run_id"], bad["run_id"], "{difference}");
         assert_eq!(difference["camera"], "top", "{difference}");
         if let Some(result) = by_seq.get(&seq) {
-            assert_eq!(result["score"], bad["score"], "{difference}");
+            assert!(is_like(result, &bad), "{difference}");
         }
     }
 
@@ -149,11 +155,11 @@ fn both_revisions_judge_and_each_difference_is_told_once_and_promoted() {
     done(plc, "shadow", r#"{"id":"5","revision":2}"#);
     let told = done(plc, "rollback", r#"{"id":"6","revision":2}"#);
     assert!(told.starts_with("went on to nut@2; it judges"), "{told}");
-    let caught = plc.until_fits("box/result", |result| result["score"] == bad["score"]);
+    let caught = plc.until_fits("box/result", |result| is_like(result, &bad));
     let caught = match caught["recipe"] == "nut@2" {
         true => caught,
         false => plc.until_fits("box/result", |result| {
-            result["score"] == bad["score"] && result["recipe"] == "nut@2"
+            is_like(result, &bad) && result["recipe"] == "nut@2"
         }),
     };
 

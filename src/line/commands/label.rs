@@ -46,6 +46,10 @@ impl CommandHandler {
         match found {
             Ok(part) => {
                 check(&part, label)?;
+                if label == Label::FalseReject {
+                    self.lessons.overrule(&part);
+                }
+
                 // The picture teaches although the store cannot say anything of the part.
                 match self.stored_part(command, &part.camera) {
                     Ok((key, _)) => self.keep_label(command, key, who),

@@ -13,6 +13,8 @@ use std::time::Instant;
 
 /// First answer to a change that needs no part.
 const PREPARED: &str = "the revision is prepared; the outcome comes as done";
+/// First answer to a suggestion.
+const GROUPED: &str = "the doubtful parts are grouped; the outcome comes as done";
 /// First answer to the end of a shadow.
 const SHADOW_ENDS: &str = "the shadow ends; the outcome comes as done";
 
@@ -92,7 +94,7 @@ impl CommandHandler {
         let judging = self.judging();
         let mut named = change.recipe().unwrap_or(&judging).to_owned();
         let (source, words) = match change {
-            RecipeChange::Teach(command) => {
+            RecipeChange::Teach(command) if command.group.is_none() => {
                 self.check_camera(command.camera.as_deref())?;
                 let number = self.lessons.reserve()?;
                 let words = format!(
@@ -115,12 +117,14 @@ impl CommandHandler {
 
                 (ChangeSource::Part(part.picture), PREPARED.to_owned())
             }
+            RecipeChange::Suggest(_) => (ChangeSource::Nothing, GROUPED.to_owned()),
             RecipeChange::Shadow(command) if command.off => {
                 (ChangeSource::Nothing, SHADOW_ENDS.to_owned())
             }
-            RecipeChange::Forget(_) | RecipeChange::Rollback(_) | RecipeChange::Shadow(_) => {
-                (ChangeSource::Nothing, PREPARED.to_owned())
-            }
+            RecipeChange::Teach(_)
+            | RecipeChange::Forget(_)
+            | RecipeChange::Rollback(_)
+            | RecipeChange::Shadow(_) => (ChangeSource::Nothing, PREPARED.to_owned()),
         };
 
         // A revision is named once it is known.
@@ -138,7 +142,7 @@ impl CommandHandler {
             recipe,
             RecipeWish::Change(change.clone(), source),
         )?;
-        if !matches!(change, RecipeChange::Shadow(_)) {
+        if !matches!(change, RecipeChange::Shadow(_) | RecipeChange::Suggest(_)) {
             self.changed.insert(named);
         }
 

@@ -203,8 +203,7 @@ fn accepted(id: Option<String>, parts: &[Part]) -> Answer {
     let reason = id.is_none().then(|| WITHOUT_ID.to_owned());
     Answer {
         id,
-        status: AnswerStatus::Accepted,
-        reason,
         parts: parts.iter().map(AnsweredPart::of).collect(),
+        ..Answer::new(None, AnswerStatus::Accepted, reason)
     }
 }

@@ -46,7 +46,7 @@ impl Changeover {
         let hold = RevisionHold::of(&revision).map_err(words)?;
         self.check_model(&revision)?;
         let spec = config::recipe_of(revision).map_err(words)?;
-        let prepared = self.preparer.prepare(&spec, PrepareMode::Shadow);
+        let prepared = self.preparer.prepare(&spec, PrepareMode::Beside);
         let mut active = prepared.map_err(|failure| failure.message)?;
         let judges = thresholds_of(&mut active, &spec)?;
         let engine = self.engine_of(&active);

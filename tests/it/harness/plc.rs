@@ -95,10 +95,16 @@ impl Listener {
         listener
     }
 
+    /// Sends a command.
+    #[track_caller]
+    pub fn send(&self, name: &str, payload: &str) {
+        publish(self.port, &format!("cmd/{name}"), payload, &[]);
+    }
+
     /// Sends a command, and returns its answer.
     #[track_caller]
     pub fn tell(&self, name: &str, payload: &str) -> Value {
-        publish(self.port, &format!("cmd/{name}"), payload, &[]);
+        self.send(name, payload);
         self.answered(name)
     }
 

@@ -1,0 +1,250 @@
+//! Doubtful parts of a live line are grouped by their looks, and a group is taken as good or bad.
+
+use crate::harness::golden::golden;
+use crate::harness::json;
+use crate::harness::line::all_arrived;
+use crate::harness::plc::Listener;
+use crate::harness::station::Station;
+use crate::lessons::{label, said};
+use image::{Rgb, RgbImage};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+/// Side of the mark on a picture, in pixels: two cells of the map.
+const MARK: u32 = 32;
+/// Side of a cell.
+const CELL: u32 = 16;
+
+/// A camera that shows a good part and four odd ones in turns: two with a red mark on the left, two with a blue one on
+/// the right.
+fn two_kinds(folder: &Path) -> String {
+    let good = golden("open-clip-tiny").join("good_a.png");
+    let good = image::open(good).expect("a picture").to_rgb8();
+    let right = good.width() - MARK;
+    let [red, blue] = [Rgb([255, 0, 0]), Rgb([0, 0, 255])];
+    let shown = [
+        good.clone(),
+        marked(&good, (0, 0), red),
+        marked(&good, (right, 2 * CELL), blue),
+        marked(&good, (0, CELL), red),
+        marked(&good, (right, 3 * CELL), blue),
+    ];
+
+    for (number, picture) in shown.iter().enumerate() {
+        let file = folder.join(format!("shown{number}.png"));
+        picture.save(file).expect("written");
+    }
+
+    let pipeline = format!(
+        "live = true\nendless = false\nlaunch = \"\"\"\nmultifilesrc location={}/shown%d.png \
+         index=0 stop-index=4 loop=true caps=image/png,framerate=4/1 ! pngdec ! videoconvert ! \
+         identity sync=true\n\"\"\"\n",
+        folder.display()
+    );
+
+    let file = folder.join("kinds.toml");
+    fs::write(&file, pipeline).expect("written");
+    format!("kind = {file:?}\ndeadline_ms = 5000")
+}
+
+/// The picture with a mark of one colour at a place.
+fn marked(picture: &RgbImage, (left, top): (u32, u32), colour: Rgb<u8>) -> RgbImage {
+    let mut picture = picture.clone();
+    for y in 0..MARK {
+        for x in 0..MARK {
+            picture.put_pixel(left + x, top + y, colour);
+        }
+    }
+
+    picture
+}
+
+/// The scores that the line gives by its first recipe, or by those after it, in ten-thousandths.
+#[track_caller]
+fn scores(plc: &Listener, is_first: bool) -> Vec<u64> {
+    let mut scores = BTreeMap::new();
+    for _ in 0..10 {
+        let result = plc.until_fits("box/result", |result| {
+            (result["recipe"] == "nut@1") == is_first
+        });
+
+        scores.insert(in_tenths_of_thousandths(&result), ());
+    }
+
+    scores.into_keys().collect()
+}
+
+fn in_tenths_of_thousandths(result: &Value) -> u64 {
+    (result["score"].as_f64().expect("judged") * 1e4).round() as u64
+}
+
+/// Lets each of the odd pictures pass near the threshold once.
+#[track_caller]
+fn pass_nearly(plc: &Listener, scores: &[u64]) {
+    for (number, score) in scores.iter().enumerate() {
+        let threshold = *score as f64 / 1e4 * 1.02;
+        let payload = format!(r#"{{"id":"near{number}-{score}","value":{threshold}}}"#);
+        plc.ask("set_threshold", &payload, "done");
+        let passed = plc.until_fits("box/result", |result| {
+            let is_new =
+                (result["threshold"].as_f64().unwrap_or_default() - threshold).abs() < 1e-5;
+            is_new && in_tenths_of_thousandths(result).abs_diff(*score) < 3
+        });
+
+        assert_eq!(passed["verdict"], "pass", "{passed}");
+    }
+}
+
+/// Sends a command, and returns how it ended. Outcomes of commands of the socket come as well.
+#[track_caller]
+fn ended(plc: &Listener, name: &str, payload: &str) -> Value {
+    plc.send(name, payload);
+    let id = json(payload)["id"].clone();
+    plc.until_fits(&format!("ack/{name}"), |answer| {
+        answer["id"] == id && (answer["status"] == "done" || answer["status"] == "rejected")
+    })
+}
+
+/// Sends a command that must be refused with these words, at once or later.
+#[track_caller]
+fn refused(plc: &Listener, name: &str, payload: &str, words: &str) {
+    let answer = ended(plc, name, payload);
+    assert_eq!(answer["status"], "rejected", "{answer}");
+    let reason = answer["reason"].as_str().unwrap_or_default();
+    assert!(reason.contains(words), "{words:?} is not in {answer}");
+}
+
+/// Asks for a suggestion, and returns its groups.
+#[track_caller]
+fn suggested(plc: &Listener, id: &str) -> Vec<Value> {
+    let outcome = ended(plc, "suggest", &format!(r#"{{"id":"{id}"}}"#));
+    assert_eq!(outcome["status"], "done", "{outcome}");
+    outcome["groups"].as_array().expect("a list").clone()
+}
+
+/// True where all parts of a group have their oddity on the left.
+#[track_caller]
+fn is_left(group: &Value) -> bool {
+    let parts = group["parts"].as_array().expect("a list");
+    let sides: Vec<bool> = parts
+        .iter()
+        .map(|part| part["x"].as_u64().expect("a number") < 35)
+        .collect();
+
+    assert!(sides.iter().all(|side| *side == sides[0]), "{group}");
+    sides[0]
+}
+
+#[test]
+fn two_kinds_of_looks_are_two_groups_and_each_is_taken_by_one_command() {
+    let station = Station::seeing(two_kinds, |config, folder| {
+        config.bolt(folder, "input_px = 98")
+    });
+
+    let plc = &station.plc;
+    let folder = station.folder.path();
+    // With this threshold nothing is near it.
+    plc.ask("set_threshold", r#"{"id":"0","value":1.9}"#, "done");
+    assert_eq!(suggested(plc, "none"), Vec::<Value>::new());
+    let all = scores(plc, true);
+    assert_eq!((all.len(), all[0]), (5, 0), "{all:?}");
+    pass_nearly(plc, &all[1..]);
+    let groups = suggested(plc, "first");
+    assert_eq!(groups.len(), 2, "{groups:?}");
+    assert_ne!(is_left(&groups[0]), is_left(&groups[1]), "{groups:?}");
+    let near = |group: &Value| group["near"].as_u64().expect("a number");
+    assert!(groups.iter().all(|group| near(group) >= 2), "{groups:?}");
+    let part = &groups[0]["parts"][0];
+    assert_eq!(part["why"], "near", "{part}");
+    assert!(
+        part["score"].as_f64() < part["threshold"].as_f64(),
+        "{part}"
+    );
+
+    // A newer suggestion has other numbers; the picture has a row a group.
+    let told = said(
+        folder,
+        &["suggest", "line.toml", "--picture", "sheet.png"],
+        0,
+    );
+    assert!(told.contains("group 3: "), "{told}");
+    assert!(told.contains("group 4: "), "{told}");
+    let sheet = image::open(folder.join("sheet.png")).expect("a picture");
+    assert_eq!(sheet.height(), 8 + 2 * (2 * 160 + 24));
+    let run_id = &part["part"].as_str().expect("a text")[..26];
+    let group = |id: &str, number: &str, kind: &str| {
+        format!(r#"{{"id":"{id}","run_id":"{run_id}","group":{number},"as":"{kind}"}}"#)
+    };
+
+    let words = "group 1 is none of the last suggestion, or was taken already: there are 3, 4";
+    refused(plc, "teach", &group("1", "1", "good"), words);
+    for (payload, words) in [
+        (
+            r#"{"id":"2","run_id":"R","group":3,"parts":2,"as":"good"}"#,
+            "either group or parts",
+        ),
+        (
+            r#"{"id":"2b","group":3,"as":"good"}"#,
+            "run_id of the group is missing",
+        ),
+        (
+            r#"{"id":"2c","run_id":"R","group":3,"as":"good"}"#,
+            "is of another run",
+        ),
+    ] {
+        refused(plc, "teach", payload, words);
+    }
+
+    // One group is good: its parts are references now.
+    let taught = said(
+        folder,
+        &["teach", "line.toml", "--group", "3", "--as", "good"],
+        0,
+    );
+
+    assert!(
+        taught.contains(" has 4 good and 0 bad pictures"),
+        "{taught}"
+    );
+    let now = scores(plc, false);
+    assert_eq!(now.len(), 3, "{now:?}");
+    said(
+        folder,
+        &["teach", "line.toml", "--group", "3", "--as", "good"],
+        65,
+    );
+
+    // The other one is bad, and fails from now on.
+    let told = ended(plc, "teach", &group("3", "4", "bad"));
+    let reason = told["reason"].as_str().unwrap_or_default();
+    assert!(reason.contains(" has 4 good and 2 bad pictures"), "{told}");
+    // The groups were the recipe's that judged.
+    plc.ask("set_threshold", r#"{"id":"4","value":0.0001}"#, "done");
+    let failed = plc.until_fits("box/result", |result| {
+        result["verdict"] == "fail" && result["score"].as_f64() > Some(0.001)
+    });
+
+    let overruled = label("5", &failed, "false_reject").replace('}', r#","candidate":true}"#);
+    let told = ended(plc, "label", &overruled);
+    assert_eq!(told["status"], "done", "{told}");
+    let groups = suggested(plc, "overruled");
+    let has_overruled = |group: &&Value| group["overruled"] == 1;
+    assert_eq!(groups.iter().filter(has_overruled).count(), 1, "{groups:?}");
+    let number = groups[0]["group"].to_string();
+    let selected = ended(plc, "select_recipe", r#"{"id":"6","recipe":"bolt"}"#);
+    assert_eq!(selected["status"], "done", "{selected}");
+    let of_bolt = group("7", &number, "bad");
+    let of_nut = group("8", &number, "bad").replace('}', r#","recipe":"nut"}"#);
+    for (payload, words) in [
+        (of_bolt, "the groups are of recipe nut, not of bolt"),
+        (of_nut, "bolt@4 judges"),
+    ] {
+        refused(plc, "teach", &payload, words);
+    }
+
+    let of_nut = r#"{"id":"9","recipe":"nut"}"#;
+    refused(plc, "suggest", of_nut, "bolt@4 judges");
+    all_arrived(&station.summary());
+}

@@ -123,18 +123,25 @@ fn refuse(error: &clap::Error) -> ExitCode {
 
 fn run(command: CliCommand) -> Result<(), Failure> {
     match command {
+        // Before a line runs.
         CliCommand::Model(command) => model::run(command),
         CliCommand::Check(arguments) => check::run(&arguments),
         CliCommand::Doctor(arguments) => doctor::run(&arguments),
         CliCommand::Run(arguments) => run::run(&arguments),
+
+        // Beside a running line.
         CliCommand::Status(arguments) => status::run(&arguments),
         CliCommand::Trigger(arguments) => trigger::run(&arguments),
         CliCommand::Threshold(arguments) => threshold::run(&arguments),
         CliCommand::History(arguments) => history::run(&arguments),
         CliCommand::Watch(arguments) => watch::run(&arguments),
+
+        // Measurements, and the engines that they measure.
         CliCommand::Bench(arguments) => bench::run(&arguments),
         CliCommand::Eval(arguments) => eval::run(&arguments),
         CliCommand::Engine(command) => engine::run(command),
+
+        // Recipes, and pictures without a line.
         CliCommand::Recipe(command) => recipe::run(command),
         CliCommand::Label(arguments) => label::run(&arguments),
         CliCommand::Suggest(arguments) => suggest::run(&arguments),

@@ -79,28 +79,38 @@ impl ControlRequest {
             serde_json::from_slice(line).map_err(|error| format!("no request: {error}"))?;
 
         // Exactly one wish may stand in a request. A payload belongs to a command alone.
-        let payload = request.payload;
-        // Both kinds of searches are one wish, with one way through the store.
-        let history = request.history.map(Search::Parts);
-        let search = match (history, request.audit.map(Search::Audit)) {
-            (Some(_), Some(_)) => return Err(WISHES.to_owned()),
-            (history, audit) => history.or(audit),
-        };
+        let has_payload = request.payload.is_some();
+        if has_payload && request.command.is_none() {
+            return Err(WISHES.to_owned());
+        }
 
-        match (request.command, request.status, request.watch, search) {
-            (Some(name), false, false, None) => {
-                // The payload goes the way of a message from the broker, which has bytes: both
-                // doors share one parser.
-                let payload = payload.map_or_else(|| "{}".to_owned(), |value| value.to_string());
-                let payload = payload.into_bytes();
-                Ok(Wish::Command { name, payload })
-            }
-            (None, true, false, None) if payload.is_none() => Ok(Wish::Status),
-            (None, false, true, None) if payload.is_none() => Ok(Wish::Watch),
-            (None, false, false, Some(search)) if payload.is_none() => Ok(Wish::Search(search)),
+        let payload = request.payload;
+        let command = request.command.map(|name| {
+            let payload = payload_bytes(payload);
+            Wish::Command { name, payload }
+        });
+
+        let status = request.status.then_some(Wish::Status);
+        let watch = request.watch.then_some(Wish::Watch);
+        let history = request.history.map(Search::Parts).map(Wish::Search);
+        let audit = request.audit.map(Search::Audit).map(Wish::Search);
+
+        let wishes = [command, status, watch, history, audit];
+        let mut wishes = wishes.into_iter().flatten();
+        match (wishes.next(), wishes.next()) {
+            (Some(only), None) => Ok(only),
             _ => Err(WISHES.to_owned()),
         }
     }
+}
+
+/// The payload of a command as the broker would bring it, which has bytes: both doors share one parser.
+fn payload_bytes(payload: Option<serde_json::Value>) -> Vec<u8> {
+    let Some(value) = payload else {
+        return b"{}".to_vec();
+    };
+
+    value.to_string().into_bytes()
 }
 
 /// A line of the server.

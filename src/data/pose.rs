@@ -27,21 +27,25 @@ impl Pose {
     /// The place in the camera's picture of a place on the master picture.
     pub fn camera_from_master(&self, [x, y]: Point) -> Point {
         let (sin, cos) = self.turn_deg.to_radians().sin_cos();
-        let from_middle = [x - self.on_master[0], y - self.on_master[1]];
-        [
-            self.x + cos * from_middle[0] - sin * from_middle[1],
-            self.y + sin * from_middle[0] + cos * from_middle[1],
-        ]
+        let right = x - self.on_master[0];
+        let down = y - self.on_master[1];
+
+        // Clockwise as a person sees it, because y points down.
+        let camera_x = self.x + cos * right - sin * down;
+        let camera_y = self.y + sin * right + cos * down;
+        [camera_x, camera_y]
     }
 
     /// The place on the master picture of a place in the camera's picture.
     pub fn master_from_camera(&self, [x, y]: Point) -> Point {
         let (sin, cos) = self.turn_deg.to_radians().sin_cos();
-        let from_middle = [x - self.x, y - self.y];
-        [
-            self.on_master[0] + cos * from_middle[0] + sin * from_middle[1],
-            self.on_master[1] - sin * from_middle[0] + cos * from_middle[1],
-        ]
+        let right = x - self.x;
+        let down = y - self.y;
+
+        // The inverse of a turn is its transpose.
+        let master_x = self.on_master[0] + cos * right + sin * down;
+        let master_y = self.on_master[1] - sin * right + cos * down;
+        [master_x, master_y]
     }
 
     /// The box in the camera's picture around an area of the master picture. What lies left of the
@@ -51,13 +55,20 @@ impl Pose {
         // The outermost corners, each direction by itself.
         let least = |axis: usize| corners.iter().fold(f32::INFINITY, |m, c| m.min(c[axis]));
         let most = |axis: usize| corners.iter().fold(0.0, |m: f32, c| m.max(c[axis]));
-        let x = least(0).max(0.0).round() as usize;
-        let y = least(1).max(0.0).round() as usize;
+
+        let left = least(0).max(0.0);
+        let top = least(1).max(0.0);
+        let x = left.round() as usize;
+        let y = top.round() as usize;
+        let right = most(0).round() as usize;
+        let bottom = most(1).round() as usize;
+
+        // One pixel is left of a part that is all beyond the picture's edge: an area is never empty.
         Area {
             x,
             y,
-            w: (most(0).round() as usize).saturating_sub(x).max(1),
-            h: (most(1).round() as usize).saturating_sub(y).max(1),
+            w: right.saturating_sub(x).max(1),
+            h: bottom.saturating_sub(y).max(1),
         }
     }
 }
@@ -68,15 +79,18 @@ pub fn corners(area: Area) -> [Point; 4] {
     let top = area.y as f32;
     let right = (area.x + area.w) as f32;
     let bottom = (area.y + area.h) as f32;
+
+    // Clockwise from the top left one.
     [[left, top], [right, top], [right, bottom], [left, bottom]]
 }
 
 /// The middle of an area.
 pub fn middle(area: Area) -> Point {
-    [
-        area.x as f32 + area.w as f32 / 2.0,
-        area.y as f32 + area.h as f32 / 2.0,
-    ]
+    let half_width = area.w as f32 / 2.0;
+    let half_height = area.h as f32 / 2.0;
+    let x = area.x as f32 + half_width;
+    let y = area.y as f32 + half_height;
+    [x, y]
 }
 
 #[cfg(test)]

@@ -85,8 +85,8 @@ impl<'a> ModelGraph<'a> {
             TowerPart::Trunk => {
                 // The trunk is cut behind the last output that the plan names, so that no later
                 // block is computed.
-                let outputs = trunk_outputs(plan);
-                let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
+                let names = trunk_outputs(plan);
+                let outputs: Vec<&str> = names.iter().map(String::as_str).collect();
 
                 // Positions are fitted only for an input that is not the model's own; DINOv2 alone
                 // allows one.
@@ -162,17 +162,24 @@ impl<'a> ModelGraph<'a> {
 
     fn decoded(&self) -> Result<proto::ModelProto, EngineError> {
         let path = self.model.path.join(self.file);
-        let bytes = std::fs::read(path).map_err(|error| self.broken(error))?;
-        proto::ModelProto::decode(bytes.as_slice()).map_err(|error| self.broken(error))
+        let read = std::fs::read(path);
+        let bytes = read.map_err(|error| self.broken(error))?;
+
+        // The weights lie in a file of their own, so that the whole graph is read at once.
+        let decoded = proto::ModelProto::decode(bytes.as_slice());
+        decoded.map_err(|error| self.broken(error))
     }
 
     /// Gives an external weight the dims that the graph needs.
     fn fit_dims(&self, tensor: &mut proto::TensorProto) -> Result<(), EngineError> {
-        let Some(dims) = fitted_dims(tensor, &self.model.spec, self.grid) else {
+        let spec = &self.model.spec;
+        let Some(dims) = fitted_dims(tensor, spec, self.grid) else {
             return Err(self.wrong_size(&tensor.name));
         };
 
-        tensor.dims = dims.iter().map(|&dim| dim as i64).collect();
+        // ONNX has signed dims.
+        let signed = dims.iter().map(|&dim| dim as i64);
+        tensor.dims = signed.collect();
         Ok(())
     }
 
@@ -207,7 +214,9 @@ impl<'a> ModelGraph<'a> {
         // A tensor without an external place is one of the graph itself, and has no business here.
         let wrong_size = || self.wrong_size(&tensor.name);
         let (location, offset, length) = tensor.external().ok_or_else(wrong_size)?;
-        let dims: Vec<usize> = tensor.dims.iter().map(|&dim| dim as usize).collect();
+
+        let dims = tensor.dims.iter().map(|&dim| dim as usize);
+        let dims: Vec<usize> = dims.collect();
         let spec = &self.model.spec;
         let grid = spec.grid();
 
@@ -222,7 +231,8 @@ impl<'a> ModelGraph<'a> {
         // Size and type are compared before anything is read: the numbers come from a file that may
         // be damaged, and a product may overflow.
         let bytes = stored.and_then(|size| size.checked_mul(FLOAT_BYTES));
-        if tensor.data_type != FLOAT || bytes != Some(length) {
+        let has_size = bytes == Some(length);
+        if tensor.data_type != FLOAT || !has_size {
             return Err(wrong_size());
         }
 
@@ -247,20 +257,29 @@ impl<'a> ModelGraph<'a> {
 
     fn read(&self, location: &str, offset: usize, length: usize) -> Result<Vec<f32>, EngineError> {
         let path = self.model.path.join(location);
-        let bytes = read_bytes(&path, offset as u64, length)
-            .map_err(|error| EngineError::Model(format!("{}: {error}", path.display())))?;
+        let read = read_bytes(&path, offset as u64, length);
 
-        Ok(floats(&bytes).collect())
+        // The file of weights is named, and not the graph that refers to it.
+        let bytes = read.map_err(|error| {
+            let file = path.display();
+            EngineError::Model(format!("{file}: {error}"))
+        })?;
+
+        let values = floats(&bytes);
+        Ok(values.collect())
     }
 
     /// Error of a folder that does not hold what it says.
     pub fn broken(&self, why: impl std::fmt::Display) -> EngineError {
-        let file = self.model.path.join(self.file);
-        EngineError::Model(format!("{}: {why}; import the model again", file.display()))
+        let path = self.model.path.join(self.file);
+        let file = path.display();
+        let words = format!("{file}: {why}; import the model again");
+        EngineError::Model(words)
     }
 
     fn wrong_size(&self, name: &str) -> EngineError {
-        self.broken(format!("the weight {name:?} is not as large as it says"))
+        let words = format!("the weight {name:?} is not as large as it says");
+        self.broken(words)
     }
 }
 
@@ -268,7 +287,8 @@ impl<'a> ModelGraph<'a> {
 /// number.
 fn read_bytes(path: &Path, offset: u64, length: usize) -> std::io::Result<Vec<u8>> {
     let file = File::open(path)?;
-    if length as u64 > file.metadata()?.len() {
+    let file_bytes = file.metadata()?.len();
+    if length as u64 > file_bytes {
         return Err(std::io::ErrorKind::UnexpectedEof.into());
     }
 
@@ -390,7 +410,8 @@ impl TypedGraph<'_> {
         // folder.
         let path = folder.join(self.part.file());
         let weights = path.with_extension("weights");
-        let out = File::create(&weights).map_err(|error| unwritable(&weights, &error))?;
+        let created = File::create(&weights);
+        let out = created.map_err(|error| unwritable(&weights, &error))?;
         let name = weights
             .file_name()
             .expect("it was put there")
@@ -408,7 +429,9 @@ impl TypedGraph<'_> {
         file.finish()
             .map_err(|error| unwritable(&weights, &error))?;
 
-        std::fs::write(&path, onnx.encode_to_vec()).map_err(|error| unwritable(&path, &error))?;
+        let bytes = onnx.encode_to_vec();
+        let written = std::fs::write(&path, bytes);
+        written.map_err(|error| unwritable(&path, &error))?;
         Ok(path)
     }
 
@@ -436,8 +459,9 @@ impl TypedGraph<'_> {
     }
 
     fn described(&self, name: &str, dims: &[usize]) -> proto::TensorProto {
+        let dims = dims.iter().map(|&dim| dim as i64);
         proto::TensorProto {
-            dims: dims.iter().map(|&dim| dim as i64).collect(),
+            dims: dims.collect(),
             data_type: element(self.precision),
             name: name.to_owned(),
             ..proto::TensorProto::default()
@@ -450,7 +474,9 @@ type DescribeWeight<'a> =
     dyn FnMut(&str, &[usize], Vec<u8>) -> Result<proto::TensorProto, EngineError> + 'a;
 
 fn unwritable(path: &Path, error: &std::io::Error) -> EngineError {
-    EngineError::Unavailable(format!("cannot write {}: {error}", path.display()))
+    let file = path.display();
+    let words = format!("cannot write {file}: {error}");
+    EngineError::Unavailable(words)
 }
 
 /// `TensorProto.DataType`.
@@ -482,11 +508,15 @@ fn tensor_type(value: &mut proto::ValueInfoProto) -> Option<&mut proto::TensorTy
 /// Gives the pixels their size, height before width. On the disk both are called `S`.
 fn fix_size(value: &mut proto::ValueInfoProto, plan: &EncodePlan) {
     let mut sides = [plan.height, plan.width].into_iter();
-    let shape = tensor_type(value).and_then(|tensor| tensor.shape.as_mut());
-    for dim in shape.into_iter().flat_map(|shape| &mut shape.dim) {
-        if dim.value == Some(DimensionValue::Named("S".to_owned()))
-            && let Some(side) = sides.next()
-        {
+    let side_name = DimensionValue::Named("S".to_owned());
+
+    let tensor = tensor_type(value);
+    let shape = tensor.and_then(|tensor| tensor.shape.as_mut());
+    let dims = shape.into_iter().flat_map(|shape| &mut shape.dim);
+    for dim in dims {
+        // The batch and the channels have other names, or none.
+        let is_side = dim.value.as_ref() == Some(&side_name);
+        if is_side && let Some(side) = sides.next() {
             dim.value = Some(DimensionValue::Fixed(side as i64));
         }
     }

@@ -15,8 +15,11 @@ type SourceCell = (usize, f32);
 pub fn resampled(values: &[f32], from: Grid, to: Grid, width: usize, antialias: bool) -> Vec<f32> {
     // The weights of a row are the same for all of its cells, and those of a column too.
     let taps = if antialias { smooth_taps } else { sharp_taps };
-    let row_taps: Vec<Vec<SourceCell>> = (0..to.h).map(|i| taps(i, from.h, to.h)).collect();
-    let column_taps: Vec<Vec<SourceCell>> = (0..to.w).map(|i| taps(i, from.w, to.w)).collect();
+    let of_rows = (0..to.h).map(|i| taps(i, from.h, to.h));
+    let row_taps: Vec<Vec<SourceCell>> = of_rows.collect();
+    let of_columns = (0..to.w).map(|i| taps(i, from.w, to.w));
+    let column_taps: Vec<Vec<SourceCell>> = of_columns.collect();
+
     let mut out = vec![0.0; to.cells() * width];
 
     // Embeddings of the cells are summed value by value: a cell holds `width` of them.
@@ -25,9 +28,11 @@ pub fn resampled(values: &[f32], from: Grid, to: Grid, width: usize, antialias: 
         // The output cell at row-major index `cell` reads a few rows and columns of the source.
         let vertical = &row_taps[to.row(cell)];
         let horizontal = &column_taps[to.column(cell)];
+
         for (row, a) in vertical {
             for (column, b) in horizontal {
-                let first = (row * from.w + column) * width;
+                let source_cell = row * from.w + column;
+                let first = source_cell * width;
                 let source = &values[first..first + width];
                 add_weighted(sums, source, *a, *b);
             }
@@ -39,6 +44,7 @@ pub fn resampled(values: &[f32], from: Grid, to: Grid, width: usize, antialias: 
 
 /// Adds `a * b * source`, value by value.
 fn add_weighted(sums: &mut [f32], source: &[f32], a: f32, b: f32) {
+    // The weight of a cell is the product of those of both directions: the kernel is separable.
     for (sum, value) in sums.iter_mut().zip(source) {
         *sum += a * b * value;
     }
@@ -48,15 +54,18 @@ fn add_weighted(sums: &mut [f32], source: &[f32], a: f32, b: f32) {
 fn sharp_taps(i: usize, from: usize, to: usize) -> Vec<SourceCell> {
     // Cells are centred: the output's centres are mapped onto the source's scale, then back by half
     // a cell.
-    let position = (i as f32 + 0.5) * from as f32 / to as f32 - 0.5;
+    let centre = i as f32 + 0.5;
+    let position = centre * from as f32 / to as f32 - 0.5;
     let first = position.floor();
     let t = position - first;
 
     // The four taps stand one before and two after the cell that the position falls into. At the
     // border a tap repeats the last cell, as torch does.
     let tap = |k: i64| {
-        let inside = (first as i64 + k).clamp(0, from as i64 - 1);
-        (inside as usize, cubic(t - k as f32, -0.75))
+        let last = from as i64 - 1;
+        let inside = (first as i64 + k).clamp(0, last);
+        let weight = cubic(t - k as f32, -0.75);
+        (inside as usize, weight)
     };
 
     (-1..=2).map(tap).collect()
@@ -74,7 +83,13 @@ fn smooth_taps(i: usize, from: usize, to: usize) -> Vec<SourceCell> {
     // The bounds are rounded to whole cells, and cells beyond the border do not count.
     let first = (centre - reach + 0.5).max(0.0) as usize;
     let end = ((centre + reach + 0.5) as usize).min(from);
-    let weight = |cell: usize| cubic((cell as f32 - centre + 0.5) / stretch, -0.5);
+
+    // The kernel is stretched over more cells by shrinking their distances.
+    let weight = |cell: usize| {
+        let distance = cell as f32 - centre + 0.5;
+        cubic(distance / stretch, -0.5)
+    };
+
     let weights: Vec<f32> = (first..end).map(weight).collect();
 
     // What the border and the rounding leave out is made up for: the weights sum to one.

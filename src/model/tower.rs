@@ -91,7 +91,8 @@ pub struct Vision {
 impl Vision {
     /// Number R of the register tokens.
     fn register_count(&self) -> usize {
-        self.registers.len() / self.shape.width
+        let width = self.shape.width;
+        self.registers.len() / width
     }
 }
 
@@ -249,26 +250,34 @@ impl<'a, W: Write> Weights<'a, W> {
     fn put(&mut self, name: &str, dims: &[usize], values: &[f32]) -> io::Result<()> {
         // The description holds the place of the values in the file, by which a graph refers to
         // them.
-        self.written.push(self.file.put(name, dims, values)?);
+        let description = self.file.put(name, dims, values)?;
+        self.written.push(description);
         Ok(())
     }
 
     fn put_norm(&mut self, name: &str, norm: &Norm) -> io::Result<()> {
         // Both vectors have the tower's width; a norm of another length was refused by the reader.
         let width = norm.weight.len();
+        let bias_width = norm.bias.len();
+
         // They are the factor and the addend of each value of a token.
-        self.put(&format!("{name}.weight"), &[width], &norm.weight)?;
-        self.put(&format!("{name}.bias"), &[norm.bias.len()], &norm.bias)
+        let weight_name = format!("{name}.weight");
+        let bias_name = format!("{name}.bias");
+        self.put(&weight_name, &[width], &norm.weight)?;
+        self.put(&bias_name, &[bias_width], &norm.bias)
     }
 
     fn put_linear(&mut self, name: &str, linear: &Linear) -> io::Result<()> {
         // The matrix stands as `[in, out]`, so that a node multiplies it from the right without a
         // transposition at run time.
         let dims = [linear.rows, linear.columns];
-        self.put(&format!("{name}.weight"), &dims, &linear.weight)?;
+        let weight_name = format!("{name}.weight");
+        self.put(&weight_name, &dims, &linear.weight)?;
+
         // A projection has no bias, and its graph no addition.
         if let Some(bias) = &linear.bias {
-            self.put(&format!("{name}.bias"), &[linear.columns], bias)?;
+            let bias_name = format!("{name}.bias");
+            self.put(&bias_name, &[linear.columns], bias)?;
         }
 
         Ok(())
@@ -277,10 +286,13 @@ impl<'a, W: Write> Weights<'a, W> {
     fn put_blocks(&mut self, blocks: &[Block]) -> io::Result<()> {
         // Names count from 1, because `block0` would be the tokens before the first block.
         for (i, block) in blocks.iter().enumerate() {
-            let prefix = format!("b{}", i + 1);
+            let number = i + 1;
+            let prefix = format!("b{number}");
+
             // The two norms [D] stand before the attention and before the MLP.
             self.put_norm(&format!("{prefix}.norm1"), &block.norm1)?;
             self.put_norm(&format!("{prefix}.norm2"), &block.norm2)?;
+
             // The four matrices of the attention are `[D, D]`, `up` is `[D, mlp]` and `down` is
             // `[mlp, D]`.
             let linears = [
@@ -375,12 +387,14 @@ fn patches(g: &mut GraphBuilder, tower: &Vision) -> String {
     //   pixels [N, 3, S, S] -> cells [N, D, G, G] -> flat [N, D, P] -> patches [N, P, D],  P = G x G
     let width = tower.shape.width as i64;
     let patch = tower.patch as i64;
+
     // The pixels are [N, 3, S, S], normalised RGB. The side stays open, since a plan may run at
     // another side than the native one, with positions resized for it.
     let side = Dim::Any("S");
     let dims = [Dim::Any("N"), Dim::Of(3), side, side];
     // The pixels are the only input of the trunk.
     let pixels = g.input("pixels", FLOAT, &dims);
+
     // Weights are inputs by name like any value; a third input is the bias, which a convolution may
     // lack.
     let mut inputs = vec![pixels.as_str(), "convolution"];
@@ -397,6 +411,7 @@ fn patches(g: &mut GraphBuilder, tower: &Vision) -> String {
 
     // The cells are [N, D, G, G]: a column of D values for each place of the grid.
     let cells = g.node("Conv", "cells", &inputs, strides);
+
     // In the shape [N, D, P] 0 keeps N, and -1 is worked out from the rest.
     let flat_shape = g.ints("flat_shape", &[0, width, -1]);
     // The cells come in row-major order: row, then column.
@@ -415,14 +430,21 @@ fn with_registers(g: &mut GraphBuilder, tower: &Vision, x: &str) -> String {
     }
 
     // The registers [1, R, D] are repeated for every picture or window, as the class token is.
+    // Their number N is known at run time alone: it is the first of the tokens' sides.
     let shape = g.op("Shape", "tokens_shape", &[x]);
     let zero = g.ints("zero", &[0]);
     let axis = vec![int("axis", 0)];
     let pictures = g.node("Gather", "tokens_count", &[&shape, &zero], axis.clone());
-    let row = g.ints("register_rows", &[count, tower.shape.width as i64]);
+
+    // The shape joins N with R and D.
+    let width = tower.shape.width as i64;
+    let row = g.ints("register_rows", &[count, width]);
     let all = g.node("Concat", "registers_shape", &[&pictures, &row], axis);
     let repeated = g.op("Expand", "all_registers", &["registers", &all]);
-    g.node("Concat", "all0", &[x, &repeated], vec![int("axis", 1)])
+
+    // Behind the tokens, along their axis.
+    let tokens_axis = vec![int("axis", 1)];
+    g.node("Concat", "all0", &[x, &repeated], tokens_axis)
 }
 
 /// The tokens `x` `[N, T + R, D]` without the registers, `[N, T, D]`, as the value `name`; `x` itself
@@ -437,6 +459,8 @@ fn without_registers(g: &mut GraphBuilder, tower: &Vision, x: &str, name: &str) 
     let start = g.ints("visible_start", &[0]);
     let end = g.ints("visible_end", &[-count]);
     let axis = g.ints("visible_axis", &[1]);
+
+    // The inputs of a slice are values too: start, end and axis, one of each.
     g.op("Slice", name, &[x, &start, &end, &axis])
 }
 
@@ -447,10 +471,13 @@ fn classes(g: &mut GraphBuilder, width: usize) -> String {
     let shape = g.op("Shape", "pixels_shape", &["pixels"]);
     let zero = g.ints("zero", &[0]);
     let axis = vec![int("axis", 0)];
+
     // The count is [1], N alone.
     let count = g.node("Gather", "count", &[&shape, &zero], axis.clone());
+
     // The one class token [1, 1, D] is repeated to the shape N, 1, D.
     let row = g.ints("class_row", &[1, width as i64]);
+
     // The shape joins N with 1 and D.
     let class_shape = g.node("Concat", "class_shape", &[&count, &row], axis);
     g.op("Expand", "classes", &["class", &class_shape])
@@ -491,14 +518,17 @@ fn finish_class(g: &mut GraphBuilder, tower: &Vision, x: &str, name: &str) {
     // Row 0 is the class token. The norm works on each row by itself, so the row is taken first and
     // the norm of the patches is not computed.
     let width = tower.shape.width;
+
     // Row 0 of the tokens is taken, for every picture or window.
     let zero = g.ints("first", &[0]);
     let axis = vec![int("axis", 1)];
+
     // The row is [N, 1, D], and flat it is [N, D].
     let row = g.node("Gather", "class_row_of_last", &[x, &zero], axis);
     let flat_shape = g.ints("class_flat", &[-1, width as i64]);
     // -1 is N, so that one reshape serves any batch.
     let flat = g.op("Reshape", "class_token", &[&row, &flat_shape]);
+
     // CLIP projects the normed token [N, D] by [D, E]; DINOv2's normed token is the embedding
     // itself, so that E is D.
     let embed = if let Some(projection) = &tower.projection {
@@ -521,11 +551,14 @@ fn text(tower: &Text, weights: &[TensorProto]) -> ModelProto {
     //   ids [N, C] -> embedded, placed [N, C, width] -> blocks -> normed [N, C, width]
     //   normed -> end_row [N, width] -> features [N, E]
     let mut g = GraphBuilder::new("text", weights);
-    let ids = g.input("ids", INT64, &[Dim::Any("N"), Dim::Of(tower.context)]);
+    let ids_dims = [Dim::Any("N"), Dim::Of(tower.context)];
+    let ids = g.input("ids", INT64, &ids_dims);
+
     // Each id gets its row of the embedding, and each place its position: [N, C, width].
     let axis = vec![int("axis", 0)];
     // The table is the first input, the ids choose its rows.
     let embedded = g.node("Gather", "embedded", &["embedding", &ids], axis);
+
     // The positions are broadcast over the prompts.
     let mut x = g.op("Add", "placed", &[&embedded, "positions"]);
 
@@ -543,13 +576,16 @@ fn text(tower: &Text, weights: &[TensorProto]) -> ModelProto {
     }
 
     let normed = norm(&mut g, "norm_final", "normed", &x, tower.shape);
+
     // The end token has the largest id of all; padding is zero.
     // `end` is [N, 1], its place in each prompt.
     let last = vec![int("axis", 1), int("keepdims", 1)];
     let end = g.node("ArgMax", "end", &[&ids], last);
+
     // The row is [N, width], the end token's, which has seen the whole prompt.
     let batch = vec![int("batch_dims", 1)];
     let row = g.node("GatherND", "end_row", &[&normed, &end], batch);
+
     // [N, width] times [width, E] gives [N, E]. Lengths are normalised by the caller, which
     // averages several prompts.
     g.op("MatMul", "features", &[&row, "projection.weight"]);

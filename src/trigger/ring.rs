@@ -74,7 +74,9 @@ struct FreeSpan {
 
 impl FreeSpan {
     fn contains(&self, at: Instant) -> bool {
-        self.after.is_none_or(|after| at > after) && self.before.is_none_or(|before| at < before)
+        let is_behind = self.after.is_none_or(|after| at > after);
+        let is_ahead = self.before.is_none_or(|before| at < before);
+        is_behind && is_ahead
     }
 }
 
@@ -212,13 +214,17 @@ impl Ring {
 
     /// Asks for the frame nearest to `at`, for the parts of one trigger.
     pub fn ask(&mut self, parts: Vec<Part>, at: Instant, look: &ClockLook) -> RingMatches {
-        self.asked.push_back(AskedParts { parts, at });
+        let asked = AskedParts { parts, at };
+        self.asked.push_back(asked);
+
+        // The frame may be there already: a trigger may come later than its part's frame.
         self.serve(look)
     }
 
     /// The newest frame. `None` if there is none yet.
     pub fn newest(&self) -> Option<&Frame> {
-        self.frames.back().map(|kept| &kept.frame)
+        let kept = self.frames.back()?;
+        Some(&kept.frame)
     }
 
     /// Decides the waiting parts in their order, until one must wait for a frame.
@@ -283,12 +289,16 @@ impl Ring {
     fn usual_gap(&self, at: Instant) -> Option<Duration> {
         // Those of other moments do not count: a camera may change its rate, and frames that were held
         // up come in a burst long after the part.
-        let later = self.moments.iter().rev();
-        let later = later.take_while(|moment| **moment > at).count();
+        let newest_first = self.moments.iter().rev();
+        let later = newest_first.take_while(|moment| **moment > at).count();
         let middle = self.moments.len() - later;
+
+        // So many gaps lie between one moment more.
         let first = middle.saturating_sub(GAPS + 1);
         let end = self.moments.len().min(middle + GAPS + 1);
-        let moments: Vec<Instant> = self.moments.range(first..end).copied().collect();
+        let near = self.moments.range(first..end);
+        let moments: Vec<Instant> = near.copied().collect();
+
         let mut gaps: Vec<Duration> = moments
             .windows(2)
             .map(|two| between(two[0], two[1]).unsigned_abs())
@@ -319,7 +329,8 @@ impl Ring {
     /// came in a burst behind a long gap.
     fn held_up(&self, index: usize, usual: Option<Duration>) -> Duration {
         let is_by_arrival = self.frames[index].frame.captured_by == CapturedBy::Arrival;
-        let Some(usual) = usual.filter(|_| is_by_arrival && !self.settings.shares_frames) else {
+        let is_bound = is_by_arrival && !self.settings.shares_frames;
+        let Some(usual) = usual.filter(|_| is_bound) else {
             return Duration::ZERO;
         };
 
@@ -344,14 +355,20 @@ impl Ring {
             return Duration::ZERO;
         };
 
-        let came = gap + between(self.moments[first], self.moments[place]).unsigned_abs();
-        came.saturating_sub(usual * (place - first + 1) as u32)
+        let in_burst = between(self.moments[first], self.moments[place]).unsigned_abs();
+        let came = gap + in_burst;
+        let frames = (place - first + 1) as u32;
+        came.saturating_sub(usual * frames)
     }
 
     /// The gap before the frame with that place among the moments.
     fn gap_before(&self, place: usize) -> Option<Duration> {
-        let before = self.moments.get(place.checked_sub(1)?)?;
-        Some(between(*before, *self.moments.get(place)?).unsigned_abs())
+        let place_before = place.checked_sub(1)?;
+        let before = self.moments.get(place_before)?;
+        let moment = self.moments.get(place)?;
+
+        let gap = between(*before, *moment);
+        Some(gap.unsigned_abs())
     }
 
     /// Index of the frame nearest to `at` that may serve a part. `None` if it is not near enough.
@@ -360,24 +377,32 @@ impl Ring {
         let mut nearest: Option<usize> = None;
         for (index, kept) in self.frames.iter().enumerate() {
             let away = kept.away_from(at);
-            let is_nearer = nearest.is_none_or(|other| away < self.frames[other].away_from(at));
+            let is_nearer = nearest.is_none_or(|other| {
+                let other_away = self.frames[other].away_from(at);
+                away < other_away
+            });
+
+            // Of frames that are equally near the earlier one is taken.
             if is_nearer && span.contains(kept.frame.captured) {
                 nearest = Some(index);
             }
         }
 
         // A farther frame is not taken where the nearest one is doubtful: it may be another part's.
+        let nearest = nearest?;
         let usual = self.usual_gap(at);
-        nearest.filter(|index| {
-            let captured = self.frames[*index].frame.captured;
-            let held_up = self.held_up(*index, usual);
-            let reach = self.reach(usual);
-            // Both distances count: how long it was held up is a guess.
-            let truly = captured.checked_sub(held_up).unwrap_or(captured);
-            [captured, truly]
-                .iter()
-                .all(|moment| between(at, *moment).unsigned_abs() <= reach)
-        })
+        let reach = self.reach(usual);
+
+        // Both distances count: how long it was held up is a guess.
+        let captured = self.frames[nearest].frame.captured;
+        let held_up = self.held_up(nearest, usual);
+        let truly = captured.checked_sub(held_up).unwrap_or(captured);
+
+        let is_near = [captured, truly]
+            .iter()
+            .all(|moment| between(at, *moment).unsigned_abs() <= reach);
+
+        is_near.then_some(nearest)
     }
 
     /// The frames that may serve a trigger: between those of the triggers before and after it. All
@@ -405,25 +430,28 @@ impl Ring {
 
     /// The parts that find no frame, with the frame that comes nearest.
     fn missed(&self, parts: Vec<Part>, at: Instant, look: &ClockLook) -> MissedParts {
-        let nearest = self
-            .frames
-            .iter()
-            .enumerate()
-            .min_by_key(|(_, kept)| kept.away_from(at))
-            .map(|(index, kept)| NearestFrame {
-                held_up: self.held_up(index, self.usual_gap(at)),
-                offset: between(at, kept.frame.captured),
-                doubt: look.doubt(kept.frame.captured, at).map(ClockStep::words),
-                // A frame beyond the window is no part's for being taken, but for being far away.
-                serves: match &kept.serves {
-                    Some(served) if kept.away_from(at) <= self.settings.window => {
-                        Some(served.part.clone())
-                    }
-                    _ => None,
-                },
-            });
-
+        let nearest = self.nearest(at, look);
         MissedParts { parts, nearest }
+    }
+
+    /// The frame that comes nearest to `at`, whether it may serve a part or not.
+    fn nearest(&self, at: Instant, look: &ClockLook) -> Option<NearestFrame> {
+        let frames = self.frames.iter().enumerate();
+        let (index, kept) = frames.min_by_key(|(_, kept)| kept.away_from(at))?;
+        let captured = kept.frame.captured;
+
+        // A frame beyond the window is no part's for being taken, but for being far away.
+        let is_in_window = kept.away_from(at) <= self.settings.window;
+        let served = kept.serves.as_ref().filter(|_| is_in_window);
+
+        let usual = self.usual_gap(at);
+        let doubt = look.doubt(captured, at);
+        Some(NearestFrame {
+            offset: between(at, captured),
+            serves: served.map(|served| served.part.clone()),
+            doubt: doubt.map(ClockStep::words),
+            held_up: self.held_up(index, usual),
+        })
     }
 
     fn settle_all(&mut self, outcome: Outcome) {
@@ -467,7 +495,8 @@ impl RingMatches {
 
 impl KeptFrame {
     fn away_from(&self, at: Instant) -> Duration {
-        between(at, self.frame.captured).unsigned_abs()
+        let offset = between(at, self.frame.captured);
+        offset.unsigned_abs()
     }
 
     fn settle(self, outcome: Outcome) {
@@ -480,11 +509,19 @@ impl KeptFrame {
 /// The usual one of some gaps, the shortest first. `None` without any.
 fn usual_of(gaps: &[Duration]) -> Option<Duration> {
     // The short gaps of pairs and bursts do not count, unless the camera is as fast as that.
-    let (short, long) = gaps.split_at(gaps.partition_point(|gap| *gap < SHORT_GAP));
-    let is_fast = long.len() < 2 || long.iter().sum::<Duration>() < short.iter().sum();
+    let short_count = gaps.partition_point(|gap| *gap < SHORT_GAP);
+    let (short, long) = gaps.split_at(short_count);
+
+    // Most of the time passes in the usual gaps.
+    let short_time: Duration = short.iter().sum();
+    let long_time: Duration = long.iter().sum();
+    let is_fast = long.len() < 2 || long_time < short_time;
     let counted = if is_fast { gaps } else { long };
+
     // Lost frames make a few long gaps; where half of the gaps are long, the camera leaves frames out.
-    counted.get(counted.len().checked_sub(1)? * 3 / 5).copied()
+    let last = counted.len().checked_sub(1)?;
+    let usual = counted.get(last * 3 / 5)?;
+    Some(*usual)
 }
 
 impl Drop for Ring {

@@ -71,14 +71,16 @@ impl Aligner {
     }
 
     pub(super) fn find(&self, picture: &Picture) -> Result<Pose, PixelError> {
-        Ok(self.locator.locate(picture, &self.judged)?)
+        let pose = self.locator.locate(picture, &self.judged)?;
+        Ok(pose)
     }
 
     /// # Errors
     /// When no part is found within the recipe's limits.
     pub(super) fn align<'a>(&self, picture: &'a Picture) -> Result<SeenPicture<'a>, PixelError> {
         let pose = self.find(picture)?;
-        let picture_of_part = aligned(picture, &pose, self.locator.size(), self.shown);
+        let size = self.locator.size();
+        let picture_of_part = aligned(picture, &pose, size, self.shown);
         Ok(SeenPicture {
             camera: picture,
             aligned: Some(AlignedPicture {
@@ -99,28 +101,34 @@ fn edges(region: &Region) -> Vec<Point> {
         return corners(crop).to_vec();
     }
 
-    let [left, top] = [crop.x as f32, crop.y as f32];
-    let [right, bottom] = [(crop.x + crop.w) as f32, (crop.y + crop.h) as f32];
-    let corners = region.mask.iter().flatten();
-    corners
-        .map(|(x, y)| {
-            [
-                (*x as f32).clamp(left, right),
-                (*y as f32).clamp(top, bottom),
-            ]
-        })
-        .collect()
+    let left = crop.x as f32;
+    let top = crop.y as f32;
+    let right = (crop.x + crop.w) as f32;
+    let bottom = (crop.y + crop.h) as f32;
+
+    // A mask may reach beyond its crop, where nothing is looked at.
+    let mut edges = vec![];
+    for (x, y) in region.mask.iter().flatten() {
+        let inside_x = (*x as f32).clamp(left, right);
+        let inside_y = (*y as f32).clamp(top, bottom);
+        edges.push([inside_x, inside_y]);
+    }
+
+    edges
 }
 
 /// The area around two.
 fn around(one: Area, other: Area) -> Area {
     let x = one.x.min(other.x);
     let y = one.y.min(other.y);
+    let right = (one.x + one.w).max(other.x + other.w);
+    let bottom = (one.y + one.h).max(other.y + other.h);
+
     Area {
         x,
         y,
-        w: (one.x + one.w).max(other.x + other.w) - x,
-        h: (one.y + one.h).max(other.y + other.h) - y,
+        w: right - x,
+        h: bottom - y,
     }
 }
 
@@ -139,10 +147,12 @@ impl Recipe {
     /// # Errors
     /// When it is not found within the recipe's limits.
     pub fn find_part(&self, picture: &Picture) -> Result<Option<Pose>, PixelError> {
-        match Aligner::of(self) {
-            Some(aligner) => Ok(Some(aligner.find(picture)?)),
-            None => Ok(None),
-        }
+        let Some(aligner) = Aligner::of(self) else {
+            return Ok(None);
+        };
+
+        let pose = aligner.find(picture)?;
+        Ok(Some(pose))
     }
 
     /// The picture as it is judged, with the part at its place; as it is where the recipe does not locate
@@ -155,8 +165,13 @@ impl Recipe {
             return Ok(picture);
         };
 
-        let aligned = aligner.align(&picture)?.aligned;
-        Ok(aligned.map_or(picture, |aligned| Arc::unwrap_or_clone(aligned.picture)))
+        let seen = aligner.align(&picture)?;
+        let Some(aligned) = seen.aligned else {
+            return Ok(picture);
+        };
+
+        // Nobody else holds the picture, so that it is not copied.
+        Ok(Arc::unwrap_or_clone(aligned.picture))
     }
 
     /// The recipe that finds the part of each picture by `locator`.

@@ -19,6 +19,7 @@ pub fn kept(unit: ArrayView2<f32>, rows_each: usize, quota: usize) -> Vec<usize>
     // The first of each reference is the least like the mean, where PatchCore draws one.
     let mean = unit.sum_axis(Axis(0));
     let mut similarity = unit.dot(&mean).to_vec();
+
     let mut all = Vec::new();
     for round in 0..quota {
         // Each reference picks by what was chosen in the rounds before.
@@ -33,6 +34,7 @@ pub fn kept(unit: ArrayView2<f32>, rows_each: usize, quota: usize) -> Vec<usize>
         }
 
         approach(unit, &picks, rows_each, &mut similarity);
+
         // Never again, even where rows are equal.
         for pick in &picks {
             similarity[*pick] = f32::INFINITY;
@@ -51,19 +53,27 @@ fn approach(unit: ArrayView2<f32>, picks: &[usize], rows_each: usize, similarity
     // `[rows_each, D]` times `[D, picks]`, reference by reference: the product of all rows at once would
     // be as large as the gallery.
     let chosen = unit.select(Axis(0), picks);
+    let columns = chosen.t();
+
     let blocks = unit.axis_chunks_iter(Axis(0), rows_each);
-    for (block, highest) in blocks.zip(similarity.chunks_mut(rows_each)) {
-        let products = block.dot(&chosen.t());
+    let similarities = similarity.chunks_mut(rows_each);
+    for (block, highest) in blocks.zip(similarities) {
+        // Cosines: the rows are unit vectors.
+        let products = block.dot(&columns);
         for (highest, row) in highest.iter_mut().zip(products.rows()) {
-            *highest = row.iter().copied().fold(*highest, f32::max);
+            let of_picks = row.iter().copied();
+            *highest = of_picks.fold(*highest, f32::max);
         }
     }
 }
 
 /// The place of the lowest value, the first of equal ones.
 fn lowest(values: &[f32]) -> usize {
-    let lowest = values.iter().enumerate();
-    let lowest = lowest.min_by(|(_, a), (_, b)| a.total_cmp(b));
+    // `min_by` returns the first of equal ones.
+    let places = values.iter().enumerate();
+    let lowest = places.min_by(|(_, a), (_, b)| a.total_cmp(b));
+
+    // A reference has rows, so that 0 is never taken for want of any.
     lowest.map_or(0, |(place, _)| place)
 }
 

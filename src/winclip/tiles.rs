@@ -38,10 +38,13 @@ pub fn tiles(area: Area, side: usize) -> Vec<Area> {
 /// First pixels of the tiles along one direction.
 fn starts(length: usize, side: usize) -> Vec<usize> {
     // Steps of at most three quarters of a side leave the overlap that a defect on an edge needs.
-    let step = (side as f64 * (1.0 - OVERLAP)).max(1.0);
+    let own_share = 1.0 - OVERLAP;
+    let step = (side as f64 * own_share).max(1.0);
+
     // The last tile ends with the area, and the rest is shared evenly among the gaps.
     let rest = length - side;
     let gaps = (rest as f64 / step).ceil() as usize;
+
     // One tile alone has no gap to divide by, and starts at 0.
     (0..=gaps)
         .map(|i| (i * rest).checked_div(gaps).unwrap_or(0))
@@ -51,7 +54,11 @@ fn starts(length: usize, side: usize) -> Vec<usize> {
 /// Cells along the side of the merged map, when each tile's map has `grid`: as fine as the tiles'.
 pub fn merged_side(area: Area, side: usize, grid: usize) -> usize {
     let side = side.min(area.w).min(area.h);
-    (area.w.max(area.h) * grid).div_ceil(side)
+    let longer = area.w.max(area.h);
+
+    // A tile has `grid` cells on `side` pixels.
+    let cells = longer * grid;
+    cells.div_ceil(side)
 }
 
 /// One map over `area` from that of the whole (the coarsest scale) and those of its tiles: the mean
@@ -60,7 +67,10 @@ pub fn merged(area: Area, whole: &Map, tiles: &[(Area, Map)]) -> Map {
     // The merged map is as fine as the tiles' maps, so that no detail of a tile is lost; without
     // tiles the whole's map is all there is.
     let grid = match tiles.first() {
-        Some((tile, map)) => Grid::square(merged_side(area, tile.w, map.grid().w)),
+        Some((tile, map)) => {
+            let cells = map.grid().w;
+            Grid::square(merged_side(area, tile.w, cells))
+        }
         None => whole.grid(),
     };
 
@@ -71,14 +81,17 @@ pub fn merged(area: Area, whole: &Map, tiles: &[(Area, Map)]) -> Map {
         let y = centre(row, grid.h, area.y, area.h);
         for column in 0..grid.w {
             let x = centre(column, grid.w, area.x, area.w);
+
             let of_whole = value_at(whole, area, x, y);
             let of_tiles = mean_at(tiles, x, y);
             // The whole weighs as much as all tiles together: it is one scale of two.
-            values.push(match (of_whole, of_tiles) {
+            let value = match (of_whole, of_tiles) {
                 (Some(whole), Some(tiles)) => (whole + tiles) / 2.0,
                 (Some(value), None) | (None, Some(value)) => value,
                 (None, None) => 0.0,
-            });
+            };
+
+            values.push(value);
         }
     }
 
@@ -88,7 +101,8 @@ pub fn merged(area: Area, whole: &Map, tiles: &[(Area, Map)]) -> Map {
 /// Place in the picture of the middle of one of `cells`, along one direction.
 pub(super) fn centre(cell: usize, cells: usize, start: usize, length: usize) -> f64 {
     // The middle of the cell in pixels, counted from `start`, is a share of the length.
-    let share = (cell as f64 + 0.5) * length as f64 / cells as f64;
+    let middle = cell as f64 + 0.5;
+    let share = middle * length as f64 / cells as f64;
     start as f64 + share
 }
 
@@ -114,17 +128,27 @@ fn value_at(map: &Map, area: Area, x: f64, y: f64) -> Option<f32> {
     let grid = map.grid();
     let row = cell_at(y, area.y, area.h, grid.h)?;
     let column = cell_at(x, area.x, area.w, grid.w)?;
-    map.counts(row, column)
-        .then(|| map.values()[row * grid.w + column])
+
+    // A cell under a mask has a value that means nothing.
+    if !map.counts(row, column) {
+        return None;
+    }
+
+    let cell = row * grid.w + column;
+    Some(map.values()[cell])
 }
 
 /// The cell at a place, along one direction. `None` outside of the map.
 pub(super) fn cell_at(place: f64, start: usize, length: usize, cells: usize) -> Option<usize> {
     // The share is exactly 1 at the far edge, where the next tile begins.
-    let share = (place - start as f64) / length as f64;
-    (0.0..1.0)
-        .contains(&share)
-        .then_some((share * cells as f64) as usize)
+    let from_start = place - start as f64;
+    let share = from_start / length as f64;
+    if !(0.0..1.0).contains(&share) {
+        return None;
+    }
+
+    let cell = share * cells as f64;
+    Some(cell as usize)
 }
 
 #[cfg(test)]

@@ -48,13 +48,17 @@ impl Turned {
     /// The ways beside the picture's own.
     pub fn ways(self, is_square: bool) -> Vec<Way> {
         // Quarter turns by the one list, mirrors by the other: each pair is a way.
-        let (turns, mirrors): (&[usize], &[bool]) = match (self, is_square) {
-            (Turned::None, _) => (&[0], &[false]),
-            (Turned::Mirror, _) => (&[0], &[false, true]),
-            (Turned::Half, _) | (Turned::Quarter, false) => (&[0, 2], &[false]),
-            (Turned::Quarter, true) => (&[0, 1, 2, 3], &[false]),
-            (Turned::All, false) => (&[0, 2], &[false, true]),
-            (Turned::All, true) => (&[0, 1, 2, 3], &[false, true]),
+        let turns: &[usize] = match (self, is_square) {
+            (Turned::None | Turned::Mirror, _) => &[0],
+            (Turned::Half, _) => &[0, 2],
+            // An oblong input keeps its shape in half turns alone.
+            (Turned::Quarter | Turned::All, false) => &[0, 2],
+            (Turned::Quarter | Turned::All, true) => &[0, 1, 2, 3],
+        };
+
+        let mirrors: &[bool] = match self {
+            Turned::None | Turned::Half | Turned::Quarter => &[false],
+            Turned::Mirror | Turned::All => &[false, true],
         };
 
         // The picture's own way is encoded anyhow.
@@ -63,14 +67,21 @@ impl Turned {
             is_mirrored: false,
         };
 
-        let ways = mirrors.iter().flat_map(|&is_mirrored| {
-            turns.iter().map(move |&quarters| Way {
-                quarters,
-                is_mirrored,
-            })
-        });
+        let mut ways = vec![];
+        for &is_mirrored in mirrors {
+            for &quarters in turns {
+                let way = Way {
+                    quarters,
+                    is_mirrored,
+                };
 
-        ways.filter(|way| *way != own).collect()
+                if way != own {
+                    ways.push(way);
+                }
+            }
+        }
+
+        ways
     }
 }
 

@@ -54,6 +54,7 @@ fn turns(half_diagonal: f32, may_turn: bool) -> Vec<f32> {
 
     let step = 2.0 * HALF_STEP / half_diagonal.max(1.0);
     let count = (PI / step).ceil() as i32;
+
     // Whole steps that share the circle, and one of the two ends.
     let turns = 1 - count..=count;
     turns
@@ -65,13 +66,17 @@ impl TurnedTemplates {
     /// The area `[x, y, w, h]` of a master, in its pixels. `reach` are pixels along x and y.
     pub(super) fn new(master: &Grey, area: [f32; 4], reach: [f32; 2], may_turn: bool) -> Self {
         let half_diagonal = area[2].hypot(area[3]) / 2.0;
-        let border = (2.0 * half_diagonal * BORDER).ceil() as usize;
+        let diagonal = 2.0 * half_diagonal;
+        let border = (diagonal * BORDER).ceil() as usize;
+
+        // All turns are made once, because every picture is held against each of them.
         let turns = turns(half_diagonal, may_turn);
+        let turned = turns
+            .into_iter()
+            .map(|turn| Turned::new(master, area, turn, border));
+
         TurnedTemplates {
-            turns: turns
-                .into_iter()
-                .map(|turn| Turned::new(master, area, turn, border))
-                .collect(),
+            turns: turned.collect(),
             border,
             reach: reach.map(|reach| reach.ceil() as isize),
         }
@@ -79,8 +84,11 @@ impl TurnedTemplates {
 
     /// Multiplications that a search costs.
     pub(super) fn cost(&self) -> usize {
+        // Every pixel of every turn is multiplied once at each place.
         let places = self.reach.map(|reach| 2 * reach as usize + 1);
-        let pixels: usize = self.turns.iter().map(|turned| turned.values.len()).sum();
+        let sizes = self.turns.iter().map(|turned| turned.values.len());
+        let pixels: usize = sizes.sum();
+
         pixels * places[0] * places[1]
     }
 
@@ -119,12 +127,17 @@ impl Turned {
         // The box around the turned area, in whole pixels.
         let middle = [x + w / 2.0, y + h / 2.0];
         let (sin, cos) = turn.sin_cos();
+
+        // The half sides of a turned box are the projections of its own half sides.
         let half_width = (cos.abs() * w + sin.abs() * h) / 2.0;
         let half_height = (sin.abs() * w + cos.abs() * h) / 2.0;
         let left = (middle[0] - half_width).floor();
         let top = (middle[1] - half_height).floor();
+
+        // One more pixel has room for what rounding to the top left cuts off.
         let width = (2.0 * half_width).ceil() as usize + 1;
         let height = (2.0 * half_height).ceil() as usize + 1;
+
         let mut values = vec![0.0; width * height];
         let mut runs = vec![];
         for row in 0..height {
@@ -133,6 +146,7 @@ impl Turned {
                 // The pixel of the turned template comes from where it was before the turn.
                 let right = left + column as f32 + 0.5 - middle[0];
                 let down = top + row as f32 + 0.5 - middle[1];
+
                 let from_x = cos * right + sin * down;
                 let from_y = cos * down - sin * right;
                 if from_x.abs() > w / 2.0 || from_y.abs() > h / 2.0 {
@@ -141,6 +155,7 @@ impl Turned {
 
                 let value = master.at(middle[0] + from_x, middle[1] + from_y);
                 values[row * width + column] = value.unwrap_or_default();
+
                 // Rows of a turned box are in one piece.
                 run = match run.is_empty() {
                     true => column..column + 1,
@@ -151,13 +166,14 @@ impl Turned {
             runs.push(run);
         }
 
+        let counts = runs.iter().map(|run| run.len() as f32);
         let mut turned = Turned {
             turn,
             left: left as isize + border as isize,
             top: top as isize + border as isize,
             width,
             values,
-            count: runs.iter().map(|run| run.len() as f32).sum(),
+            count: counts.sum(),
             runs,
         };
 
@@ -167,15 +183,19 @@ impl Turned {
 
     fn normalise(&mut self) {
         // Pixels beside the template are 0 before and after, and count nowhere.
-        let mean = self.values.iter().sum::<f32>() / self.count.max(1.0);
+        let sum: f32 = self.values.iter().sum();
+        let mean = sum / self.count.max(1.0);
+
         let mut squares = 0.0;
         for (row, run) in self.runs.iter().enumerate() {
-            for value in &mut self.values[row * self.width..][run.clone()] {
+            let line = row * self.width;
+            for value in &mut self.values[line..][run.clone()] {
                 *value -= mean;
                 squares += *value * *value;
             }
         }
 
+        // A flat template has no norm; it stays at 0 and is like nothing.
         let norm = squares.sqrt().max(f32::EPSILON);
         self.values.iter_mut().for_each(|value| *value /= norm);
     }
@@ -185,40 +205,80 @@ impl Turned {
     fn best_in_row(&self, picture: &Continued, dy: isize, reach: isize) -> Option<(isize, f32)> {
         let rows = self.runs.len() as isize;
         let top = self.top + dy;
-        if top < 0 || top + rows > picture.height as isize {
+        let is_beyond = top < 0 || top + rows > picture.height as isize;
+        if is_beyond {
             return None;
         }
 
         // Places along the row for which the whole template lies in the continued picture.
         let first = (self.left - reach).max(0);
-        let last = (self.left + reach).min(picture.width as isize - self.width as isize);
+        let last_inside = picture.width as isize - self.width as isize;
+        let last = (self.left + reach).min(last_inside);
         let places = usize::try_from(last - first + 1).ok()?;
-        let (first, top) = (first as usize, top as usize);
-        let mut both = vec![0.0f32; places];
-        let mut sum = vec![0.0f32; places];
-        let mut squares = vec![0.0f32; places];
+
+        let sums = self.row_sums(picture, first as usize, top as usize, places);
+        let (place, likeness) = sums.best(self.count)?;
+
+        // Places are told from that on the master.
+        let from_master = first + place as isize - self.left;
+        Some((from_master, likeness))
+    }
+
+    /// The sums of a correlation for each of so many places, the first of which is at `first`, `top`.
+    fn row_sums(&self, picture: &Continued, first: usize, top: usize, places: usize) -> RowSums {
+        let mut sums = RowSums {
+            both: vec![0.0; places],
+            sum: vec![0.0; places],
+            squares: vec![0.0; places],
+        };
+
         // One row of the template after the other is added to all places at once.
         for (row, run) in self.runs.iter().enumerate() {
-            let line = (top + row) * picture.width + first;
-            let values = &self.values[row * self.width..][run.clone()];
-            add_products(&mut both, values, &picture.values[line + run.start..]);
-            let line = (top + row) * (picture.width + 1) + first;
-            add_runs(&mut sum, run, &picture.sums[line..]);
-            add_runs(&mut squares, run, &picture.squares[line..]);
+            let line = row * self.width;
+            let values = &self.values[line..][run.clone()];
+
+            let seen = (top + row) * picture.width + first;
+            let under_run = &picture.values[seen + run.start..];
+            add_products(&mut sums.both, values, under_run);
+
+            // Rows of running sums are one longer than those of values.
+            let running = (top + row) * (picture.width + 1) + first;
+            add_runs(&mut sums.sum, run, &picture.sums[running..]);
+            add_runs(&mut sums.squares, run, &picture.squares[running..]);
         }
 
-        // The correlation: the template has norm 1 and mean 0 already.
+        sums
+    }
+}
+
+/// What a correlation is computed of, for each place of a row of places.
+struct RowSums {
+    /// Products of template and picture.
+    both: Vec<f32>,
+    /// The picture's values under the template, and their squares.
+    sum: Vec<f32>,
+    squares: Vec<f32>,
+}
+
+impl RowSums {
+    /// The place with the highest correlation, the first of equal ones. `count` is the template's number of
+    /// pixels.
+    fn best(&self, count: f32) -> Option<(usize, f32)> {
         let mut best: Option<(usize, f32)> = None;
-        for place in 0..places {
-            let spread = squares[place] - sum[place] * sum[place] / self.count;
+        for (place, both) in self.both.iter().enumerate() {
+            // The template has norm 1 and mean 0 already, so that only the picture's spread is left.
+            let of_mean = self.sum[place] * self.sum[place] / count;
+            let spread = self.squares[place] - of_mean;
+
             // A grey level of deviation is noise of a camera.
-            let likeness = both[place] / spread.max(self.count).sqrt();
+            let norm = spread.max(count).sqrt();
+            let likeness = both / norm;
             if best.is_none_or(|(_, highest)| likeness > highest) {
                 best = Some((place, likeness));
             }
         }
 
-        best.map(|(place, likeness)| (first as isize + place as isize - self.left, likeness))
+        best
     }
 }
 
@@ -227,7 +287,9 @@ impl Turned {
 fn add_products(sums: &mut [f32], values: &[f32], picture: &[f32]) {
     let places = sums.len();
     for (column, value) in values.iter().enumerate() {
-        for (sum, other) in sums.iter_mut().zip(&picture[column..column + places]) {
+        // The inner loop goes along the places, which lie side by side in memory.
+        let under = &picture[column..column + places];
+        for (sum, other) in sums.iter_mut().zip(under) {
             *sum += value * other;
         }
     }
@@ -239,6 +301,7 @@ fn add_runs(sums: &mut [f32], run: &std::ops::Range<usize>, picture: &[f32]) {
         return;
     }
 
+    // The sum of a run is the difference of the running sums at its ends.
     let from = &picture[run.start..];
     let to = &picture[run.end..];
     for (place, sum) in sums.iter_mut().enumerate() {
@@ -250,22 +313,28 @@ impl Continued {
     fn new(picture: &Grey, border: usize) -> Self {
         let width = picture.width + 2 * border;
         let height = picture.height + 2 * border;
+
         let mut values = Vec::with_capacity(width * height);
         let mut sums = Vec::with_capacity((width + 1) * height);
         let mut squares = Vec::with_capacity((width + 1) * height);
         // Without their mean, sums of squares keep their digits.
-        let mean = picture.values.iter().sum::<f32>() / picture.values.len().max(1) as f32;
+        let total: f32 = picture.values.iter().sum();
+        let count = picture.values.len().max(1) as f32;
+        let mean = total / count;
+
         for row in 0..height {
             let mut sum = 0.0;
             let mut square = 0.0;
             sums.push(sum);
             squares.push(square);
+
             // Running sums: those of any run are a difference of two.
             for column in 0..width {
                 let column = column as isize - border as isize;
                 let row = row as isize - border as isize;
                 let value = picture.nearest(column, row) - mean;
                 values.push(value);
+
                 sum += value;
                 square += value * value;
                 sums.push(sum);

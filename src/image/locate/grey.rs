@@ -16,9 +16,12 @@ impl Grey {
         let width = picture.width() / side;
         let height = picture.height() / side;
         let row_bytes = 3 * picture.width();
+
         let mut values = Vec::with_capacity(width * height);
         let mut sums = vec![0u32; 3 * side * width];
+        // Each pixel has four shares: one of red, two of green, one of blue.
         let part = 1.0 / (4 * side * side) as f32;
+
         for row in 0..height {
             // Rows are added first: that goes straight through memory.
             sums.fill(0);
@@ -50,6 +53,7 @@ impl Grey {
         let mut values = Vec::with_capacity(self.values.len());
         let rows = self.height as isize;
         let columns = self.width as isize;
+
         for row in 0..rows {
             for column in 0..columns {
                 let line = |row: isize| {
@@ -58,7 +62,9 @@ impl Grey {
                         + self.nearest(column + 1, row)
                 };
 
-                values.push((line(row - 1) + 2.0 * line(row) + line(row + 1)) / 16.0);
+                // The weights of both directions sum to 4 times 4.
+                let sum = line(row - 1) + 2.0 * line(row) + line(row + 1);
+                values.push(sum / 16.0);
             }
         }
 
@@ -74,6 +80,7 @@ impl Grey {
         let width = self.width / side;
         let height = self.height / side;
         let part = 1.0 / (side * side) as f32;
+
         let mut values = Vec::with_capacity(width * height);
         for row in 0..height {
             for column in 0..width {
@@ -97,20 +104,30 @@ impl Grey {
     /// pixels; `None` beyond the picture.
     pub(super) fn at(&self, x: f32, y: f32) -> Option<f32> {
         // Half a pixel at the edges has its own value: there is no other to mix it with.
-        if !(0.0..=self.width as f32).contains(&x) || !(0.0..=self.height as f32).contains(&y) {
+        let is_across = (0.0..=self.width as f32).contains(&x);
+        let is_down = (0.0..=self.height as f32).contains(&y);
+        if !is_across || !is_down {
             return None;
         }
 
-        let x = (x - 0.5).clamp(0.0, (self.width - 1) as f32);
-        let y = (y - 0.5).clamp(0.0, (self.height - 1) as f32);
+        // From here on places are counted from the middle of the first pixel.
+        let last_column = (self.width - 1) as f32;
+        let last_row = (self.height - 1) as f32;
+        let x = (x - 0.5).clamp(0.0, last_column);
+        let y = (y - 0.5).clamp(0.0, last_row);
+
         // The pixel at or before the place, and the shares of those right of and below it.
         let column = (x as usize).min(self.width.saturating_sub(2));
         let row = (y as usize).min(self.height.saturating_sub(2));
-        let (right, below) = (x - column as f32, y - row as f32);
+        let right = x - column as f32;
+        let below = y - row as f32;
+
+        // A picture of one row or column is its own neighbour.
         let at = row * self.width + column;
         let next = at + usize::from(self.width > 1);
         let under = if self.height > 1 { self.width } else { 0 };
-        // A picture of one row or column is its own neighbour.
+
+        // The two upper pixels are mixed, then the two lower ones, then both.
         let upper = mixed(self.values[at], self.values[next], right);
         let lower = mixed(self.values[at + under], self.values[next + under], right);
         Some(mixed(upper, lower, below))
@@ -118,8 +135,11 @@ impl Grey {
 
     /// The value of a pixel; that of the nearest one beyond the edges.
     pub(super) fn nearest(&self, column: isize, row: isize) -> f32 {
-        let column = column.clamp(0, self.width as isize - 1) as usize;
-        let row = row.clamp(0, self.height as isize - 1) as usize;
+        let last_column = self.width as isize - 1;
+        let last_row = self.height as isize - 1;
+        let column = column.clamp(0, last_column) as usize;
+        let row = row.clamp(0, last_row) as usize;
+
         self.values[row * self.width + column]
     }
 }

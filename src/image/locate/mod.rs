@@ -114,11 +114,13 @@ struct Levels {
 
 impl Levels {
     fn of(picture: &Picture, scales: Scales) -> Self {
-        let fine = Grey::of(picture, scales.fine).smoothed();
-        Levels {
-            coarse: fine.shrunk(scales.coarse / scales.fine),
-            fine,
-        }
+        let grey = Grey::of(picture, scales.fine);
+        let fine = grey.smoothed();
+
+        // The coarse level is made of the fine one, as the camera's picture is far larger.
+        let ratio = scales.coarse / scales.fine;
+        let coarse = fine.shrunk(ratio);
+        Levels { fine, coarse }
     }
 }
 
@@ -128,8 +130,10 @@ impl Locator {
     /// # Errors
     /// When no part could be found by it.
     pub fn new(master: &Picture, limits: LocateLimits) -> Result<Self, MasterError> {
-        let (width, height) = (master.width(), master.height());
+        let width = master.width();
+        let height = master.height();
         check_area(limits.area, width, height)?;
+
         let longer = width.max(height);
         let fine = longer.div_ceil(FINE_PX);
         let (coarse_side, coarse) = coarse_templates(master, fine, &limits);
@@ -140,7 +144,8 @@ impl Locator {
 
         let levels = Levels::of(master, scales);
         let area = with_margin(limits.area, width, height);
-        let fine = Template::new(&levels.fine, on_level(area, scales.fine));
+        let fine_area = on_level(area, scales.fine);
+        let fine = Template::new(&levels.fine, fine_area);
         if fine.contrast() < CONTRAST_MIN {
             return Err(MasterError::Flat {
                 area: limits.area,
@@ -149,13 +154,14 @@ impl Locator {
             });
         }
 
+        let digest = Sha256::digest(master.rgb());
         Ok(Locator {
             limits,
             size: (width, height),
             scales,
             coarse,
             fine,
-            master: hex(&Sha256::digest(master.rgb())),
+            master: hex(&digest),
         })
     }
 
@@ -175,7 +181,8 @@ impl Locator {
     /// # Errors
     /// When there is none within the limits, or it is not all in the picture.
     pub fn locate(&self, picture: &Picture, judged: &[Point]) -> Result<Pose, NotFound> {
-        let (width, height) = (picture.width(), picture.height());
+        let width = picture.width();
+        let height = picture.height();
         if (width, height) != self.size {
             return Err(NotFound::Size {
                 width,
@@ -186,12 +193,16 @@ impl Locator {
         }
 
         let pose = self.found(picture)?;
-        let beyond = judged
-            .iter()
-            .map(|place| self.beyond(pose.camera_from_master(*place)))
-            .fold(0.0, f32::max);
 
-        match beyond > EDGE_ROOM * width.max(height) as f32 {
+        // The place that lies farthest beyond an edge decides.
+        let mut beyond = 0.0;
+        for place in judged {
+            let in_camera = pose.camera_from_master(*place);
+            beyond = f32::max(beyond, self.beyond(in_camera));
+        }
+
+        let longer = width.max(height) as f32;
+        match beyond > EDGE_ROOM * longer {
             true => Err(NotFound::CutOff { pixels: beyond }),
             false => Ok(pose),
         }
@@ -202,20 +213,20 @@ impl Locator {
         let levels = Levels::of(picture, self.scales);
         let coarse = self.coarse.search(&levels.coarse);
         let ratio = self.scales.coarse as f32 / self.scales.fine as f32;
+        let may_turn = self.limits.may_turn();
+
         // Places within the limits and beyond are kept apart: a part that is alike in many turns has
         // some of both.
         let mut within: Option<(Place, f32)> = None;
         let mut beyond: Option<(Place, f32)> = None;
         for place in self.candidates(&coarse) {
             let start = scaled(place, ratio);
-            let Some(refined) = self
-                .fine
-                .refined(&levels.fine, start, self.limits.may_turn())
-            else {
+            let Some(refined) = self.fine.refined(&levels.fine, start, may_turn) else {
                 continue;
             };
 
-            let best = match self.too_far(&self.pose(refined)) {
+            let pose = self.pose(refined);
+            let best = match self.too_far(&pose) {
                 None => &mut within,
                 Some(_) => &mut beyond,
             };
@@ -225,49 +236,68 @@ impl Locator {
             }
         }
 
+        self.decided(within, beyond)
+    }
+
+    /// The part of the best place within the limits and the best one beyond.
+    fn decided(
+        &self,
+        within: Option<(Place, f32)>,
+        beyond: Option<(Place, f32)>,
+    ) -> Result<Pose, NotFound> {
         // What was not found has a likeness of 0.
         let likeness = |found: Option<(Place, f32)>| found.map_or(0.0, |(_, likeness)| likeness);
-        let least = self.limits.likeness_min;
-        let farther = beyond.filter(|_| {
-            let is_like = likeness(within) >= least;
-            !is_like || likeness(beyond) > likeness(within) + CLEARLY
-        });
+        let likeness_within = likeness(within);
+        let likeness_beyond = likeness(beyond);
 
-        match farther
-            .or(within)
-            .filter(|(_, likeness)| *likeness >= least)
-        {
-            Some(found) => {
-                let pose = self.pose(found);
-                self.too_far(&pose).map_or(Ok(pose), Err)
-            }
-            None => Err(NotFound::Unlike {
-                likeness: likeness(beyond).max(likeness(within)),
+        // The place beyond is the part where none within is like enough, or where it is clearly better.
+        let least = self.limits.likeness_min;
+        let is_like = likeness_within >= least;
+        let is_clearly_beyond = likeness_beyond > likeness_within + CLEARLY;
+        let farther = beyond.filter(|_| !is_like || is_clearly_beyond);
+
+        let best = farther.or(within);
+        let Some(found) = best.filter(|(_, likeness)| *likeness >= least) else {
+            return Err(NotFound::Unlike {
+                likeness: likeness_beyond.max(likeness_within),
                 least,
-            }),
+            });
+        };
+
+        let pose = self.pose(found);
+        match self.too_far(&pose) {
+            Some(reason) => Err(reason),
+            None => Ok(pose),
         }
     }
 
     /// The places to be refined: some within the limit of the turn, and the best beyond.
     fn candidates(&self, coarse: &[(Place, f32)]) -> Vec<Place> {
-        let most = (self.limits.turn_max_deg + NEAR_DEG).to_radians();
+        let most_deg = self.limits.turn_max_deg + NEAR_DEG;
+        let most = most_deg.to_radians();
         let is_within = |place: Place| place.turn.abs() <= most;
+        let is_beyond = |place: Place| !is_within(place);
+
+        // One beyond is enough to tell that the part is turned too far.
         let within = best_of(coarse, is_within, CANDIDATES);
-        within
-            .chain(best_of(coarse, |place| !is_within(place), 1))
-            .collect()
+        let beyond = best_of(coarse, is_beyond, 1);
+        within.chain(beyond).collect()
     }
 
     fn pose(&self, (place, likeness): (Place, f32)) -> Pose {
         // The template turns about its own middle, which is not the part's where an edge of the picture
         // cuts its margin.
-        let on_master = middle(with_margin(self.limits.area, self.size.0, self.size.1));
+        let (width, height) = self.size;
+        let on_master = middle(with_margin(self.limits.area, width, height));
         let side = self.scales.fine as f32;
+
+        // The turn is brought into the half circles on both sides of 0.
+        let turn_deg = place.turn.to_degrees();
         let of_template = Pose {
             on_master,
             x: on_master[0] + side * place.dx,
             y: on_master[1] + side * place.dy,
-            turn_deg: (place.turn.to_degrees() + 180.0).rem_euclid(360.0) - 180.0,
+            turn_deg: (turn_deg + 180.0).rem_euclid(360.0) - 180.0,
             likeness,
         };
 
@@ -294,9 +324,13 @@ impl Locator {
 
         let x = pose.x - pose.on_master[0];
         let y = pose.y - pose.on_master[1];
-        let (width, height) = (self.size.0 as f32, self.size.1 as f32);
+        let width = self.size.0 as f32;
+        let height = self.size.1 as f32;
+
         let share = limits.move_max + ROOM_MOVE;
-        let is_moved = x.abs() > share * width || y.abs() > share * height;
+        let is_moved_across = x.abs() > share * width;
+        let is_moved_down = y.abs() > share * height;
+        let is_moved = is_moved_across || is_moved_down;
         is_moved.then_some(NotFound::Moved {
             x,
             y,
@@ -309,20 +343,27 @@ impl Locator {
     fn beyond(&self, [x, y]: Point) -> f32 {
         let right = x - self.size.0 as f32;
         let below = y - self.size.1 as f32;
-        (-x).max(-y).max(right).max(below).max(0.0)
+
+        // Within the picture all four are negative.
+        let across = (-x).max(right);
+        let down = (-y).max(below);
+        across.max(down).max(0.0)
     }
 }
 
 impl std::fmt::Debug for Locator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Locator({:?}, {})", self.limits, self.master)
+        let limits = &self.limits;
+        let master = &self.master;
+        write!(f, "Locator({limits:?}, {master})")
     }
 }
 
 impl PartialEq for Locator {
     fn eq(&self, other: &Self) -> bool {
         // All else follows from these.
-        self.limits == other.limits && self.size == other.size && self.master == other.master
+        let is_same_picture = self.size == other.size && self.master == other.master;
+        self.limits == other.limits && is_same_picture
     }
 }
 
@@ -335,8 +376,10 @@ fn check_area(area: Area, width: usize, height: usize) -> Result<(), MasterError
         });
     }
 
-    let least = width.max(height).div_ceil(PART_SHARE).max(8);
-    match area.w.min(area.h) < least {
+    let longer = width.max(height);
+    let least = longer.div_ceil(PART_SHARE).max(8);
+    let shorter_of_part = area.w.min(area.h);
+    match shorter_of_part < least {
         true => Err(MasterError::Small {
             area,
             width,
@@ -353,19 +396,30 @@ fn coarse_templates(
     fine: usize,
     limits: &LocateLimits,
 ) -> (usize, TurnedTemplates) {
-    let longer = master.width().max(master.height());
+    let width = master.width();
+    let height = master.height();
+    let longer = width.max(height);
     let grey = Grey::of(master, fine).smoothed();
-    let mut side = fine * (longer / fine).div_ceil(COARSE_PX);
+    let area = with_margin(limits.area, width, height);
+
+    // A coarse pixel holds whole fine ones, so that the coarse level is made of the fine one.
+    let fine_longer = longer / fine;
+    let mut side = fine * fine_longer.div_ceil(COARSE_PX);
     loop {
         // A little beyond the limits, so that a part there is told to be too far away.
-        let reach = [master.width(), master.height()]
-            .map(|length| limits.move_max * length as f32 / side as f32 + 2.0);
+        let reach = [width, height].map(|length| {
+            let pixels = limits.move_max * length as f32 / side as f32;
+            pixels + 2.0
+        });
 
-        let area = with_margin(limits.area, master.width(), master.height());
-        let area = on_level(area, side);
-        let templates =
-            TurnedTemplates::new(&grey.shrunk(side / fine), area, reach, limits.may_turn());
-        if templates.cost() <= COST_MAX || longer / (side + fine) < COARSE_PX_MIN {
+        let coarse = grey.shrunk(side / fine);
+        let coarse_area = on_level(area, side);
+        let templates = TurnedTemplates::new(&coarse, coarse_area, reach, limits.may_turn());
+
+        // The last one is taken even if it costs more: a coarser picture would show no part.
+        let is_cheap = templates.cost() <= COST_MAX;
+        let is_last = longer / (side + fine) < COARSE_PX_MIN;
+        if is_cheap || is_last {
             return (side, templates);
         }
 
@@ -379,11 +433,18 @@ fn best_of(
     counts: impl Fn(Place) -> bool,
     most: usize,
 ) -> impl Iterator<Item = Place> {
-    let mut order: Vec<usize> = (0..coarse.len())
-        .filter(|index| counts(coarse[*index].0))
-        .collect();
+    let all = 0..coarse.len();
+    let counted = all.filter(|index| counts(coarse[*index].0));
+    let mut order: Vec<usize> = counted.collect();
 
-    order.sort_by(|a, b| worth(coarse[*b]).total_cmp(&worth(coarse[*a])));
+    // The best one comes first.
+    order.sort_by(|a, b| {
+        let worth_a = worth(coarse[*a]);
+        let worth_b = worth(coarse[*b]);
+        worth_b.total_cmp(&worth_a)
+    });
+
+    // Neighbouring turns lead to the same place when they are refined.
     let mut taken: Vec<usize> = vec![];
     for index in order {
         let is_new = taken.iter().all(|other| other.abs_diff(index) > 1);
@@ -397,7 +458,8 @@ fn best_of(
 
 /// The likeness less what a turn costs.
 fn worth((place, likeness): (Place, f32)) -> f32 {
-    likeness - TURN_COST * place.turn.abs() / std::f32::consts::PI
+    let cost = TURN_COST * place.turn.abs() / std::f32::consts::PI;
+    likeness - cost
 }
 
 /// A place in pixels that are smaller by `ratio`.
@@ -412,13 +474,19 @@ fn scaled(place: Place, ratio: f32) -> Place {
 /// The area with a margin: the outline of a part against what lies around it is what tells most of its
 /// place.
 fn with_margin(area: Area, width: usize, height: usize) -> Area {
-    let margin = (MARGIN * area.w.min(area.h) as f32) as usize;
+    let shorter = area.w.min(area.h) as f32;
+    let margin = (MARGIN * shorter) as usize;
+
+    // The picture's edges cut the margin.
     let x = area.x.saturating_sub(margin);
     let y = area.y.saturating_sub(margin);
+    let right = (area.x + area.w + margin).min(width);
+    let bottom = (area.y + area.h + margin).min(height);
+
     Area {
         x,
         y,
-        w: (area.x + area.w + margin).min(width) - x,
-        h: (area.y + area.h + margin).min(height) - y,
+        w: right - x,
+        h: bottom - y,
     }
 }

@@ -66,18 +66,26 @@ impl Template {
     pub(super) fn new(master: &Grey, area: [f32; 4]) -> Self {
         let [left, top, w, h] = area;
         let middle = [left + w / 2.0, top + h / 2.0];
+
         // Every n-th pixel in both directions, so that no template is dear.
-        let step = ((w * h / SAMPLES_MAX as f32).sqrt().ceil()).max(1.0) as usize;
-        let columns = (left.round() as usize..(left + w).round() as usize).step_by(step);
+        let excess = w * h / SAMPLES_MAX as f32;
+        let step = excess.sqrt().ceil().max(1.0) as usize;
+
+        let first_column = left.round() as usize;
+        let end_column = (left + w).round() as usize;
+        let first_row = top.round() as usize;
+        let end_row = (top + h).round() as usize;
+
         let mut samples = vec![];
-        for row in (top.round() as usize..(top + h).round() as usize).step_by(step) {
-            for column in columns.clone() {
+        for row in (first_row..end_row).step_by(step) {
+            for column in (first_column..end_column).step_by(step) {
                 samples.push(Sample::new(master, column, row, middle));
             }
         }
 
         let sum: f32 = samples.iter().map(|sample| sample.value).sum();
         let mean = sum / samples.len().max(1) as f32;
+
         for sample in &mut samples {
             sample.value -= mean;
         }
@@ -93,8 +101,12 @@ impl Template {
     /// Standard deviation of the template's grey values.
     pub(super) fn contrast(&self) -> f32 {
         let count = self.samples.len().max(1) as f32;
+        // The mean is taken off already.
         let squares = self.samples.iter().map(|sample| sample.value.powi(2));
-        (squares.sum::<f32>() / count).sqrt()
+        let sum: f32 = squares.sum();
+
+        let variance = sum / count;
+        variance.sqrt()
     }
 
     /// The best place near `start`, and the correlation there; `None` where too little of the template
@@ -117,8 +129,11 @@ impl Template {
             let Some(step) = sums.step(self.radius, may_turn) else {
                 break;
             };
+
             let (next, moved) = self.stepped(place, step);
             place = next;
+
+            // It ends where steps no longer move it, and where it leaves what the coarse search saw.
             let way = (place.dx - start.dx).hypot(place.dy - start.dy);
             if moved < STEP_MIN || way > WAY_MAX {
                 break;
@@ -133,31 +148,43 @@ impl Template {
         let (sin, cos) = place.turn.sin_cos();
         let x = self.middle[0] + place.dx;
         let y = self.middle[1] + place.dy;
+
         for sample in &self.samples {
             // The sample turns about the middle, and goes with it.
             let at_x = x + cos * sample.x - sin * sample.y;
             let at_y = y + sin * sample.x + cos * sample.y;
+
             // What lies beyond the picture counts on neither side.
             if let Some(value) = picture.at(at_x, at_y) {
                 sums.add(sample, value - self.mean);
             }
         }
 
-        let seen = sums.gram[1][1] / self.samples.len() as f32;
+        // The factor of brightness is 1 for each sample, so that its square counts them.
+        let counted = sums.gram[1][1];
+        let seen = counted / self.samples.len() as f32;
         (seen >= SEEN_MIN).then_some(sums)
     }
 
     /// The place after a step of the template, and how far the step moves its outermost sample.
     fn stepped(&self, place: Place, [x, y, turn]: [f32; 3]) -> (Place, f32) {
-        let moved = x.hypot(y).max(turn.abs() * self.radius);
-        let share = (STEP_MAX / moved.max(STEP_MAX)).min(1.0);
+        // A turn moves the outermost sample along its arc.
+        let arc = turn.abs() * self.radius;
+        let moved = x.hypot(y).max(arc);
+
         // A longer step is cut, in all three alike.
+        let share = (STEP_MAX / moved.max(STEP_MAX)).min(1.0);
         let turned = place.turn - share * turn;
+
+        // The step is one of the template, whose axes are turned in the picture.
         let (sin, cos) = turned.sin_cos();
+        let right = cos * x - sin * y;
+        let down = sin * x + cos * y;
+
         // The template was moved; the picture's place moves the other way.
         let next = Place {
-            dx: place.dx - share * (cos * x - sin * y),
-            dy: place.dy - share * (sin * x + cos * y),
+            dx: place.dx - share * right,
+            dy: place.dy - share * down,
             turn: turned,
         };
 
@@ -168,19 +195,25 @@ impl Template {
 impl Sample {
     fn new(master: &Grey, column: usize, row: usize, middle: [f32; 2]) -> Self {
         let value = |right: isize, down: isize| {
-            master.nearest(column as isize + right, row as isize + down)
+            let column = column as isize + right;
+            let row = row as isize + down;
+            master.nearest(column, row)
         };
 
+        // The middle of a pixel is half a pixel behind its edge.
         let x = column as f32 + 0.5 - middle[0];
         let y = row as f32 + 0.5 - middle[1];
+
         // Central differences; a turn moves the sample across its arm.
         let along_x = (value(1, 0) - value(-1, 0)) / 2.0;
         let along_y = (value(0, 1) - value(0, -1)) / 2.0;
+        let along_turn = along_y * x - along_x * y;
+
         Sample {
             x,
             y,
             value: value(0, 0),
-            slopes: [along_x, along_y, along_y * x - along_x * y],
+            slopes: [along_x, along_y, along_turn],
         }
     }
 }
@@ -190,6 +223,7 @@ impl Sums {
         // One row of the least squares: contrast, brightness, then the three slopes.
         let [x, y, turn] = sample.slopes;
         let row = [sample.value, 1.0, x, y, turn];
+
         for (i, factor) in row.iter().enumerate() {
             for (sum, other) in self.gram[i].iter_mut().zip(&row) {
                 *sum += factor * other;
@@ -205,9 +239,13 @@ impl Sums {
     fn correlation(&self) -> f32 {
         // Each sum less what the means make of it; the factor of brightness counts the samples.
         let count = self.gram[1][1];
-        let template = self.gram[0][0] - self.gram[0][1] * self.gram[0][1] / count;
-        let picture = self.squares - self.right[1] * self.right[1] / count;
-        let both = self.right[0] - self.gram[0][1] * self.right[1] / count;
+        let template_sum = self.gram[0][1];
+        let picture_sum = self.right[1];
+
+        let template = self.gram[0][0] - template_sum * template_sum / count;
+        let picture = self.squares - picture_sum * picture_sum / count;
+        let both = self.right[0] - template_sum * picture_sum / count;
+
         let scale = template * picture;
         // A grey level of deviation is noise of a camera, and no part.
         match picture > count {
@@ -219,7 +257,9 @@ impl Sums {
     /// How the template has to move and turn to be like the picture; `None` where nothing says that.
     fn step(&self, radius: f32, may_turn: bool) -> Option<[f32; 3]> {
         let mut gram = self.gram;
-        // A turn moves the outermost sample by its radius.
+
+        // The damping is Levenberg's: as a share of what the two directions say. A turn moves the
+        // outermost sample by its radius.
         let least = (gram[2][2] + gram[3][3]) * DAMPING;
         for (i, arm) in [(2, 1.0), (3, 1.0), (4, radius)] {
             gram[i][i] += least * arm * arm;
@@ -234,7 +274,9 @@ impl Sums {
 
         let solved = solved(gram, right)?;
         let contrast = solved[0];
-        // A picture that is the template's negative leads nowhere.
+
+        // The step was solved for in the picture's contrast. A picture that is the template's negative
+        // leads nowhere.
         (contrast > 1e-3).then(|| [2, 3, 4].map(|i| solved[i] / contrast))
     }
 }
@@ -251,18 +293,24 @@ fn solved(
                 .abs()
                 .total_cmp(&matrix[*b][column].abs())
         })?;
+
         matrix.swap(column, largest);
         right.swap(column, largest);
+
+        // The matrix is singular where even the largest factor is 0.
         let pivot = matrix[column][column];
         if pivot.abs() < f32::EPSILON {
             return None;
         }
 
         // The unknown goes out of all rows below.
+        let pivot_row = matrix[column];
         for row in column + 1..UNKNOWNS {
             let factor = matrix[row][column] / pivot;
-            for i in column..UNKNOWNS {
-                matrix[row][i] -= factor * matrix[column][i];
+
+            let values = matrix[row].iter_mut().zip(pivot_row);
+            for (value, above) in values.skip(column) {
+                *value -= factor * above;
             }
 
             right[row] -= factor * right[column];
@@ -275,6 +323,7 @@ fn solved(
         let known: f32 = (row + 1..UNKNOWNS)
             .map(|i| matrix[row][i] * solved[i])
             .sum();
+
         solved[row] = (right[row] - known) / matrix[row][row];
     }
 
@@ -283,5 +332,7 @@ fn solved(
 
 /// An area in pixels of a level whose pixels are `side` wide.
 pub(super) fn on_level(area: Area, side: usize) -> [f32; 4] {
-    [area.x, area.y, area.w, area.h].map(|length| length as f32 / side as f32)
+    let side = side as f32;
+    let lengths = [area.x, area.y, area.w, area.h];
+    lengths.map(|length| length as f32 / side)
 }

@@ -19,18 +19,27 @@ pub fn aligned(picture: &Picture, pose: &Pose, size: (usize, usize), shown: Area
     let (width, height) = size;
     let mut rgb = vec![0; 3 * width * height];
     let (sin, cos) = pose.turn_deg.to_radians().sin_cos();
+    // One pixel to the right on the master is this step in the camera's picture.
     let step = [fixed(cos), fixed(sin)];
+
     for row in shown.y..(shown.y + shown.h).min(height) {
         // The middle of the first pixel, then one step for each.
         let first = [shown.x as f32 + 0.5, row as f32 + 0.5];
         let [x, y] = pose.camera_from_master(first);
         let mut at = [fixed(x - 0.5), fixed(y - 0.5)];
+
         let line = 3 * (row * width + shown.x);
-        let (pixels, _) = rgb[line..line + 3 * shown.w].as_chunks_mut::<3>();
+        let line_bytes = &mut rgb[line..line + 3 * shown.w];
+        let (pixels, _) = line_bytes.as_chunks_mut::<3>();
+
         // A row of the crop is a straight line through the picture: where both ends are inside, all is.
         let steps = pixels.len() as i64;
-        let end = [at[0] + steps * step[0], at[1] + steps * step[1]];
-        let is_inside = has_neighbours(picture, at) && has_neighbours(picture, end);
+        let end_x = at[0] + steps * step[0];
+        let end_y = at[1] + steps * step[1];
+        let begins_inside = has_neighbours(picture, at);
+        let ends_inside = has_neighbours(picture, [end_x, end_y]);
+        let is_inside = begins_inside && ends_inside;
+
         for pixel in pixels {
             *pixel = match is_inside {
                 true => inside(picture, at),
@@ -45,38 +54,59 @@ pub fn aligned(picture: &Picture, pose: &Pose, size: (usize, usize), shown: Area
 }
 
 fn fixed(value: f32) -> i64 {
-    (f64::from(value) * f64::from(1 << BITS)).round() as i64
+    let scale = f64::from(1 << BITS);
+    // Double precision holds every place of a picture with all fractional bits.
+    let scaled = f64::from(value) * scale;
+    scaled.round() as i64
 }
 
 /// True for a place whose four pixels are all in the picture.
 fn has_neighbours(picture: &Picture, [x, y]: FixedPlace) -> bool {
-    let columns = 0..(picture.width() as i64 - 1) << BITS;
-    let rows = 0..(picture.height() as i64 - 1) << BITS;
+    // The last column and row have no neighbour right of them or below.
+    let last_column = picture.width() as i64 - 1;
+    let last_row = picture.height() as i64 - 1;
+
+    let columns = 0..last_column << BITS;
+    let rows = 0..last_row << BITS;
     columns.contains(&x) && rows.contains(&y)
 }
 
 /// The colour at a place that has its four pixels, bilinear.
 fn inside(picture: &Picture, [x, y]: FixedPlace) -> [u8; 3] {
     let row_bytes = 3 * picture.width();
-    let first = (y >> BITS) as usize * row_bytes + 3 * (x >> BITS) as usize;
+    let row = (y >> BITS) as usize;
+    let column = (x >> BITS) as usize;
+
     // Two pixels beside each other, and the two below.
+    let first = row * row_bytes + 3 * column;
+    let below_first = first + row_bytes;
     let upper = &picture.rgb()[first..first + 6];
-    let lower = &picture.rgb()[first + row_bytes..first + row_bytes + 6];
+    let lower = &picture.rgb()[below_first..below_first + 6];
+
     let shares = [share(x), share(y)];
     [0, 1, 2].map(|channel| {
-        let four = [channel, channel + 3];
-        let above = four.map(|byte| u32::from(upper[byte]));
-        mixed(above, four.map(|byte| u32::from(lower[byte])), shares)
+        // The same channel of the next pixel is three bytes further on.
+        let pair = [channel, channel + 3];
+        let above = pair.map(|byte| u32::from(upper[byte]));
+        let below = pair.map(|byte| u32::from(lower[byte]));
+        mixed(above, below, shares)
     })
 }
 
 /// The colour at a place that may be beyond the picture, which goes on there as at its edge.
 fn anywhere(picture: &Picture, [x, y]: FixedPlace) -> [u8; 3] {
-    let last = [picture.width(), picture.height()].map(|pixels| pixels as i64 - 1);
-    let x = x.clamp(0, last[0] << BITS);
-    let y = y.clamp(0, last[1] << BITS);
-    let columns = [x >> BITS, ((x >> BITS) + 1).min(last[0])];
-    let rows = [y >> BITS, ((y >> BITS) + 1).min(last[1])];
+    let last_column = picture.width() as i64 - 1;
+    let last_row = picture.height() as i64 - 1;
+    let x = x.clamp(0, last_column << BITS);
+    let y = y.clamp(0, last_row << BITS);
+
+    // The last column and row are their own neighbours, as the picture goes on beyond them.
+    let column = x >> BITS;
+    let row = y >> BITS;
+    let columns = [column, (column + 1).min(last_column)];
+    let rows = [row, (row + 1).min(last_row)];
+
+    let shares = [share(x), share(y)];
     [0, 1, 2].map(|channel| {
         let byte = |column: i64, row: i64| {
             let pixel = row as usize * picture.width() + column as usize;
@@ -85,19 +115,30 @@ fn anywhere(picture: &Picture, [x, y]: FixedPlace) -> [u8; 3] {
 
         let above = columns.map(|column| byte(column, rows[0]));
         let below = columns.map(|column| byte(column, rows[1]));
-        mixed(above, below, [share(x), share(y)])
+        mixed(above, below, shares)
     })
 }
 
 /// The share of the next pixel at a place in one direction.
 fn share(place: i64) -> u32 {
-    (place >> (BITS - SHARE_BITS)) as u32 & (WHOLE - 1)
+    // The uppermost fractional bits are enough: a colour has 8 bits itself.
+    let shortened = place >> (BITS - SHARE_BITS);
+    let fraction = WHOLE - 1;
+    shortened as u32 & fraction
 }
 
 /// Two pixels and the two below, mixed by the shares of the right ones and of the lower ones.
 fn mixed(above: [u32; 2], below: [u32; 2], [right, down]: [u32; 2]) -> u8 {
-    let upper = above[0] * (WHOLE - right) + above[1] * right;
-    let lower = below[0] * (WHOLE - right) + below[1] * right;
-    let sum = upper * (WHOLE - down) + lower * down;
-    ((sum + WHOLE * WHOLE / 2) >> (2 * SHARE_BITS)) as u8
+    // The two shares of a direction sum to a whole.
+    let left = WHOLE - right;
+    let up = WHOLE - down;
+
+    let upper = above[0] * left + above[1] * right;
+    let lower = below[0] * left + below[1] * right;
+    let sum = upper * up + lower * down;
+
+    // Half of the divisor is added, so that the shift rounds to the nearest value.
+    let half = WHOLE * WHOLE / 2;
+    let rounded = (sum + half) >> (2 * SHARE_BITS);
+    rounded as u8
 }

@@ -178,10 +178,13 @@ pub fn vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
     let spec = &layout.spec;
     let width = spec.width;
     let cells = spec.grid().cells();
+
     // The token is [1, 1, D] and the positions are [1, 1 + P, D], with the class token's in row 0.
     let token = reader.tensor("embeddings.cls_token", &[1, 1, width]);
-    let positions = reader.tensor("embeddings.position_embeddings", &[1, 1 + cells, width]);
+    let positions_shape = [1, 1 + cells, width];
+    let positions = reader.tensor("embeddings.position_embeddings", &positions_shape);
     let start = ClassAndPositions::new(&token, &positions, width);
+
     // The registers come behind class token and positions, and have no positions.
     let mut registers = Vec::new();
     if spec.registers > 0 {
@@ -217,24 +220,35 @@ fn block(reader: &mut TensorReader, names: &BlockNames, width: usize, mlp: usize
     // The tensors were renamed in transformers 5; weights on the hub have the older names.
     let is_5 = reader.has(&names.part("attention.q_proj.weight"));
     let [query, key, value, out] = if is_5 { ATTENTION_5 } else { ATTENTION };
-    // The matrices are [D, D], but `up` [D, mlp] and `down` [mlp, D].
-    let mut block = Block {
-        norm1: reader.norm(&names.part("norm1"), width),
-        query: reader.linear(&names.part(query), width, width),
-        key: reader.linear(&names.part(key), width, width),
-        value: reader.linear(&names.part(value), width, width),
-        out: reader.linear(&names.part(out), width, width),
-        norm2: reader.norm(&names.part("norm2"), width),
-        up: reader.linear(&names.part("mlp.fc1"), width, mlp),
-        down: reader.linear(&names.part("mlp.fc2"), mlp, width),
-    };
+
+    let norm1 = reader.norm(&names.part("norm1"), width);
+    // The matrices of the attention are all [D, D].
+    let query = reader.linear(&names.part(query), width, width);
+    let key = reader.linear(&names.part(key), width, width);
+    let value = reader.linear(&names.part(value), width, width);
+    let mut out = reader.linear(&names.part(out), width, width);
+
+    let norm2 = reader.norm(&names.part("norm2"), width);
+    // `up` is [D, mlp] and `down` is [mlp, D].
+    let up = reader.linear(&names.part("mlp.fc1"), width, mlp);
+    let mut down = reader.linear(&names.part("mlp.fc2"), mlp, width);
 
     // Layer scales [D] multiply the outputs of attention and MLP before the residual sums: the same
     // as scaled columns of the matrices that make them.
     let attention_scale = reader.tensor(&names.part("layer_scale1.lambda1"), &[width]);
     // The scales [D] go onto the columns of [D, D], then of [mlp, D].
-    scale_columns(&mut block.out, &attention_scale);
+    scale_columns(&mut out, &attention_scale);
     let mlp_scale = reader.tensor(&names.part("layer_scale2.lambda1"), &[width]);
-    scale_columns(&mut block.down, &mlp_scale);
-    block
+    scale_columns(&mut down, &mlp_scale);
+
+    Block {
+        norm1,
+        query,
+        key,
+        value,
+        out,
+        norm2,
+        up,
+        down,
+    }
 }

@@ -137,7 +137,8 @@ const UNUSED_ARGUMENTS: [&str; 9] = [
 
 /// True if this is a configuration of timm's: no other library's names its architecture so.
 pub fn is_timm(config: &Value) -> bool {
-    config.get("architecture").is_some_and(Value::is_string)
+    let architecture = config.get("architecture");
+    architecture.is_some_and(Value::is_string)
 }
 
 /// The layout of a configuration, which was read from `path`.
@@ -227,11 +228,11 @@ fn pretrained(value: Option<&Value>, problems: &mut Problems) -> (usize, Normali
     keys.refuse_unknown(&[&READ, &UNUSED]);
     check_pool(&mut keys);
     let side = input_side(&mut keys);
+
+    // Where the table names no constants, those of the published models count.
     let constants = IMAGENET_NORMALISATION;
-    (
-        side,
-        constants.or_configured(value, "pretrained_cfg.", "", problems),
-    )
+    let normalisation = constants.or_configured(value, "pretrained_cfg.", "", problems);
+    (side, normalisation)
 }
 
 /// The architecture that a configuration names; notes one that has no sizes here.
@@ -239,6 +240,8 @@ fn known_architecture(keys: &mut Keys) -> &'static Architecture {
     // The name alone gives the sizes, which stand nowhere else in the folder.
     let name = keys.text("architecture").unwrap_or_default();
     let known = ARCHITECTURES.iter().find(|known| known.name == name);
+
+    // Reading goes on with any sizes, so that all problems are told at once.
     known.unwrap_or_else(|| {
         let words = if name.starts_with("vit_giant") {
             format!("{name:?} cannot be run: DINOv2 giant's SwiGLU MLP")
@@ -254,8 +257,10 @@ fn known_architecture(keys: &mut Keys) -> &'static Architecture {
 
 /// Notes a pooling other than that of the class token, with which the last norm stands elsewhere.
 fn check_pool(keys: &mut Keys) {
+    // An empty name pools nothing and leaves all tokens, the class token's among them.
     let pool = keys.text("global_pool").unwrap_or("token");
-    if !["token", ""].contains(&pool) {
+    let can_be_run = ["token", ""].contains(&pool);
+    if !can_be_run {
         let words = format!("{pool:?} cannot be run; \"token\" can");
         keys.note("global_pool", words);
     }
@@ -299,15 +304,19 @@ pub fn vision(layout: &SourceLayout, patches_alone: bool, reader: &mut TensorRea
     // The tokens that are no patches have rows of their own among the positions, or none.
     let own = if patches_alone { 0 } else { 1 + spec.registers };
     let positions = reader.tensor("pos_embed", &[1, own + cells, width]);
+
     let mut class = reader.tensor("cls_token", &[1, 1, width]);
     let mut registers = Vec::new();
     if spec.registers > 0 {
-        registers = reader.tensor("reg_token", &[1, spec.registers, width]);
+        let shape = [1, spec.registers, width];
+        registers = reader.tensor("reg_token", &shape);
     }
 
     // Their own positions stand before those of the patches, the class token's first. They are
     // added once here rather than for each picture.
-    let (first, patches) = positions.split_at((own * width).min(positions.len()));
+    let own_values = own * width;
+    // A tensor that is missing was read as an empty one, and is refused later.
+    let (first, patches) = positions.split_at(own_values.min(positions.len()));
     let own_tokens = class.iter_mut().chain(&mut registers);
     for (token, position) in own_tokens.zip(first) {
         *token += position;
@@ -335,23 +344,31 @@ pub fn vision(layout: &SourceLayout, patches_alone: bool, reader: &mut TensorRea
 /// One block, with the layer scales in the matrices before them.
 fn block(reader: &mut TensorReader, names: &BlockNames, width: usize, mlp: usize) -> Block {
     // Queries, keys and values are one tensor in the file, and three matrices in the graph.
-    let [query, key, value] = packed_attention(reader, &names.part("attn.qkv."), width);
-    let mut block = Block {
-        norm1: reader.norm(&names.part("norm1"), width),
-        query,
-        key,
-        value,
-        out: reader.linear(&names.part("attn.proj"), width, width),
-        norm2: reader.norm(&names.part("norm2"), width),
-        up: reader.linear(&names.part("mlp.fc1"), width, mlp),
-        down: reader.linear(&names.part("mlp.fc2"), mlp, width),
-    };
+    let packed = names.part("attn.qkv.");
+    let [query, key, value] = packed_attention(reader, &packed, width);
+    let norm1 = reader.norm(&names.part("norm1"), width);
+    let mut out = reader.linear(&names.part("attn.proj"), width, width);
+
+    let norm2 = reader.norm(&names.part("norm2"), width);
+    // The MLP goes from D to its own width, and back.
+    let up = reader.linear(&names.part("mlp.fc1"), width, mlp);
+    let mut down = reader.linear(&names.part("mlp.fc2"), mlp, width);
 
     // Layer scales [D] multiply the outputs of attention and MLP: the same as scaled columns of the
     // matrices that make them.
     let attention_scale = reader.tensor(&names.part("ls1.gamma"), &[width]);
-    scale_columns(&mut block.out, &attention_scale);
+    scale_columns(&mut out, &attention_scale);
     let mlp_scale = reader.tensor(&names.part("ls2.gamma"), &[width]);
-    scale_columns(&mut block.down, &mlp_scale);
-    block
+    scale_columns(&mut down, &mlp_scale);
+
+    Block {
+        norm1,
+        query,
+        key,
+        value,
+        out,
+        norm2,
+        up,
+        down,
+    }
 }

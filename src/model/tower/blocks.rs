@@ -9,8 +9,11 @@ pub fn norm(g: &mut GraphBuilder, weights: &str, name: &str, x: &str, shape: Tow
     // names that `Weights::put_norm` gave them.
     let weight = format!("{weights}.weight");
     let bias = format!("{weights}.bias");
+
     // The epsilon is added to the variance, as torch does it.
-    let attributes = vec![int("axis", -1), float("epsilon", shape.epsilon)];
+    let last_axis = int("axis", -1);
+    let epsilon = float("epsilon", shape.epsilon);
+    let attributes = vec![last_axis, epsilon];
     g.node("LayerNormalization", name, &[x, &weight, &bias], attributes)
 }
 
@@ -45,16 +48,19 @@ impl Blocks {
         // The norms stand before attention and MLP, as in all three families: the residual path
         // itself is never normed.
         let part = |part: &str| format!("b{i}.{part}");
+
         // The normed tokens are [N, T, D], for queries, keys and values alike.
         let normed = norm(g, &part("norm1"), &part("normed1"), x, self.shape);
         let mut queries_of = normed.clone();
         let mut residual = x.to_owned();
+
         // Queries and residual are those of the class token, [N, 1, D]. Keys and values stay those
         // of all tokens, because the class token looks at all of them.
         if self.class_only {
             // A list of one index keeps the axis of the tokens.
             let first = g.ints("first", &[0]);
             let axis = vec![int("axis", 1)];
+
             let class_of = [&normed, &first].map(String::as_str);
             queries_of = g.node("Gather", &part("normed1_class"), &class_of, axis.clone());
             residual = g.node("Gather", &part("class"), &[x, &first], axis);
@@ -65,10 +71,14 @@ impl Blocks {
         let query = linear(g, &part("query"), &part("q"), &queries_of);
         let key = linear(g, &part("key"), &part("k"), &normed);
         let value = linear(g, &part("value"), &part("v"), &normed);
+
         // The result has the shape of the queries: each token's mixture of the values.
-        let mixed = self.attention(g, &part("attention"), [&query, &key, &value]);
+        let three = [query.as_str(), &key, &value];
+        let mixed = self.attention(g, &part("attention"), three);
+
         // The projection [D, D] comes before the first residual sum.
         let attended = linear(g, &part("out"), &part("attended"), &mixed);
+
         // The sum is [N, T, D], or [N, 1, D] for the class token alone.
         let middle = g.op("Add", &part("middle"), &[&residual, &attended]);
 
@@ -77,6 +87,7 @@ impl Blocks {
         let up = linear(g, &part("up"), &part("raised"), &normed);
         let active = activation(g, &part("active"), &up, self.shape.activation);
         let down = linear(g, &part("down"), &part("lowered"), &active);
+
         // The second residual sum is the block's value, under the name that a plan asks for.
         let value = format!("{}{i}", self.value);
         g.op("Add", &value, &[&middle, &down])
@@ -94,8 +105,10 @@ impl Blocks {
         let width = self.shape.width;
         let heads = self.shape.heads;
         let head_width = width / heads;
+
         // 0 keeps an axis: N and T stay what they are at run time.
-        let split = g.ints("head_split", &[0, 0, heads as i64, head_width as i64]);
+        let apart = [0, 0, heads as i64, head_width as i64];
+        let split = g.ints("head_split", &apart);
         // The heads of the result are joined by the reverse.
         let joined = g.ints("head_join", &[0, 0, width as i64]);
 
@@ -105,6 +118,7 @@ impl Blocks {
         // Axes 2 and 3 change places against those of the queries.
         let k = split_heads(g, k, &split, &part("k"), &[0, 2, 3, 1]);
         let v = split_heads(g, v, &split, &part("v"), &[0, 2, 1, 3]);
+
         // The scores are [N, heads, T, T], with a row for each token that asks.
         let mut scores = g.op("MatMul", &part("scores"), &[&q, &k]);
         if let Some(mask) = self.mask {
@@ -116,6 +130,7 @@ impl Blocks {
         let axis = vec![int("axis", -1)];
         let shares = g.node("Softmax", &part("shares"), &[&scores], axis);
         let mixed = g.op("MatMul", &part("mixed"), &[&shares, &v]);
+
         // The heads go behind the tokens again, and lie side by side in [N, T, D], as `out` expects
         // them.
         let order = vec![ints("perm", &[0, 2, 1, 3])];
@@ -127,10 +142,13 @@ impl Blocks {
 /// Splits `x` to the shape `split`, its axes (picture, token, head, value) then in the order `axes`.
 fn split_heads(g: &mut GraphBuilder, x: &str, split: &str, name: &str, axes: &[i64]) -> String {
     // [N, T, D] becomes [N, T, heads, h], before the axes change places.
-    let apart = g.op("Reshape", &format!("{name}.apart"), &[x, split]);
+    let apart_name = format!("{name}.apart");
+    let apart = g.op("Reshape", &apart_name, &[x, split]);
+
     // Queries and values become [N, heads, T, h], keys [N, heads, h, T].
     let order = vec![ints("perm", axes)];
-    g.node("Transpose", &format!("{name}.heads"), &[&apart], order)
+    let heads_name = format!("{name}.heads");
+    g.node("Transpose", &heads_name, &[&apart], order)
 }
 
 /// `x W + b` as the value `name`.
@@ -138,8 +156,10 @@ fn linear(g: &mut GraphBuilder, weights: &str, name: &str, x: &str) -> String {
     // The names are those that `Weights::put_linear` gave them.
     let weight = format!("{weights}.weight");
     let bias = format!("{weights}.bias");
+
     // [.., in] times [in, out] gives [.., out], and each row gets the bias [out].
-    let product = g.op("MatMul", &format!("{name}.product"), &[x, &weight]);
+    let product_name = format!("{name}.product");
+    let product = g.op("MatMul", &product_name, &[x, &weight]);
     g.op("Add", name, &[&product, &bias])
 }
 
@@ -147,6 +167,7 @@ fn linear(g: &mut GraphBuilder, weights: &str, name: &str, x: &str) -> String {
 fn activation(g: &mut GraphBuilder, name: &str, x: &str, kind: Activation) -> String {
     // The names stand under the block's own, so that each value of the graph has one.
     let part = |part: &str| format!("{name}.{part}");
+
     // Both act on each value by itself and keep the shape. Neither has an operator of its own in
     // this set of operators, so they are written out.
     match kind {
@@ -156,10 +177,12 @@ fn activation(g: &mut GraphBuilder, name: &str, x: &str, kind: Activation) -> St
             let root = g.float("root_two", std::f32::consts::SQRT_2);
             let one = g.float("one", 1.0);
             let half = g.float("half", 0.5);
+
             // 1 is added to the error function of x / sqrt 2.
             let scaled = g.op("Div", &part("scaled"), &[x, &root]);
             let erf = g.op("Erf", &part("erf"), &[&scaled]);
             let raised = g.op("Add", &part("raised"), &[&erf, &one]);
+
             // The sum is multiplied by x and halved.
             let product = g.op("Mul", &part("product"), &[x, &raised]);
             g.op("Mul", name, &[&product, &half])
@@ -167,6 +190,7 @@ fn activation(g: &mut GraphBuilder, name: &str, x: &str, kind: Activation) -> St
         Activation::QuickGelu => {
             // openai/CLIP's `QuickGELU` is x sigmoid(1.702 x).
             let slope = g.float("slope", 1.702);
+
             let scaled = g.op("Mul", &part("scaled"), &[x, &slope]);
             let sigmoid = g.op("Sigmoid", &part("sigmoid"), &[&scaled]);
             g.op("Mul", name, &[x, &sigmoid])

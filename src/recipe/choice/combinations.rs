@@ -24,10 +24,14 @@ pub fn current(recipe: &Recipe, model: &ModelSpec) -> Combination {
         PatchLayer::AfterFinalNorm => model.blocks,
     };
 
+    // Only an oblong input has a number of cells to choose.
+    let has_cells = recipe.fit == Fit::Keep;
+    let top_share = recipe.top_share.unwrap_or(TopShare::USUAL);
+
     Combination {
         block,
-        cells: (recipe.fit == Fit::Keep).then(|| recipe.kept_cells()),
-        top_share: recipe.top_share.unwrap_or(TopShare::USUAL).get(),
+        cells: has_cells.then(|| recipe.kept_cells()),
+        top_share: top_share.get(),
     }
 }
 
@@ -90,11 +94,10 @@ pub fn combinations(baseline: Combination, model: &ModelSpec) -> Vec<Combination
 /// deep model as many as fit, evenly apart. The recipe's own block is among them.
 fn blocks_of(baseline: Combination, model: &ModelSpec) -> Vec<usize> {
     let first = model.blocks.div_ceil(3).max(1);
-    let step = model
-        .blocks
-        .saturating_sub(first)
-        .div_ceil(BLOCKS_MAX)
-        .max(1);
+    let count = model.blocks.saturating_sub(first);
+    let step = count.div_ceil(BLOCKS_MAX).max(1);
+
+    // From behind, so that the block before the last is always among them.
     let mut blocks: Vec<usize> = (first..model.blocks).rev().step_by(step).collect();
     blocks.push(baseline.block);
     blocks.sort_unstable();
@@ -115,9 +118,8 @@ fn cells_of(baseline: Combination) -> Vec<Option<usize>> {
 /// The recipe's own share comes first: on a coarse map several shares are the same cells, and the first of equals is
 /// taken.
 fn shares_of(baseline: Combination) -> Vec<f64> {
-    let others = SHARES
-        .into_iter()
-        .filter(|share| *share != baseline.top_share);
+    let shares = SHARES.into_iter();
+    let others = shares.filter(|share| *share != baseline.top_share);
     [baseline.top_share].into_iter().chain(others).collect()
 }
 

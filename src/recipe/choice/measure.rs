@@ -48,9 +48,11 @@ impl KnownParts {
         let mut passed_over = vec![];
         let references = References::read(&spec.references, &mut |words| passed_over.push(words))?;
         let gate = Gate::new(spec.bad_image, &references.pictures);
+
         // Parts are brought to their place once, for all combinations.
         let recipe = located(spec.winclip.clone(), spec.locate.as_ref())?;
         refuse_not_found(&recipe, &references)?;
+
         let mut good = vec![];
         for picture in references.pictures {
             let in_place = recipe.in_place(picture);
@@ -146,15 +148,12 @@ impl Measuring<'_> {
         combinations: &[Combination],
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<CombinationScores>, Failure> {
-        let mut inputs: Vec<Combination> = vec![];
-        for combination in combinations {
-            if !inputs.iter().any(|input| input.has_cells_of(combination)) {
-                inputs.push(*combination);
-            }
-        }
+        let inputs = inputs_of(combinations);
 
+        // Each picture is encoded once for each input.
         let good = self.parts.good.len();
-        let pictures = good + self.parts.bad.len() + pasted::count(good);
+        let bad = self.parts.bad.len();
+        let pictures = good + bad + pasted::count(good);
         let all = inputs.len() * pictures;
         let mut scores = vec![CombinationScores::default(); combinations.len()];
         for (number, input) in inputs.iter().enumerate() {
@@ -162,10 +161,12 @@ impl Measuring<'_> {
                 .filter(|place| combinations[*place].has_cells_of(input))
                 .collect();
 
-            let mut blocks: Vec<usize> =
-                of_input.iter().map(|at| combinations[*at].block).collect();
+            // One run of the model gives the patches of all blocks.
+            let of_combinations = of_input.iter().map(|at| combinations[*at].block);
+            let mut blocks: Vec<usize> = of_combinations.collect();
             blocks.sort_unstable();
             blocks.dedup();
+
             let done = number * pictures;
             let mut encoded = self.encoded(input, &blocks, &mut |of_input| {
                 progress(done + of_input, all);
@@ -178,10 +179,13 @@ impl Measuring<'_> {
                     .filter(|place| combinations[*place].block == *block)
                     .collect();
 
-                let shares: Vec<f64> = here.iter().map(|at| combinations[*at].top_share).collect();
+                // The shares differ only in what is made of the maps, which are the same for all.
+                let of_combinations = here.iter().map(|at| combinations[*at].top_share);
+                let shares: Vec<f64> = of_combinations.collect();
                 let found = encoded
                     .scores(layer, &shares)
                     .map_err(|error| Failure::new(Exit::Software, error))?;
+
                 for (place, found) in here.into_iter().zip(found) {
                     scores[place] = found;
                 }
@@ -203,6 +207,8 @@ impl Measuring<'_> {
     ) -> Result<EncodedParts, Failure> {
         let recipe = with(input, &self.spec.winclip);
         let recipe = recipe.for_pictures_like(self.parts.good.first());
+
+        // The plan of the recipe has one patch layer; this one has all blocks that are compared.
         let mut plan = recipe
             .encode_plan(&self.model.spec, true)
             .map_err(|problems| Failure::words(Exit::Config, problems.to_string()))?;
@@ -211,6 +217,7 @@ impl Measuring<'_> {
             .iter()
             .map(|block| PatchLayer::Block(*block))
             .collect();
+
         let preparation = Preparation {
             model: self.model,
             recipe: &recipe,
@@ -223,6 +230,7 @@ impl Measuring<'_> {
         };
 
         let mut inspector = preparation.inspector_without_references()?;
+
         let mut done = 0;
         let mut encode = |picture: &Picture, way: Encoding| {
             let features = way(&mut inspector, picture).map_err(failure)?;
@@ -242,7 +250,9 @@ impl Measuring<'_> {
             bad.push(encode(picture, Inspector::encode)?);
         }
 
-        let crop = recipe.regions.first().and_then(|region| region.crop);
+        // Defects beside the crop would not be seen.
+        let region = recipe.regions.first();
+        let crop = region.and_then(|region| region.crop);
         let mut drawn = vec![];
         for one in pasted(&self.parts.good, crop) {
             drawn.push((one.of, encode(&one.picture, Inspector::encode)?));
@@ -255,6 +265,19 @@ impl Measuring<'_> {
             pasted: drawn,
         })
     }
+}
+
+/// One combination for each number of cells, in their order.
+fn inputs_of(combinations: &[Combination]) -> Vec<Combination> {
+    let mut inputs: Vec<Combination> = vec![];
+    for combination in combinations {
+        let is_known = inputs.iter().any(|input| input.has_cells_of(combination));
+        if !is_known {
+            inputs.push(*combination);
+        }
+    }
+
+    inputs
 }
 
 fn failure(error: InspectError) -> Failure {
@@ -282,12 +305,15 @@ impl EncodedParts {
     ) -> Result<Vec<CombinationScores>, EngineError> {
         let good = self.good.iter().map(|features| features.of_layer(layer));
         self.inspector.set_references(good.collect())?;
+
         // There is one region, which `combinations::check` has seen to.
         let left_out = self.inspector.leave_one_out()?.swap_remove(0);
         let good: Vec<Map> = left_out.into_iter().map(|(_, map)| map).collect();
+
         let mut bad = vec![];
         for features in &self.bad {
-            let mut scores = self.inspector.score(&features.of_layer(layer))?;
+            let of_layer = features.of_layer(layer);
+            let mut scores = self.inspector.score(&of_layer)?;
             bad.push(scores.swap_remove(0).1);
         }
 
@@ -302,13 +328,17 @@ impl EncodedParts {
         let mut all = vec![];
         for share in shares {
             let share = TopShare::new(*share).unwrap_or(TopShare::USUAL);
-            let [good, bad, pasted] = [&good, &bad, &drawn].map(|maps| {
+            let scores_of = |maps: &[Map]| {
                 let maps = maps.iter();
                 maps.map(|map| self.inspector.top_score(0, map, share))
                     .collect()
-            });
+            };
 
-            all.push(CombinationScores { good, bad, pasted });
+            all.push(CombinationScores {
+                good: scores_of(&good),
+                bad: scores_of(&bad),
+                pasted: scores_of(&drawn),
+            });
         }
 
         Ok(all)

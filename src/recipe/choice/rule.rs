@@ -86,10 +86,8 @@ pub fn too_few(good: usize, bad: usize) -> Option<String> {
     let mut missing = vec![];
     for (kind, count, least) in [("good", good, GOOD_MIN), ("bad", bad, BAD_MIN)] {
         if count < least {
-            missing.push(format!(
-                "{} more {kind} ones ({count} of {least})",
-                least - count
-            ));
+            let more = least - count;
+            missing.push(format!("{more} more {kind} ones ({count} of {least})"));
         }
     }
 
@@ -101,24 +99,32 @@ pub fn too_few(good: usize, bad: usize) -> Option<String> {
 pub fn decide(combinations: &[Combination], scores: &[CombinationScores]) -> Decision {
     let leaves: Vec<LeftOut> = scores.iter().map(LeftOut::new).collect();
     let mut figures: Vec<CombinationFigures> = vec![];
+
     for (scores, left_out) in scores.iter().zip(&leaves) {
+        let good_logs = logs(&scores.good);
+        let pasted_logs = logs(&scores.pasted);
         let mut figure = CombinationFigures {
             auroc: counted(scores),
             separation: left_out.all,
-            pasted: separation(&logs(&scores.good), &logs(&scores.pasted)),
+            pasted: separation(&good_logs, &pasted_logs),
             wins: false,
         };
 
+        // The first one is compared with itself, and gains nothing.
         let now = figures.first().unwrap_or(&figure);
         let gain = figure.separation - now.separation;
-        let is_better = gain >= GAIN_MIN
-            && figure.auroc >= now.auroc
-            && figure.pasted - now.pasted >= PASTED_GAIN_MIN;
+        let pasted_gain = figure.pasted - now.pasted;
+        let is_better =
+            gain >= GAIN_MIN && figure.auroc >= now.auroc && pasted_gain >= PASTED_GAIN_MIN;
 
-        let is_enough = too_few(scores.good.len(), scores.bad.len()).is_none();
-        figure.wins = is_enough
-            && is_better
-            && gain > student(scores.bad.len() - 1) * left_out.error_beside(&leaves[0]);
+        // Without enough pictures there are no degrees of freedom to ask the table for.
+        let good_count = scores.good.len();
+        let bad_count = scores.bad.len();
+        if is_better && too_few(good_count, bad_count).is_none() {
+            let error = left_out.error_beside(&leaves[0]);
+            let by_chance = student(bad_count - 1) * error;
+            figure.wins = gain > by_chance;
+        }
 
         figures.push(figure);
     }
@@ -148,22 +154,37 @@ fn best(combinations: &[Combination], figures: &[CombinationFigures]) -> usize {
     };
 
     let same = highest(false).unwrap_or(0);
-    match highest(true) {
-        Some(finer) if figures[finer].separation >= figures[same].separation + GAIN_MIN => finer,
-        _ => same,
+    let Some(finer) = highest(true) else {
+        return same;
+    };
+
+    // A finer one has to pay for the time that it takes.
+    let least = figures[same].separation + GAIN_MIN;
+    match figures[finer].separation >= least {
+        true => finer,
+        false => same,
     }
 }
 
 /// The counted AUROC; one half where a kind is missing.
 fn counted(scores: &CombinationScores) -> f64 {
     let mut ranking = Scores::default();
-    scores.good.iter().for_each(|score| ranking.good(*score));
-    scores.bad.iter().for_each(|score| ranking.bad(*score));
-    ranking.ranked().auroc().unwrap_or(0.5)
+    for score in &scores.good {
+        ranking.good(*score);
+    }
+
+    for score in &scores.bad {
+        ranking.bad(*score);
+    }
+
+    // One half is what drawing lots would have.
+    let auroc = ranking.ranked().auroc();
+    auroc.unwrap_or(0.5)
 }
 
 /// Student's t for so many degrees of freedom; that of the next lower number in the table, which is larger.
 fn student(degrees: usize) -> f64 {
+    // The table begins at 2 degrees: with fewer nothing is known, and no gain is large enough.
     let mut rows = STUDENT_80.iter().rev();
     let row = rows.find(|(from, _)| degrees >= *from);
     row.map_or(f64::INFINITY, |(_, t)| *t)
@@ -178,21 +199,30 @@ struct LeftOut {
 
 impl LeftOut {
     fn new(scores: &CombinationScores) -> Self {
-        let (good, bad) = (logs(&scores.good), logs(&scores.bad));
+        let good = logs(&scores.good);
+        let bad = logs(&scores.bad);
         let without = |kind: &[f64], place: usize| {
             let mut rest = kind.to_vec();
             rest.remove(place);
             rest
         };
 
+        let mut without_good = vec![];
+        for place in 0..good.len() {
+            let rest = without(&good, place);
+            without_good.push(separation(&rest, &bad));
+        }
+
+        let mut without_bad = vec![];
+        for place in 0..bad.len() {
+            let rest = without(&bad, place);
+            without_bad.push(separation(&good, &rest));
+        }
+
         LeftOut {
             all: separation(&good, &bad),
-            without_good: (0..good.len())
-                .map(|place| separation(&without(&good, place), &bad))
-                .collect(),
-            without_bad: (0..bad.len())
-                .map(|place| separation(&good, &without(&bad, place)))
-                .collect(),
+            without_good,
+            without_bad,
         }
     }
 
@@ -200,15 +230,17 @@ impl LeftOut {
     /// samples).
     fn error_beside(&self, other: &LeftOut) -> f64 {
         let of_kind = |own: &[f64], other: &[f64]| {
-            let gains: Vec<f64> = own
-                .iter()
-                .zip(other)
-                .map(|(own, other)| own - other)
-                .collect();
+            let pairs = own.iter().zip(other);
+            let gains: Vec<f64> = pairs.map(|(own, other)| own - other).collect();
+
+            // The jackknife's variance is that of the gains over n, times n - 1: each of them leaves out
+            // one picture alone.
             let (_, variance) = mean_and_variance(&gains);
-            (gains.len() as f64 - 1.0).max(0.0) * variance
+            let factor = (gains.len() as f64 - 1.0).max(0.0);
+            factor * variance
         };
 
+        // The two kinds are drawn apart from each other, so that their variances add up.
         let good = of_kind(&self.without_good, &other.without_good);
         let bad = of_kind(&self.without_bad, &other.without_bad);
         (good + bad).sqrt()
@@ -216,8 +248,12 @@ impl LeftOut {
 }
 
 fn logs(scores: &[f32]) -> Vec<f64> {
-    let logs = scores.iter().map(|score| score.max(SCORE_MIN).ln());
-    logs.map(f64::from).collect()
+    let logs = scores.iter().map(|score| {
+        let positive = score.max(SCORE_MIN);
+        f64::from(positive.ln())
+    });
+
+    logs.collect()
 }
 
 /// Separation of the logarithms of both kinds; 0 where one is missing.
@@ -228,17 +264,25 @@ fn separation(good: &[f64], bad: &[f64]) -> f64 {
 
     let (good_mean, good_variance) = mean_and_variance(good);
     let (bad_mean, bad_variance) = mean_and_variance(bad);
+    let distance = bad_mean - good_mean;
+
     // d_a of the binormal model is over the root of the mean variance; its quantile is d_a / root 2.
-    let spread = (good_variance + bad_variance).max(1e-12).sqrt();
-    ((bad_mean - good_mean) / spread).clamp(-SEPARATION_MAX, SEPARATION_MAX)
+    // The least variance keeps equal scores from a division by zero.
+    let variance = (good_variance + bad_variance).max(1e-12);
+    let quantile = distance / variance.sqrt();
+    quantile.clamp(-SEPARATION_MAX, SEPARATION_MAX)
 }
 
 /// Mean and variance (over n) of values; 0 and 0 without any.
 fn mean_and_variance(values: &[f64]) -> (f64, f64) {
     let count = values.len().max(1) as f64;
-    let mean = values.iter().sum::<f64>() / count;
+    let sum: f64 = values.iter().sum();
+    let mean = sum / count;
+
     let squares = values.iter().map(|value| (value - mean).powi(2));
-    (mean, squares.sum::<f64>() / count)
+    let sum_of_squares: f64 = squares.sum();
+    let variance = sum_of_squares / count;
+    (mean, variance)
 }
 
 #[cfg(test)]

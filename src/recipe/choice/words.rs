@@ -8,9 +8,11 @@ impl Choice {
     /// The table of all combinations: a row for each block and number of cells, for each share its counted AUROC and its
     /// separation. `*` marks what was taken, `+` what also beats the values of before by more than chance.
     pub fn table(&self) -> Vec<String> {
-        let mut shares: Vec<f64> = self.combinations.iter().map(|one| one.top_share).collect();
+        let all_shares = self.combinations.iter().map(|one| one.top_share);
+        let mut shares: Vec<f64> = all_shares.collect();
         shares.sort_by(f64::total_cmp);
         shares.dedup();
+
         let mut rows: Vec<(Option<usize>, usize)> = vec![];
         for combination in &self.combinations {
             let row = (combination.cells, combination.block);
@@ -20,9 +22,11 @@ impl Choice {
         }
 
         rows.sort_unstable();
+
         let mut head = format!("{:>5} {:>5}", "cells", "block");
         for share in &shares {
-            head += &format!("  {:>15}", format!("top {share}"));
+            let title = format!("top {share}");
+            head += &format!("  {title:>15}");
         }
 
         let mut lines = vec![head];
@@ -36,7 +40,8 @@ impl Choice {
                     top_share: *top_share,
                 };
 
-                line += &format!("  {:>15}", self.cell(&cell));
+                let words = self.cell(&cell);
+                line += &format!("  {words:>15}");
             }
 
             lines.push(line);
@@ -81,9 +86,9 @@ impl Choice {
         let by = format!("{} bad and {} good pictures", self.bad, self.good);
         let baseline = format!("{} ({})", self.baseline(), figures(0));
         if !self.is_other() {
+            let others = self.combinations.len() - 1;
             return format!(
-                "{baseline} stays: by {by} none of {} other choices beats it by more than chance",
-                self.combinations.len() - 1
+                "{baseline} stays: by {by} none of {others} other choices beats it by more than chance"
             );
         }
 

@@ -593,6 +593,7 @@ fn common_scale<'a>(good: impl Iterator<Item = &'a Map>) -> Option<(f32, f32)> {
     let mut worst: Vec<f32> = good.map(Map::max).collect();
     worst.sort_by(f32::total_cmp);
     let median = *worst.get(worst.len() / 2)?;
+
     (median > 0.0).then_some((median / 2.0, 2.0 * median))
 }
 

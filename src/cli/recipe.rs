@@ -100,6 +100,7 @@ impl RevisionArguments {
             None => {
                 let pointer = library.pointer(&self.name)?;
                 let pointer = pointer.ok_or_else(|| library.no_recipe(&self.name))?;
+
                 pointer.current
             }
         };
@@ -119,12 +120,14 @@ pub fn run(command: RecipeCommand) -> Result<(), Failure> {
             let revision = arguments.open()?;
             let outcome = revision.verify();
             print(describe(&revision))?;
+
             Ok(outcome?)
         }
         RecipeCommand::Add { line, name } => add(&line, name.as_deref()),
         RecipeCommand::Export { revision, file } => {
             let revision = revision.open()?;
             archive::export(&revision, &file)?;
+
             say_done(&revision, &format!("is in {}", file.display()))
         }
         RecipeCommand::Import {
@@ -140,6 +143,7 @@ pub fn run(command: RecipeCommand) -> Result<(), Failure> {
 
             say_done(&revision, "is the current revision")?;
             drop(writer);
+
             take_over(&library, &revision.manifest().name)
         }
         RecipeCommand::Rollback(arguments) => {
@@ -147,6 +151,7 @@ pub fn run(command: RecipeCommand) -> Result<(), Failure> {
             let revision = writer.roll_back(&arguments.name, arguments.revision)?;
             say_done(&revision, "is the current revision")?;
             drop(writer);
+
             take_over(&arguments.library, &arguments.name)
         }
         RecipeCommand::Shadow(arguments) => {
@@ -168,6 +173,7 @@ pub fn run(command: RecipeCommand) -> Result<(), Failure> {
                 &format!("is the current revision, without {}", forgotten.from),
             )?;
             drop(writer);
+
             take_over(&recipe.library, &recipe.name)
         }
     }

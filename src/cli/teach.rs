@@ -236,6 +236,7 @@ fn written(
     taught.by = words_of(good.len(), bad.len());
     let revision = writer.write(taught)?;
     prove(config, &revision, None).inspect_err(|_| writer.discard(&revision))?;
+
     Ok(revision)
 }
 
@@ -344,6 +345,7 @@ fn lesson(arguments: &TeachArguments, library: &Library) -> Result<Lesson, Failu
             let mut base = Draft::after(revision, String::new())?;
             base.model = Some(note_of(&model));
             default_block::record(&mut base.table, &spec.winclip, &model.spec);
+
             base
         }
         None => adopted(&spec, &model, String::new())?,

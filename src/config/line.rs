@@ -88,6 +88,7 @@ pub fn read(path: &Path, environment: config::Environment) -> Result<LineConfig,
     // Relative paths of the file are meant from its folder, wherever the command is started.
     let base = path.parent().unwrap_or(Path::new("."));
     let line = line(value, base, &mut problems);
+
     problems.into_result().map(|()| line)
 }
 
@@ -105,6 +106,7 @@ pub fn library_of(path: &Path) -> Result<Library, Problems> {
     let base = path.parent().unwrap_or(Path::new("."));
     let station = value["station"].as_str().unwrap_or_default();
     let given = value["library"].as_str().map(|folder| base.join(folder));
+
     Ok(recipes::library(given, value.get("store"), station, base))
 }
 

@@ -127,6 +127,7 @@ impl Lessons {
     /// Returns why the lesson of that number was cut; `None` while it was not.
     pub fn cut_by(&self, number: u64) -> Option<&'static str> {
         let (ended, why) = self.state().ended;
+
         // A later lesson begins when the earlier ones have ended.
         (number <= ended).then_some(why)
     }
@@ -284,6 +285,7 @@ impl RecentPictures {
     fn push(&mut self, recent: RecentPicture) {
         self.bytes += recent.picture.rgb().len();
         self.pictures.push_back(recent);
+
         // The newest stays, however large it is.
         while self.bytes > RECENT_BYTES && self.pictures.len() > 1 {
             let oldest = self.pictures.pop_front();

@@ -229,6 +229,7 @@ impl Changeover {
             Ok(words) => {
                 tracing::info!("{}: {words}", selection.command);
                 self.store.audit(words.clone());
+
                 Answer::new(id.as_deref(), AnswerStatus::Done, Some(words))
             }
             Err(why) if why == STOPPING => return,
@@ -264,6 +265,7 @@ impl Changeover {
 
         draft.by = format!("{}: {told}", selection.command);
         let mut proven = self.prove(&writer, &draft)?;
+
         // Those that a person has labelled one by one are what the person says.
         if let Edit::Add(TaughtAs::Good, _, OnKnown::PassOver) = edit {
             proven = self.without_odd_ones(&writer, &mut draft, proven)?;
@@ -288,6 +290,7 @@ impl Changeover {
 
         self.keep_label(selection, &label)?;
         let made = writer.make_current(&proven.revision).map_err(words);
+
         // Where only the last sync failed, it is current all the same, and a start would judge by it.
         if !self.is_current(&label) {
             made?;
@@ -295,6 +298,7 @@ impl Changeover {
 
         drop(writer);
         let judges = self.take_over(proven, Some(before), stop, pulse)?;
+
         Ok(format!("{counts}; {judges}"))
     }
 
@@ -352,6 +356,7 @@ impl Changeover {
 
         let by = "added from the line's file".to_owned();
         let mut first = adopted(&now, model, by).map_err(words)?;
+
         // What cannot judge is none to go back to; results have its label all the same, so that the
         // first revision is the next one.
         if !self.preparer.is_taught(&now) {
@@ -362,6 +367,7 @@ impl Changeover {
         self.check_gallery(&now)?;
         let first = writer.commit(&first).map_err(words)?;
         let draft = Draft::after(&first, String::new()).map_err(words)?;
+
         Ok((label, draft))
     }
 
@@ -464,6 +470,7 @@ impl Changeover {
 
         let mut words = vec![format!("it judges, {}", thresholds.join(", "))];
         words.extend(self.control.known_bad_words());
+
         Ok(words.join("; "))
     }
 
@@ -474,6 +481,7 @@ impl Changeover {
     fn keep_label(&self, selection: &mut Selection, label: &str) -> Result<(), String> {
         label.clone_into(&mut selection.recipe);
         let kept = self.store.set(&selection.key, &selection.kept()).wait();
+
         kept.map_err(|_| STOPPING.to_owned())
     }
 

@@ -108,6 +108,7 @@ fn margin(report: &Report) -> Option<f32> {
     // Positive is on the failing side of the threshold.
     let score = report.score?;
     let threshold = report.threshold?;
+
     Some(score - threshold)
 }
 

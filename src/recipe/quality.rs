@@ -119,6 +119,7 @@ impl Gate {
         let saturated = limit_above(measures.bright, self.limits.saturated);
         self.black = self.black.max(black);
         self.saturated = self.saturated.max(saturated);
+
         // Sharpness depends on the picture's size: references of another size say nothing about it.
         let size = (reference.width(), reference.height());
         let least = self.least_sharp.entry(size).or_insert(f32::INFINITY);
@@ -180,6 +181,7 @@ impl Measures {
     /// Measures every fourth row of a picture.
     pub fn of(picture: &Picture) -> Self {
         let height = picture.height();
+
         // Rows start in the middle of the first four, or at the last row of a picture that is lower
         // than that.
         let first = (EVERY / 2).min(height - 1);
@@ -251,6 +253,7 @@ impl Moments {
         // Green stands for luma: it has the largest share in it, and sensors have twice as many
         // green pixels.
         let green = |pixel: &[u8; 3]| i32::from(pixel[1]);
+
         // The pixel in the middle of `three` is one to the right of the window's first, and so are
         // those above and below.
         let above = &above[1.min(above.len())..];
@@ -292,6 +295,7 @@ impl Moments {
         // leave just below 0.
         let count = self.count as f64;
         let mean = self.sum as f64 / count;
+
         (self.squares as f64 / count - mean * mean).max(0.0) as f32
     }
 }
@@ -304,6 +308,7 @@ pub fn shows_nothing(picture: &Picture) -> bool {
     let measures = Measures::of(picture);
     let has_laplacian = picture.width() > 2 && picture.height() > 2;
     let is_flat = has_laplacian && measures.sharpness == 0.0;
+
     measures.dark > 0.999 || measures.bright > 0.999 || is_flat
 }
 
@@ -319,6 +324,7 @@ impl Repeats {
     /// frame that several parts share counts once: a burst of triggers is no frozen camera.
     pub fn flaw(&mut self, picture: &Arc<Picture>, limit: u64) -> Option<Flaw> {
         let last = self.last.as_ref();
+
         // Another part of the same frame is no new look of the camera.
         if !last.is_some_and(|last| Arc::ptr_eq(last, picture)) {
             // Pictures are compared byte by byte: a sensor's noise makes two frames of a still

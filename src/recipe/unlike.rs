@@ -38,6 +38,7 @@ fn pictures(reference: &Picture) -> [Picture; 3] {
     let bytes = reference.rgb();
     let noise = (0..bytes.len()).map(|_| random.random()).collect();
     let inverted = bytes.iter().map(|value| 255 - value).collect();
+
     // Left half black, right half white: a row has three bytes a pixel.
     let row = reference.width() * 3;
     let halves = (0..bytes.len())

@@ -380,6 +380,7 @@ fn take_in(
     while let Some(row) = rows.next()? {
         let key = row.get(0)?;
         keys.push(key);
+
         // What cannot be read cannot be found by what it says either.
         if let Ok(row) = readable(&body(row, 1)?) {
             write_facts(connection, key, &row, RowKind::of_old(&row), false)?;

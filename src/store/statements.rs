@@ -31,6 +31,7 @@ impl Change<'_> {
 
                 self.insert(spill, *key, RowState::Backlog, row)?;
                 let kind = RowKind::of_old(row);
+
                 write_facts(&self.transaction, *key as i64, row, kind, false)
             }
             Write::Answer { id, answer } => {
@@ -40,6 +41,7 @@ impl Change<'_> {
             Write::Note { what } => {
                 let at = format!("{:.3}", jiff::Timestamp::now());
                 let note = "INSERT INTO audit VALUES (?, ?, ?)";
+
                 self.run(note, params![at, self.run_id, what])
             }
             Write::Set { key, value } if value.is_empty() => {
@@ -81,6 +83,7 @@ impl Change<'_> {
 
         let seq = row.seq as i64;
         let key = key as i64;
+
         self.run(last, params![row.run_id, row.camera, seq, key])
     }
 
@@ -114,6 +117,7 @@ impl Change<'_> {
         // Statements are parsed once: the cache outlives the transaction.
         let mut statement = self.transaction.prepare_cached(sql)?;
         statement.execute(values)?;
+
         Ok(())
     }
 }

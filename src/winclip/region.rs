@@ -55,9 +55,11 @@ impl RegionInspector {
         let grid = plan.grid(spec);
         let input = (plan.width, plan.height);
         let whole_pixels = PixelMaker::new(region.crop, recipe.fit, input, spec);
+
         // Tiles and masks need a crop, with which the area is the same in every picture.
         let area = whole_pixels.area(0, 0);
         let polygons = region.mask.clone();
+
         // The whole is always a crop, with its own mask; the tiles follow it in `masks`, so that
         // crop `i + 1` is tile `i`.
         let mut tiles = vec![];
@@ -105,6 +107,7 @@ impl RegionInspector {
         // The area is asked for with the picture's size, on which it depends where the recipe has
         // no crop.
         let area = self.whole_pixels.area(picture.width(), picture.height());
+
         Ok(RegionPixels { crops, area })
     }
 
@@ -172,6 +175,7 @@ impl RegionInspector {
         let places = looks::highest_cells(map, self.scorers[0].top_share().count(counting));
         let areas = [area].into_iter().chain(self.tiles.iter().copied());
         let mut looks = vec![];
+
         // Each crop that sees a place has a patch of it.
         for ((scorer, features), crop) in self.scorers.iter().zip(crops).zip(areas) {
             // A masked patch has the distance 0, and is left out with those that are like good ones.
@@ -248,6 +252,7 @@ impl RegionInspector {
         }
 
         let map = self.merged(area, &whole, &maps);
+
         // A model with words scores the picture's embedding too, which cannot be read from the map.
         if self.scorers[0].has_words() {
             return ((whole_score + highest_tile) / 2.0, map);
@@ -268,6 +273,7 @@ impl RegionInspector {
         // Cells of the merged map are as fine as the tiles'. The polygons are drawn over them anew.
         let merged = tiles::merged(area, whole, tiles);
         let mask = mask_over(&self.polygons, area, merged.grid());
+
         merged.masked(mask.as_deref())
     }
 }
@@ -277,6 +283,7 @@ fn middle(grid: Grid, cell: usize, area: Area) -> (f64, f64) {
     // Across first, as in all places of a picture.
     let x = tiles::centre(grid.column(cell), grid.w, area.x, area.w);
     let y = tiles::centre(grid.row(cell), grid.h, area.y, area.h);
+
     (x, y)
 }
 

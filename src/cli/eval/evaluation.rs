@@ -155,6 +155,7 @@ impl Evaluation {
         let mut lines = vec![];
         for index in 0..layers.len().max(1) {
             let layer = layers.get(index).copied();
+
             // Without references no patches are compared: all layers would have the same row.
             for (shots, draws) in draws.0.iter().filter(|(shots, _)| index == 0 || *shots > 0) {
                 terminal.begin("draws", draws.len());
@@ -167,6 +168,7 @@ impl Evaluation {
                 let block = layer.filter(|_| *shots > 0).and_then(block_of);
                 terminal.say(row(block, *shots, &all));
                 let line = line(block, *shots, self.tests.len(), &all);
+
                 // The table goes on when standard output was closed.
                 terminal.print(&line)?;
                 lines.push(line);

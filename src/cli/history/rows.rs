@@ -239,5 +239,6 @@ pub fn csv_text<T: AsRef<[u8]>>(values: &[T]) -> String {
     let mut writer = csv::Writer::from_writer(vec![]);
     writer.write_record(values).expect("to memory");
     let bytes = writer.into_inner().expect("to memory");
+
     String::from_utf8(bytes).expect("the values are text")
 }

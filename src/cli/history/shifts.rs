@@ -51,6 +51,7 @@ pub fn day_of(minute: i64, zone: &TimeZone) -> Option<String> {
 fn civil(minute: i64, zone: &TimeZone) -> Option<(Date, Time)> {
     let at = Timestamp::from_second(minute.checked_mul(60)?).ok()?;
     let at = zone.to_datetime(at);
+
     Some((at.date(), at.time()))
 }
 

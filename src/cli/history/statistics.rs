@@ -130,6 +130,7 @@ pub fn show(
     let text = shown(&rows, by, arguments.format());
     print(text.trim_end())?;
     tell_lack(lacks_old_parts);
+
     Ok(())
 }
 

@@ -37,6 +37,7 @@ fn ago(span: Span, now: Timestamp) -> Option<Timestamp> {
     // A day is 24 hours here: how long ago is no matter of a calendar.
     let days = SignedDuration::from_hours(24 * i64::from(span.get_days()));
     let rest = SignedDuration::try_from(span.days(0)).ok()?;
+
     now.checked_sub(days.checked_add(rest)?).ok()
 }
 

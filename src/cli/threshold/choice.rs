@@ -37,6 +37,7 @@ impl KnownScores {
     pub fn new(mut good: Vec<f32>, mut bad: Vec<f32>) -> Self {
         good.sort_by(f32::total_cmp);
         bad.sort_by(f32::total_cmp);
+
         KnownScores { good, bad }
     }
 
@@ -122,6 +123,7 @@ impl KnownScores {
 fn between(below: Option<f32>, above: f32) -> f32 {
     let Some(below) = below else { return above };
     let middle = below + (above - below) / 2.0;
+
     // Two scores that are neighbours among the numbers have no middle.
     if middle > below { middle } else { above }
 }

@@ -114,6 +114,7 @@ impl Histogram {
         }
 
         self.draw_axis(&mut svg);
+
         // From left to right each name stands lower than the one before, so that no line crosses it.
         let mut marks: Vec<&ThresholdMark> = marks.iter().collect();
         marks.sort_by(|a, b| a.threshold.total_cmp(&b.threshold));
@@ -129,6 +130,7 @@ impl Histogram {
         let wide = WIDTH / BARS as f64;
         let x = MARGIN + bar as f64 * wide;
         let mut foot = TOP + HEIGHT;
+
         // Bad parts stand on the good ones, so that none hides the other.
         for (count, colour) in [(self.good[bar], "#2a7f62"), (self.bad[bar], "#c2410c")] {
             let high = count as f64 * unit;

@@ -277,6 +277,7 @@ fn left_out(active: &mut ActiveRecipe, region: usize) -> Result<Vec<(PathBuf, f3
 
     let scores = regions.swap_remove(region).into_iter();
     let files = active.references.iter().cloned();
+
     Ok(files.zip(scores.map(|(score, _)| score)).collect())
 }
 
@@ -322,6 +323,7 @@ impl ThresholdReport<'_> {
         }
 
         self.tell_rate()?;
+
         // The figure comes last: a file that cannot be written takes none of the above with it.
         self.draw(title, &proposed)
     }
@@ -417,6 +419,7 @@ impl ThresholdReport<'_> {
         ))?;
 
         out("threshold  good that fail  bad that pass  price")?;
+
         // Of many, those around the cheapest.
         let cheapest = self.known.cheapest(costs);
         let place = candidates.iter().position(|one| Some(*one) == cheapest);

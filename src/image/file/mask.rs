@@ -195,6 +195,7 @@ fn refuse_lossy(format: ImageFormat, bytes: &[u8]) -> Result<(), Unclear> {
 fn is_jpeg_in_tiff(bytes: &[u8]) -> bool {
     /// JPEG, in the new form and the old one.
     const JPEG: [u32; 2] = [7, 6];
+
     // The tag of the first page; several pages are refused elsewhere.
     let compression = TiffDecoder::new(Cursor::new(bytes))
         .and_then(|mut decoder| decoder.get_tag_u32(Tag::Compression));
@@ -309,6 +310,7 @@ fn is_smeared(levels: &BTreeSet<u16>, highest: u16) -> bool {
     // An eighth of all values at either end, black and white themselves left out.
     let below = levels.range(highest - highest / 8..highest).count();
     let above = levels.range(1..highest / 8).count();
+
     below >= 2 && above >= 2
 }
 

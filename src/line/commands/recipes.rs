@@ -24,6 +24,7 @@ impl CommandHandler {
         revision: Option<u64>,
     ) -> Result<Done, String> {
         let recipe = self.recipe_of_name(name)?.clone();
+
         // A sender that names a revision means those parameters; others under the same name would
         // judge by other rules. The library may have gone on since: the changeover asks it, because
         // this thread waits for no disk.
@@ -36,6 +37,7 @@ impl CommandHandler {
         // second answer, with the next run.
         let selection = Selection::new(SELECT, id, &recipe.label());
         self.ask_changeover(selection, recipe, RecipeWish::Select(revision))?;
+
         Ok(Done::begun("it is prepared; the outcome comes as done"))
     }
 
@@ -102,6 +104,7 @@ impl CommandHandler {
             }
             RecipeChange::Label(command) => {
                 let part = self.labelled(command)?;
+
                 // A part is one of the product whose recipe judged it.
                 if command.recipe.is_none() {
                     named = part.recipe;
@@ -162,6 +165,7 @@ impl CommandHandler {
             Some(camera) if !names.contains(camera) => {
                 let names: Vec<&str> = names.into_iter().collect();
                 let names = names.join(", ");
+
                 Err(format!("there is no camera {camera:?}; there are {names}"))
             }
             _ => Ok(()),

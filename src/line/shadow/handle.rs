@@ -143,6 +143,7 @@ impl Shadow {
 
         self.0.replaced.store(0, Ordering::Relaxed);
         self.0.on.store(counted.last, Ordering::Relaxed);
+
         Ok(counted.last)
     }
 
@@ -152,6 +153,7 @@ impl Shadow {
         let counts = self.with_replaced(counted.counts.take());
         self.0.on.store(NONE, Ordering::Relaxed);
         drop(self.take());
+
         counts
     }
 
@@ -214,6 +216,7 @@ impl Shadow {
     fn with_replaced(&self, counts: Option<ShadowCounts>) -> Option<ShadowCounts> {
         let mut counts = counts?;
         counts.dropped += self.0.replaced.load(Ordering::Relaxed);
+
         Some(counts)
     }
 

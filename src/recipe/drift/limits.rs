@@ -58,6 +58,7 @@ impl Range {
     fn of(values: &[f32], room: &Room) -> Option<Self> {
         let lowest = values.iter().copied().fold(f32::INFINITY, f32::min);
         let highest = values.iter().copied().fold(0.0, f32::max);
+
         // Light and texture vary by factors, hence the logarithm. Nothing is a multiple of 0.
         if values.is_empty() || lowest <= 0.0 {
             return None;
@@ -90,6 +91,7 @@ fn deviation(values: impl Iterator<Item = f32> + Clone) -> f32 {
 
     let mean = values.clone().sum::<f32>() / count;
     let squares = values.map(|value| (value - mean).powi(2)).sum::<f32>();
+
     (squares / (count - 1.0)).sqrt()
 }
 

@@ -64,6 +64,7 @@ impl MeasureWindow {
 
         let mut sorted: Vec<f32> = self.values.iter().copied().collect();
         sorted.sort_by(f32::total_cmp);
+
         sorted.get(sorted.len() / 2).copied()
     }
 }
@@ -104,6 +105,7 @@ impl CellWindow {
     pub(super) fn drift(&self, grid: Grid, level: usize) -> Option<(Defect, usize)> {
         let counts = &self.beyond.counts;
         let area = self.area?;
+
         // Most parts end here.
         if !counts.iter().any(|count| *count >= level) {
             return None;

@@ -69,6 +69,7 @@ pub fn import(
     is_candidate: bool,
 ) -> Result<Revision, LibraryError> {
     let folder = writer.library().folder().join(IMPORT);
+
     // One of a crash may be there still.
     remove(&folder)?;
     let outcome =
@@ -99,6 +100,7 @@ fn commit(
 
     let revision = writer.write(&draft)?;
     writer.keep_candidate(&revision)?;
+
     Ok(revision)
 }
 
@@ -169,6 +171,7 @@ fn take_out(
     let mut file = File::create_new(&path).map_err(|error| LibraryError::file(&path, error))?;
     let mut bytes = entry.take(picture.bytes);
     io::copy(&mut bytes, &mut file).map_err(|error| LibraryError::file(&path, error))?;
+
     Ok(())
 }
 

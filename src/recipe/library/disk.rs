@@ -27,6 +27,7 @@ fn step(what: &str, path: &Path) -> io::Result<()> {
     super::crash::step(what, path)?;
     #[cfg(not(test))]
     let _ = (what, path);
+
     Ok(())
 }
 
@@ -124,6 +125,7 @@ pub fn open_file(path: &Path) -> Result<File, LibraryError> {
 pub fn read(path: &Path) -> Result<Vec<u8>, LibraryError> {
     let file = open_file(path)?;
     let mut bytes = vec![];
+
     // One byte more than is allowed tells a file that is too long.
     file.take(TEXT_BYTES + 1)
         .read_to_end(&mut bytes)

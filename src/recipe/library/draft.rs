@@ -141,6 +141,7 @@ impl Draft {
 
         self.thresholds = fresh;
         self.change = ChangeKind::Threshold;
+
         Ok(())
     }
 

@@ -42,6 +42,7 @@ impl Pointer {
         let text = serde_json::to_string(&self).expect("plain values") + "\n";
         disk::write(&fresh, text.as_bytes())?;
         disk::rename(&fresh, &recipe.join(CURRENT))?;
+
         disk::sync_folder(recipe)
     }
 }

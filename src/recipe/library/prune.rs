@@ -63,6 +63,7 @@ fn change_of(recipe: &Path, number: u64) -> Option<ChangeKind> {
     let path = recipe.join(number.to_string()).join(MANIFEST);
     let bytes = disk::read(&path).ok()?;
     let manifest = Manifest::decode(&bytes, &path).ok()?;
+
     Some(manifest.change)
 }
 
@@ -72,6 +73,7 @@ fn bytes_of(recipe: &Path, numbers: &[u64]) -> u64 {
     for number in numbers {
         for folder in FOLDERS {
             let folder = recipe.join(number.to_string()).join(folder);
+
             // What cannot be read cannot be counted; reading the revision tells it.
             let entries = fs::read_dir(folder).into_iter().flatten().flatten();
             for metadata in entries.filter_map(|entry| entry.metadata().ok()) {
@@ -87,5 +89,6 @@ fn bytes_of(recipe: &Path, numbers: &[u64]) -> u64 {
 fn remove(recipe: &Path, number: u64) -> Result<(), LibraryError> {
     let old = recipe.join(format!("{OLD}{number}"));
     disk::rename(&recipe.join(number.to_string()), &old)?;
+
     disk::remove_folder(&old)
 }

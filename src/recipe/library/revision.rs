@@ -36,6 +36,7 @@ impl Revision {
 
         revision.check_names()?;
         revision.check_recipe()?;
+
         Ok(revision)
     }
 
@@ -147,6 +148,7 @@ fn is_own_name(picture: &PictureEntry) -> bool {
 
     let is_in_place = path.parent() == Some(Path::new(picture.used_as.folder()));
     let stem = path.file_stem().and_then(|stem| stem.to_str());
+
     is_hash && are_plain && is_in_place && stem == Some(picture.sha256.as_str())
 }
 

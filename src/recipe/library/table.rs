@@ -12,6 +12,7 @@ pub type Table = Map<String, Value>;
 pub fn hash(table: &Table) -> String {
     // The keys of a map are in order.
     let text = serde_json::to_vec(table).expect("values");
+
     disk::sha256(&text)
 }
 
@@ -148,6 +149,7 @@ fn shown(table: &Table) -> Option<String> {
 pub fn has_rate(table: &Table) -> bool {
     let regions = table.get("region").and_then(Value::as_array);
     let mut regions = regions.into_iter().flatten();
+
     table.contains_key(RATE) || regions.any(|region| region.get(RATE).is_some())
 }
 
@@ -192,6 +194,7 @@ pub fn numbers_to_auto(table: &mut Table) -> Vec<String> {
 fn number_to_auto(table: &mut Table) -> Option<String> {
     let value = shown(table).filter(|value| value.parse::<f64>().is_ok())?;
     table.insert("threshold".to_owned(), "auto".into());
+
     Some(value)
 }
 

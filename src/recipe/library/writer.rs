@@ -81,6 +81,7 @@ impl LibraryWriter {
     pub fn commit(&self, draft: &Draft) -> Result<Revision, LibraryError> {
         let revision = self.write(draft)?;
         self.make_current(&revision)?;
+
         Ok(revision)
     }
 
@@ -91,6 +92,7 @@ impl LibraryWriter {
     pub fn next_number(&self, draft: &Draft) -> Result<u64, LibraryError> {
         let newest = self.library.numbers(&draft.name)?.last().copied();
         let next = newest.map_or(1, |newest| newest + 1);
+
         Ok(next.max(draft.least_number))
     }
 
@@ -149,6 +151,7 @@ impl LibraryWriter {
 
         // The revision stands; what is too much may wait for the next commit.
         self.prune(&manifest.name, &[pointer.current], pointer.before);
+
         Ok(())
     }
 
@@ -171,6 +174,7 @@ impl LibraryWriter {
 
         let stays = [pointer.current, manifest.revision];
         self.prune(&manifest.name, &stays, pointer.before);
+
         Ok(())
     }
 
@@ -195,6 +199,7 @@ impl LibraryWriter {
     pub fn roll_back(&self, name: &str, to: Option<u64>) -> Result<Revision, LibraryError> {
         check_name(name)?;
         let recipe = self.library.folder().join(name);
+
         // A pointer that cannot be read, or is missing, is replaced where the revision is named.
         let pointer = match (Pointer::read(&recipe), to) {
             (Ok(Some(pointer)), _) => Some(pointer),
@@ -249,6 +254,7 @@ fn make_library(folder: &Path) -> Result<(), LibraryError> {
     }
 
     fs::create_dir_all(folder).map_err(|error| LibraryError::file(folder, error))?;
+
     // A bare name lies in the working folder.
     match folder.parent() {
         Some(parent) if parent != Path::new("") => disk::sync_folder(parent),

@@ -45,6 +45,7 @@ impl Inspector {
         let took = started.elapsed();
         let scores = self.region_scores(&features, Duration::ZERO, took)?;
         let looks = self.looks_of(&features)?;
+
         Ok((scores, looks))
     }
 

@@ -25,9 +25,11 @@ impl Inspector {
         // The picture's own way is that of an inspected one, bit by bit.
         let seen = self.seen(picture)?;
         let mut pixels = self.pixels(seen)?;
+
         // Nothing is drawn of a reference.
         pixels.aligned = None;
         let mut encoded = self.encode_one(&pixels)?;
+
         // One way after the other: a start has time, and all at once would need the memory of eight
         // pictures.
         for way in self.ways.clone() {
@@ -60,6 +62,7 @@ impl Inspector {
     /// When they are more than can be compared with, or the engine's device has no room for them.
     pub fn set_references(&mut self, references: Vec<RegionFeatures>) -> Result<(), EngineError> {
         self.check_thinning(&references)?;
+
         // Region `index` of each reference goes to region `index` of the recipe: features of
         // another place would be compared with the wrong part of the picture.
         for (index, region) in self.regions.iter_mut().enumerate() {

@@ -189,7 +189,9 @@ pub(super) fn find_recipe<'a>(
     line: &Path,
 ) -> Result<&'a RecipeSpec, Failure> {
     let mut recipes = [&config.recipe].into_iter().chain(&config.recipes);
-    recipes.find(|recipe| recipe.name == name).ok_or_else(|| {
+    let found = recipes.find(|recipe| recipe.name == name);
+
+    found.ok_or_else(|| {
         let words = format!("{} has no recipe {name:?}", line.display());
         Failure::words(Exit::Usage, words)
     })
@@ -343,14 +345,17 @@ fn add(line: &Path, name: Option<&str>) -> Result<(), Failure> {
     let model = model_of(&config)?;
     default_block::warn(&spec.winclip, &model.spec, true);
     let draft = adopted(spec, &model, by)?;
-    let revision = LibraryWriter::lock(&config.library)?.commit(&draft)?;
-    say_done(
-        &revision,
-        &format!(
-            "is the current revision in {}; the line's file may say recipe = \"library:{name}\"",
-            config.library.folder().display()
-        ),
-    )
+
+    // The number is given under the lock, so that no other command gives it too.
+    let writer = LibraryWriter::lock(&config.library)?;
+    let revision = writer.commit(&draft)?;
+    let folder = config.library.folder();
+    let words = format!(
+        "is the current revision in {}; the line's file may say recipe = \"library:{name}\"",
+        folder.display()
+    );
+
+    say_done(&revision, &words)
 }
 
 fn file_name(path: &Path) -> String {

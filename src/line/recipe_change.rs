@@ -99,6 +99,7 @@ impl Changeover {
             }
             RecipeChange::Forget(command) => Ok(Edit::Forget(command.picture)),
             RecipeChange::Label(command) => {
+                // A draft is made of files, so that the part's picture becomes one.
                 let mut files = PartFiles::new(&self.library);
                 if let (Ok(files), ChangeSource::Part(picture)) = (&mut files, &source)
                     && let Err(error) = files.add(picture)
@@ -171,8 +172,9 @@ impl Changeover {
     /// Ends a lesson that is complete, or that was cut, or to which no part comes.
     pub(super) fn look_at_lesson(&mut self, stop: &Stop, pulse: &Heartbeat) {
         self.end_cut_lesson();
-        let is_complete = self.lesson.as_ref().is_some_and(Lesson::is_complete);
         let now = Instant::now();
+        let is_complete = self.lesson.as_ref().is_some_and(Lesson::is_complete);
+
         let ended = self
             .lesson
             .take_if(|lesson| is_complete || lesson.is_given_up(now));
@@ -186,6 +188,7 @@ impl Changeover {
             return self.give_lesson_up((lesson.number, lesson.selection), &why);
         }
 
+        // Parts that come from now on are none of it, however long the writing takes.
         self.lessons.end(lesson.number);
         let taught_as = lesson.command.taught_as;
         let edit = Edit::Add(taught_as, lesson.pictures, OnKnown::PassOver);
@@ -271,12 +274,12 @@ impl Changeover {
             proven = self.without_odd_ones(&writer, &mut draft, proven)?;
         }
 
-        let label = proven.revision.manifest().label();
         let manifest = proven.revision.manifest();
+        let label = manifest.label();
+        let good = manifest.count(PictureUse::Good);
+        let bad = manifest.count(PictureUse::Bad);
         let counts = format!(
-            "{label} has {} good and {} bad pictures ({})",
-            manifest.count(PictureUse::Good),
-            manifest.count(PictureUse::Bad),
+            "{label} has {good} good and {bad} bad pictures ({})",
             manifest.by
         );
 
@@ -289,6 +292,7 @@ impl Changeover {
         }
 
         self.keep_label(selection, &label)?;
+
         let made = writer.make_current(&proven.revision).map_err(words);
 
         // Where only the last sync failed, it is current all the same, and a start would judge by it.
@@ -315,6 +319,7 @@ impl Changeover {
         let writer = LibraryWriter::lock(&self.library).map_err(words)?;
         let name = &recipe.name;
         let pointer = self.library.pointer(name).map_err(words)?;
+
         let before = pointer.and_then(|pointer| pointer.before);
         let Some(to) = to.or(before) else {
             return Err(format!(
@@ -326,6 +331,8 @@ impl Changeover {
         let proven = self.prepared(revision)?;
         let label = proven.revision.manifest().label();
         self.keep_label(selection, &label)?;
+
+        // As in `edit`: where only the last sync failed, it is current all the same.
         let made = writer.roll_back(name, Some(to)).map_err(words);
         if !self.is_current(&label) {
             made?;
@@ -350,6 +357,8 @@ impl Changeover {
         if let Some(revision) = &now.library {
             let mut draft = Draft::after(revision, String::new()).map_err(words)?;
             draft.model = Some(note_of(model));
+
+            // The block that judges now stays, although another version may have another default.
             default_block::record(&mut draft.table, &now.winclip, &model.spec);
             return Ok((label, draft));
         }
@@ -374,20 +383,28 @@ impl Changeover {
     /// Refuses references that were changed since the line began to judge by them: a revision of that label is
     /// what its results were judged by.
     fn check_gallery(&self, recipe: &RecipeSpec) -> Result<(), String> {
+        let label = recipe.label();
         let gallery = {
             let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
-            (identity.recipe == recipe.label()).then(|| identity.gallery.clone())
+            let judges = identity.recipe == label;
+            judges.then(|| identity.gallery.clone())
         };
 
         let references = References::read(&recipe.references, &mut |_| {});
         let references = references.map_err(|failure| failure.message)?;
-        match gallery {
-            Some(gallery) if gallery != references.hash() => Err(format!(
-                "the reference files of {} were changed since the line began to judge by them; start the line again, then teach",
-                recipe.label()
-            )),
-            _ => Ok(()),
+
+        // Of a recipe that does not judge now no gallery is known to compare with.
+        let Some(gallery) = gallery else {
+            return Ok(());
+        };
+
+        if gallery == references.hash() {
+            return Ok(());
         }
+
+        Err(format!(
+            "the reference files of {label} were changed since the line began to judge by them; start the line again, then teach"
+        ))
     }
 
     /// Writes a draft and prepares it as it would judge. Nothing stays of one that cannot.
@@ -459,13 +476,12 @@ impl Changeover {
         self.swap(proven.prepared, from.map(|_| judging), stop, pulse)?;
         let mut thresholds = vec![];
         for (region, policy) in self.control.policies() {
-            let region = region.as_deref().map(|name| format!(" of {name}"));
+            let of_region = region.as_deref().map(|name| format!(" of {name}"));
+            let of_region = of_region.unwrap_or_default();
+
             let value = policy.threshold.map(|value| format!("{value:.4}"));
-            thresholds.push(format!(
-                "threshold{} {}",
-                region.unwrap_or_default(),
-                value.as_deref().unwrap_or("none")
-            ));
+            let value = value.as_deref().unwrap_or("none");
+            thresholds.push(format!("threshold{of_region} {value}"));
         }
 
         let mut words = vec![format!("it judges, {}", thresholds.join(", "))];
@@ -480,7 +496,10 @@ impl Changeover {
     /// When the line stops.
     fn keep_label(&self, selection: &mut Selection, label: &str) -> Result<(), String> {
         label.clone_into(&mut selection.recipe);
-        let kept = self.store.set(&selection.key, &selection.kept()).wait();
+
+        // It is waited for: the library must not change before the label is on the disk.
+        let value = selection.kept();
+        let kept = self.store.set(&selection.key, &value).wait();
 
         kept.map_err(|_| STOPPING.to_owned())
     }
@@ -508,10 +527,13 @@ fn add(
         TaughtAs::Bad => PictureUse::Bad,
     };
 
-    let parts = files.files.iter();
-    let parts = parts.map(|PartFile { file, part }| (file.clone(), part.clone()));
-    let added = teach_parts(draft, used_as, parts.collect(), on_known)
-        .map_err(|failure| failure.message)?;
+    let mut parts = vec![];
+    for PartFile { file, part } in &files.files {
+        parts.push((file.clone(), part.clone()));
+    }
+
+    let added = teach_parts(draft, used_as, parts, on_known);
+    let added = added.map_err(|failure| failure.message)?;
 
     let passed_over = match added.passed_over.len() {
         0 => String::new(),

@@ -202,8 +202,10 @@ impl Measures {
 
             // The Laplacian needs the rows above and below, which the picture's edge has not.
             if y > 0 && y + 1 < height {
-                let cells = &mut laplacian[y * SHARPNESS_GRID.h / height * SHARPNESS_GRID.w..];
-                add_row(&mut cells[..SHARPNESS_GRID.w], picture, y);
+                let row_of_cells = y * SHARPNESS_GRID.h / height;
+                let first = row_of_cells * SHARPNESS_GRID.w;
+                let cells = &mut laplacian[first..first + SHARPNESS_GRID.w];
+                add_row(cells, picture, y);
             }
         }
 
@@ -224,7 +226,9 @@ impl Measures {
 
 fn row(picture: &Picture, y: usize) -> &[[u8; 3]] {
     let stride = 3 * picture.width();
-    picture.rgb()[y * stride..][..stride].as_chunks().0
+    let bytes = &picture.rgb()[y * stride..][..stride];
+
+    bytes.as_chunks().0
 }
 
 /// Adds a row of a picture, which is neither its first nor its last, to the row of cells that it lies in.
@@ -236,7 +240,10 @@ fn add_row(cells: &mut [Moments], picture: &Picture, y: usize) {
         let from = column * inner / count;
         let to = (column + 1) * inner / count + 2;
         let part = |y| row(picture, y).get(from..to).unwrap_or_default();
-        cell.add_row(part(y - 1), part(y), part(y + 1));
+        let above = part(y - 1);
+        let below = part(y + 1);
+
+        cell.add_row(above, part(y), below);
     }
 }
 
@@ -262,8 +269,10 @@ impl Moments {
         let mut squares = 0;
         for ((three, above), below) in line.windows(3).zip(above).zip(below) {
             // The value is the second derivative: 0 on flat areas and even slopes, large on edges.
-            let around = green(&three[0]) + green(&three[2]) + green(above) + green(below);
+            let beside = green(&three[0]) + green(&three[2]);
+            let around = beside + green(above) + green(below);
             let value = 4 * green(&three[1]) - around;
+
             sum += i64::from(value);
             squares += i64::from(value * value);
         }
@@ -296,7 +305,10 @@ impl Moments {
         let count = self.count as f64;
         let mean = self.sum as f64 / count;
 
-        (self.squares as f64 / count - mean * mean).max(0.0) as f32
+        let mean_of_squares = self.squares as f64 / count;
+        let variance = mean_of_squares - mean * mean;
+
+        variance.max(0.0) as f32
     }
 }
 

@@ -138,21 +138,33 @@ impl<'a> Facts<'a> {
     }
 
     fn fits(&self, query: &HistoryQuery) -> bool {
-        let is_recipe = |wanted: &str| {
-            let name = self.recipe.rsplit_once('@').map(|(name, _)| name);
-            self.recipe == wanted || name == Some(wanted)
-        };
+        self.is_within(query) && self.is_judged_so(query) && self.is_named_so(query)
+    }
 
-        query
-            .since
-            .is_none_or(|since| self.at >= since.as_millisecond())
-            && query
-                .until
-                .is_none_or(|until| self.at < until.as_millisecond())
-            && query.verdict.is_none_or(|it| it.word() == self.verdict)
-            && query.reason.is_none_or(|it| Some(it.word()) == self.reason)
-            && query.camera.as_deref().is_none_or(|it| it == self.camera)
-            && query.recipe.as_deref().is_none_or(is_recipe)
+    /// True if the part is of the time that is asked for: from `since` on, and before `until`.
+    fn is_within(&self, query: &HistoryQuery) -> bool {
+        let since = query.since.map(|since| since.as_millisecond());
+        let until = query.until.map(|until| until.as_millisecond());
+        let has_begun = since.is_none_or(|since| self.at >= since);
+        let has_ended = until.is_some_and(|until| self.at >= until);
+
+        has_begun && !has_ended
+    }
+
+    fn is_judged_so(&self, query: &HistoryQuery) -> bool {
+        let verdict = query.verdict.map(|verdict| verdict.word());
+        let reason = query.reason.map(|reason| reason.word());
+        let recipe = query.recipe.as_deref();
+
+        // A recipe may be asked for with its revision, or by its name alone.
+        let name = self.recipe.rsplit_once('@').map(|(name, _)| name);
+        let is_recipe = is_or_any(recipe, Some(self.recipe)) || recipe == name;
+
+        is_or_any(verdict, Some(self.verdict)) && is_or_any(reason, self.reason) && is_recipe
+    }
+
+    fn is_named_so(&self, query: &HistoryQuery) -> bool {
+        is_or_any(query.camera.as_deref(), Some(self.camera))
             && is_or_any(query.part_id.as_deref(), self.part_id)
             && is_or_any(query.label.as_deref(), self.label)
     }
@@ -192,7 +204,9 @@ fn parts(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Hist
         FROM history LEFT JOIN label USING (key) WHERE key < ? ORDER BY key DESC";
 
     let mut facts = connection.prepare_cached(facts)?;
-    let mut rows = facts.query([query.before.map_or(i64::MAX, |key| key as i64)])?;
+    let before = query.before.map_or(i64::MAX, |key| key as i64);
+    let mut rows = facts.query([before])?;
+
     let mut looked_at = 0;
     while let Some(row) = rows.next()? {
         let found = Facts::of(row)?;
@@ -204,8 +218,10 @@ fn parts(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Hist
             }
         }
 
+        // The clock is read every few rows alone: a step lasts much longer than those take.
         let is_time_over = looked_at % LOOK_EVERY == 0 && began.elapsed() >= SEARCH_STEP;
-        if page.parts.len() >= limit || is_time_over {
+        let is_full = page.parts.len() >= limit;
+        if is_full || is_time_over {
             page.next = Some(found.key as u64);
             break;
         }
@@ -281,20 +297,21 @@ fn key_of(
 
     let mut keys = connection.prepare_cached(sql)?;
     let late = RowKind::LateVerdict as i64;
-    let key = keys.query_row(params![seq as i64, camera, run_id, late], |row| {
-        row.get::<_, i64>(0)
-    });
+    let values = params![seq as i64, camera, run_id, late];
+    let key = keys.query_row(values, |row| row.get::<_, i64>(0));
+    let key = key.optional()?;
 
-    Ok(key.optional()?.map(|key| key as u64))
+    Ok(key.map(|key| key as u64))
 }
 
 /// Lines of the audit log.
 fn audit(connection: &Connection, query: &AuditQuery) -> rusqlite::Result<AuditPage> {
     // Times in the log all have one length, and are in the order of their text.
     let since = query.since.map_or(String::new(), rfc3339);
-    let until = query.until.map_or("~".to_owned(), rfc3339);
+    let until = query.until.map_or("~".to_owned(), rfc3339); // behind all digits
     let before = query.before.map_or(i64::MAX, |before| before as i64);
     let began = Instant::now();
+
     let lines = "SELECT rowid, at, run_id, what FROM audit WHERE rowid < ? ORDER BY rowid DESC";
     let mut lines = connection.prepare_cached(lines)?;
     let mut rows = lines.query([before])?;
@@ -310,8 +327,11 @@ fn audit(connection: &Connection, query: &AuditQuery) -> rusqlite::Result<AuditP
             page.lines.push(line);
         }
 
-        if page.lines.len() >= PAGE_MAX as usize || began.elapsed() >= SEARCH_STEP {
-            page.next = Some(row.get::<_, i64>(0)? as u64);
+        let is_full = page.lines.len() >= PAGE_MAX as usize;
+        let is_time_over = began.elapsed() >= SEARCH_STEP;
+        if is_full || is_time_over {
+            let key: i64 = row.get(0)?;
+            page.next = Some(key as u64);
             break;
         }
     }

@@ -183,8 +183,13 @@ fn judgement(row: &ResultRow) -> String {
 /// The values of a part, in the order of [`COLUMNS`]. What is null in a message is empty.
 fn values(part: &HistoryPart) -> [String; COLUMNS.len()] {
     let row = &part.row;
+    let reason = row.reason.map_or("", |reason| reason.word());
     let label = part.label.as_ref();
+    let word_of_label = label.and_then(|label| label.label.as_ref());
+    let note = label.and_then(|label| label.note.as_ref());
+    let who = label.map(|label| &label.who);
     [
+        // The part.
         rfc3339(row.captured_at),
         row.run_id.clone(),
         row.station.clone(),
@@ -192,16 +197,18 @@ fn values(part: &HistoryPart) -> [String; COLUMNS.len()] {
         text(row.region.as_ref()),
         row.seq.to_string(),
         text(row.part_id.as_ref()),
+        // How it was judged, and by what.
         row.verdict.word().to_owned(),
         row.reject.to_string(),
         number(row.score),
         number(row.threshold),
         number(row.margin),
-        row.reason.map_or("", |reason| reason.word()).to_owned(),
+        reason.to_owned(),
         text(row.detail.as_ref()),
         row.recipe.clone(),
         row.model.clone(),
         row.backend.clone(),
+        // Its times, and those of its reject.
         word(&row.captured_by),
         text(row.frame_offset_ms),
         number(Some(row.latency_ms.total)),
@@ -209,13 +216,14 @@ fn values(part: &HistoryPart) -> [String; COLUMNS.len()] {
         row.deadline_met.to_string(),
         number(row.reject_in_ms),
         text(row.reject_at_count),
+        // What its sender and people say of it.
         text(row.count),
         number(row.position),
         text(row.challenge.as_ref()),
         part.late_verdict.to_string(),
-        text(label.and_then(|label| label.label.as_ref())),
-        text(label.and_then(|label| label.note.as_ref())),
-        text(label.map(|label| &label.who)),
+        text(word_of_label),
+        text(note),
+        text(who),
     ]
 }
 

@@ -17,13 +17,17 @@ impl Shifts {
         let mut begins = vec![];
         for word in text.split(',') {
             let begin = Time::strptime("%H:%M", word.trim());
-            begins.push(begin.map_err(|_| {
+            let begin = begin.map_err(|_| {
                 format!("{word:?} is no time of a day; write times such as 06:00,14:00,22:00")
-            })?);
+            })?;
+
+            begins.push(begin);
         }
 
+        // In the order of the day two that are the same stand side by side.
         begins.sort_unstable();
-        match begins.windows(2).find(|pair| pair[0] == pair[1]) {
+        let mut pairs = begins.windows(2);
+        match pairs.find(|pair| pair[0] == pair[1]) {
             Some(twice) => Err(format!("{} stands twice", shown(twice[0]))),
             None => Ok(Shifts(begins)),
         }
@@ -32,13 +36,16 @@ impl Shifts {
     /// The shift of a minute since 1970, in words that sort by time: `2026-11-30 22:00`. The night shift
     /// belongs to the day on which it began.
     pub fn shift_of(&self, minute: i64, zone: &TimeZone) -> Option<String> {
-        let at = civil(minute, zone)?;
-        let before = self.0.iter().rev().find(|begin| **begin <= at.1);
-        let (day, begin) = match before {
-            Some(begin) => (at.0, *begin),
-            None => (at.0.yesterday().ok()?, *self.0.last()?),
-        };
+        let (day, time) = civil(minute, zone)?;
+        let mut latest_first = self.0.iter().rev();
+        let begun = latest_first.find(|begin| **begin <= time);
+        if let Some(begin) = begun {
+            return Some(format!("{day} {}", shown(*begin)));
+        }
 
+        // Before the day's first shift the last one of the day before goes on.
+        let day = day.yesterday().ok()?;
+        let begin = *self.0.last()?;
         Some(format!("{day} {}", shown(begin)))
     }
 }
@@ -49,8 +56,9 @@ pub fn day_of(minute: i64, zone: &TimeZone) -> Option<String> {
 }
 
 fn civil(minute: i64, zone: &TimeZone) -> Option<(Date, Time)> {
-    let at = Timestamp::from_second(minute.checked_mul(60)?).ok()?;
-    let at = zone.to_datetime(at);
+    let second = minute.checked_mul(60)?;
+    let moment = Timestamp::from_second(second).ok()?;
+    let at = zone.to_datetime(moment);
 
     Some((at.date(), at.time()))
 }

@@ -83,11 +83,14 @@ impl Histogram {
         for bar in 0..BARS {
             // A few parts of many keep a sign of their own.
             let signs = |count: usize| (count as f64 * scale).ceil() as usize;
-            let score = self.low + bar as f32 * self.step;
             let good = "o".repeat(signs(self.good[bar]));
             let bad = "x".repeat(signs(self.bad[bar]));
+
+            let score = self.low + bar as f32 * self.step;
             let mut line = format!("{score:.4} {good}{bad}");
-            for mark in marks.iter().filter(|mark| self.bar(mark.threshold) == bar) {
+
+            let in_bar = marks.iter().filter(|mark| self.bar(mark.threshold) == bar);
+            for mark in in_bar {
                 let _ = write!(line, "  < {} {:.4}", mark.name, mark.threshold); // into memory
             }
 

@@ -156,7 +156,8 @@ fn chosen_region(spec: &RecipeSpec, name: Option<&str>) -> Result<usize, Failure
         (_, Some(place)) => Ok(place),
         (None, None) if regions.len() == 1 => Ok(0),
         _ => {
-            let names: Vec<&str> = regions.iter().flat_map(|r| r.name.as_deref()).collect();
+            let names = regions.iter().flat_map(|region| region.name.as_deref());
+            let names: Vec<&str> = names.collect();
             let words = match names.is_empty() {
                 true => "--region: the recipe has no regions; take it out".to_owned(),
                 false => format!("--region: name one of the recipe's: {}", names.join(", ")),
@@ -242,7 +243,10 @@ impl KnownParts {
 
     fn scores(&self) -> KnownScores {
         let scores = |parts: &[(PathBuf, f32)]| parts.iter().map(|(_, score)| *score).collect();
-        KnownScores::new(scores(&self.good), scores(&self.bad))
+        let good = scores(&self.good);
+        let bad = scores(&self.bad);
+
+        KnownScores::new(good, bad)
     }
 }
 
@@ -275,10 +279,11 @@ fn left_out(active: &mut ActiveRecipe, region: usize) -> Result<Vec<(PathBuf, f3
         .leave_one_out()
         .map_err(|error| Failure::new(Exit::Software, error))?;
 
-    let scores = regions.swap_remove(region).into_iter();
+    let judged = regions.swap_remove(region).into_iter();
+    let scores = judged.map(|(score, _)| score);
     let files = active.references.iter().cloned();
 
-    Ok(files.zip(scores.map(|(score, _)| score)).collect())
+    Ok(files.zip(scores).collect())
 }
 
 /// All that is told of the known parts.

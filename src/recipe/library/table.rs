@@ -38,15 +38,22 @@ pub struct TablePictures {
 impl TablePictures {
     /// Reads the paths of a table.
     pub fn of(table: &Table) -> Self {
-        let test = table.get("self_test");
-        let locate = table.get("locate");
-        TablePictures {
+        let mut paths = TablePictures {
             good: texts(table.get("references")),
             calibration: texts(table.get("calibration")),
-            test_good: test.and_then(|test| text(&test["good"])),
-            test_bad: test.and_then(|test| text(&test["bad"])),
-            master: locate.and_then(|locate| text(&locate["master"])),
+            ..TablePictures::default()
+        };
+
+        if let Some(test) = table.get("self_test") {
+            paths.test_good = text(&test["good"]);
+            paths.test_bad = text(&test["bad"]);
         }
+
+        if let Some(locate) = table.get("locate") {
+            paths.master = text(&locate["master"]);
+        }
+
+        paths
     }
 
     /// The paths of the pictures that a manifest has.

@@ -90,7 +90,8 @@ impl LibraryWriter {
     /// # Errors
     /// When the recipe's folder cannot be read.
     pub fn next_number(&self, draft: &Draft) -> Result<u64, LibraryError> {
-        let newest = self.library.numbers(&draft.name)?.last().copied();
+        let numbers = self.library.numbers(&draft.name)?;
+        let newest = numbers.last().copied();
         let next = newest.map_or(1, |newest| newest + 1);
 
         Ok(next.max(draft.least_number))
@@ -181,8 +182,12 @@ impl LibraryWriter {
     /// Takes revisions away that are beyond the bounds.
     fn prune(&self, name: &str, stays: &[u64], before: Option<u64>) {
         let recipe = self.library.folder().join(name);
-        let stays: Vec<u64> = stays.iter().copied().chain(before).collect();
-        if let Err(error) = prune(&recipe, &stays, self.limits) {
+        let mut stays = stays.to_vec();
+        stays.extend(before);
+
+        // What is too much harms nobody, so that a failure here fails no change.
+        let pruned = prune(&recipe, &stays, self.limits);
+        if let Err(error) = pruned {
             tracing::warn!("old revisions of recipe {name} stay: {error}");
         }
     }

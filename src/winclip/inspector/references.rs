@@ -107,7 +107,10 @@ impl Inspector {
         let first = references.iter().flat_map(|picture| &picture.regions);
         let first = first.flat_map(|region| &region.crops).next();
         let cells = first.map_or(0, |crop| crop.grid.cells());
-        let rows = references.len() * (1 + self.ways.len()) * cells;
+
+        // Each picture has its rows once as it is, and once for each way in which it is turned.
+        let ways = 1 + self.ways.len();
+        let rows = references.len() * ways * cells;
         let kept = thin_to * cells;
         if kept >= rows || rows.saturating_mul(kept) <= PAIRS_MAX {
             return Ok(());
@@ -122,8 +125,12 @@ impl Inspector {
 impl EncodedRegion {
     /// The crops in each way, the picture's own first.
     fn all_ways(&self) -> Vec<&[Features]> {
-        let own = std::iter::once(self.crops.as_slice());
-        own.chain(self.turned.iter().map(Vec::as_slice)).collect()
+        let mut ways = vec![self.crops.as_slice()];
+        for turned in &self.turned {
+            ways.push(turned);
+        }
+
+        ways
     }
 }
 

@@ -159,7 +159,12 @@ impl RecipeChange {
             _ => return None,
         };
 
-        Some(command.map(|change| (change.id().clone(), change)))
+        let with_id = command.map(|change| {
+            let id = change.id().clone();
+            (id, change)
+        });
+
+        Some(with_id)
     }
 
     fn id(&self) -> &Option<String> {
@@ -213,11 +218,12 @@ impl RecipeChange {
         }
 
         match self {
-            RecipeChange::Teach(command) if !(1..=LESSON_MAX).contains(&command.parts) => {
-                Err(format!(
-                    "parts must be from 1 to {LESSON_MAX}, got {}",
-                    command.parts
-                ))
+            RecipeChange::Teach(command) => {
+                let parts = command.parts;
+                match (1..=LESSON_MAX).contains(&parts) {
+                    true => Ok(()),
+                    false => Err(format!("parts must be from 1 to {LESSON_MAX}, got {parts}")),
+                }
             }
             RecipeChange::Forget(command) => check_hash(&command.picture),
             RecipeChange::Shadow(command) => command.check(),

@@ -291,7 +291,9 @@ impl Teaching {
             return;
         };
 
-        let is_held = !self.fresh.iter().any(|fresh| fresh.file == *known);
+        // A picture that is known is one of the recipe, or was given a moment ago.
+        let mut fresh = self.fresh.iter();
+        let is_held = !fresh.any(|fresh| fresh.file == *known);
         if *known_as != used_as {
             self.problems.push(good_and_bad(&file, known));
         } else if is_held {
@@ -319,8 +321,10 @@ fn hash(picture: &Picture) -> PixelHash {
     let mut sum = Sha256::new();
 
     // The same bytes in another shape are another picture.
-    sum.update((picture.width() as u64).to_le_bytes());
-    sum.update((picture.height() as u64).to_le_bytes());
+    let width = picture.width() as u64;
+    let height = picture.height() as u64;
+    sum.update(width.to_le_bytes());
+    sum.update(height.to_le_bytes());
     sum.update(picture.rgb());
 
     sum.finalize().into()

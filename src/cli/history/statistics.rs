@@ -102,11 +102,7 @@ pub fn show(
     let mut counts: BTreeMap<String, GroupCount> = BTreeMap::new();
     let zone = TimeZone::system();
     let mut lacks_old_parts = false;
-    loop {
-        let SearchPage::Parts(page) = source.step(&Search::Parts(query.clone()))? else {
-            break;
-        };
-
+    while let SearchPage::Parts(page) = source.step(&Search::Parts(query.clone()))? {
         lacks_old_parts |= page.lacks_old_parts;
         for group in page.groups {
             let key = shown_key(arguments, by, group.key.as_deref(), &zone);

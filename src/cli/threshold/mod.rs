@@ -361,13 +361,13 @@ impl ThresholdReport<'_> {
         };
 
         // Without either there is nothing to weigh the others against.
-        let cheapest = match self.known.bad.is_empty() || self.known.good.is_empty() {
-            true => None,
-            false => self
-                .known
-                .cheapest(costs)
-                .map(|cheapest| cheapest.threshold),
+        let has_both = !self.known.bad.is_empty() && !self.known.good.is_empty();
+        let cheapest = match has_both {
+            true => self.known.cheapest(costs),
+            false => None,
         };
+
+        let by_cost = cheapest.map(|cheapest| cheapest.threshold);
 
         let rate = self.arguments.false_reject_rate;
         let by_rate = by_rate(rate, &self.known.good, self.parts.good_kind).ok();
@@ -375,7 +375,7 @@ impl ThresholdReport<'_> {
         let marks = [
             mark("the recipe's", own),
             mark("by rate", by_rate),
-            mark("by cost", cheapest),
+            mark("by cost", by_cost),
         ];
 
         marks.into_iter().flatten().collect()
@@ -403,8 +403,13 @@ impl ThresholdReport<'_> {
             return Ok(());
         };
 
-        std::fs::write(file, histogram.svg(title, marks))
-            .map_err(|error| Failure::words(Exit::Data, format!("{}: {error}", file.display())))
+        let figure = histogram.svg(title, marks);
+        let written = std::fs::write(file, figure);
+
+        written.map_err(|error| {
+            let words = format!("{}: {error}", file.display());
+            Failure::words(Exit::Data, words)
+        })
     }
 
     fn tell_candidates(&self, costs: Costs) -> Result<(), Failure> {

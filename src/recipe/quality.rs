@@ -158,6 +158,7 @@ impl Gate {
         // Without a reference of this size the limit is 0, below which no sharpness lies.
         let size = (picture.width(), picture.height());
         let least = self.least_sharp.get(&size).copied().unwrap_or(0.0);
+
         let limit = self.limits.blurred * least;
         if measures.sharpness < limit {
             return Some(Flaw::Blurred(measures.sharpness, limit));

@@ -487,6 +487,7 @@ impl Database {
 
         let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
         let now = self.history.now(&self.connection, now_ms())?;
+
         let gone = self.tidy_delivered(now.saturating_sub(age_ms))?;
         if gone > 0 {
             return Ok(gone == TIDIED_ROWS);
@@ -507,6 +508,7 @@ impl Database {
         // Those whose hour is over go first, then, if none was, those beyond the number.
         let forgotten = self.running.forgotten();
         let gone = self.delete_answers(forgotten, TIDIED_ROWS)?;
+
         let beyond = self.answers.saturating_sub(ANSWERS_MAX as u64);
         if gone > 0 || beyond == 0 {
             return Ok(gone);

@@ -122,18 +122,29 @@ struct Facts<'a> {
 
 impl<'a> Facts<'a> {
     fn of(row: &'a Row) -> rusqlite::Result<Self> {
+        // Words stay where SQLite has them: most rows are only looked at.
+        let word = |column: usize| -> rusqlite::Result<&'a str> {
+            let value = row.get_ref(column)?;
+            Ok(value.as_str()?)
+        };
+
+        let word_or_null = |column: usize| -> rusqlite::Result<Option<&'a str>> {
+            let value = row.get_ref(column)?;
+            Ok(value.as_str_or_null()?)
+        };
+
         Ok(Facts {
             key: row.get(0)?,
             at: row.get(1)?,
-            camera: row.get_ref(2)?.as_str()?,
-            region: row.get_ref(3)?.as_str_or_null()?,
-            verdict: row.get_ref(4)?.as_str()?,
-            reason: row.get_ref(5)?.as_str_or_null()?,
-            recipe: row.get_ref(6)?.as_str()?,
-            part_id: row.get_ref(7)?.as_str_or_null()?,
-            spot: row.get_ref(8)?.as_str_or_null()?,
+            camera: word(2)?,
+            region: word_or_null(3)?,
+            verdict: word(4)?,
+            reason: word_or_null(5)?,
+            recipe: word(6)?,
+            part_id: word_or_null(7)?,
+            spot: word_or_null(8)?,
             kind: row.get(9)?,
-            label: row.get_ref(10)?.as_str_or_null()?,
+            label: word_or_null(10)?,
         })
     }
 

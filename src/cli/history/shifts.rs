@@ -38,6 +38,7 @@ impl Shifts {
     pub fn shift_of(&self, minute: i64, zone: &TimeZone) -> Option<String> {
         let (day, time) = civil(minute, zone)?;
         let mut latest_first = self.0.iter().rev();
+
         let begun = latest_first.find(|begin| **begin <= time);
         if let Some(begin) = begun {
             return Some(format!("{day} {}", shown(*begin)));

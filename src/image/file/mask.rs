@@ -162,6 +162,7 @@ impl Mask {
         let marked = self.is_defect.iter().filter(|is_defect| **is_defect);
         let marked = marked.count();
         let share = marked as f64 / all as f64;
+
         let is_marked_everywhere = marked == all;
         if share <= INVERTED || is_marked_everywhere {
             return Ok(());
@@ -251,6 +252,7 @@ fn refuse_palette(format: ImageFormat, bytes: &[u8]) -> Result<(), Unclear> {
     // ones, which asks for nothing that a mask of labels does not have.
     let colour = |index: u8| palette.get(3 * usize::from(index)..).unwrap_or_default();
     let is_black = |index: u8| colour(index).starts_with(&[0; 3]);
+
     let agrees = used.iter().all(|index| is_black(*index) == (*index == 0));
     if agrees {
         Ok(())

@@ -353,12 +353,16 @@ impl CommandHandler {
     /// Does a command that is no trigger.
     fn obey(&mut self, request: &Request) -> Answer {
         let id = request.command.id.as_deref();
+        let came_at = request.came_at;
         let outcome = match &request.command.action {
             Action::Trigger(_) => Err("not here".to_owned()), // see `begin`
             Action::SelectRecipe { recipe, revision } => self.select(id, recipe, *revision),
-            Action::Change(change) => self.change_recipe(id, change, request.came_at),
-            Action::Challenge(spec) => self.challenge(id, spec, request.came_at),
-            Action::SetThreshold { region, value } => self.set_threshold(region.as_deref(), *value),
+            Action::Change(change) => self.change_recipe(id, change, came_at),
+            Action::Challenge(spec) => self.challenge(id, spec, came_at),
+            Action::SetThreshold { region, value } => {
+                let region = region.as_deref();
+                self.set_threshold(region, *value)
+            }
             Action::Snapshot { camera } => self.snapshot(camera.as_deref()),
             Action::Pause => self.pause(true),
             Action::Resume => self.pause(false),

@@ -31,6 +31,7 @@ const IMPORT: &str = ".import";
 pub fn export(revision: &Revision, to: &Path) -> Result<(), LibraryError> {
     revision.verify()?;
     let file = File::create_new(to).map_err(|error| LibraryError::file(to, error))?;
+
     let written = write(revision, file);
     if written.is_err() {
         // Half an archive is of no use.

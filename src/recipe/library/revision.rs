@@ -126,6 +126,7 @@ impl Revision {
 
         let is_named = name == Some(self.manifest.name.as_str());
         let is_numbered = number == Some(self.manifest.revision);
+
         let has_pictures = TablePictures::of(&table) == expected;
         if is_named && is_numbered && has_pictures {
             return Ok(());

@@ -222,6 +222,7 @@ impl LibraryWriter {
         // A revision that is not whole must not become the current one.
         let revision = self.library.revision(name, to)?;
         revision.verify()?;
+
         let current = pointer.map(|pointer| pointer.current);
         if current != Some(to) {
             let pointer = Pointer {

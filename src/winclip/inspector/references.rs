@@ -111,6 +111,7 @@ impl Inspector {
         // Each picture has its rows once as it is, and once for each way in which it is turned.
         let ways = 1 + self.ways.len();
         let rows = references.len() * ways * cells;
+
         let kept = thin_to * cells;
         if kept >= rows || rows.saturating_mul(kept) <= PAIRS_MAX {
             return Ok(());

@@ -157,6 +157,7 @@ fn recipe(arguments: &EvalArguments) -> Result<(Recipe, Vec<PathBuf>), Failure> 
     let spec = held_recipe::open(folder)?;
     let revision = spec.library.as_ref();
     let bad = revision.map(|revision| revision.pictures(PictureUse::Bad));
+
     let is_whole = spec.locate.is_none() && spec.winclip.regions == [Region::default()];
     if is_whole {
         return Ok((spec.winclip, bad.unwrap_or_default()));

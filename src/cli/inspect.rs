@@ -3,21 +3,19 @@
 //! Pictures are read, judged and dropped one by one. What cannot be judged is told and passed over; the others are
 //! judged, and the command ends with 65; with 70 when the engine failed on one.
 
+mod overlays;
+
 use super::flags::{as_flags, check_output_file, parent};
 use super::held_recipe;
 use super::tensors::{self, Tensors};
 use super::terminal::Terminal;
 use crate::base::exit::{Exit, Failure, chain};
 use crate::cli::arguments::JudgingArguments;
-use crate::data::map::Map;
-use crate::data::picture::{Area, Picture};
+use crate::data::picture::Area;
 use crate::data::result::PoseOnWire;
 use crate::engine::EncodePlan;
 use crate::image::file as image_file;
 use crate::image::locate::LocateLimits;
-use crate::image::overlay::png;
-use crate::image::overlay::{HeatLayer, Overlay};
-use crate::line::overlays::OverlayPainter;
 use crate::model::ModelFolder;
 use crate::recipe::known_bad::BadParts;
 use crate::recipe::library::manifest::PictureUse;
@@ -25,10 +23,10 @@ use crate::recipe::locate::{LocateSpec, located, refuse_not_found};
 use crate::recipe::preparation::Preparation;
 use crate::recipe::quality::{Gate, Limits};
 use crate::recipe::references::References;
-use crate::recipe::threshold::of_region;
-use crate::winclip::inspector::{Detailed, InspectError};
+use crate::winclip::inspector::InspectError;
 use crate::winclip::{Fit, Inspector, Recipe, Region, RegionScore, TopShare};
 use clap::Args;
+use overlays::Overlays;
 use serde_json::json;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -507,114 +505,4 @@ fn json_line(file: &Path, judgement: &RegionScore) -> serde_json::Value {
     }
 
     line
-}
-
-/// Heat maps over the pictures.
-struct Overlays {
-    folder: PathBuf,
-    brush: OverlayPainter,
-    /// Map values of "nothing to see" and "full glow" of each region, for all pictures; `None` gives each
-    /// picture its own range.
-    scales: Vec<Option<(f32, f32)>>,
-}
-
-impl Overlays {
-    /// The scales are those of the references, each compared with the others.
-    fn new(
-        folder: PathBuf,
-        inspector: &mut Inspector,
-        terminal: &Terminal,
-    ) -> Result<Self, Failure> {
-        // Each reference is judged by the others: their maps show what good parts look like.
-        let good = inspector
-            .leave_one_out()
-            .map_err(|error| Failure::new(Exit::Software, error))?;
-
-        let mut scales = vec![];
-        for (good, region) in good.iter().zip(inspector.regions()) {
-            // With one reference, or none, there is nothing to compare, and each picture uses its
-            // own range.
-            let scale = common_scale(good.iter().map(|(_, map)| map));
-            let of_region = of_region(region.as_deref());
-            terminal.say(match scale {
-                Some((low, high)) => format!(
-                    "overlays: nothing to see at {low:.4}, full glow at {high:.4}, for all pictures (each reference against the others){of_region}"
-                ),
-                None => format!("overlays: each picture has a scale of its own, from its least to its most anomalous place; two different references or more give all pictures one{of_region}"),
-            });
-
-            scales.push(scale);
-        }
-
-        Ok(Overlays {
-            folder,
-            brush: OverlayPainter(inspector.painter()),
-            scales,
-        })
-    }
-
-    fn write(
-        &mut self,
-        stem: &str,
-        picture: &Picture,
-        regions: &[Detailed],
-    ) -> Result<(), Failure> {
-        // Each region has a layer in its own place with its own scale; they may overlap.
-        let mut layers = vec![];
-        let mut scores = vec![];
-        for (detailed, scale) in regions.iter().zip(&self.scales) {
-            let RegionScore {
-                map, area, score, ..
-            } = &detailed.region_score;
-
-            layers.push(HeatLayer {
-                map,
-                area: *area,
-                scale: scale.unwrap_or((map.min(), map.max())),
-            });
-
-            scores.push(score.to_string());
-        }
-
-        // The scores stand in the file too, as a PNG text chunk.
-        let painted = self.brush.paint(&Overlay::new(picture, &layers, None, &[]));
-        let png = png::encode(&painted, &[("score", &scores.join(" "))]);
-        let path = self.folder.join(format!("{stem}.png"));
-        std::fs::write(&path, png)
-            .map_err(|error| Failure::words(Exit::Data, format!("{}: {error}", path.display())))
-    }
-}
-
-/// Returns the map values of "nothing to see", m/2, and "full glow", 2 m, where m is the median of what good
-/// parts show at their worst place: one odd reference must not dim all pictures. `None` without good parts,
-/// or where they show nothing.
-fn common_scale<'a>(good: impl Iterator<Item = &'a Map>) -> Option<(f32, f32)> {
-    // The map's highest value is what a person would see first.
-    let mut worst: Vec<f32> = good.map(Map::max).collect();
-    worst.sort_by(f32::total_cmp);
-    let median = *worst.get(worst.len() / 2)?;
-    (median > 0.0).then_some((median / 2.0, 2.0 * median))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::data::grid::Grid;
-
-    #[test]
-    fn one_odd_reference_does_not_dim_the_overlays() {
-        let good = [0.1, 0.9, 0.2].map(|worst| Map::new(Grid::square(1), vec![worst]));
-        assert_eq!(common_scale(good.iter()), Some((0.1, 0.4)));
-        assert_eq!(common_scale([].iter()), None);
-        assert_eq!(
-            common_scale(
-                [
-                    Map::new(Grid::square(1), vec![0.0]),
-                    Map::new(Grid::square(1), vec![0.0])
-                ]
-                .iter()
-            ),
-            None
-        );
-    }
 }

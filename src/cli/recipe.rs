@@ -100,6 +100,7 @@ impl RevisionArguments {
             None => {
                 let pointer = library.pointer(&self.name)?;
                 let pointer = pointer.ok_or_else(|| library.no_recipe(&self.name))?;
+
                 pointer.current
             }
         };
@@ -119,36 +120,22 @@ pub fn run(command: RecipeCommand) -> Result<(), Failure> {
             let revision = arguments.open()?;
             let outcome = revision.verify();
             print(describe(&revision))?;
+
             Ok(outcome?)
         }
         RecipeCommand::Add { line, name } => add(&line, name.as_deref()),
         RecipeCommand::Export { revision, file } => {
             let revision = revision.open()?;
             archive::export(&revision, &file)?;
+
             say_done(&revision, &format!("is in {}", file.display()))
         }
         RecipeCommand::Import {
             library,
             file,
             candidate,
-        } => {
-            let writer = LibraryWriter::lock(&library_at(&library)?)?;
-            let revision = archive::import(&writer, &file, candidate)?;
-            if candidate {
-                return say_done(&revision, "is a candidate");
-            }
-
-            say_done(&revision, "is the current revision")?;
-            drop(writer);
-            take_over(&library, &revision.manifest().name)
-        }
-        RecipeCommand::Rollback(arguments) => {
-            let writer = LibraryWriter::lock(&library_at(&arguments.library)?)?;
-            let revision = writer.roll_back(&arguments.name, arguments.revision)?;
-            say_done(&revision, "is the current revision")?;
-            drop(writer);
-            take_over(&arguments.library, &arguments.name)
-        }
+        } => import(&library, &file, candidate),
+        RecipeCommand::Rollback(arguments) => roll_back(&arguments),
         RecipeCommand::Shadow(arguments) => {
             let payload = [
                 ("revision", arguments.revision.map(Into::into)),
@@ -157,20 +144,54 @@ pub fn run(command: RecipeCommand) -> Result<(), Failure> {
 
             carry_out(&arguments.line, "shadow", &payload)
         }
-        RecipeCommand::Forget { recipe, picture } => {
-            let writer = LibraryWriter::lock(&library_at(&recipe.library)?)?;
-            let mut draft = Draft::after(&recipe.open()?, String::new())?;
-            let forgotten = draft.forget(&picture)?;
-            draft.by = format!("forget: forgot {}", forgotten.from);
-            let revision = writer.commit(&draft)?;
-            say_done(
-                &revision,
-                &format!("is the current revision, without {}", forgotten.from),
-            )?;
-            drop(writer);
-            take_over(&recipe.library, &recipe.name)
-        }
+        RecipeCommand::Forget { recipe, picture } => forget(&recipe, &picture),
     }
+}
+
+/// Takes an archive into the library; a running line takes the revision over, unless it is a candidate.
+fn import(at: &Path, file: &Path, is_candidate: bool) -> Result<(), Failure> {
+    let library = library_at(at)?;
+    let writer = LibraryWriter::lock(&library)?;
+    let revision = archive::import(&writer, file, is_candidate)?;
+    if is_candidate {
+        return say_done(&revision, "is a candidate");
+    }
+
+    say_done(&revision, "is the current revision")?;
+    drop(writer); // the line reads what stands now
+
+    take_over(at, &revision.manifest().name)
+}
+
+/// Makes another revision the current one, and lets a running line take it over.
+fn roll_back(arguments: &RevisionArguments) -> Result<(), Failure> {
+    let library = library_at(&arguments.library)?;
+    let writer = LibraryWriter::lock(&library)?;
+    let revision = writer.roll_back(&arguments.name, arguments.revision)?;
+
+    say_done(&revision, "is the current revision")?;
+    drop(writer); // the line reads what stands now
+
+    take_over(&arguments.library, &arguments.name)
+}
+
+/// Makes the next revision without one of the pictures, and lets a running line take it over.
+fn forget(recipe: &RevisionArguments, picture: &str) -> Result<(), Failure> {
+    let library = library_at(&recipe.library)?;
+    let writer = LibraryWriter::lock(&library)?;
+
+    // The revision is read under the lock, so that no change of another command is lost.
+    let held = recipe.open()?;
+    let mut draft = Draft::after(&held, String::new())?;
+    let forgotten = draft.forget(picture)?;
+    draft.by = format!("forget: forgot {}", forgotten.from);
+    let revision = writer.commit(&draft)?;
+
+    let words = format!("is the current revision, without {}", forgotten.from);
+    say_done(&revision, &words)?;
+    drop(writer); // the line reads what stands now
+
+    take_over(&recipe.library, &recipe.name)
 }
 
 /// Finds a line's recipe by its name.
@@ -183,7 +204,9 @@ pub(super) fn find_recipe<'a>(
     line: &Path,
 ) -> Result<&'a RecipeSpec, Failure> {
     let mut recipes = [&config.recipe].into_iter().chain(&config.recipes);
-    recipes.find(|recipe| recipe.name == name).ok_or_else(|| {
+    let found = recipes.find(|recipe| recipe.name == name);
+
+    found.ok_or_else(|| {
         let words = format!("{} has no recipe {name:?}", line.display());
         Failure::words(Exit::Usage, words)
     })
@@ -256,6 +279,7 @@ fn list(library: &Library) -> Result<(), Failure> {
 fn row(manifest: &Manifest) -> String {
     let good = manifest.count(PictureUse::Good);
     let bad = manifest.count(PictureUse::Bad);
+
     let mut thresholds = vec![];
     for note in &manifest.thresholds {
         thresholds.push(match &note.region {
@@ -326,6 +350,7 @@ fn describe(revision: &Revision) -> String {
 fn add(line: &Path, name: Option<&str>) -> Result<(), Failure> {
     let config = configuration(line)?;
     let name = name.unwrap_or(&config.recipe.name);
+
     let spec = find_recipe(&config, name, line)?;
     if let Some(revision) = &spec.library {
         let label = revision.manifest().label();
@@ -337,14 +362,17 @@ fn add(line: &Path, name: Option<&str>) -> Result<(), Failure> {
     let model = model_of(&config)?;
     default_block::warn(&spec.winclip, &model.spec, true);
     let draft = adopted(spec, &model, by)?;
-    let revision = LibraryWriter::lock(&config.library)?.commit(&draft)?;
-    say_done(
-        &revision,
-        &format!(
-            "is the current revision in {}; the line's file may say recipe = \"library:{name}\"",
-            config.library.folder().display()
-        ),
-    )
+
+    // The number is given under the lock, so that no other command gives it too.
+    let writer = LibraryWriter::lock(&config.library)?;
+    let revision = writer.commit(&draft)?;
+    let folder = config.library.folder();
+    let words = format!(
+        "is the current revision in {}; the line's file may say recipe = \"library:{name}\"",
+        folder.display()
+    );
+
+    say_done(&revision, &words)
 }
 
 fn file_name(path: &Path) -> String {

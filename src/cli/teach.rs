@@ -91,7 +91,6 @@ pub fn run(arguments: &TeachArguments) -> Result<(), Failure> {
     let writer = LibraryWriter::lock(&library)?;
     let mut lesson = lesson(arguments, &library)?;
     lesson.base.by = "teach".to_owned();
-    let held = lesson.base.pictures.len();
     let mut taught = lesson.base.clone();
     let told = teach(
         &mut taught,
@@ -113,13 +112,9 @@ pub fn run(arguments: &TeachArguments) -> Result<(), Failure> {
         choose::check_before(&taught, &line.spec, &line.model)?;
     }
 
-    // A recipe out of a file is kept as it was, so that there is a revision to go back to.
     if lesson.is_new {
         lesson.base.by = format!("added from {}", arguments.line.display());
-        let first = writer.commit(&lesson.base)?;
-        let fresh = taught.pictures.split_off(held);
-        taught = Draft::after(&first, taught.by)?;
-        taught.pictures.extend(fresh);
+        taught = after_first(&writer, &lesson.base, taught)?;
     }
 
     taught.by = words_of(told.good, told.bad);
@@ -143,21 +138,40 @@ pub fn run(arguments: &TeachArguments) -> Result<(), Failure> {
             .map(|()| "the current revision"),
     }?;
 
-    let manifest = revision.manifest();
-    print(format!(
-        "{} is {place}: {} good and {} bad pictures ({})",
-        manifest.label(),
-        manifest.count(PictureUse::Good),
-        manifest.count(PictureUse::Bad),
-        manifest.by
-    ))?;
-
+    tell_place(&revision, place)?;
     drop(writer); // the line reads what stands now
     if arguments.candidate {
         return Ok(());
     }
 
-    take_over(&arguments.line, &manifest.name)
+    take_over(&arguments.line, &revision.manifest().name)
+}
+
+/// Keeps a recipe out of a file as it was, so that there is a revision to go back to. Returns the draft
+/// after it, with the pictures that `taught` has beyond it.
+fn after_first(writer: &LibraryWriter, base: &Draft, mut taught: Draft) -> Result<Draft, Failure> {
+    let first = writer.commit(base)?;
+
+    // The library has the pictures of the file now, and the new ones follow them.
+    let fresh = taught.pictures.split_off(base.pictures.len());
+    let mut after = Draft::after(&first, taught.by)?;
+    after.pictures.extend(fresh);
+
+    Ok(after)
+}
+
+/// Prints what the revision became, and of what pictures it is made.
+fn tell_place(revision: &Revision, place: &str) -> Result<(), Failure> {
+    let manifest = revision.manifest();
+    let label = manifest.label();
+    let good = manifest.count(PictureUse::Good);
+    let bad = manifest.count(PictureUse::Bad);
+    print(format!(
+        "{label} is {place}: {good} good and {bad} bad pictures ({})",
+        manifest.by
+    ))?;
+
+    Ok(())
 }
 
 /// Chooses what the revision of a draft judges by. Returns the revision that does, the draft's own replaced; `None`
@@ -213,8 +227,9 @@ fn written(
     }
 
     let config = &line.config;
-    let odd = prove(config, &revision, (!arguments.odd).then_some(&mut *taught))
-        .inspect_err(|_| writer.discard(&revision))?;
+    let looked_through = (!arguments.odd).then_some(&mut *taught);
+    let odd =
+        prove(config, &revision, looked_through).inspect_err(|_| writer.discard(&revision))?;
 
     if odd.is_empty() {
         return Ok(revision);
@@ -239,6 +254,7 @@ fn written(
     taught.by = words_of(good.len(), bad.len());
     let revision = writer.write(taught)?;
     prove(config, &revision, None).inspect_err(|_| writer.discard(&revision))?;
+
     Ok(revision)
 }
 
@@ -270,14 +286,13 @@ fn prove(
     }
 
     let mut values = vec![];
-    for (region, threshold) in active
-        .inspector
-        .regions()
-        .into_iter()
-        .zip(active.thresholds(&spec)?)
-    {
+    let regions = active.inspector.regions();
+    let thresholds = active.thresholds(&spec)?;
+    for (region, threshold) in regions.into_iter().zip(thresholds) {
         let of_region = of_region(region.as_deref());
-        values.push(threshold.as_ref().ok().map(|threshold| threshold.value));
+        let value = threshold.as_ref().ok().map(|threshold| threshold.value);
+        values.push(value);
+
         match threshold {
             Ok(threshold) => say(format!("threshold{of_region}: {threshold}")),
             Err(why) => say(format!("warning: no threshold{of_region}: {why}")),
@@ -355,6 +370,7 @@ fn lesson(arguments: &TeachArguments, library: &Library) -> Result<Lesson, Failu
             let mut base = Draft::after(revision, String::new())?;
             base.model = Some(note_of(&model));
             default_block::record(&mut base.table, &spec.winclip, &model.spec);
+
             base
         }
         None => adopted(&spec, &model, String::new())?,

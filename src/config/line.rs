@@ -74,7 +74,11 @@ pub fn load(path: &Path) -> Result<LineConfig, Problems> {
     match read(path, source::environment()) {
         Ok(line) => problems.into_result().map(|()| line),
         Err(found) => {
-            found.iter().for_each(|problem| problems.add(problem));
+            // Problems of the environment come first, because they may be why the others are there.
+            for problem in found.iter() {
+                problems.add(problem);
+            }
+
             Err(problems)
         }
     }
@@ -94,6 +98,7 @@ pub fn read(path: &Path, environment: config::Environment) -> Result<LineConfig,
     // Relative paths of the file are meant from its folder, wherever the command is started.
     let base = path.parent().unwrap_or(Path::new("."));
     let line = line(value, base, &mut problems);
+
     problems.into_result().map(|()| line)
 }
 
@@ -104,14 +109,19 @@ pub fn read(path: &Path, environment: config::Environment) -> Result<LineConfig,
 /// When the file cannot be read.
 pub fn library_of(path: &Path) -> Result<Library, Problems> {
     let mut problems = Problems::new();
-    let Some(value) = source::line_file(path, source::environment(), &mut problems) else {
+    let environment = source::environment();
+    let Some(value) = source::line_file(path, environment, &mut problems) else {
         return Err(problems);
     };
 
+    // A library that is not named lies beside the store, whose own default is the station's.
     let base = path.parent().unwrap_or(Path::new("."));
+    let given = value["library"].as_str();
+    let given = given.map(|folder| base.join(folder));
+    let store = value.get("store");
     let station = value["station"].as_str().unwrap_or_default();
-    let given = value["library"].as_str().map(|folder| base.join(folder));
-    Ok(recipes::library(given, value.get("store"), station, base))
+
+    Ok(recipes::library(given, store, station, base))
 }
 
 fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {

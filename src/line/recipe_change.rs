@@ -115,6 +115,7 @@ impl Changeover {
             }
             RecipeChange::Forget(command) => Ok(Edit::Forget(command.picture)),
             RecipeChange::Label(command) => {
+                // A draft is made of files, so that the part's picture becomes one.
                 let mut files = PartFiles::new(&self.library);
                 if let (Ok(files), ChangeSource::Part(picture)) = (&mut files, &source)
                     && let Err(error) = files.add(picture)
@@ -192,8 +193,9 @@ impl Changeover {
     /// Ends a lesson that is complete, or that was cut, or to which no part comes.
     pub(super) fn look_at_lesson(&mut self, stop: &Stop, pulse: &Heartbeat) {
         self.end_cut_lesson();
-        let is_complete = self.lesson.as_ref().is_some_and(Lesson::is_complete);
         let now = Instant::now();
+        let is_complete = self.lesson.as_ref().is_some_and(Lesson::is_complete);
+
         let ended = self
             .lesson
             .take_if(|lesson| is_complete || lesson.is_given_up(now));
@@ -207,6 +209,7 @@ impl Changeover {
             return self.give_lesson_up((lesson.number, lesson.selection), &why);
         }
 
+        // Parts that come from now on are none of it, however long the writing takes.
         self.lessons.end(lesson.number);
         let taught_as = lesson.command.taught_as;
         let edit = Edit::Add(taught_as, lesson.pictures, OnKnown::PassOver);
@@ -250,6 +253,7 @@ impl Changeover {
             Ok(words) => {
                 tracing::info!("{}: {words}", selection.command);
                 self.store.audit(words.clone());
+
                 Answer::new(id.as_deref(), AnswerStatus::Done, Some(words))
             }
             Err(why) if why == STOPPING => return,
@@ -285,17 +289,18 @@ impl Changeover {
 
         draft.by = format!("{}: {told}", selection.command);
         let mut proven = self.prove(&writer, &draft)?;
+
         // Those that a person has labelled one by one are what the person says.
         if let Edit::Add(TaughtAs::Good, _, OnKnown::PassOver) = edit {
             proven = self.without_odd_ones(&writer, &mut draft, proven)?;
         }
 
-        let label = proven.revision.manifest().label();
         let manifest = proven.revision.manifest();
+        let label = manifest.label();
+        let good = manifest.count(PictureUse::Good);
+        let bad = manifest.count(PictureUse::Bad);
         let counts = format!(
-            "{label} has {} good and {} bad pictures ({})",
-            manifest.count(PictureUse::Good),
-            manifest.count(PictureUse::Bad),
+            "{label} has {good} good and {bad} bad pictures ({})",
             manifest.by
         );
 
@@ -308,7 +313,9 @@ impl Changeover {
         }
 
         self.keep_label(selection, &label)?;
+
         let made = writer.make_current(&proven.revision).map_err(words);
+
         // Where only the last sync failed, it is current all the same, and a start would judge by it.
         if !self.is_current(&label) {
             made?;
@@ -316,6 +323,7 @@ impl Changeover {
 
         drop(writer);
         let judges = self.take_over(proven, Some(before), stop, pulse)?;
+
         Ok(format!("{counts}; {judges}"))
     }
 
@@ -332,6 +340,7 @@ impl Changeover {
         let writer = LibraryWriter::lock(&self.library).map_err(words)?;
         let name = &recipe.name;
         let pointer = self.library.pointer(name).map_err(words)?;
+
         let before = pointer.and_then(|pointer| pointer.before);
         let Some(to) = to.or(before) else {
             return Err(format!(
@@ -343,6 +352,8 @@ impl Changeover {
         let proven = self.prepared(revision)?;
         let label = proven.revision.manifest().label();
         self.keep_label(selection, &label)?;
+
+        // As in `edit`: where only the last sync failed, it is current all the same.
         let made = writer.roll_back(name, Some(to)).map_err(words);
         if !self.is_current(&label) {
             made?;
@@ -367,12 +378,15 @@ impl Changeover {
         if let Some(revision) = &now.library {
             let mut draft = Draft::after(revision, String::new()).map_err(words)?;
             draft.model = Some(note_of(model));
+
+            // The block that judges now stays, although another version may have another default.
             default_block::record(&mut draft.table, &now.winclip, &model.spec);
             return Ok((label, draft));
         }
 
         let by = "added from the line's file".to_owned();
         let mut first = adopted(&now, model, by).map_err(words)?;
+
         // What cannot judge is none to go back to; results have its label all the same, so that the
         // first revision is the next one.
         if !self.preparer.is_taught(&now) {
@@ -383,26 +397,35 @@ impl Changeover {
         self.check_gallery(&now)?;
         let first = writer.commit(&first).map_err(words)?;
         let draft = Draft::after(&first, String::new()).map_err(words)?;
+
         Ok((label, draft))
     }
 
     /// Refuses references that were changed since the line began to judge by them: a revision of that label is
     /// what its results were judged by.
     fn check_gallery(&self, recipe: &RecipeSpec) -> Result<(), String> {
+        let label = recipe.label();
         let gallery = {
             let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
-            (identity.recipe == recipe.label()).then(|| identity.gallery.clone())
+            let judges = identity.recipe == label;
+            judges.then(|| identity.gallery.clone())
         };
 
         let references = References::read(&recipe.references, &mut |_| {});
         let references = references.map_err(|failure| failure.message)?;
-        match gallery {
-            Some(gallery) if gallery != references.hash() => Err(format!(
-                "the reference files of {} were changed since the line began to judge by them; start the line again, then teach",
-                recipe.label()
-            )),
-            _ => Ok(()),
+
+        // Of a recipe that does not judge now no gallery is known to compare with.
+        let Some(gallery) = gallery else {
+            return Ok(());
+        };
+
+        if gallery == references.hash() {
+            return Ok(());
         }
+
+        Err(format!(
+            "the reference files of {label} were changed since the line began to judge by them; start the line again, then teach"
+        ))
     }
 
     /// Writes a draft and prepares it as it would judge. Nothing stays of one that cannot.
@@ -474,17 +497,17 @@ impl Changeover {
         self.swap(proven.prepared, from.map(|_| judging), stop, pulse)?;
         let mut thresholds = vec![];
         for (region, policy) in self.control.policies() {
-            let region = region.as_deref().map(|name| format!(" of {name}"));
+            let of_region = region.as_deref().map(|name| format!(" of {name}"));
+            let of_region = of_region.unwrap_or_default();
+
             let value = policy.threshold.map(|value| format!("{value:.4}"));
-            thresholds.push(format!(
-                "threshold{} {}",
-                region.unwrap_or_default(),
-                value.as_deref().unwrap_or("none")
-            ));
+            let value = value.as_deref().unwrap_or("none");
+            thresholds.push(format!("threshold{of_region} {value}"));
         }
 
         let mut words = vec![format!("it judges, {}", thresholds.join(", "))];
         words.extend(self.control.known_bad_words());
+
         Ok(words.join("; "))
     }
 
@@ -494,7 +517,11 @@ impl Changeover {
     /// When the line stops.
     fn keep_label(&self, selection: &mut Selection, label: &str) -> Result<(), String> {
         label.clone_into(&mut selection.recipe);
-        let kept = self.store.set(&selection.key, &selection.kept()).wait();
+
+        // It is waited for: the library must not change before the label is on the disk.
+        let value = selection.kept();
+        let kept = self.store.set(&selection.key, &value).wait();
+
         kept.map_err(|_| STOPPING.to_owned())
     }
 
@@ -521,10 +548,13 @@ fn add(
         TaughtAs::Bad => PictureUse::Bad,
     };
 
-    let parts = files.files.iter();
-    let parts = parts.map(|PartFile { file, part }| (file.clone(), part.clone()));
-    let added = teach_parts(draft, used_as, parts.collect(), on_known)
-        .map_err(|failure| failure.message)?;
+    let mut parts = vec![];
+    for PartFile { file, part } in &files.files {
+        parts.push((file.clone(), part.clone()));
+    }
+
+    let added = teach_parts(draft, used_as, parts, on_known);
+    let added = added.map_err(|failure| failure.message)?;
 
     let passed_over = match added.passed_over.len() {
         0 => String::new(),

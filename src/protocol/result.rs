@@ -42,6 +42,8 @@ pub fn row(report: &Report, identity: &Identity) -> ResultRow {
     let ask = &part.request;
     let terms = &ask.timing;
     let is_late = report.reason == Some(Reason::Late);
+    let is_in_time = report.took.total <= terms.deadline;
+    let detail = report.detail.as_deref();
     let defects = report.defects.iter().take(DEFECTS_MAX);
     fitted(ResultRow {
         // Names come first: they say which part this is, and stay the same whatever the verdict.
@@ -65,7 +67,7 @@ pub fn row(report: &Report, identity: &Identity) -> ResultRow {
         frame_offset_ms: frame_offset_ms(report),
         latency_ms: latency_ms(&report.took),
         deadline_ms: terms.deadline.as_millis() as u64,
-        deadline_met: report.took.total <= terms.deadline && !is_late,
+        deadline_met: is_in_time && !is_late,
         reject_in_ms: terms.reject_after.map(tenths_of_ms),
         reject_at_count: reject_at_count(ask.count, terms.reject_counts),
         // The sender's own numbers come back as they came.
@@ -76,7 +78,7 @@ pub fn row(report: &Report, identity: &Identity) -> ResultRow {
         model: identity.model.clone(),
         backend: identity.backend.clone(),
         reason: report.reason,
-        detail: report.detail.as_deref().map(|words| cut(words, DETAIL_MAX)),
+        detail: detail.map(|words| cut(words, DETAIL_MAX)),
         challenge: ask.challenge.as_deref().map(str::to_owned),
         // The largest values stand at the end, where a person who reads the message looks last.
         views: report.views.clone(),
@@ -108,6 +110,7 @@ fn margin(report: &Report) -> Option<f32> {
     // Positive is on the failing side of the threshold.
     let score = report.score?;
     let threshold = report.threshold?;
+
     Some(score - threshold)
 }
 

@@ -190,7 +190,12 @@ impl RecipeChange {
             _ => return None,
         };
 
-        Some(command.map(|change| (change.id().clone(), change)))
+        let with_id = command.map(|change| {
+            let id = change.id().clone();
+            (id, change)
+        });
+
+        Some(with_id)
     }
 
     fn id(&self) -> &Option<String> {

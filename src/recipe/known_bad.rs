@@ -157,9 +157,10 @@ impl KnownBad {
     /// Returns, in words, the known bad parts that pass under these thresholds; `None` where all fail.
     /// A part fails where one of its regions does.
     pub fn passing(&self, thresholds: &[Option<f32>]) -> Option<String> {
-        let passing = passing(&self.scores, self.names.len(), thresholds);
-        let (count, named) = self.named(&passing, &self.scores)?;
         let all = self.names.len();
+        let passing = passing(&self.scores, all, thresholds);
+        let (count, named) = self.named(&passing, &self.scores)?;
+
         Some(format!(
             "{count} of {all} known bad parts pass ({named}); set a lower threshold, or forget them"
         ))
@@ -173,6 +174,7 @@ impl KnownBad {
         let mut caught = passing(&self.unknown, parts, thresholds);
         let still = passing(&self.scores, parts, thresholds);
         caught.retain(|part| !still.contains(part));
+
         let (count, named) = self.named(&caught, &self.unknown)?;
         Some(format!(
             "{count} of {parts} known bad parts fail by their own looks alone (without, {named}): other parts with such a fault may pass"
@@ -182,20 +184,28 @@ impl KnownBad {
     /// [`KnownBad::caught_by_looks`] and [`KnownBad::passing`], for an answer.
     pub fn words(&self, thresholds: &[Option<f32>]) -> Vec<String> {
         let caught = self.caught_by_looks(thresholds);
-        caught.into_iter().chain(self.passing(thresholds)).collect()
+        let passing = self.passing(thresholds);
+
+        caught.into_iter().chain(passing).collect()
     }
 
     /// The number of parts, and the first ones with their highest scores in words; `None` without any.
     fn named(&self, parts: &[usize], scores: &[Vec<f32>]) -> Option<(usize, String)> {
+        if parts.is_empty() {
+            return None;
+        }
+
         // The rest is counted: an answer is one line.
         let mut words = vec![];
         for part in parts.iter().take(NAMED) {
-            let highest = scores.iter().map(|scores| scores[*part]);
-            let highest = highest.fold(0.0, f32::max);
-            words.push(format!("{} scores {highest:.4}", self.names[*part]));
+            // Of several regions the highest score is the one that a threshold would catch.
+            let of_regions = scores.iter().map(|scores| scores[*part]);
+            let highest = of_regions.fold(0.0, f32::max);
+            let name = &self.names[*part];
+            words.push(format!("{name} scores {highest:.4}"));
         }
 
-        (!parts.is_empty()).then(|| (parts.len(), words.join(", ")))
+        Some((parts.len(), words.join(", ")))
     }
 }
 

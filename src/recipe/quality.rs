@@ -119,6 +119,7 @@ impl Gate {
         let saturated = limit_above(measures.bright, self.limits.saturated);
         self.black = self.black.max(black);
         self.saturated = self.saturated.max(saturated);
+
         // Sharpness depends on the picture's size: references of another size say nothing about it.
         let size = (reference.width(), reference.height());
         let least = self.least_sharp.entry(size).or_insert(f32::INFINITY);
@@ -157,6 +158,7 @@ impl Gate {
         // Without a reference of this size the limit is 0, below which no sharpness lies.
         let size = (picture.width(), picture.height());
         let least = self.least_sharp.get(&size).copied().unwrap_or(0.0);
+
         let limit = self.limits.blurred * least;
         if measures.sharpness < limit {
             return Some(Flaw::Blurred(measures.sharpness, limit));
@@ -180,6 +182,7 @@ impl Measures {
     /// Measures every fourth row of a picture.
     pub fn of(picture: &Picture) -> Self {
         let height = picture.height();
+
         // Rows start in the middle of the first four, or at the last row of a picture that is lower
         // than that.
         let first = (EVERY / 2).min(height - 1);
@@ -200,8 +203,10 @@ impl Measures {
 
             // The Laplacian needs the rows above and below, which the picture's edge has not.
             if y > 0 && y + 1 < height {
-                let cells = &mut laplacian[y * SHARPNESS_GRID.h / height * SHARPNESS_GRID.w..];
-                add_row(&mut cells[..SHARPNESS_GRID.w], picture, y);
+                let row_of_cells = y * SHARPNESS_GRID.h / height;
+                let first = row_of_cells * SHARPNESS_GRID.w;
+                let cells = &mut laplacian[first..first + SHARPNESS_GRID.w];
+                add_row(cells, picture, y);
             }
         }
 
@@ -222,7 +227,9 @@ impl Measures {
 
 fn row(picture: &Picture, y: usize) -> &[[u8; 3]] {
     let stride = 3 * picture.width();
-    picture.rgb()[y * stride..][..stride].as_chunks().0
+    let bytes = &picture.rgb()[y * stride..][..stride];
+
+    bytes.as_chunks().0
 }
 
 /// Adds a row of a picture, which is neither its first nor its last, to the row of cells that it lies in.
@@ -234,7 +241,10 @@ fn add_row(cells: &mut [Moments], picture: &Picture, y: usize) {
         let from = column * inner / count;
         let to = (column + 1) * inner / count + 2;
         let part = |y| row(picture, y).get(from..to).unwrap_or_default();
-        cell.add_row(part(y - 1), part(y), part(y + 1));
+        let above = part(y - 1);
+        let below = part(y + 1);
+
+        cell.add_row(above, part(y), below);
     }
 }
 
@@ -251,6 +261,7 @@ impl Moments {
         // Green stands for luma: it has the largest share in it, and sensors have twice as many
         // green pixels.
         let green = |pixel: &[u8; 3]| i32::from(pixel[1]);
+
         // The pixel in the middle of `three` is one to the right of the window's first, and so are
         // those above and below.
         let above = &above[1.min(above.len())..];
@@ -259,8 +270,10 @@ impl Moments {
         let mut squares = 0;
         for ((three, above), below) in line.windows(3).zip(above).zip(below) {
             // The value is the second derivative: 0 on flat areas and even slopes, large on edges.
-            let around = green(&three[0]) + green(&three[2]) + green(above) + green(below);
+            let beside = green(&three[0]) + green(&three[2]);
+            let around = beside + green(above) + green(below);
             let value = 4 * green(&three[1]) - around;
+
             sum += i64::from(value);
             squares += i64::from(value * value);
         }
@@ -292,7 +305,11 @@ impl Moments {
         // leave just below 0.
         let count = self.count as f64;
         let mean = self.sum as f64 / count;
-        (self.squares as f64 / count - mean * mean).max(0.0) as f32
+
+        let mean_of_squares = self.squares as f64 / count;
+        let variance = mean_of_squares - mean * mean;
+
+        variance.max(0.0) as f32
     }
 }
 
@@ -304,6 +321,7 @@ pub fn shows_nothing(picture: &Picture) -> bool {
     let measures = Measures::of(picture);
     let has_laplacian = picture.width() > 2 && picture.height() > 2;
     let is_flat = has_laplacian && measures.sharpness == 0.0;
+
     measures.dark > 0.999 || measures.bright > 0.999 || is_flat
 }
 
@@ -319,6 +337,7 @@ impl Repeats {
     /// frame that several parts share counts once: a burst of triggers is no frozen camera.
     pub fn flaw(&mut self, picture: &Arc<Picture>, limit: u64) -> Option<Flaw> {
         let last = self.last.as_ref();
+
         // Another part of the same frame is no new look of the camera.
         if !last.is_some_and(|last| Arc::ptr_eq(last, picture)) {
             // Pictures are compared byte by byte: a sensor's noise makes two frames of a still

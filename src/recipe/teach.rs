@@ -161,6 +161,7 @@ impl Teaching {
     fn know(&mut self, pictures: &[DraftPicture]) {
         for picture in pictures {
             self.had_references |= picture.used_as == PictureUse::Good;
+
             // A self-test's picture may also be a reference: teaching looks at references alone.
             if !matches!(picture.used_as, PictureUse::Good | PictureUse::Bad) {
                 continue;
@@ -199,6 +200,7 @@ impl Teaching {
         }
 
         draft.pictures.extend(self.fresh);
+
         // Without any it could not judge, where it did before.
         if self.had_references && !has(&draft.pictures, PictureUse::Good) {
             let words = format!(
@@ -289,7 +291,9 @@ impl Teaching {
             return;
         };
 
-        let is_held = !self.fresh.iter().any(|fresh| fresh.file == *known);
+        // A picture that is known is one of the recipe, or was given a moment ago.
+        let mut fresh = self.fresh.iter();
+        let is_held = !fresh.any(|fresh| fresh.file == *known);
         if *known_as != used_as {
             self.problems.push(good_and_bad(&file, known));
         } else if is_held {
@@ -315,9 +319,13 @@ fn good_and_bad(file: &Path, known: &Path) -> String {
 
 fn hash(picture: &Picture) -> PixelHash {
     let mut sum = Sha256::new();
+
     // The same bytes in another shape are another picture.
-    sum.update((picture.width() as u64).to_le_bytes());
-    sum.update((picture.height() as u64).to_le_bytes());
+    let width = picture.width() as u64;
+    let height = picture.height() as u64;
+    sum.update(width.to_le_bytes());
+    sum.update(height.to_le_bytes());
     sum.update(picture.rgb());
+
     sum.finalize().into()
 }

@@ -36,15 +36,23 @@ pub fn scores(reference: &Picture, inspector: &mut Inspector) -> Result<Vec<f32>
 fn pictures(reference: &Picture) -> [Picture; 3] {
     let mut random = StdRng::seed_from_u64(SEED);
     let bytes = reference.rgb();
-    let noise = (0..bytes.len()).map(|_| random.random()).collect();
-    let inverted = bytes.iter().map(|value| 255 - value).collect();
-    // Left half black, right half white: a row has three bytes a pixel.
-    let row = reference.width() * 3;
-    let halves = (0..bytes.len())
-        .map(|place| if place % row < row / 2 { 0 } else { 255 })
-        .collect();
+    let row_bytes = reference.width() * 3;
+    let mut noise = Vec::with_capacity(bytes.len());
+    let mut inverted = Vec::with_capacity(bytes.len());
+    let mut halves = Vec::with_capacity(bytes.len());
+    for (place, value) in bytes.iter().enumerate() {
+        noise.push(random.random());
+        inverted.push(255 - value);
 
+        // Left half black, right half white: a row has three bytes a pixel.
+        let is_left = place % row_bytes < row_bytes / 2;
+        halves.push(if is_left { 0 } else { 255 });
+    }
+
+    let width = reference.width();
+    let height = reference.height();
     [noise, inverted, halves].map(|rgb: Vec<u8>| {
-        Picture::new(reference.width(), reference.height(), rgb).expect("the reference's size")
+        // The reference is a picture of as many bytes.
+        Picture::new(width, height, rgb).expect("the reference's size")
     })
 }

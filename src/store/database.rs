@@ -60,6 +60,7 @@ impl RunningTime {
         // that has run since.
         let newest = "SELECT coalesce(max(at), 0) FROM answer";
         let before = connection.query_row(newest, [], |row| row.get(0))?;
+
         Ok(Self::after(before))
     }
 
@@ -82,6 +83,7 @@ impl Database {
     /// When another process has it, a newer version made it, or it cannot be made.
     pub fn open(path: &Path, sync: Sync) -> Result<(Self, Option<Incident>), DatabaseError> {
         make_folder(path)?;
+
         // A broken file and one of an early build end the same way: beside, under another name, so
         // that a person may look into it.
         match Self::try_open(path, sync) {
@@ -136,6 +138,7 @@ impl Database {
         let aside = move_aside(path)?;
         let words = format!("{words}; moved to {}", aside.display());
         let (database, _) = Self::try_open(path, sync)?;
+
         Ok((database, Some(Incident::FileMoved(words))))
     }
 
@@ -160,6 +163,7 @@ impl Database {
     /// When it cannot be written there; everything goes on in the removed file then.
     pub fn put_back(&mut self, path: &Path, sync: Sync) -> Result<(), DatabaseError> {
         make_folder(path)?;
+
         // A half-written copy of an earlier try would be in the way. What stands at the path is not
         // ours, and is moved aside.
         let copy = PathBuf::from(with_end(path, ".back"));
@@ -178,6 +182,7 @@ impl Database {
 
         let (database, _) = Self::try_open(path, sync)?;
         *self = database;
+
         Ok(())
     }
 
@@ -211,6 +216,7 @@ impl Database {
         // What killed runs left in the log is not counted below, and each would leave some more. On a
         // disk that is full it stays there, and counts.
         let _ = database.checkpoint();
+
         Ok((database, incident))
     }
 
@@ -226,6 +232,7 @@ impl Database {
         take_in_open_parts(&change, first_key)?;
         let left = "UPDATE part SET state = 2 WHERE state < 3 AND state IN (0, 1) AND key < ?";
         change.execute(left, [first_key])?;
+
         // Only the last numbers of the newest runs are told in `birth`.
         let old = "DELETE FROM run WHERE run_id NOT IN
             (SELECT run_id FROM run GROUP BY run_id ORDER BY max(last_key) DESC LIMIT ?)";
@@ -234,6 +241,7 @@ impl Database {
         let forgotten = "DELETE FROM answer WHERE at < ?";
         let forgotten = change.execute(forgotten, [self.running.forgotten()])?;
         change.commit()?;
+
         // The counter saves a count of all rows in each search for old ones.
         self.answers = self.answers.saturating_sub(forgotten as u64);
         let waits = format!("SELECT count(*) FROM part WHERE {WAITS} AND key < ?");
@@ -313,9 +321,11 @@ impl Database {
         }
 
         answers.sort_by_key(|(at, _)| *at);
+
         // The file may hold more than are known by their ids, until the next search for old rows.
         let beyond = answers.len().saturating_sub(ANSWERS_MAX);
         let newest = answers.into_iter().skip(beyond);
+
         Ok(newest.map(|(_, answer)| answer).collect())
     }
 
@@ -366,6 +376,7 @@ impl Database {
         let what = ffi::SQLITE_DBSTATUS_CACHE_WRITE;
         let mut pages = 0;
         let mut highest = 0;
+
         // SAFETY: the handle is open as long as `self`, and both numbers outlive the call.
         unsafe {
             ffi::sqlite3_db_status(
@@ -396,6 +407,7 @@ impl Database {
             let key: i64 = row.get(0)?;
             let key = key as u64;
             let body = body(row, 1)?;
+
             // A row that cannot be read must not stop those behind it: it is reported beside them.
             match ResultRow::from_stored(&body) {
                 Ok(row) => {
@@ -449,6 +461,7 @@ impl Database {
 
         let most = count.min(TIDIED_ROWS) as i64;
         let gone = self.connection.execute(&sql, params![but, most])?;
+
         Ok(gone as u64)
     }
 
@@ -474,6 +487,7 @@ impl Database {
 
         let age_ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
         let now = self.history.now(&self.connection, now_ms())?;
+
         let gone = self.tidy_delivered(now.saturating_sub(age_ms))?;
         if gone > 0 {
             return Ok(gone == TIDIED_ROWS);
@@ -494,6 +508,7 @@ impl Database {
         // Those whose hour is over go first, then, if none was, those beyond the number.
         let forgotten = self.running.forgotten();
         let gone = self.delete_answers(forgotten, TIDIED_ROWS)?;
+
         let beyond = self.answers.saturating_sub(ANSWERS_MAX as u64);
         if gone > 0 || beyond == 0 {
             return Ok(gone);
@@ -512,6 +527,7 @@ impl Database {
         let gone = self.connection.execute(sql, bounds)?;
         let gone = gone as u64;
         self.answers = self.answers.saturating_sub(gone);
+
         Ok(gone)
     }
 
@@ -522,6 +538,7 @@ impl Database {
 
         let bounds = [before_ms, TIDIED_ROWS as i64];
         let gone = self.connection.execute(sql, bounds)?;
+
         Ok(gone as u64)
     }
 
@@ -531,9 +548,11 @@ impl Database {
     /// SQLite's.
     pub fn used(&self) -> rusqlite::Result<u64> {
         let pages = self.pragma("page_count")?;
+
         // Free pages are filled again before the file grows, so that they do not count.
         let free = self.pragma("freelist_count")?;
         let bytes = self.pragma("page_size")?;
+
         Ok(((pages - free) * bytes) as u64)
     }
 
@@ -549,6 +568,7 @@ fn configure(connection: &Connection, sync: Sync) -> rusqlite::Result<()> {
     connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     connection.busy_timeout(Duration::from_millis(500))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
+
     // FULL syncs the log with each commit, NORMAL only when it is taken over into the file.
     let synchronous = match sync {
         Sync::Full => "FULL",
@@ -556,17 +576,20 @@ fn configure(connection: &Connection, sync: Sync) -> rusqlite::Result<()> {
     };
 
     connection.pragma_update(None, "synchronous", synchronous)?;
+
     // The log is cut to 16 MB when it begins anew. SQLite's own takeover is off, because it comes
     // in the middle of a commit.
     connection.pragma_update(None, "journal_size_limit", 16 << 20)?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.set_prepared_statement_cache_capacity(32);
+
     Ok(())
 }
 
 fn count_answers(connection: &Connection) -> rusqlite::Result<u64> {
     let count = "SELECT count(*) FROM answer";
     let answers: i64 = connection.query_row(count, [], |row| row.get(0))?;
+
     Ok(answers as u64)
 }
 

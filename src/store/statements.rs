@@ -32,6 +32,7 @@ impl Change<'_> {
 
                 self.insert(spill, *key, RowState::Backlog, row)?;
                 let kind = RowKind::of_old(row);
+
                 write_facts(&self.transaction, *key as i64, row, kind, false)
             }
             Write::Answer { id, answer } => {
@@ -42,6 +43,7 @@ impl Change<'_> {
             Write::Note { what } => {
                 let at = format!("{:.3}", jiff::Timestamp::now());
                 let note = "INSERT INTO audit VALUES (?, ?, ?)";
+
                 self.run(note, params![at, self.run_id, what])
             }
             Write::Set { key, value } if value.is_empty() => {
@@ -84,6 +86,7 @@ impl Change<'_> {
 
         let seq = row.seq as i64;
         let key = key as i64;
+
         self.run(last, params![row.run_id, row.camera, seq, key])
     }
 
@@ -134,6 +137,7 @@ impl Change<'_> {
         // Statements are parsed once: the cache outlives the transaction.
         let mut statement = self.transaction.prepare_cached(sql)?;
         statement.execute(values)?;
+
         Ok(())
     }
 }

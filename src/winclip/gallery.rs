@@ -76,6 +76,7 @@ impl Gallery {
     ) -> Result<Vec<f32>, EngineError> {
         // The queries are `[Q, D]` of unit length, so that an inner product is a cosine.
         let queries = unit_rows(queries);
+
         // The engine multiplies `[Q, D]` by `[R, D]` and keeps the highest of each reference: `[Q,
         // references]`.
         let similarities =

@@ -87,6 +87,7 @@ impl Inspector {
         recipe.encode_plan(spec, !references.is_empty())?;
         let mut inspector = Self::without_references(recipe, spec, plan, encoder, prototypes)?;
         let mut features = Vec::with_capacity(references.len());
+
         // References are encoded one after the other: a start has time, and a batch of them would
         // need the memory of as many pictures.
         for (index, reference) in references.iter().enumerate() {
@@ -99,6 +100,7 @@ impl Inspector {
         // each.
         progress(references.len(), references.len());
         inspector.set_references(features)?;
+
         Ok(inspector)
     }
 
@@ -111,6 +113,7 @@ impl Inspector {
         // Engines on the processor have nothing to capture.
         if self.scores_on_device() {
             let pictures = vec![picture; together];
+
             // Each number of pictures has its own captured graph and its own buffers. The device
             // allocates them here, so that a part never waits for it.
             for count in 1..=together {
@@ -166,6 +169,7 @@ impl Inspector {
         // Scorers exist from here on, with prototypes alone: every region has one scorer for each
         // crop, whether references come or not.
         inspector.set_references(vec![])?;
+
         Ok(inspector)
     }
 
@@ -199,6 +203,7 @@ impl Inspector {
     pub fn encode(&mut self, picture: &Picture) -> Result<RegionFeatures, InspectError> {
         let seen = self.seen(picture)?;
         let pixels = self.pixels(seen)?;
+
         Ok(self.encode_one(&pixels)?)
     }
 
@@ -312,6 +317,7 @@ impl Inspector {
         let region = &self.regions[region];
         let nearest = self.encoder.as_mut();
         let parts = region.partial_scores(nearest, &encoded.crops, left_out)?;
+
         Ok(region.combine(parts, encoded.area))
     }
 
@@ -386,6 +392,7 @@ impl Inspector {
     ) -> Result<Vec<Result<Vec<RegionScore>, PixelError>>, EngineError> {
         let started = Instant::now();
         let seen = pictures.iter().map(|picture| self.seen(picture)).collect();
+
         self.inspect_seen(seen, started)
     }
 
@@ -428,6 +435,7 @@ impl Inspector {
 
         let pixels_took = started.elapsed();
         let started = Instant::now();
+
         // The encoder sees only pictures that fit. Without any it is not called, as an empty batch
         // is not defined.
         let fitting: Vec<&PicturePixels> = pixels.iter().flatten().collect();
@@ -437,6 +445,7 @@ impl Inspector {
         };
 
         let encode_took = started.elapsed();
+
         // Results return to the order of `pictures`: an error where the pixels failed, else the
         // next features.
         let mut features = features.into_iter();
@@ -505,6 +514,7 @@ impl Inspector {
 
         self.references = references;
         self.left_out = Some(scores?);
+
         Ok(self.left_out.clone().unwrap_or_default())
     }
 
@@ -514,6 +524,7 @@ impl Inspector {
         region: usize,
     ) -> Result<Vec<(f32, Map)>, EngineError> {
         let mut scores = Vec::with_capacity(references.len());
+
         // A single reference has no other one to be compared with, and a list of no scores says so.
         if references.len() > 1 {
             for (index, reference) in references.iter().enumerate() {

@@ -55,9 +55,11 @@ impl RegionInspector {
         let grid = plan.grid(spec);
         let input = (plan.width, plan.height);
         let whole_pixels = PixelMaker::new(region.crop, recipe.fit, input, spec);
+
         // Tiles and masks need a crop, with which the area is the same in every picture.
         let area = whole_pixels.area(0, 0);
         let polygons = region.mask.clone();
+
         // The whole is always a crop, with its own mask; the tiles follow it in `masks`, so that
         // crop `i + 1` is tile `i`.
         let mut tiles = vec![];
@@ -105,6 +107,7 @@ impl RegionInspector {
         // The area is asked for with the picture's size, on which it depends where the recipe has
         // no crop.
         let area = self.whole_pixels.area(picture.width(), picture.height());
+
         Ok(RegionPixels { crops, area })
     }
 
@@ -169,21 +172,28 @@ impl RegionInspector {
             None => crops[0].grid.cells(),
         };
 
-        let places = looks::highest_cells(map, self.scorers[0].top_share().count(counting));
-        let areas = [area].into_iter().chain(self.tiles.iter().copied());
+        let share = self.scorers[0].top_share();
+        let places = looks::highest_cells(map, share.count(counting));
+
+        let tiles = self.tiles.iter().copied();
+        let areas = [area].into_iter().chain(tiles);
         let mut looks = vec![];
+
         // Each crop that sees a place has a patch of it.
         for ((scorer, features), crop) in self.scorers.iter().zip(crops).zip(areas) {
             // A masked patch has the distance 0, and is left out with those that are like good ones.
             let distances = scorer.patch_distances(nearest, features)?;
-            let seen = places.iter().filter_map(|place| {
+            let mut cells = vec![];
+            for place in &places {
                 let place = middle(map.grid(), *place, area);
-                cell_over(crop, features.grid, place)
-            });
+                let Some(cell) = cell_over(crop, features.grid, place) else {
+                    continue;
+                };
 
-            let mut cells: Vec<usize> = seen
-                .filter(|cell| distances[*cell] >= LEAST_DISTANCE)
-                .collect();
+                if distances[cell] >= LEAST_DISTANCE {
+                    cells.push(cell);
+                }
+            }
 
             // Two places of a fine map may lie in one cell of a coarse crop.
             cells.sort_unstable();
@@ -248,13 +258,16 @@ impl RegionInspector {
         }
 
         let map = self.merged(area, &whole, &maps);
+
         // A model with words scores the picture's embedding too, which cannot be read from the map.
-        if self.scorers[0].has_words() {
-            return ((whole_score + highest_tile) / 2.0, map);
+        let first = &self.scorers[0];
+        if first.has_words() {
+            let mean = (whole_score + highest_tile) / 2.0;
+            return (mean, map);
         }
 
-        let share = self.scorers[0].top_share();
-        (self.top_score(&map, share), map)
+        let score = self.top_score(&map, first.top_share());
+        (score, map)
     }
 
     /// The score without words of a map of this region: the mean of as many of its highest cells as the
@@ -268,6 +281,7 @@ impl RegionInspector {
         // Cells of the merged map are as fine as the tiles'. The polygons are drawn over them anew.
         let merged = tiles::merged(area, whole, tiles);
         let mask = mask_over(&self.polygons, area, merged.grid());
+
         merged.masked(mask.as_deref())
     }
 }
@@ -275,8 +289,11 @@ impl RegionInspector {
 /// The place in the picture, across and down, of the middle of a cell of a map over `area`.
 fn middle(grid: Grid, cell: usize, area: Area) -> (f64, f64) {
     // Across first, as in all places of a picture.
-    let x = tiles::centre(grid.column(cell), grid.w, area.x, area.w);
-    let y = tiles::centre(grid.row(cell), grid.h, area.y, area.h);
+    let column = grid.column(cell);
+    let row = grid.row(cell);
+    let x = tiles::centre(column, grid.w, area.x, area.w);
+    let y = tiles::centre(row, grid.h, area.y, area.h);
+
     (x, y)
 }
 

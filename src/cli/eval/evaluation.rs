@@ -104,9 +104,13 @@ impl Evaluation {
         }
 
         // The counts of pixels are known beforehand, so that each draw reserves its memory once.
-        let regions = truths.iter().flatten().map(|truth| &truth.regions);
-        let pixels: usize = regions.clone().map(|regions| regions.pixels()).sum();
-        let bad_pixels: usize = regions.map(|regions| regions.bad_pixels()).sum();
+        let mut pixels = 0;
+        let mut bad_pixels = 0;
+        for truth in truths.iter().flatten() {
+            pixels += truth.regions.pixels();
+            bad_pixels += truth.regions.bad_pixels();
+        }
+
         Ok(Evaluation {
             inspector,
             references,
@@ -155,6 +159,7 @@ impl Evaluation {
         let mut lines = vec![];
         for index in 0..layers.len().max(1) {
             let layer = layers.get(index).copied();
+
             // Without references no patches are compared: all layers would have the same row.
             for (shots, draws) in draws.0.iter().filter(|(shots, _)| index == 0 || *shots > 0) {
                 terminal.begin("draws", draws.len());
@@ -167,6 +172,7 @@ impl Evaluation {
                 let block = layer.filter(|_| *shots > 0).and_then(block_of);
                 terminal.say(row(block, *shots, &all));
                 let line = line(block, *shots, self.tests.len(), &all);
+
                 // The table goes on when standard output was closed.
                 terminal.print(&line)?;
                 lines.push(line);
@@ -301,7 +307,8 @@ fn row(block: Option<usize>, shots: usize, all: &[Measured]) -> String {
     let block = block.map_or_else(|| "-".to_owned(), |block| block.to_string());
     let mut row = format!("{block:>5} {shots:>5} {:>5}", all.len());
     for measure in 0..MEASURES.len() {
-        let cell = match mean_and_std(&each(all, measure)) {
+        let each = each(all, measure);
+        let cell = match mean_and_std(&each) {
             None => "-".to_owned(),
             Some((mean, None)) => format!("{mean:.4}"),
             Some((mean, Some(std))) => format!("{mean:.4} ± {std:.4}"),
@@ -316,14 +323,19 @@ fn row(block: Option<usize>, shots: usize, all: &[Measured]) -> String {
 fn line(block: Option<usize>, shots: usize, pictures: usize, all: &[Measured]) -> Value {
     // The values of each draw are told beside mean and deviation, so that readers can test for
     // themselves.
-    let mut line =
-        json!({"block": block, "shots": shots, "seeds": all.len(), "pictures": pictures});
+    let mut line = json!({
+        "block": block,
+        "shots": shots,
+        "seeds": all.len(),
+        "pictures": pictures,
+    });
+
     for (measure, name) in MEASURES.iter().enumerate() {
         let each = each(all, measure);
-        line[name] = mean_and_std(&each).map_or(
-            Value::Null,
-            |(mean, std)| json!({"mean": mean, "std": std, "each": each}),
-        );
+        line[name] = match mean_and_std(&each) {
+            Some((mean, std)) => json!({"mean": mean, "std": std, "each": each}),
+            None => Value::Null, // no draw has it
+        };
     }
 
     line

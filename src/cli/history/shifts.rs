@@ -21,12 +21,15 @@ impl Shifts {
 
             begins.push(begin.map_err(|_| {
                 format!("{word:?} is no time of a day; write times such as 06:00,14:00,22:00")
-            })?);
+            })?;
+
+            begins.push(begin);
         }
 
         // In the order of the day, whatever the order of the flag.
         begins.sort_unstable();
-        match begins.windows(2).find(|pair| pair[0] == pair[1]) {
+        let mut pairs = begins.windows(2);
+        match pairs.find(|pair| pair[0] == pair[1]) {
             Some(twice) => Err(format!("{} stands twice", shown(twice[0]))),
             None => Ok(Shifts(begins)),
         }
@@ -44,6 +47,14 @@ impl Shifts {
             None => (at.0.yesterday().ok()?, *self.0.last()?),
         };
 
+        let begun = latest_first.find(|begin| **begin <= time);
+        if let Some(begin) = begun {
+            return Some(format!("{day} {}", shown(*begin)));
+        }
+
+        // Before the day's first shift the last one of the day before goes on.
+        let day = day.yesterday().ok()?;
+        let begin = *self.0.last()?;
         Some(format!("{day} {}", shown(begin)))
     }
 }

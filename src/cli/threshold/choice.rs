@@ -37,6 +37,7 @@ impl KnownScores {
     pub fn new(mut good: Vec<f32>, mut bad: Vec<f32>) -> Self {
         good.sort_by(f32::total_cmp);
         bad.sort_by(f32::total_cmp);
+
         KnownScores { good, bad }
     }
 
@@ -78,18 +79,13 @@ impl KnownScores {
     }
 
     fn is_worth_it(&self, below: Option<f32>, above: Option<f32>) -> bool {
-        let is_among = |scores: &[f32], score: f32| {
-            scores
-                .binary_search_by(|other| other.total_cmp(&score))
-                .is_ok()
-        };
+        // A lower threshold without a good part below rejects no fewer; a higher one without a bad
+        // part above lets no more of them pass.
+        let is_good_below = below.is_none_or(|score| is_among(&self.good, score));
+        let is_bad_above = above.is_none_or(|score| is_among(&self.bad, score));
+        let has_scores = below.is_some() || above.is_some();
 
-        match (below, above) {
-            (Some(below), Some(above)) => is_among(&self.good, below) && is_among(&self.bad, above),
-            (None, Some(above)) => is_among(&self.bad, above),
-            (Some(below), None) => is_among(&self.good, below),
-            (None, None) => false,
-        }
+        has_scores && is_good_below && is_bad_above
     }
 
     /// Returns the expected price of a thousand parts; with the share of bad parts among the known
@@ -98,9 +94,16 @@ impl KnownScores {
         let good = self.good.len() as f64;
         let bad = self.bad.len() as f64;
         let bad_share = costs.bad_share.unwrap_or(bad / (good + bad));
+        let good_share = 1.0 - bad_share;
+
+        // Without known parts of a kind its share is 0, not a number that is none.
         let rejected = candidate.good_rejected as f64 / good.max(1.0);
         let passed = candidate.bad_passed as f64 / bad.max(1.0);
-        1000.0 * ((1.0 - bad_share) * rejected * costs.reject + bad_share * passed * costs.miss)
+
+        let of_rejects = good_share * rejected * costs.reject;
+        let of_misses = bad_share * passed * costs.miss;
+
+        1000.0 * (of_rejects + of_misses)
     }
 
     /// Returns the cheapest candidate; of equal ones that which lets fewer bad parts pass. `None`
@@ -118,10 +121,17 @@ impl KnownScores {
     }
 }
 
+/// True if one of the scores, which are sorted, is this one.
+fn is_among(scores: &[f32], score: f32) -> bool {
+    let found = scores.binary_search_by(|other| other.total_cmp(&score));
+    found.is_ok()
+}
+
 /// Returns a threshold under which a part of the score `below` passes, and one of `above` fails.
 fn between(below: Option<f32>, above: f32) -> f32 {
     let Some(below) = below else { return above };
     let middle = below + (above - below) / 2.0;
+
     // Two scores that are neighbours among the numbers have no middle.
     if middle > below { middle } else { above }
 }

@@ -83,11 +83,14 @@ impl Histogram {
         for bar in 0..BARS {
             // A few parts of many keep a sign of their own.
             let signs = |count: usize| (count as f64 * scale).ceil() as usize;
-            let score = self.low + bar as f32 * self.step;
             let good = "o".repeat(signs(self.good[bar]));
             let bad = "x".repeat(signs(self.bad[bar]));
+
+            let score = self.low + bar as f32 * self.step;
             let mut line = format!("{score:.4} {good}{bad}");
-            for mark in marks.iter().filter(|mark| self.bar(mark.threshold) == bar) {
+
+            let in_bar = marks.iter().filter(|mark| self.bar(mark.threshold) == bar);
+            for mark in in_bar {
                 let _ = write!(line, "  < {} {:.4}", mark.name, mark.threshold); // into memory
             }
 
@@ -114,6 +117,7 @@ impl Histogram {
         }
 
         self.draw_axis(&mut svg);
+
         // From left to right each name stands lower than the one before, so that no line crosses it.
         let mut marks: Vec<&ThresholdMark> = marks.iter().collect();
         marks.sort_by(|a, b| a.threshold.total_cmp(&b.threshold));
@@ -129,6 +133,7 @@ impl Histogram {
         let wide = WIDTH / BARS as f64;
         let x = MARGIN + bar as f64 * wide;
         let mut foot = TOP + HEIGHT;
+
         // Bad parts stand on the good ones, so that none hides the other.
         for (count, colour) in [(self.good[bar], "#2a7f62"), (self.bad[bar], "#c2410c")] {
             let high = count as f64 * unit;

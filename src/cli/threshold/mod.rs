@@ -156,7 +156,8 @@ fn chosen_region(spec: &RecipeSpec, name: Option<&str>) -> Result<usize, Failure
         (_, Some(place)) => Ok(place),
         (None, None) if regions.len() == 1 => Ok(0),
         _ => {
-            let names: Vec<&str> = regions.iter().flat_map(|r| r.name.as_deref()).collect();
+            let names = regions.iter().flat_map(|region| region.name.as_deref());
+            let names: Vec<&str> = names.collect();
             let words = match names.is_empty() {
                 true => "--region: the recipe has no regions; take it out".to_owned(),
                 false => format!("--region: name one of the recipe's: {}", names.join(", ")),
@@ -242,7 +243,10 @@ impl KnownParts {
 
     fn scores(&self) -> KnownScores {
         let scores = |parts: &[(PathBuf, f32)]| parts.iter().map(|(_, score)| *score).collect();
-        KnownScores::new(scores(&self.good), scores(&self.bad))
+        let good = scores(&self.good);
+        let bad = scores(&self.bad);
+
+        KnownScores::new(good, bad)
     }
 }
 
@@ -275,9 +279,11 @@ fn left_out(active: &mut ActiveRecipe, region: usize) -> Result<Vec<(PathBuf, f3
         .leave_one_out()
         .map_err(|error| Failure::new(Exit::Software, error))?;
 
-    let scores = regions.swap_remove(region).into_iter();
+    let judged = regions.swap_remove(region).into_iter();
+    let scores = judged.map(|(score, _)| score);
     let files = active.references.iter().cloned();
-    Ok(files.zip(scores.map(|(score, _)| score)).collect())
+
+    Ok(files.zip(scores).collect())
 }
 
 /// All that is told of the known parts.
@@ -322,6 +328,7 @@ impl ThresholdReport<'_> {
         }
 
         self.tell_rate()?;
+
         // The figure comes last: a file that cannot be written takes none of the above with it.
         self.draw(title, &proposed)
     }
@@ -354,13 +361,13 @@ impl ThresholdReport<'_> {
         };
 
         // Without either there is nothing to weigh the others against.
-        let cheapest = match self.known.bad.is_empty() || self.known.good.is_empty() {
-            true => None,
-            false => self
-                .known
-                .cheapest(costs)
-                .map(|cheapest| cheapest.threshold),
+        let has_both = !self.known.bad.is_empty() && !self.known.good.is_empty();
+        let cheapest = match has_both {
+            true => self.known.cheapest(costs),
+            false => None,
         };
+
+        let by_cost = cheapest.map(|cheapest| cheapest.threshold);
 
         let rate = self.arguments.false_reject_rate;
         let by_rate = by_rate(rate, &self.known.good, self.parts.good_kind).ok();
@@ -368,7 +375,7 @@ impl ThresholdReport<'_> {
         let marks = [
             mark("the recipe's", own),
             mark("by rate", by_rate),
-            mark("by cost", cheapest),
+            mark("by cost", by_cost),
         ];
 
         marks.into_iter().flatten().collect()
@@ -396,8 +403,13 @@ impl ThresholdReport<'_> {
             return Ok(());
         };
 
-        std::fs::write(file, histogram.svg(title, marks))
-            .map_err(|error| Failure::words(Exit::Data, format!("{}: {error}", file.display())))
+        let figure = histogram.svg(title, marks);
+        let written = std::fs::write(file, figure);
+
+        written.map_err(|error| {
+            let words = format!("{}: {error}", file.display());
+            Failure::words(Exit::Data, words)
+        })
     }
 
     fn tell_candidates(&self, costs: Costs) -> Result<(), Failure> {
@@ -417,6 +429,7 @@ impl ThresholdReport<'_> {
         ))?;
 
         out("threshold  good that fail  bad that pass  price")?;
+
         // Of many, those around the cheapest.
         let cheapest = self.known.cheapest(costs);
         let place = candidates.iter().position(|one| Some(*one) == cheapest);

@@ -111,6 +111,7 @@ pub fn read(path: &Path) -> Result<Mask, MaskError> {
 
     refuse_lossy(format, &bytes).map_err(unclear)?;
     check_content(format, &bytes).map_err(|why| PictureFileError::unfit(path, why))?;
+
     let decoded = decode_other(format, &bytes);
     let decoded = decoded.map_err(|why| PictureFileError::unfit(path, why))?;
 
@@ -157,10 +158,13 @@ impl Mask {
     /// marked everywhere is no such mask: it says that all of the part is wrong.
     fn refuse_inverted(&self) -> Result<(), Unclear> {
         // The share of all pixels first, since most masks mark little.
+        let all = self.is_defect.len();
         let marked = self.is_defect.iter().filter(|is_defect| **is_defect);
         let marked = marked.count();
-        let share = marked as f64 / self.is_defect.len() as f64;
-        if share <= INVERTED || marked == self.is_defect.len() {
+        let share = marked as f64 / all as f64;
+
+        let is_marked_everywhere = marked == all;
+        if share <= INVERTED || is_marked_everywhere {
             return Ok(());
         }
 
@@ -169,8 +173,11 @@ impl Mask {
         let first = rows.next().unwrap_or_default();
         let last = rows.next_back().unwrap_or_default();
         let are_marked = |pixels: &[bool]| pixels.iter().all(|is_defect| *is_defect);
-        let are_sides_marked = rows.all(|row| row[0] && row[self.width - 1]);
-        if are_marked(first) && are_marked(last) && are_sides_marked {
+        let are_ends_marked = are_marked(first) && are_marked(last);
+
+        let right = self.width - 1;
+        let are_sides_marked = rows.all(|row| row[0] && row[right]);
+        if are_ends_marked && are_sides_marked {
             let percent = (100.0 * share) as u32;
             return Err(Unclear::Inverted { percent });
         }
@@ -184,8 +191,12 @@ fn refuse_lossy(format: ImageFormat, bytes: &[u8]) -> Result<(), Unclear> {
     match format {
         ImageFormat::Jpeg => Err(Unclear::Lossy("JPEG")),
         // The lossless form has the chunk `VP8L`; a file of both holds lossy pixels.
-        ImageFormat::WebP if bytes.windows(4).any(|name| name == b"VP8 ") => {
-            Err(Unclear::Lossy("lossy WebP"))
+        ImageFormat::WebP => {
+            let mut names = bytes.windows(4);
+            match names.any(|name| name == b"VP8 ") {
+                true => Err(Unclear::Lossy("lossy WebP")),
+                false => Ok(()),
+            }
         }
         ImageFormat::Tiff if is_jpeg_in_tiff(bytes) => Err(Unclear::Lossy("JPEG in TIFF")),
         _ => Ok(()),
@@ -195,6 +206,7 @@ fn refuse_lossy(format: ImageFormat, bytes: &[u8]) -> Result<(), Unclear> {
 fn is_jpeg_in_tiff(bytes: &[u8]) -> bool {
     /// JPEG, in the new form and the old one.
     const JPEG: [u32; 2] = [7, 6];
+
     // The tag of the first page; several pages are refused elsewhere.
     let compression = TiffDecoder::new(Cursor::new(bytes))
         .and_then(|mut decoder| decoder.get_tag_u32(Tag::Compression));
@@ -240,6 +252,7 @@ fn refuse_palette(format: ImageFormat, bytes: &[u8]) -> Result<(), Unclear> {
     // ones, which asks for nothing that a mask of labels does not have.
     let colour = |index: u8| palette.get(3 * usize::from(index)..).unwrap_or_default();
     let is_black = |index: u8| colour(index).starts_with(&[0; 3]);
+
     let agrees = used.iter().all(|index| is_black(*index) == (*index == 0));
     if agrees {
         Ok(())
@@ -253,8 +266,14 @@ fn indices(row: &[u8], depth: usize) -> impl Iterator<Item = u8> + '_ {
     // From the highest bits of a byte to the lowest.
     let each = 8 / depth;
     let mask = (u16::MAX >> (16 - depth)) as u8;
-    row.iter()
-        .flat_map(move |byte| (0..each).map(move |at| (byte >> (8 - depth * (at + 1))) & mask))
+    let of_byte = move |byte: u8| {
+        (0..each).map(move |at| {
+            let below = 8 - depth * (at + 1);
+            (byte >> below) & mask
+        })
+    };
+
+    row.iter().copied().flat_map(of_byte)
 }
 
 /// True for each pixel that the values mark.
@@ -307,8 +326,10 @@ fn label(colour: &[u16]) -> u64 {
 /// upwards from 1, beside 255 for what is to be ignored.
 fn is_smeared(levels: &BTreeSet<u16>, highest: u16) -> bool {
     // An eighth of all values at either end, black and white themselves left out.
-    let below = levels.range(highest - highest / 8..highest).count();
-    let above = levels.range(1..highest / 8).count();
+    let eighth = highest / 8;
+    let below = levels.range(highest - eighth..highest).count();
+    let above = levels.range(1..eighth).count();
+
     below >= 2 && above >= 2
 }
 

@@ -42,6 +42,7 @@ impl Changeover {
         label.clone_into(&mut selection.recipe);
         self.may_begin(&label, &judging)?;
         let revision = self.library.revision(&recipe.name, number).map_err(words)?;
+
         // From here on no writer prunes it; whether it is whole is seen when it is prepared.
         let hold = RevisionHold::of(&revision).map_err(words)?;
         self.check_model(&revision)?;

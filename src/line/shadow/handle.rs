@@ -103,17 +103,22 @@ impl Shadow {
         }
 
         // Both judge what the line has judged: of an undecided part there is nothing to compare.
-        let judged = reports.iter().filter(|report| {
-            report.score.is_some() && matches!(report.verdict, Verdict::Pass | Verdict::Fail)
-        });
+        let mut parts = vec![];
+        for report in reports {
+            let is_decided = matches!(report.verdict, Verdict::Pass | Verdict::Fail);
+            if is_decided && report.score.is_some() {
+                parts.push(ShadowPart::of(report));
+            }
+        }
 
-        let parts: Vec<ShadowPart> = judged.map(ShadowPart::of).collect();
         if parts.is_empty() {
             return;
         }
 
         let picture = picture.clone();
         let frame = Box::new(ShadowFrame { parts, picture });
+
+        // The newest frame waits alone, so that a slow shadow falls behind in numbers and not in time.
         if let Some(before) = self.0.waiting.swap(Some(frame)) {
             let parts = before.parts.len() as u64;
             self.0.replaced.fetch_add(parts, Ordering::Relaxed);
@@ -143,6 +148,7 @@ impl Shadow {
 
         self.0.replaced.store(0, Ordering::Relaxed);
         self.0.on.store(counted.last, Ordering::Relaxed);
+
         Ok(counted.last)
     }
 
@@ -152,6 +158,7 @@ impl Shadow {
         let counts = self.with_replaced(counted.counts.take());
         self.0.on.store(NONE, Ordering::Relaxed);
         drop(self.take());
+
         counts
     }
 
@@ -214,6 +221,7 @@ impl Shadow {
     fn with_replaced(&self, counts: Option<ShadowCounts>) -> Option<ShadowCounts> {
         let mut counts = counts?;
         counts.dropped += self.0.replaced.load(Ordering::Relaxed);
+
         Some(counts)
     }
 

@@ -58,13 +58,20 @@ impl Range {
     fn of(values: &[f32], room: &Room) -> Option<Self> {
         let lowest = values.iter().copied().fold(f32::INFINITY, f32::min);
         let highest = values.iter().copied().fold(0.0, f32::max);
+
         // Light and texture vary by factors, hence the logarithm. Nothing is a multiple of 0.
         if values.is_empty() || lowest <= 0.0 {
             return None;
         }
 
-        let spread = deviation(values.iter().map(|value| value.ln()));
-        let room = room.with(values.len()).max((DEVIATIONS * spread).exp());
+        let logarithms = values.iter().map(|value| value.ln());
+        let spread = deviation(logarithms);
+
+        // Where the references vary more than is usual, their own spread gives the room.
+        let usual = room.with(values.len());
+        let own = (DEVIATIONS * spread).exp();
+        let room = usual.max(own);
+
         Some(Range {
             lowest,
             highest,
@@ -88,9 +95,13 @@ fn deviation(values: impl Iterator<Item = f32> + Clone) -> f32 {
         return 0.0;
     }
 
-    let mean = values.clone().sum::<f32>() / count;
-    let squares = values.map(|value| (value - mean).powi(2)).sum::<f32>();
-    (squares / (count - 1.0)).sqrt()
+    let sum: f32 = values.clone().sum();
+    let mean = sum / count;
+
+    let squares: f32 = values.map(|value| (value - mean).powi(2)).sum();
+    let variance = squares / (count - 1.0);
+
+    variance.sqrt()
 }
 
 /// For each cell of a map the limit beyond which it is not like the references'.
@@ -118,8 +129,11 @@ impl CellLimits {
         }
 
         let grid = first.grid();
-        let highest = outermost(grid, left_out.iter().map(|(_, map)| map), 0.0, f32::max);
+        let maps = left_out.iter().map(|(_, map)| map);
+        let highest = outermost(grid, maps, 0.0, f32::max);
         let mut limits: Vec<f32> = highest.iter().map(|value| value * UNLIKE).collect();
+
+        // Masked cells say nothing, so that nothing is beyond their limit.
         for (limit, counts) in limits.iter_mut().zip(first.mask().unwrap_or_default()) {
             if !counts {
                 *limit = f32::INFINITY;
@@ -173,16 +187,26 @@ fn outermost<'a>(
         }
     }
 
-    let around = |cell: usize| {
-        let rows = grid.row(cell).saturating_sub(1)..(grid.row(cell) + 2).min(grid.h);
+    let mut around = Vec::with_capacity(grid.cells());
+    for cell in 0..grid.cells() {
+        // The grid ends the square of three by three cells at its edges.
+        let row = grid.row(cell);
         let column = grid.column(cell);
+        let rows = row.saturating_sub(1)..(row + 2).min(grid.h);
         let columns = column.saturating_sub(1)..(column + 2).min(grid.w);
-        rows.flat_map(move |row| columns.clone().map(move |column| row * grid.w + column))
-    };
 
-    (0..grid.cells())
-        .map(|cell| around(cell).map(|near| own[near]).fold(start, outer))
-        .collect()
+        let mut outermost = start;
+        for row in rows {
+            for column in columns.clone() {
+                let near = own[row * grid.w + column];
+                outermost = outer(outermost, near);
+            }
+        }
+
+        around.push(outermost);
+    }
+
+    around
 }
 
 /// What references of one picture size show. A camera without a reference of its size may have another view.
@@ -195,13 +219,18 @@ pub(super) struct SizeLimits {
 
 impl SizeLimits {
     fn of(measures: &[Measures]) -> Self {
-        let of =
-            |measure: fn(&Measures) -> f32| -> Vec<f32> { measures.iter().map(measure).collect() };
+        let mut brightness = vec![];
+        let mut sharpness = vec![];
+        let mut maps = vec![];
+        for of in measures {
+            brightness.push(of.brightness);
+            sharpness.push(of.sharpness);
+            maps.push(of.sharpness_map.clone());
+        }
 
-        let maps: Vec<Map> = measures.iter().map(|of| of.sharpness_map.clone()).collect();
         SizeLimits {
-            brightness: Range::of(&of(|of| of.brightness), &OF_BRIGHTNESS),
-            sharpness: Range::of(&of(|of| of.sharpness), &OF_SHARPNESS),
+            brightness: Range::of(&brightness, &OF_BRIGHTNESS),
+            sharpness: Range::of(&sharpness, &OF_SHARPNESS),
             places: CellLimits::of_sharpness(&maps),
         }
     }

@@ -195,15 +195,26 @@ impl DriftWatch {
         let mut drifts = vec![];
         if let Some(range) = &of_size.brightness {
             let level = self.level(DriftKind::Brightness);
-            let median = self.brightness.drift(level);
-            drifts.extend(median.map(|m| Drift::Brightness(m, range.lowest, range.highest)));
+            if let Some(median) = self.brightness.drift(level) {
+                drifts.push(Drift::Brightness(median, range.lowest, range.highest));
+            }
         }
 
         drifts.extend(self.softness(of_size));
+
+        // One place is told at most: that of the first region that has one.
         let level = self.level(DriftKind::UnlikePlace);
-        let mut pairs = self.unlike.iter().zip(&limits.unlike);
-        let unlike = pairs.find_map(|(window, limits)| window.drift(limits.as_ref()?.grid, level));
-        drifts.extend(unlike.map(|(place, parts)| Drift::UnlikePlace(place, parts)));
+        for (window, limits) in self.unlike.iter().zip(&limits.unlike) {
+            let Some(limits) = limits else {
+                continue; // its references say nothing about places
+            };
+
+            if let Some((place, parts)) = window.drift(limits.grid, level) {
+                drifts.push(Drift::UnlikePlace(place, parts));
+                break;
+            }
+        }
+
         drifts
     }
 
@@ -234,8 +245,14 @@ impl DriftWatch {
 
 /// The pixels of a cell.
 fn cell_area(cell: usize, grid: Grid, whole: Area) -> Area {
-    let [left, right] = [0, 1].map(|more| (grid.column(cell) + more) * whole.w / grid.w);
-    let [top, bottom] = [0, 1].map(|more| (grid.row(cell) + more) * whole.h / grid.h);
+    let column = grid.column(cell);
+    let left = column * whole.w / grid.w;
+    let right = (column + 1) * whole.w / grid.w;
+
+    let row = grid.row(cell);
+    let top = row * whole.h / grid.h;
+    let bottom = (row + 1) * whole.h / grid.h;
+
     Area {
         x: left,
         y: top,
@@ -246,7 +263,10 @@ fn cell_area(cell: usize, grid: Grid, whole: Area) -> Area {
 
 /// True if two areas share a pixel.
 fn meets(a: Area, b: Area) -> bool {
-    a.x < b.x + b.w && b.x < a.x + a.w && a.y < b.y + b.h && b.y < a.y + a.h
+    let meet_across = a.x < b.x + b.w && b.x < a.x + a.w;
+    let meet_down = a.y < b.y + b.h && b.y < a.y + a.h;
+
+    meet_across && meet_down
 }
 
 fn kinds(drifts: &[Drift]) -> Vec<DriftKind> {

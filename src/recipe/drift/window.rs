@@ -47,8 +47,9 @@ pub(super) struct MeasureWindow {
 
 impl MeasureWindow {
     pub(super) fn add(&mut self, value: f32, range: &Range) {
-        self.beyond
-            .add(vec![range.is_below(value), range.is_above(value)]);
+        let is_below = range.is_below(value);
+        let is_above = range.is_above(value);
+        self.beyond.add(vec![is_below, is_above]);
 
         self.values.push_back(value);
         if self.values.len() > WINDOW {
@@ -58,12 +59,14 @@ impl MeasureWindow {
 
     /// The median of the last values, if they have drifted.
     pub(super) fn drift(&self, level: usize) -> Option<f32> {
-        if !self.beyond.counts.iter().any(|count| *count >= level) {
+        let mut counts = self.beyond.counts.iter();
+        if !counts.any(|count| *count >= level) {
             return None;
         }
 
         let mut sorted: Vec<f32> = self.values.iter().copied().collect();
         sorted.sort_by(f32::total_cmp);
+
         sorted.get(sorted.len() / 2).copied()
     }
 }
@@ -91,11 +94,14 @@ impl CellWindow {
         }
 
         let pairs = map.values().iter().zip(&limits.limits);
-        let beyond = pairs
-            .enumerate()
-            .map(|(cell, (value, limit))| limits.is_beyond(*value, *limit) && counts(cell));
+        let mut beyond = Vec::with_capacity(limits.limits.len());
+        for (cell, (value, limit)) in pairs.enumerate() {
+            // The limit first: most cells are within it, and whether one counts takes a search.
+            let is_beyond = limits.is_beyond(*value, *limit) && counts(cell);
+            beyond.push(is_beyond);
+        }
 
-        self.beyond.add(beyond.collect());
+        self.beyond.add(beyond);
         self.area = Some(area);
     }
 
@@ -104,17 +110,21 @@ impl CellWindow {
     pub(super) fn drift(&self, grid: Grid, level: usize) -> Option<(Defect, usize)> {
         let counts = &self.beyond.counts;
         let area = self.area?;
+
         // Most parts end here.
         if !counts.iter().any(|count| *count >= level) {
             return None;
         }
 
         // The number of parts is a map of its own.
-        let counts = Map::new(grid, counts.iter().map(|count| *count as f32).collect());
+        let values: Vec<f32> = counts.iter().map(|count| *count as f32).collect();
+        let counts = Map::new(grid, values);
         let places = find_defects(&counts, level as f32, area, usize::MAX);
         let cells = |place: &Defect| {
             let columns = (place.w * grid.w).div_ceil(area.w);
-            columns * (place.h * grid.h).div_ceil(area.h)
+            let rows = (place.h * grid.h).div_ceil(area.h);
+
+            columns * rows
         };
 
         let place = places

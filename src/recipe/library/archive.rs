@@ -31,6 +31,7 @@ const IMPORT: &str = ".import";
 pub fn export(revision: &Revision, to: &Path) -> Result<(), LibraryError> {
     revision.verify()?;
     let file = File::create_new(to).map_err(|error| LibraryError::file(to, error))?;
+
     let written = write(revision, file);
     if written.is_err() {
         // Half an archive is of no use.
@@ -43,15 +44,22 @@ pub fn export(revision: &Revision, to: &Path) -> Result<(), LibraryError> {
 fn write(revision: &Revision, file: File) -> io::Result<()> {
     // The manifest comes first: it says what has to follow.
     let pictures = &revision.manifest().pictures;
-    let files = [MANIFEST, RECIPE].into_iter();
-    let files = files.chain(pictures.iter().map(|picture| picture.file.as_str()));
+    let of_pictures = pictures.iter().map(|picture| picture.file.as_str());
+    let files = [MANIFEST, RECIPE].into_iter().chain(of_pictures);
+
+    // All files have the time of the revision: two exports of one revision are the same bytes.
+    let made_s = revision.manifest().made.as_second();
+    let mtime_s = u64::try_from(made_s).unwrap_or(0);
     let mut archive = Builder::new(file);
     for name in files {
-        let source = File::open(revision.folder().join(name))?;
+        let path = revision.folder().join(name);
+        let source = File::open(path)?;
+        let bytes = source.metadata()?.len();
+
         let mut header = Header::new_gnu();
-        header.set_size(source.metadata()?.len());
+        header.set_size(bytes);
         header.set_mode(0o644);
-        header.set_mtime(u64::try_from(revision.manifest().made.as_second()).unwrap_or(0));
+        header.set_mtime(mtime_s);
         archive.append_data(&mut header, name, source)?;
     }
 
@@ -69,6 +77,7 @@ pub fn import(
     is_candidate: bool,
 ) -> Result<Revision, LibraryError> {
     let folder = writer.library().folder().join(IMPORT);
+
     // One of a crash may be there still.
     remove(&folder)?;
     let outcome =
@@ -99,6 +108,7 @@ fn commit(
 
     let revision = writer.write(&draft)?;
     writer.keep_candidate(&revision)?;
+
     Ok(revision)
 }
 
@@ -106,6 +116,8 @@ fn commit(
 fn unpack(from: &Path, folder: &Path) -> Result<Revision, LibraryError> {
     let file = disk::open_file(from)?;
     let wrong = |error: io::Error| LibraryError::damaged(from, wrong_archive(&error));
+
+    // The length first, because reading on costs time and room on the disk.
     let length = file.metadata().map_err(wrong)?.len();
     if length > ARCHIVE_BYTES {
         let why = format!("an archive has at most {ARCHIVE_BYTES} bytes, got {length}");
@@ -127,11 +139,15 @@ fn unpack(from: &Path, folder: &Path) -> Result<Revision, LibraryError> {
     }
 
     let path = folder.join(MANIFEST);
-    let manifest = Manifest::decode(&disk::read(&path)?, &path)?;
+    let bytes = disk::read(&path)?;
+    let manifest = Manifest::decode(&bytes, &path)?;
     let revision = Revision::read(folder, &manifest.name, manifest.revision)?;
-    let pictures = &manifest.pictures;
-    let mut awaited: BTreeMap<&str, &PictureEntry> =
-        pictures.iter().map(|entry| (&*entry.file, entry)).collect();
+
+    // Each picture leaves the list as it is taken out, so that a second one of its name is refused.
+    let mut awaited: BTreeMap<&str, &PictureEntry> = BTreeMap::new();
+    for picture in &manifest.pictures {
+        awaited.insert(&picture.file, picture);
+    }
 
     for entry in entries {
         let mut entry = entry.map_err(wrong)?;
@@ -166,9 +182,13 @@ fn take_out(
     }
 
     let path = folder.join(&picture.file);
-    let mut file = File::create_new(&path).map_err(|error| LibraryError::file(&path, error))?;
+    let refused = |error| LibraryError::file(&path, error);
+    let mut file = File::create_new(&path).map_err(refused)?;
+
+    // The length of the manifest bounds the copy, whatever the entry holds.
     let mut bytes = entry.take(picture.bytes);
-    io::copy(&mut bytes, &mut file).map_err(|error| LibraryError::file(&path, error))?;
+    io::copy(&mut bytes, &mut file).map_err(refused)?;
+
     Ok(())
 }
 

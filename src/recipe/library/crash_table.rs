@@ -36,6 +36,7 @@ fn commit(folder: &Path) -> Result<(), LibraryError> {
 fn steps(folder: &Path) -> Vec<String> {
     crash::plan(Plan::Run);
     commit(folder).expect("a commit");
+
     crash::done()
 }
 
@@ -101,9 +102,11 @@ fn a_process_that_ends_at_any_step_leaves_the_old_revision_or_the_new_one() {
             let after = current(folder.path());
             let old = before as u64;
             assert!([old, old + 1].contains(&after), "{name}");
+
             // What is done once is not undone by a later step.
             assert!(after > old || !was_new, "{name}");
             was_new = after > old;
+
             // The next commit finds its way, and leaves nothing of the crash.
             commit(folder.path()).expect("a commit after a crash");
             assert!(current(folder.path()) > after);
@@ -127,6 +130,7 @@ fn a_full_disk_at_any_step_leaves_the_old_revision() {
                 Ok(()) => assert_eq!(after, before as u64 + 1),
                 Err(error) => {
                     assert!(error.to_string().contains("space"), "{error}");
+
                     // The pointer was renamed, and only that name may not be on the disk.
                     let is_last = ["rename current", "sync nut"].contains(&name.as_str());
                     assert!(is_last || !is_new, "{name}");
@@ -164,6 +168,7 @@ fn names_follow_what_they_name_to_the_disk() {
 
     let places: Vec<usize> = order.into_iter().map(place).collect();
     assert!(places.is_sorted(), "{steps:#?}");
+
     // The recipe's folder is synced between both renames too.
     let between = &steps[place("rename 2")..place("create .current")];
     assert!(between.contains(&"sync nut".to_owned()), "{steps:#?}");

@@ -27,6 +27,7 @@ fn step(what: &str, path: &Path) -> io::Result<()> {
     super::crash::step(what, path)?;
     #[cfg(not(test))]
     let _ = (what, path);
+
     Ok(())
 }
 
@@ -47,7 +48,9 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), LibraryError> {
 /// Copies a file to a new one.
 pub fn copy(from: &Path, to: &Path) -> Result<Content, LibraryError> {
     let mut source = open_file(from)?;
-    write_from(to, &mut source).map_err(|error| LibraryError::file(to, error))
+    let written = write_from(to, &mut source);
+
+    written.map_err(|error| LibraryError::file(to, error))
 }
 
 fn write_from(path: &Path, source: &mut dyn Read) -> io::Result<Content> {
@@ -79,14 +82,19 @@ fn write_from(path: &Path, source: &mut dyn Read) -> io::Result<Content> {
 
 /// Gives a file of the library a second name; copies it where the file system cannot.
 pub fn link(from: &Path, to: &Path) -> Result<(), LibraryError> {
-    step("link", to).map_err(|error| LibraryError::file(to, error))?;
-    match fs::hard_link(from, to) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            Err(LibraryError::file(to, error))
-        }
-        Err(_) => copy(from, to).map(|_| ()),
+    let refused = |error| LibraryError::file(to, error);
+    step("link", to).map_err(refused)?;
+    let Err(error) = fs::hard_link(from, to) else {
+        return Ok(());
+    };
+
+    // What has the name already is another writer's, and a copy would not change that.
+    if error.kind() == io::ErrorKind::AlreadyExists {
+        return Err(refused(error));
     }
+
+    copy(from, to)?;
+    Ok(())
 }
 
 /// Renames a file or folder; one of the new name is replaced if both are files.
@@ -112,18 +120,22 @@ pub fn remove_folder(path: &Path) -> Result<(), LibraryError> {
 
 /// Opens a file to read. A folder, a pipe or a device is refused, unopened.
 pub fn open_file(path: &Path) -> Result<File, LibraryError> {
-    let metadata = fs::metadata(path).map_err(|error| LibraryError::file(path, error))?;
+    let refused = |error| LibraryError::file(path, error);
+    let metadata = fs::metadata(path).map_err(refused)?;
+
+    // Opening a pipe would wait for whoever writes into it.
     if !metadata.is_file() {
         return Err(LibraryError::damaged(path, "not a file"));
     }
 
-    File::open(path).map_err(|error| LibraryError::file(path, error))
+    File::open(path).map_err(refused)
 }
 
 /// Reads a short file.
 pub fn read(path: &Path) -> Result<Vec<u8>, LibraryError> {
     let file = open_file(path)?;
     let mut bytes = vec![];
+
     // One byte more than is allowed tells a file that is too long.
     file.take(TEXT_BYTES + 1)
         .read_to_end(&mut bytes)

@@ -141,6 +141,7 @@ impl Draft {
 
         self.thresholds = fresh;
         self.change = ChangeKind::Threshold;
+
         Ok(())
     }
 
@@ -292,8 +293,13 @@ impl Draft {
         let mut table = self.table.clone();
         table.insert("name".to_owned(), self.name.clone().into());
         table.insert("revision".to_owned(), number.into());
-        TablePictures::of_manifest(pictures).put(&mut table);
-        toml::to_string(&table).map_err(|error| {
+
+        // The manifest names the pictures; the table says the same in its own keys.
+        let paths = TablePictures::of_manifest(pictures);
+        paths.put(&mut table);
+
+        let text = toml::to_string(&table);
+        text.map_err(|error| {
             let words = format!("recipe {} cannot be written: {error}", self.name);
             LibraryError::Refused(words)
         })
@@ -306,9 +312,10 @@ fn check_uses(
     sha256: &str,
     picture: &DraftPicture,
 ) -> Result<(), LibraryError> {
+    let is_bad = picture.used_as.is_bad();
     let is_both = known
         .iter()
-        .any(|(known, used_as)| known == sha256 && used_as.is_bad() != picture.used_as.is_bad());
+        .any(|(known, used_as)| known == sha256 && used_as.is_bad() != is_bad);
 
     if !is_both {
         return Ok(());

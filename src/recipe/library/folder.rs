@@ -92,6 +92,7 @@ impl Library {
     pub fn no_recipe(&self, name: &str) -> LibraryError {
         let names = self.names().unwrap_or_default();
         let folder = self.folder.display();
+
         // A crash, or a person, may have left revisions without a pointer.
         let numbers = self.numbers(name).unwrap_or_default();
         if let Some(newest) = numbers

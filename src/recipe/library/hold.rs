@@ -18,9 +18,9 @@ impl RevisionHold {
     /// When its manifest cannot be opened, or locked.
     pub fn of(revision: &Revision) -> Result<Self, LibraryError> {
         let path = revision.folder().join(MANIFEST);
-        let file = File::open(&path).map_err(|error| LibraryError::file(&path, error))?;
-        file.lock_shared()
-            .map_err(|error| LibraryError::file(&path, error))?;
+        let refused = |error| LibraryError::file(&path, error);
+        let file = File::open(&path).map_err(refused)?;
+        file.lock_shared().map_err(refused)?;
 
         Ok(RevisionHold(file))
     }

@@ -159,6 +159,7 @@ impl Manifest {
 
         let mut text = serde_json::to_vec_pretty(&file).expect("plain values");
         text.push(b'\n');
+
         text
     }
 

@@ -38,10 +38,14 @@ impl Pointer {
 
     /// Replaces the pointer. The old one stands until the new one does.
     pub(super) fn write(self, recipe: &Path) -> Result<(), LibraryError> {
-        let fresh = recipe.join(FRESH);
         let text = serde_json::to_string(&self).expect("plain values") + "\n";
+        let fresh = recipe.join(FRESH);
         disk::write(&fresh, text.as_bytes())?;
-        disk::rename(&fresh, &recipe.join(CURRENT))?;
+
+        // A new name for a whole file: a crash leaves the old pointer or the new one.
+        let current = recipe.join(CURRENT);
+        disk::rename(&fresh, &current)?;
+
         disk::sync_folder(recipe)
     }
 }

@@ -49,20 +49,31 @@ pub fn prune(recipe: &Path, stays: &[u64], limits: Limits) -> Result<(), Library
 
 /// The oldest one that changed a threshold alone; else the oldest. `None` when all have to stay.
 fn first_to_go(recipe: &Path, numbers: &[u64], stays: &[u64]) -> Option<usize> {
-    let may_go =
-        |number: &u64| !stays.contains(number) && !is_held(&recipe.join(number.to_string()));
-    let is_threshold = |number: &u64| change_of(recipe, *number) == Some(ChangeKind::Threshold);
-    numbers
-        .iter()
-        .position(|number| may_go(number) && is_threshold(number))
-        .or_else(|| numbers.iter().position(may_go))
+    let mut oldest = None;
+    for (place, number) in numbers.iter().enumerate() {
+        let folder = recipe.join(number.to_string());
+        if stays.contains(number) || is_held(&folder) {
+            continue;
+        }
+
+        // A threshold alone is the least that can be lost: its pictures are those of another one.
+        if change_of(recipe, *number) == Some(ChangeKind::Threshold) {
+            return Some(place);
+        }
+
+        oldest = oldest.or(Some(place));
+    }
+
+    oldest
 }
 
 fn change_of(recipe: &Path, number: u64) -> Option<ChangeKind> {
     // A revision that cannot be read is an old one like all others.
-    let path = recipe.join(number.to_string()).join(MANIFEST);
+    let folder = recipe.join(number.to_string());
+    let path = folder.join(MANIFEST);
     let bytes = disk::read(&path).ok()?;
     let manifest = Manifest::decode(&bytes, &path).ok()?;
+
     Some(manifest.change)
 }
 
@@ -72,10 +83,13 @@ fn bytes_of(recipe: &Path, numbers: &[u64]) -> u64 {
     for number in numbers {
         for folder in FOLDERS {
             let folder = recipe.join(number.to_string()).join(folder);
+
             // What cannot be read cannot be counted; reading the revision tells it.
             let entries = fs::read_dir(folder).into_iter().flatten().flatten();
             for metadata in entries.filter_map(|entry| entry.metadata().ok()) {
-                files.insert((metadata.dev(), metadata.ino()), metadata.len());
+                // Revisions share files by their names; a file counts once.
+                let file = (metadata.dev(), metadata.ino());
+                files.insert(file, metadata.len());
             }
         }
     }
@@ -85,7 +99,9 @@ fn bytes_of(recipe: &Path, numbers: &[u64]) -> u64 {
 
 /// Takes a revision away: first its name, so that half a revision has none.
 fn remove(recipe: &Path, number: u64) -> Result<(), LibraryError> {
+    let folder = recipe.join(number.to_string());
     let old = recipe.join(format!("{OLD}{number}"));
-    disk::rename(&recipe.join(number.to_string()), &old)?;
+    disk::rename(&folder, &old)?;
+
     disk::remove_folder(&old)
 }

@@ -36,6 +36,7 @@ impl Revision {
 
         revision.check_names()?;
         revision.check_recipe()?;
+
         Ok(revision)
     }
 
@@ -120,13 +121,14 @@ impl Revision {
     fn check_recipe(&self) -> Result<(), LibraryError> {
         let table = self.table()?;
         let expected = TablePictures::of_manifest(&self.manifest.pictures);
-        let is_named = table.get("name").and_then(|name| name.as_str());
-        let is_numbered = table.get("revision").and_then(|number| number.as_u64());
-        let is_right = is_named == Some(self.manifest.name.as_str())
-            && is_numbered == Some(self.manifest.revision)
-            && TablePictures::of(&table) == expected;
+        let name = table.get("name").and_then(|name| name.as_str());
+        let number = table.get("revision").and_then(|number| number.as_u64());
 
-        if is_right {
+        let is_named = name == Some(self.manifest.name.as_str());
+        let is_numbered = number == Some(self.manifest.revision);
+
+        let has_pictures = TablePictures::of(&table) == expected;
+        if is_named && is_numbered && has_pictures {
             return Ok(());
         }
 
@@ -137,17 +139,23 @@ impl Revision {
 
 /// True for the name that a picture of that content has: no path leads out of the revision.
 fn is_own_name(picture: &PictureEntry) -> bool {
-    let is_hash = picture.sha256.len() == HASH_DIGITS
-        && picture.sha256.chars().all(|c| c.is_ascii_hexdigit());
+    let sha256 = picture.sha256.as_str();
+    let are_digits = sha256.chars().all(|c| c.is_ascii_hexdigit());
+    let is_hash = sha256.len() == HASH_DIGITS && are_digits;
 
     let path = Path::new(&picture.file);
     let are_plain = path
         .components()
         .all(|part| matches!(part, Component::Normal(_)));
 
-    let is_in_place = path.parent() == Some(Path::new(picture.used_as.folder()));
+    let folder = Path::new(picture.used_as.folder());
+    let is_in_place = path.parent() == Some(folder);
+
+    // The ending is the picture's own.
     let stem = path.file_stem().and_then(|stem| stem.to_str());
-    is_hash && are_plain && is_in_place && stem == Some(picture.sha256.as_str())
+    let is_named = stem == Some(sha256);
+
+    is_hash && are_plain && is_in_place && is_named
 }
 
 /// A picture that is not there: data that is not whole, rather than a system that refuses.

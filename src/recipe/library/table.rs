@@ -12,6 +12,7 @@ pub type Table = Map<String, Value>;
 pub fn hash(table: &Table) -> String {
     // The keys of a map are in order.
     let text = serde_json::to_vec(table).expect("values");
+
     disk::sha256(&text)
 }
 
@@ -37,15 +38,22 @@ pub struct TablePictures {
 impl TablePictures {
     /// Reads the paths of a table.
     pub fn of(table: &Table) -> Self {
-        let test = table.get("self_test");
-        let locate = table.get("locate");
-        TablePictures {
+        let mut paths = TablePictures {
             good: texts(table.get("references")),
             calibration: texts(table.get("calibration")),
-            test_good: test.and_then(|test| text(&test["good"])),
-            test_bad: test.and_then(|test| text(&test["bad"])),
-            master: locate.and_then(|locate| text(&locate["master"])),
+            ..TablePictures::default()
+        };
+
+        if let Some(test) = table.get("self_test") {
+            paths.test_good = text(&test["good"]);
+            paths.test_bad = text(&test["bad"]);
         }
+
+        if let Some(locate) = table.get("locate") {
+            paths.master = text(&locate["master"]);
+        }
+
+        paths
     }
 
     /// The paths of the pictures that a manifest has.
@@ -148,6 +156,7 @@ fn shown(table: &Table) -> Option<String> {
 pub fn has_rate(table: &Table) -> bool {
     let regions = table.get("region").and_then(Value::as_array);
     let mut regions = regions.into_iter().flatten();
+
     table.contains_key(RATE) || regions.any(|region| region.get(RATE).is_some())
 }
 
@@ -192,6 +201,7 @@ pub fn numbers_to_auto(table: &mut Table) -> Vec<String> {
 fn number_to_auto(table: &mut Table) -> Option<String> {
     let value = shown(table).filter(|value| value.parse::<f64>().is_ok())?;
     table.insert("threshold".to_owned(), "auto".into());
+
     Some(value)
 }
 

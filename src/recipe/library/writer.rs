@@ -81,6 +81,7 @@ impl LibraryWriter {
     pub fn commit(&self, draft: &Draft) -> Result<Revision, LibraryError> {
         let revision = self.write(draft)?;
         self.make_current(&revision)?;
+
         Ok(revision)
     }
 
@@ -89,8 +90,10 @@ impl LibraryWriter {
     /// # Errors
     /// When the recipe's folder cannot be read.
     pub fn next_number(&self, draft: &Draft) -> Result<u64, LibraryError> {
-        let newest = self.library.numbers(&draft.name)?.last().copied();
+        let numbers = self.library.numbers(&draft.name)?;
+        let newest = numbers.last().copied();
         let next = newest.map_or(1, |newest| newest + 1);
+
         Ok(next.max(draft.least_number))
     }
 
@@ -149,6 +152,7 @@ impl LibraryWriter {
 
         // The revision stands; what is too much may wait for the next commit.
         self.prune(&manifest.name, &[pointer.current], pointer.before);
+
         Ok(())
     }
 
@@ -171,14 +175,19 @@ impl LibraryWriter {
 
         let stays = [pointer.current, manifest.revision];
         self.prune(&manifest.name, &stays, pointer.before);
+
         Ok(())
     }
 
     /// Takes revisions away that are beyond the bounds.
     fn prune(&self, name: &str, stays: &[u64], before: Option<u64>) {
         let recipe = self.library.folder().join(name);
-        let stays: Vec<u64> = stays.iter().copied().chain(before).collect();
-        if let Err(error) = prune(&recipe, &stays, self.limits) {
+        let mut stays = stays.to_vec();
+        stays.extend(before);
+
+        // What is too much harms nobody, so that a failure here fails no change.
+        let pruned = prune(&recipe, &stays, self.limits);
+        if let Err(error) = pruned {
             tracing::warn!("old revisions of recipe {name} stay: {error}");
         }
     }
@@ -195,6 +204,7 @@ impl LibraryWriter {
     pub fn roll_back(&self, name: &str, to: Option<u64>) -> Result<Revision, LibraryError> {
         check_name(name)?;
         let recipe = self.library.folder().join(name);
+
         // A pointer that cannot be read, or is missing, is replaced where the revision is named.
         let pointer = match (Pointer::read(&recipe), to) {
             (Ok(Some(pointer)), _) => Some(pointer),
@@ -212,6 +222,7 @@ impl LibraryWriter {
         // A revision that is not whole must not become the current one.
         let revision = self.library.revision(name, to)?;
         revision.verify()?;
+
         let current = pointer.map(|pointer| pointer.current);
         if current != Some(to) {
             let pointer = Pointer {
@@ -249,6 +260,7 @@ fn make_library(folder: &Path) -> Result<(), LibraryError> {
     }
 
     fs::create_dir_all(folder).map_err(|error| LibraryError::file(folder, error))?;
+
     // A bare name lies in the working folder.
     match folder.parent() {
         Some(parent) if parent != Path::new("") => disk::sync_folder(parent),

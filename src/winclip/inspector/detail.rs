@@ -29,6 +29,7 @@ impl Inspector {
         let features = self.encode_one(&pixels)?;
         let scores = self.region_scores(&features, pixels_took, started.elapsed())?;
         let mut all = Vec::with_capacity(scores.len());
+
         // Score, pixels and features of one region belong together by their index.
         let tensors = pixels.regions.into_iter().zip(features.regions);
         for (region_score, (pixels, encoded)) in scores.into_iter().zip(tensors) {
@@ -65,6 +66,7 @@ impl Inspector {
             for request in requests.by_ref().take(of_region.transforms.len()) {
                 let (of_crop, pixels, features) = scorer.score_in_detail(&request)?;
                 parts.push(of_crop);
+
                 // The whole is the first crop, and its tensors are the ones that a person looks at.
                 tensors_of_whole.get_or_insert((pixels, features));
             }

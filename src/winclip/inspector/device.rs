@@ -49,6 +49,7 @@ pub(super) fn combined(
     times: DeviceTimes,
 ) -> RegionScore {
     let started = Instant::now();
+
     // The scores of the device are copied back by now; what is left is the arithmetic of a few
     // numbers and one map.
     let (score, map) = region.combine(parts, crops.area);

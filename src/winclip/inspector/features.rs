@@ -47,11 +47,15 @@ impl RegionFeatures {
 
     /// The features with one of the plan's layers of patches alone, by its place in the plan.
     pub fn of_layer(&self, layer: usize) -> Self {
-        let of_crop = |features: &Features| Features {
-            grid: features.grid,
-            image: features.image.clone(),
-            tokens: features.tokens.get(layer).cloned().into_iter().collect(),
-            windows: features.windows.clone(),
+        let of_crop = |features: &Features| {
+            // A plan without patches has no layer to take.
+            let tokens = features.tokens.get(layer).cloned();
+            Features {
+                grid: features.grid,
+                image: features.image.clone(),
+                tokens: tokens.into_iter().collect(),
+                windows: features.windows.clone(),
+            }
         };
 
         let of_crops = |crops: &Vec<Features>| crops.iter().map(of_crop).collect();

@@ -27,8 +27,10 @@ impl PictureLooks {
 impl Inspector {
     /// True if looks of bad parts can be learned: patches are compared with those of references.
     pub fn learns_looks(&self) -> bool {
-        let regions = self.regions.iter();
-        !self.references.is_empty() && regions.clone().all(|region| region.compares_patches())
+        let mut regions = self.regions.iter();
+        let compare_patches = regions.all(|region| region.compares_patches());
+
+        !self.references.is_empty() && compare_patches
     }
 
     /// [`Inspector::inspect`], and the looks of a bad part: where its own map is highest.
@@ -45,6 +47,7 @@ impl Inspector {
         let took = started.elapsed();
         let scores = self.region_scores(&features, Duration::ZERO, took)?;
         let looks = self.looks_of(&features)?;
+
         Ok((scores, looks))
     }
 
@@ -105,19 +108,22 @@ impl Inspector {
         // What the references score against each other may be another now.
         self.left_out = None;
         self.send_banks()?;
-        Ok(left_out
-            .into_iter()
-            .filter(|is_left_out| *is_left_out)
-            .count())
+
+        // A picture counts once, in however many regions it is left out.
+        let left_out = left_out.into_iter().filter(|is_left_out| *is_left_out);
+        Ok(left_out.count())
     }
 }
 
 /// The rows of one crop of all pictures, one below the other.
 fn joined(pictures: &[&Vec<Array2<f32>>], crop: usize) -> Array2<f32> {
     // All rows of a crop have the width of the patch layer; without any the width is not known.
-    let views: Vec<ArrayView2<f32>> = pictures.iter().map(|crops| crops[crop].view()).collect();
-    match views.is_empty() {
-        true => Array2::zeros((0, 0)),
-        false => ndarray::concatenate(Axis(0), &views).expect("patches of one layer"),
+    if pictures.is_empty() {
+        return Array2::zeros((0, 0));
     }
+
+    let views: Vec<ArrayView2<f32>> = pictures.iter().map(|crops| crops[crop].view()).collect();
+    let joined = ndarray::concatenate(Axis(0), &views);
+
+    joined.expect("patches of one layer")
 }

@@ -25,9 +25,11 @@ impl Inspector {
         // The picture's own way is that of an inspected one, bit by bit.
         let seen = self.seen(picture)?;
         let mut pixels = self.pixels(seen)?;
+
         // Nothing is drawn of a reference.
         pixels.aligned = None;
         let mut encoded = self.encode_one(&pixels)?;
+
         // One way after the other: a start has time, and all at once would need the memory of eight
         // pictures.
         for way in self.ways.clone() {
@@ -60,6 +62,7 @@ impl Inspector {
     /// When they are more than can be compared with, or the engine's device has no room for them.
     pub fn set_references(&mut self, references: Vec<RegionFeatures>) -> Result<(), EngineError> {
         self.check_thinning(&references)?;
+
         // Region `index` of each reference goes to region `index` of the recipe: features of
         // another place would be compared with the wrong part of the picture.
         for (index, region) in self.regions.iter_mut().enumerate() {
@@ -104,7 +107,11 @@ impl Inspector {
         let first = references.iter().flat_map(|picture| &picture.regions);
         let first = first.flat_map(|region| &region.crops).next();
         let cells = first.map_or(0, |crop| crop.grid.cells());
-        let rows = references.len() * (1 + self.ways.len()) * cells;
+
+        // Each picture has its rows once as it is, and once for each way in which it is turned.
+        let ways = 1 + self.ways.len();
+        let rows = references.len() * ways * cells;
+
         let kept = thin_to * cells;
         if kept >= rows || rows.saturating_mul(kept) <= PAIRS_MAX {
             return Ok(());
@@ -119,8 +126,12 @@ impl Inspector {
 impl EncodedRegion {
     /// The crops in each way, the picture's own first.
     fn all_ways(&self) -> Vec<&[Features]> {
-        let own = std::iter::once(self.crops.as_slice());
-        own.chain(self.turned.iter().map(Vec::as_slice)).collect()
+        let mut ways = vec![self.crops.as_slice()];
+        for turned in &self.turned {
+            ways.push(turned);
+        }
+
+        ways
     }
 }
 

@@ -146,7 +146,6 @@ impl Lessons {
     /// Returns why the lesson of that number was cut; `None` while it was not.
     pub fn cut_by(&self, number: u64) -> Option<&'static str> {
         let (ended, why) = self.state().ended;
-
         // A later lesson begins when the earlier ones have ended.
         (number <= ended).then_some(why)
     }
@@ -231,33 +230,17 @@ impl Lessons {
                 )));
             }
 
-            // Which of the views shows what is meant, only the person knows.
             let mut cameras: Vec<&str> = found.iter().map(|found| &*found.seen_by).collect();
             cameras.sort_unstable();
-
             let cameras = cameras.join(", ");
             return Err(NotFound::Several(format!(
                 "several cameras saw part {part}; name one of {cameras}"
             )));
         };
 
-        // One picture may show several parts, one a region.
-        let mut own = None;
-        let mut has_failed_beside = false;
-        for (other, verdict) in &found.parts {
-            if *other == seq {
-                own = own.or(Some(*verdict));
-            } else {
-                has_failed_beside |= *verdict == Verdict::Fail;
-            }
-        }
-
-        let picture = TaughtPicture {
-            picture: found.picture.clone(),
-            part: found.name_of(seq),
-            lesson: 0,
-        };
-
+        let verdict_of = |part: &&(u64, Verdict)| part.1;
+        let own = found.parts.iter().find(|(own, _)| *own == seq);
+        let mut beside = found.parts.iter().filter(|(other, _)| *other != seq);
         Ok(LabelledPart {
             picture: TaughtPicture {
                 picture: found.picture.clone(),
@@ -280,16 +263,11 @@ impl Lessons {
 impl OpenLesson {
     fn takes(&self, report: &Report) -> bool {
         let camera = self.camera.as_deref();
-        let is_its_camera = camera.is_none_or(|camera| {
-            let of_part = &**report.part.camera();
-            let seen_by = &*report.seen_by;
-            camera == of_part || camera == seen_by
-        });
+        let is_its_camera = camera
+            .is_none_or(|camera| camera == &**report.part.camera() || camera == &*report.seen_by);
 
         let is_after = report.part.request.since >= self.since;
-        let is_same_product = recipe_name(&report.recipe) == self.judging;
-
-        is_its_camera && is_after && is_same_product
+        is_its_camera && is_after && recipe_name(&report.recipe) == self.judging
     }
 }
 
@@ -351,11 +329,9 @@ impl RecentPicture {
     }
 
     fn shows(&self, run_id: &str, camera: &str, seq: u64) -> bool {
-        let is_of_run = *self.run_id == *run_id;
-        let is_of_camera = *self.camera == *camera || *self.seen_by == *camera;
-        let has_part = self.parts.iter().any(|(own, _)| *own == seq);
-
-        is_of_run && is_of_camera && has_part
+        *self.run_id == *run_id
+            && (*self.camera == *camera || *self.seen_by == *camera)
+            && self.parts.iter().any(|(own, _)| *own == seq)
     }
 }
 
@@ -370,14 +346,10 @@ impl RecentPictures {
     fn push(&mut self, recent: RecentPicture) {
         self.bytes += recent.picture.rgb().len();
         self.pictures.push_back(recent);
-
         // The newest stays, however large it is.
         while self.bytes > RECENT_BYTES && self.pictures.len() > 1 {
-            let Some(oldest) = self.pictures.pop_front() else {
-                return; // there are two at least
-            };
-
-            self.bytes -= oldest.picture.rgb().len();
+            let oldest = self.pictures.pop_front();
+            self.bytes -= oldest.map_or(0, |oldest| oldest.picture.rgb().len());
         }
     }
 

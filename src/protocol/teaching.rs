@@ -190,12 +190,7 @@ impl RecipeChange {
             _ => return None,
         };
 
-        let with_id = command.map(|change| {
-            let id = change.id().clone();
-            (id, change)
-        });
-
-        Some(with_id)
+        Some(command.map(|change| (change.id().clone(), change)))
     }
 
     fn id(&self) -> &Option<String> {

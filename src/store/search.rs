@@ -182,9 +182,7 @@ fn parts(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Hist
         FROM history LEFT JOIN label USING (key) WHERE key < ? ORDER BY key DESC";
 
     let mut facts = connection.prepare_cached(facts)?;
-    let before = query.before.map_or(i64::MAX, |key| key as i64);
-    let mut rows = facts.query([before])?;
-
+    let mut rows = facts.query([query.before.map_or(i64::MAX, |key| key as i64)])?;
     let mut looked_at = 0;
 
     while let Some(row) = rows.next()? {
@@ -295,12 +293,11 @@ fn audit(connection: &Connection, query: &AuditQuery) -> rusqlite::Result<AuditP
     // Times in the log all have one length, and are in the order of their text.
     // Bounds that are not given lie before and after all times.
     let since = query.since.map_or(String::new(), rfc3339);
-    let until = query.until.map_or("~".to_owned(), rfc3339); // behind all digits
+    let until = query.until.map_or("~".to_owned(), rfc3339);
     let before = query.before.map_or(i64::MAX, |before| before as i64);
 
     // The bound in time is the one of parts: who waits for the disk must not see a difference.
     let began = Instant::now();
-
     let lines = "SELECT rowid, at, run_id, what FROM audit WHERE rowid < ? ORDER BY rowid DESC";
     let mut lines = connection.prepare_cached(lines)?;
     let mut rows = lines.query([before])?;
@@ -317,11 +314,8 @@ fn audit(connection: &Connection, query: &AuditQuery) -> rusqlite::Result<AuditP
             page.lines.push(line);
         }
 
-        let is_full = page.lines.len() >= PAGE_MAX as usize;
-        let is_time_over = began.elapsed() >= SEARCH_STEP;
-        if is_full || is_time_over {
-            let key: i64 = row.get(0)?;
-            page.next = Some(key as u64);
+        if page.lines.len() >= PAGE_MAX as usize || began.elapsed() >= SEARCH_STEP {
+            page.next = Some(row.get::<_, i64>(0)? as u64);
             break;
         }
     }
@@ -394,7 +388,6 @@ fn take_in(
         let key = row.get(0)?;
 
         keys.push(key);
-
         // What cannot be read cannot be found by what it says either.
         if let Ok(row) = readable(&body(row, 1)?) {
             write_facts(connection, key, &row, RowKind::of_old(&row), false)?;

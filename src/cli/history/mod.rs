@@ -146,18 +146,14 @@ fn show_parts(arguments: &HistoryArguments, source: &mut HistorySource) -> Resul
     let mut lacks_old_parts = false;
 
     while left > 0 {
-        // No more is read than is shown; a step has a bound of its own.
-        let limit = u32::try_from(left).unwrap_or(PAGE_MAX);
-        query.limit = Some(limit.min(PAGE_MAX));
-        let search = Search::Parts(query.clone());
-        let SearchPage::Parts(page) = source.step(&search)? else {
+        query.limit = Some(u32::try_from(left).unwrap_or(PAGE_MAX).min(PAGE_MAX));
+        let SearchPage::Parts(page) = source.step(&Search::Parts(query.clone()))? else {
             break;
         };
 
         left = left.saturating_sub(page.parts.len());
         unreadable += page.unreadable;
         lacks_old_parts |= page.lacks_old_parts;
-
         let text = printer.page(&page.parts);
 
         if !text.is_empty() && !print(text.trim_end())? {
@@ -216,16 +212,13 @@ fn show_audit(arguments: &HistoryArguments, source: &mut HistorySource) -> Resul
     let mut left = arguments.limit();
 
     while left > 0 {
-        let search = Search::Audit(query.clone());
-        let SearchPage::Audit(page) = source.step(&search)? else {
+        let SearchPage::Audit(page) = source.step(&Search::Audit(query.clone()))? else {
             break;
         };
 
-        // A page may hold more than was asked for.
         let shown = page.lines.len().min(left);
 
         left -= shown;
-
         let text = printer.audit(&page.lines[..shown]);
 
         if !text.is_empty() && !print(text.trim_end())? {

@@ -21,15 +21,12 @@ impl Shifts {
 
             begins.push(begin.map_err(|_| {
                 format!("{word:?} is no time of a day; write times such as 06:00,14:00,22:00")
-            })?;
-
-            begins.push(begin);
+            })?);
         }
 
         // In the order of the day, whatever the order of the flag.
         begins.sort_unstable();
-        let mut pairs = begins.windows(2);
-        match pairs.find(|pair| pair[0] == pair[1]) {
+        match begins.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(twice) => Err(format!("{} stands twice", shown(twice[0]))),
             None => Ok(Shifts(begins)),
         }
@@ -47,14 +44,6 @@ impl Shifts {
             None => (at.0.yesterday().ok()?, *self.0.last()?),
         };
 
-        let begun = latest_first.find(|begin| **begin <= time);
-        if let Some(begin) = begun {
-            return Some(format!("{day} {}", shown(*begin)));
-        }
-
-        // Before the day's first shift the last one of the day before goes on.
-        let day = day.yesterday().ok()?;
-        let begin = *self.0.last()?;
         Some(format!("{day} {}", shown(begin)))
     }
 }

@@ -159,7 +159,6 @@ impl CommandHandler {
         while !stop.is_stopped() {
             pulse.beat();
             self.look_at_challenges();
-
             // Regular looks tell a step's moment, also while no frame and no trigger comes.
             self.tell_own_clock(&self.own_clock.look());
             match self.requests.recv_timeout(HEARTBEAT) {
@@ -178,7 +177,6 @@ impl CommandHandler {
     /// Keeps what became of challenges, and tells it once it is on the disk.
     fn look_at_challenges(&self) {
         let mut ended = vec![];
-
         // What is kept goes to the store at once: the store keeps more of a challenge with its
         // parts' results.
         for event in self.control.poll(Instant::now()) {
@@ -243,7 +241,6 @@ impl CommandHandler {
         let mut begun: Vec<(Request, PendingAnswer)> = vec![];
         for request in requests {
             let id = &request.command.id;
-
             // A repetition within the same round needs the first one's answer, which is only known
             // once that is on the disk.
             let is_repetition = begun.iter().any(|(other, _)| other.command.id == *id);
@@ -304,7 +301,6 @@ impl CommandHandler {
             // A refusal for the moment is not remembered under its id, so that the same command may
             // come again.
             let is_final = !matches!(pending, PendingAnswer::NotNow(_));
-
             // Waiting happens here, once for the whole round: the first `wait` returns with the
             // commit that all of them share.
             let outcome = match &pending {
@@ -347,7 +343,6 @@ impl CommandHandler {
                 // because their frames may already be in the ring.
                 let (parts, text) = accepting.wait().ok()?;
                 self.dispatch(parts, &groups, at);
-
                 Some(Answer::decode(&text).expect("we encoded it"))
             }
         }
@@ -356,7 +351,6 @@ impl CommandHandler {
     /// Does a command that is no trigger.
     fn obey(&mut self, request: &Request) -> Answer {
         let id = request.command.id.as_deref();
-        let came_at = request.came_at;
         let outcome = match &request.command.action {
             Action::Trigger(_) => Err("not here".to_owned()), // see `begin`
             Action::SelectRecipe { recipe, revision } => self.select(id, recipe, *revision),
@@ -518,7 +512,6 @@ impl CommandHandler {
         self.control.reset();
         self.lessons.cut("reset ended the lesson");
         self.look_at_challenges();
-
         Ok(Done::plain())
     }
 }

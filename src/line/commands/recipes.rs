@@ -38,7 +38,6 @@ impl CommandHandler {
         // second answer, with the next run.
         let selection = Selection::new(SELECT, id, &recipe.label());
         self.ask_changeover(selection, recipe, RecipeWish::Select(revision))?;
-
         Ok(Done::begun("it is prepared; the outcome comes as done"))
     }
 
@@ -173,7 +172,6 @@ impl CommandHandler {
             Some(camera) if !names.contains(camera) => {
                 let names: Vec<&str> = names.into_iter().collect();
                 let names = names.join(", ");
-
                 Err(format!("there is no camera {camera:?}; there are {names}"))
             }
             _ => Ok(()),

@@ -20,14 +20,8 @@ const AUTO_FACTOR: f64 = 1.1;
 
 /// Reads `recipe`: a table, or the name of a file with one.
 pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> RecipeSpec {
-    // A recipe in a file of its own reads the same keys under the same place `recipe`.
-    let value = match value {
-        Some(Value::String(file)) => source::recipe_file(&base.join(file), problems),
-        Some(value) => value,
-        None => {
-            problems.note("recipe", "missing");
-            return empty_recipe();
-        }
+    let Some(value) = value_of(value, base, problems) else {
+        return empty_recipe();
     };
 
     let as_read = as_table(&value);
@@ -98,6 +92,19 @@ pub fn recipe(value: Option<Value>, base: &Path, problems: &mut Problems) -> Rec
         locate,
         table: as_read,
         library: None,
+    }
+}
+
+/// The recipe's keys, which may stand in a file of their own; `None` where there are none.
+fn value_of(value: Option<Value>, base: &Path, problems: &mut Problems) -> Option<Value> {
+    // The same keys are read from a file, under the same place `recipe`.
+    match value {
+        Some(Value::String(file)) => Some(source::recipe_file(&base.join(file), problems)),
+        Some(value) => Some(value),
+        None => {
+            problems.note("recipe", "missing");
+            None
+        }
     }
 }
 

@@ -41,6 +41,8 @@ use std::time::Instant;
 enum Edit {
     /// Pictures of known parts are added.
     Add(TaughtAs, PartFiles, OnKnown),
+    /// Pictures of a suggested group are added: a person has looked at them, so that none of them is odd.
+    Group(TaughtAs, PartFiles),
     /// A picture is taken out.
     Forget(String),
 }
@@ -92,7 +94,7 @@ impl Changeover {
                 let taken = self.group(&recipe, group, run_id.as_deref());
                 return self.finish(selection, |this, selection| {
                     let (files, parts) = taken?;
-                    let edit = Edit::Add(taught_as, files, OnKnown::Move);
+                    let edit = Edit::Group(taught_as, files);
                     let told = this.edit(selection, &recipe, (edit, becomes), stop, pulse)?;
                     this.forget_group(group, &parts);
                     Ok(told)
@@ -285,6 +287,8 @@ impl Changeover {
                 format!("forgot {}", forgotten.from)
             }
             Edit::Add(taught_as, files, on_known) => add(&mut draft, *taught_as, files, *on_known)?,
+            // What was labelled one by one since stays what it is.
+            Edit::Group(taught_as, files) => add(&mut draft, *taught_as, files, OnKnown::PassOver)?,
         };
 
         draft.by = format!("{}: {told}", selection.command);

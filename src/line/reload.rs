@@ -12,7 +12,7 @@
 use crate::base::health::Health;
 use crate::base::stop::Stop;
 use crate::base::systemd::Heartbeat;
-use crate::config::{ConfigKeys, KeyChange, LineConfig};
+use crate::config::{self, ConfigKeys, KeyChange, LineConfig};
 use crate::line::changeover::{Changeover, name_in};
 use crate::line::live_settings::{LiveSettings, Reloaded, recipes_of};
 use crate::recipe::spec::RecipeSpec;
@@ -40,13 +40,30 @@ struct Changes {
 impl Changes {
     fn between(running: &ConfigKeys, config: &LineConfig, settings: &LiveSettings) -> Self {
         let changes = running.changes_to(&config.keys).into_iter();
-        let (live, needs_restart) =
+        let (live, needs_restart): (Vec<KeyChange>, Vec<KeyChange>) =
             changes.partition(|change| is_live(&change.key, config, settings));
+
+        // A camera that needs a restart keeps all of its values until then: its gate's times follow from its
+        // trigger and speed.
+        let (waiting, live) = live
+            .into_iter()
+            .partition(|change| waits(&change.key, &needs_restart));
+
         Changes {
             live,
-            needs_restart,
+            needs_restart: [needs_restart, waiting].concat(),
         }
     }
+}
+
+/// True for a key of a camera that another change makes wait for a restart.
+fn waits(key: &str, needs_restart: &[KeyChange]) -> bool {
+    let Some((place, _)) = key.split_once('.') else {
+        return false;
+    };
+
+    let is_same = |change: &KeyChange| change.key.split_once('.').map(|(of, _)| of) == Some(place);
+    place.starts_with("camera[") && needs_restart.iter().any(is_same)
 }
 
 /// True for a key that can change while the line runs.
@@ -137,6 +154,10 @@ impl Changeover {
             format!("recipe {judging} judges, and is not in the file any more; select another one before")
         })?;
 
+        // Something else may have become current since the file was read.
+        let recipe =
+            &config::as_of_now(recipe, &self.library).map_err(|error| error.to_string())?;
+
         // All that can fail comes before all that is taken over.
         let prepared = match self.has_changed(recipe, &judging) {
             true => {
@@ -147,13 +168,6 @@ impl Changeover {
             false => None,
         };
 
-        self.settings.heatmaps.set(config.mqtt.heatmaps);
-        for camera in &config.cameras {
-            if let Some(timing) = self.settings.timings.get(&camera.camera.name) {
-                timing.set(camera.terms);
-            }
-        }
-
         if let Some(prepared) = prepared {
             let gallery = self.swap(prepared, None, stop, pulse)?;
             let told = self.with_set_thresholds(recipe.label());
@@ -162,6 +176,16 @@ impl Changeover {
             self.store
                 .audit(format!("recipe {told} judges, gallery {gallery}"));
             tracing::info!("recipe {told} judges from now on");
+        }
+
+        self.settings.heatmaps.set(config.mqtt.heatmaps);
+        for (number, camera) in config.cameras.iter().enumerate() {
+            let is_waiting = waits(&format!("camera[{number}]."), &changes.needs_restart);
+            if let Some(timing) = self.settings.timings.get(&camera.camera.name)
+                && !is_waiting
+            {
+                timing.set(camera.terms);
+            }
         }
 
         self.settings.recipes.set(recipes);

@@ -1,6 +1,6 @@
 //! A recipe's values become what judges: references, inspector, quality gate and self-test.
 
-use crate::base::exit::{Exit, Failure};
+use crate::base::exit::{Exit, Failure, chain};
 use crate::data::grid::Grid;
 use crate::engine::EncodePlan;
 use crate::engine::select::{Backend, Engines};
@@ -237,6 +237,7 @@ impl RecipePreparer {
             condition_of(spec),
             format!("{:?}", spec.winclip),
             format!("{:?}", spec.winclip.patch_layer(&self.model.spec)),
+            format!("{:?}", inspector.locator()),
             references.hash().unwrap_or_default(),
             bad_parts_of(spec),
             pictures.hash().unwrap_or_default(),
@@ -249,8 +250,10 @@ impl RecipePreparer {
         // The good picture was read first.
         let [good, bad] = <[_; 2]>::try_from(pictures.pictures).expect("two were read");
         let pictures = TestPictures { good, bad };
-        SelfTest::learn(pictures, conditions.join("; "), test.every, inspector)
-            .map_err(|error| Failure::new(Exit::Data, error))
+        SelfTest::learn(pictures, conditions.join("; "), test.every, inspector).map_err(|error| {
+            let words = format!("recipe.self_test: {}", chain(&error));
+            Failure::words(Exit::Data, words)
+        })
     }
 }
 

@@ -472,12 +472,19 @@ impl Database {
     /// # Errors
     /// SQLite's.
     pub fn tidy(&mut self, age: Duration, bytes: u64) -> rusqlite::Result<bool> {
-        // Each kind of row is bounded by itself, a few at a time: a long search would hold a
-        // verdict up.
-        if take_in_old_parts(&mut self.connection)? {
+        // What is bounded goes first: parts of an earlier version that cannot be taken in must not keep old
+        // ones in the file.
+        if self.tidy_old(age, bytes)? {
             return Ok(true);
         }
 
+        take_in_old_parts(&mut self.connection)
+    }
+
+    /// [`Database::tidy`] but for parts of earlier versions.
+    fn tidy_old(&mut self, age: Duration, bytes: u64) -> rusqlite::Result<bool> {
+        // Each kind of row is bounded by itself, a few at a time: a long search would hold a
+        // verdict up.
         let answers = self.tidy_answers()?;
         let audit = "DELETE FROM audit WHERE rowid <= (SELECT max(rowid) FROM audit) - ?";
         self.connection.execute(audit, [AUDIT_KEPT])?;

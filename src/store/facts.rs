@@ -84,7 +84,9 @@ fn spot_of(map: &SmallMap) -> Option<&'static str> {
 
     // A map of zeros has no highest value, and the first of several is as good as the others. Thirds of
     // the map's own columns and rows are taken, so that an oblong crop has nine spots as well.
-    let highest = map.cells.iter().max().filter(|highest| **highest > 0)?;
+    let is_sized = map.w > 0 && map.h > 0;
+    let highest = map.cells.iter().max();
+    let highest = highest.filter(|highest| is_sized && **highest > 0)?;
     let at = map.cells.iter().position(|cell| cell == highest)?;
     let row = (at / map.w) * 3 / map.h;
     let column = (at % map.w) * 3 / map.w;

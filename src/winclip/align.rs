@@ -70,6 +70,11 @@ impl Aligner {
         })
     }
 
+    /// What finds the part.
+    pub(super) fn locator(&self) -> &Locator {
+        &self.locator
+    }
+
     pub(super) fn find(&self, picture: &Picture) -> Result<Pose, PixelError> {
         let pose = self.locator.locate(picture, &self.judged)?;
         Ok(pose)

@@ -27,7 +27,7 @@ use crate::data::map::Map;
 use crate::data::picture::Picture;
 use crate::engine::device_scorer::Paint;
 use crate::engine::{Crop, EncodePlan, EncodeTimes, Encoder, EngineError};
-use crate::image::locate::NotFound;
+use crate::image::locate::{Locator, NotFound};
 use crate::model::ModelSpec;
 use features::EncodedRegion;
 use ndarray::Array2;
@@ -205,6 +205,11 @@ impl Inspector {
         let pixels = self.pixels(seen)?;
 
         Ok(self.encode_one(&pixels)?)
+    }
+
+    /// What finds the part in each picture; `None` where the recipe does not locate parts.
+    pub fn locator(&self) -> Option<&Locator> {
+        self.aligner.as_ref().map(Aligner::locator)
     }
 
     /// True if the recipe locates parts, and nothing in the picture is like one.

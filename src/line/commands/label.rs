@@ -46,6 +46,9 @@ impl CommandHandler {
         match found {
             Ok(part) => {
                 check(&part, label)?;
+                // Nothing is doubtful about it any more, but why a good one failed.
+                self.lessons
+                    .forget_doubtful(std::slice::from_ref(&part.picture.part));
                 if label == Label::FalseReject {
                     self.lessons.overrule(&part);
                 }

@@ -10,7 +10,7 @@ use crate::winclip::region::{RegionInspector, RegionPixels};
 use crate::winclip::scorer::Scorer;
 
 /// Bytes of all galleries together, at most: beyond it, comparing takes many times as long as encoding.
-const GALLERIES_MAX: usize = 2 << 30;
+const GALLERIES_MAX: usize = 8 << 30;
 
 /// Pairs of a row and a chosen one, at most, that thinning compares: tens of seconds of one core for
 /// vectors of 384 values. 64 references of 256 cells, thinned to the rows of 8, are 34 million.
@@ -154,6 +154,6 @@ fn check_size<'a>(
     let mb = bytes >> 20;
     let most = GALLERIES_MAX >> 20;
     Err(EngineError::Plan(format!(
-        "references: {references} pictures in {ways} ways are {mb} MB of features to compare with (at most {most}); take fewer references, or turned = \"none\", or a smaller input"
+        "references: {references} pictures in {ways} ways are {mb} MB of features to compare with (at most {most}); take fewer references, thin_to, a larger tile_px, turned = \"none\", or a smaller input"
     )))
 }

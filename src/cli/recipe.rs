@@ -153,6 +153,8 @@ fn import(at: &Path, file: &Path, is_candidate: bool) -> Result<(), Failure> {
     let library = library_at(at)?;
     let writer = LibraryWriter::lock(&library)?;
     let revision = archive::import(&writer, file, is_candidate)?;
+
+    // A candidate changes nothing for a line that runs.
     if is_candidate {
         return say_done(&revision, "is a candidate");
     }
@@ -236,7 +238,9 @@ pub(super) fn library_at(path: &Path) -> Result<Library, Failure> {
 }
 
 fn say_done(revision: &Revision, words: &str) -> Result<(), Failure> {
-    print(format!("{} {words}", revision.manifest().label()))?;
+    let label = revision.manifest().label();
+    print(format!("{label} {words}"))?;
+
     Ok(())
 }
 
@@ -247,6 +251,8 @@ fn list(library: &Library) -> Result<(), Failure> {
     for name in library.names()? {
         let pointer = library.pointer(&name);
         let current = pointer.ok().flatten().map(|pointer| pointer.current);
+
+        // Its revisions may be whole all the same, and are told below.
         if current.is_none() {
             damaged += 1;
             print(format!("{name}: which revision is current cannot be read"))?;
@@ -266,13 +272,13 @@ fn list(library: &Library) -> Result<(), Failure> {
         }
     }
 
-    match damaged {
-        0 => Ok(()),
-        count => Err(Failure::words(
-            Exit::Data,
-            format!("{count} of them cannot be used; see above"),
-        )),
+    // The rows are out by then, so that the failure tells their number alone.
+    if damaged == 0 {
+        return Ok(());
     }
+
+    let words = format!("{damaged} of them cannot be used; see above");
+    Err(Failure::words(Exit::Data, words))
 }
 
 /// A revision in one row.
@@ -282,18 +288,20 @@ fn row(manifest: &Manifest) -> String {
 
     let mut thresholds = vec![];
     for note in &manifest.thresholds {
-        thresholds.push(match &note.region {
+        // Without regions there is one threshold, which needs no name.
+        let words = match &note.region {
             Some(region) => format!("{region} {}", note.value),
             None => note.value.clone(),
-        });
+        };
+
+        thresholds.push(words);
     }
 
-    format!(
-        "{:.0}  {good} good, {bad} bad, threshold {}  {}",
-        manifest.made,
-        thresholds.join(", "),
-        manifest.by
-    )
+    let thresholds = thresholds.join(", ");
+    let made = manifest.made;
+    let by = &manifest.by;
+
+    format!("{made:.0}  {good} good, {bad} bad, threshold {thresholds}  {by}")
 }
 
 /// All that is known of a revision, in lines for people.
@@ -319,10 +327,10 @@ fn describe(revision: &Revision) -> String {
     for note in &manifest.thresholds {
         let of_region = note.region.as_ref();
         let of_region = of_region.map_or_else(String::new, |region| format!(" of {region}"));
-        lines.push(format!(
-            "threshold  {}{of_region}: {}",
-            note.value, note.how
-        ));
+
+        let value = &note.value;
+        let how = &note.how;
+        lines.push(format!("threshold  {value}{of_region}: {how}"));
     }
 
     if let Some(choice) = &manifest.choice {

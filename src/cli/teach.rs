@@ -166,10 +166,10 @@ fn tell_place(revision: &Revision, place: &str) -> Result<(), Failure> {
     let label = manifest.label();
     let good = manifest.count(PictureUse::Good);
     let bad = manifest.count(PictureUse::Bad);
-    print(format!(
-        "{label} is {place}: {good} good and {bad} bad pictures ({})",
-        manifest.by
-    ))?;
+    let by = &manifest.by;
+
+    let pictures = format!("{good} good and {bad} bad pictures");
+    print(format!("{label} is {place}: {pictures} ({by})"))?;
 
     Ok(())
 }
@@ -185,8 +185,10 @@ fn chosen(
     let is_other = choose::choose(&line.config, &line.model, &revision, &mut taught)
         .inspect_err(|_| writer.discard(&revision))?;
 
+    // The draft's own revision was made for the choice alone.
     writer.discard(&revision);
     let is_new = taught.pictures.iter().any(|picture| !picture.is_held);
+
     if !is_other && !is_new {
         return Ok(None);
     }
@@ -249,9 +251,11 @@ fn written(
         return Err(Failure::words(Exit::Data, words));
     }
 
+    // The words count what is left of the new pictures.
     let fresh = taught.pictures.iter().filter(|picture| !picture.is_held);
     let (good, bad): (Vec<_>, Vec<_>) = fresh.partition(|picture| !picture.used_as.is_bad());
     taught.by = words_of(good.len(), bad.len());
+
     let revision = writer.write(taught)?;
     prove(config, &revision, None).inspect_err(|_| writer.discard(&revision))?;
 
@@ -285,6 +289,7 @@ fn prove(
         }
     }
 
+    // A region without a threshold is told of, and the others are looked at all the same.
     let mut values = vec![];
     let regions = active.inspector.regions();
     let thresholds = active.thresholds(&spec)?;
@@ -365,6 +370,8 @@ fn lesson(arguments: &TeachArguments, library: &Library) -> Result<Lesson, Failu
     let spec = find_recipe(&config, name, &arguments.line)?.clone();
     let model = model_of(&config)?;
     default_block::warn(&spec.winclip, &model.spec, true);
+
+    // A recipe of a line's file comes into the library with its first lesson.
     let base = match &spec.library {
         Some(revision) => {
             let mut base = Draft::after(revision, String::new())?;
@@ -376,14 +383,17 @@ fn lesson(arguments: &TeachArguments, library: &Library) -> Result<Lesson, Failu
         None => adopted(&spec, &model, String::new())?,
     };
 
+    let is_new = spec.library.is_none();
+    let line = TaughtLine {
+        config,
+        spec,
+        model,
+    };
+
     Ok(Lesson {
         base,
-        is_new: spec.library.is_none(),
-        line: Some(TaughtLine {
-            config,
-            spec,
-            model,
-        }),
+        is_new,
+        line: Some(line),
     })
 }
 
@@ -395,8 +405,11 @@ fn of_folder(arguments: &TeachArguments, library: &Library) -> Result<Lesson, Fa
 
     let current = library.current(name)?;
     let current = current.ok_or_else(|| library.no_recipe(name))?;
+    let base = Draft::after(&current, String::new())?;
+
+    // The recipe goes on as it is: without a line there is no model to record.
     Ok(Lesson {
-        base: Draft::after(&current, String::new())?,
+        base,
         is_new: false,
         line: None,
     })
@@ -409,10 +422,14 @@ fn words_of(good: usize, bad: usize) -> String {
 /// Tells of thresholds that are numbers: they were chosen for other references.
 fn warn_of_numbers(draft: &Draft) {
     for note in &draft.thresholds {
-        if note.value.parse::<f64>().is_ok() {
+        let value = &note.value;
+        let how = &note.how;
+
+        // Words such as auto follow the references by themselves.
+        let is_number = value.parse::<f64>().is_ok();
+        if is_number {
             say(format!(
-                "warning: the threshold {} was there before these pictures ({}); look at it",
-                note.value, note.how
+                "warning: the threshold {value} was there before these pictures ({how}); look at it"
             ));
         }
     }

@@ -82,13 +82,20 @@ impl PartCounts {
     pub fn enter(&self, row: &ResultRow, at: Timestamp) {
         let mut totals = self.lock();
         let place = totals.place_of(row);
-        totals.places.entry(place).or_default().enter(row);
-        totals.hour_of(at).enter(row);
+        let of_place = totals.places.entry(place).or_default();
+        of_place.enter(row);
+
+        let of_hour = totals.hour_of(at);
+        of_hour.enter(row);
+
         if let Some(reason) = row.reason {
-            *totals.reasons.entry(reason.word()).or_default() += 1;
+            let of_reason = totals.reasons.entry(reason.word()).or_default();
+            *of_reason += 1;
         }
 
-        totals.enter_stages(&row.latency_ms, row.score.is_some());
+        // A part without a score was not judged.
+        let is_judged = row.score.is_some();
+        totals.enter_stages(&row.latency_ms, is_judged);
     }
 
     /// The counters now.
@@ -109,25 +116,40 @@ impl PartTotals {
 
     fn place_of(&self, row: &ResultRow) -> String {
         let place = row.place();
-        let has_room = self.places.len() < PLACES || self.places.contains_key(&place);
-        if has_room { place } else { OTHERS.to_owned() }
+        let has_room = self.places.len() < PLACES;
+
+        // A place that is counted already needs no more room.
+        if has_room || self.places.contains_key(&place) {
+            return place;
+        }
+
+        OTHERS.to_owned()
     }
 
     fn hour_of(&mut self, at: Timestamp) -> &mut VerdictCount {
-        let seconds = at.as_second().div_euclid(HOUR) * HOUR;
+        // Rounded down, also where a wrong clock stands before 1970.
+        let hours = at.as_second().div_euclid(HOUR);
+        let seconds = hours * HOUR;
         let begins = Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH);
+
         // A clock that was set back finds its hour again, so that no hour stands twice.
-        if let Some(at) = self.hours.iter().position(|hour| hour.begins == begins) {
-            return &mut self.hours[at].verdicts;
+        let known = self.hours.iter().position(|hour| hour.begins == begins);
+        if let Some(place) = known {
+            return &mut self.hours[place].verdicts;
         }
 
         if self.hours.len() == HOURS {
             self.hours.pop_front();
         }
 
-        let verdicts = VerdictCount::default();
+        let hour = HourCount {
+            begins,
+            verdicts: VerdictCount::default(),
+        };
+
+        // The hours stay in order, wherever the clock went.
         let place = self.hours.partition_point(|hour| hour.begins < begins);
-        self.hours.insert(place, HourCount { begins, verdicts });
+        self.hours.insert(place, hour);
         &mut self.hours[place].verdicts
     }
 
@@ -145,7 +167,8 @@ impl PartTotals {
 
         for (histogram, ms) in self.stages.iter_mut().zip(times) {
             if let Some(ms) = ms {
-                histogram.enter(ms / 1e3);
+                let seconds = ms / 1e3;
+                histogram.enter(seconds);
             }
         }
     }
@@ -160,7 +183,12 @@ impl VerdictCount {
     /// Share of the parts that passed. `None` where there are none.
     pub fn pass_share(&self) -> Option<f64> {
         let parts = self.parts();
-        (parts > 0).then(|| self.pass as f64 / parts as f64)
+        if parts == 0 {
+            return None;
+        }
+
+        let share = self.pass as f64 / parts as f64;
+        Some(share)
     }
 
     fn enter(&mut self, row: &ResultRow) {

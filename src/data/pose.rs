@@ -53,8 +53,16 @@ impl Pose {
     pub fn box_in_camera(&self, area: Area) -> Area {
         let corners = corners(area).map(|corner| self.camera_from_master(corner));
         // The outermost corners, each direction by itself.
-        let least = |axis: usize| corners.iter().fold(f32::INFINITY, |m, c| m.min(c[axis]));
-        let most = |axis: usize| corners.iter().fold(0.0, |m: f32, c| m.max(c[axis]));
+        let least = |axis: usize| {
+            let values = corners.iter().map(|corner| corner[axis]);
+            values.fold(f32::INFINITY, f32::min)
+        };
+
+        // From 0 on, because nothing of the box is left of the picture or above it.
+        let most = |axis: usize| {
+            let values = corners.iter().map(|corner| corner[axis]);
+            values.fold(0.0, f32::max)
+        };
 
         let left = least(0).max(0.0);
         let top = least(1).max(0.0);
@@ -62,13 +70,15 @@ impl Pose {
         let y = top.round() as usize;
         let right = most(0).round() as usize;
         let bottom = most(1).round() as usize;
+        let width = right.saturating_sub(x);
+        let height = bottom.saturating_sub(y);
 
         // One pixel is left of a part that is all beyond the picture's edge: an area is never empty.
         Area {
             x,
             y,
-            w: right.saturating_sub(x).max(1),
-            h: bottom.saturating_sub(y).max(1),
+            w: width.max(1),
+            h: height.max(1),
         }
     }
 }
@@ -110,11 +120,16 @@ mod tests {
     #[test]
     fn a_turn_goes_clockwise_and_back() {
         // Right of the middle becomes below it.
-        let below = pose(90.0).camera_from_master([110.0, 50.0]);
-        assert!((below[0] - 130.0).abs() < 1e-4 && (below[1] - 50.0).abs() < 1e-4);
-        let back = pose(33.0);
-        let [x, y] = back.master_from_camera(back.camera_from_master([7.0, 91.0]));
-        assert!((x - 7.0).abs() < 1e-3 && (y - 91.0).abs() < 1e-3);
+        let [x, y] = pose(90.0).camera_from_master([110.0, 50.0]);
+        assert!((x - 130.0).abs() < 1e-4);
+        assert!((y - 50.0).abs() < 1e-4);
+
+        // There and back is the place itself, whatever the turn.
+        let turned = pose(33.0);
+        let there = turned.camera_from_master([7.0, 91.0]);
+        let [x, y] = turned.master_from_camera(there);
+        assert!((x - 7.0).abs() < 1e-3);
+        assert!((y - 91.0).abs() < 1e-3);
     }
 
     #[test]

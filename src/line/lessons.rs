@@ -105,11 +105,13 @@ impl Lessons {
     pub fn reserve(&self) -> Result<u64, String> {
         let mut state = self.state();
         if let Some(open) = &state.open {
-            let seen = open.parts - open.missing;
-            return Err(format!(
-                "a lesson is under way, {seen} of {} parts were seen; wait for its outcome, or end it with reset",
-                open.parts
-            ));
+            let parts = open.parts;
+            let seen = parts - open.missing;
+            let words = format!(
+                "a lesson is under way, {seen} of {parts} parts were seen; wait for its outcome, or end it with reset"
+            );
+
+            return Err(words);
         }
 
         state.last += 1;
@@ -119,14 +121,16 @@ impl Lessons {
     /// Begins the lesson of that number: the next parts that are asked for after `since`, and judged by the
     /// recipe of that name.
     pub fn begin(&self, number: u64, command: &TeachCommand, judging: &str, since: Instant) {
-        self.state().open = Some(OpenLesson {
+        let lesson = OpenLesson {
             number,
             judging: judging.to_owned(),
             camera: command.camera.clone(),
             since,
             missing: command.parts,
             parts: command.parts,
-        });
+        };
+
+        self.state().open = Some(lesson);
     }
 
     /// Ends the lesson of that number: no more parts are its.
@@ -146,8 +150,10 @@ impl Lessons {
     /// Returns why the lesson of that number was cut; `None` while it was not.
     pub fn cut_by(&self, number: u64) -> Option<&'static str> {
         let (ended, why) = self.state().ended;
+
         // A later lesson begins when the earlier ones have ended.
-        (number <= ended).then_some(why)
+        let was_cut = number <= ended;
+        was_cut.then_some(why)
     }
 
     /// Looks at the parts of one judged frame, whose picture may be taught. Never waits.
@@ -156,28 +162,39 @@ impl Lessons {
             return;
         };
 
+        let seq = first.part.seq;
         let recent = RecentPicture::of(first, reports, picture);
+
         let mut state = self.state();
         if let Some(open) = &mut state.open
             && open.missing > 0
             && reports.iter().any(|report| open.takes(report))
         {
+            let part = recent.name_of(seq);
             let taught = TaughtPicture {
                 picture: picture.clone(),
-                part: recent.name_of(first.part.seq),
+                part,
                 lesson: open.number,
             };
 
             // A changeover that is busy writing takes the next part in its place.
-            if lesson.try_send(taught).is_ok() {
+            let sent = lesson.try_send(taught);
+            if sent.is_ok() {
                 open.missing -= 1;
             }
         }
 
-        let has_passed = reports.iter().all(|report| report.verdict == Verdict::Pass);
-        if has_passed && recent.margin.as_ref().is_some_and(Margin::is_near) {
-            let part = recent.doubtful(first.part.seq, Doubt::Near);
-            part.into_iter().for_each(|part| state.doubtful.push(part));
+        let mut verdicts = reports.iter().map(|report| report.verdict);
+        let has_passed = verdicts.all(|verdict| verdict == Verdict::Pass);
+
+        // A part that passed closely is worth a second look.
+        let margin = recent.margin.as_ref();
+        let is_near = margin.is_some_and(Margin::is_near);
+        if has_passed && is_near {
+            let part = recent.doubtful(seq, Doubt::Near);
+            if let Some(part) = part {
+                state.doubtful.push(part);
+            }
         }
 
         match has_passed {
@@ -188,15 +205,20 @@ impl Lessons {
 
     /// Keeps a part that failed, and that a person calls good.
     pub fn overrule(&self, part: &LabelledPart) {
-        if let Some(margin) = &part.margin {
-            self.state().doubtful.push(DoubtfulPart {
-                picture: part.picture.picture.clone(),
-                part: part.picture.part.clone(),
-                recipe: part.recipe.clone(),
-                doubt: Doubt::Overruled,
-                margin: margin.clone(),
-            });
-        }
+        let Some(margin) = &part.margin else {
+            return; // no threshold has judged it, so that none can be wrong
+        };
+
+        let taught = &part.picture;
+        let overruled = DoubtfulPart {
+            picture: taught.picture.clone(),
+            part: taught.part.clone(),
+            recipe: part.recipe.clone(),
+            doubt: Doubt::Overruled,
+            margin: margin.clone(),
+        };
+
+        self.state().doubtful.push(overruled);
     }
 
     /// The doubtful parts of the recipe of that name, the oldest first.
@@ -215,42 +237,50 @@ impl Lessons {
     /// When the picture is not kept any more, or several cameras saw the part and none is named.
     pub fn find(&self, run_id: &str, camera: &str, seq: u64) -> Result<LabelledPart, NotFound> {
         let state = self.state();
-        let all = [&state.passed, &state.others];
-        let found: Vec<&RecentPicture> = all
-            .iter()
-            .flat_map(|recent| recent.find(run_id, camera, seq))
-            .collect();
+        let passed = state.passed.find(run_id, camera, seq);
+        let others = state.others.find(run_id, camera, seq);
+        let found: Vec<&RecentPicture> = passed.chain(others).collect();
 
         let [found] = found.as_slice() else {
             let part = format!("{run_id}/{camera}/{seq}");
             if found.is_empty() {
-                let kept = state.passed.pictures.len() + state.others.pictures.len();
-                return Err(NotFound::NotKept(format!(
+                let passed = state.passed.pictures.len();
+                let others = state.others.pictures.len();
+                let kept = passed + others;
+                let words = format!(
                     "the picture of part {part} is not kept: the last {kept} judged pictures of this run are; teach the part when it comes again"
-                )));
+                );
+
+                return Err(NotFound::NotKept(words));
             }
 
+            // The answer is the same whichever camera came first.
             let mut cameras: Vec<&str> = found.iter().map(|found| &*found.seen_by).collect();
             cameras.sort_unstable();
             let cameras = cameras.join(", ");
-            return Err(NotFound::Several(format!(
-                "several cameras saw part {part}; name one of {cameras}"
-            )));
+            let words = format!("several cameras saw part {part}; name one of {cameras}");
+            return Err(NotFound::Several(words));
         };
 
-        let verdict_of = |part: &&(u64, Verdict)| part.1;
         let own = found.parts.iter().find(|(own, _)| *own == seq);
+        let verdict = own.map(|(_, verdict)| *verdict);
+        let has_passed = verdict == Some(Verdict::Pass);
+
         let mut beside = found.parts.iter().filter(|(other, _)| *other != seq);
+        let has_failed_beside = beside.any(|(_, verdict)| *verdict == Verdict::Fail);
+
+        let picture = TaughtPicture {
+            picture: found.picture.clone(),
+            part: found.name_of(seq),
+            lesson: 0,
+        };
+
         Ok(LabelledPart {
-            picture: TaughtPicture {
-                picture: found.picture.clone(),
-                part: found.name_of(seq),
-                lesson: 0,
-            },
+            picture,
             camera: found.camera.clone(),
             recipe: found.recipe.clone(),
-            has_passed: own.as_ref().map(verdict_of) == Some(Verdict::Pass),
-            has_failed_beside: beside.any(|(_, verdict)| *verdict == Verdict::Fail),
+            has_passed,
+            has_failed_beside,
             margin: found.margin.clone(),
         })
     }
@@ -262,18 +292,27 @@ impl Lessons {
 
 impl OpenLesson {
     fn takes(&self, report: &Report) -> bool {
+        // A part goes by the name that its cameras share, and by that of the one that saw it.
+        let shared = &**report.part.camera();
+        let seen_by = &*report.seen_by;
         let camera = self.camera.as_deref();
-        let is_its_camera = camera
-            .is_none_or(|camera| camera == &**report.part.camera() || camera == &*report.seen_by);
+        let is_its_camera = camera.is_none_or(|camera| camera == shared || camera == seen_by);
 
-        let is_after = report.part.request.since >= self.since;
-        is_its_camera && is_after && recipe_name(&report.recipe) == self.judging
+        let asked = report.part.request.since;
+        let is_after = asked >= self.since;
+
+        let judged_by = recipe_name(&report.recipe);
+        is_its_camera && is_after && judged_by == self.judging
     }
 }
 
 /// The name in `name@revision`.
 fn recipe_name(label: &str) -> &str {
-    label.rsplit_once('@').map_or(label, |(name, _)| name)
+    match label.rsplit_once('@') {
+        Some((name, _)) => name,
+        // A recipe out of a file may have no revision.
+        None => label,
+    }
 }
 
 /// A judged picture with the keys of its parts.
@@ -294,15 +333,17 @@ impl RecentPicture {
     /// The picture of one frame's parts; `first` is one of them.
     fn of(first: &Report, reports: &[Report], picture: &Arc<Picture>) -> Self {
         let part = &first.part;
+        let recipe = recipe_name(&first.recipe).to_owned();
+        let judged = reports
+            .iter()
+            .map(|report| (report.part.seq, report.verdict));
+
         RecentPicture {
             run_id: part.run_id.clone(),
             camera: part.camera().clone(),
             seen_by: first.seen_by.clone(),
-            recipe: recipe_name(&first.recipe).to_owned(),
-            parts: reports
-                .iter()
-                .map(|report| (report.part.seq, report.verdict))
-                .collect(),
+            recipe,
+            parts: judged.collect(),
             margin: Margin::of(reports),
             picture: picture.clone(),
         }
@@ -310,12 +351,16 @@ impl RecentPicture {
 
     /// A part on it as a doubtful one.
     fn doubtful(&self, seq: u64, doubt: Doubt) -> Option<DoubtfulPart> {
+        // Without a threshold there is no doubt that a number tells.
+        let margin = self.margin.clone()?;
+        let part = self.name_of(seq);
+
         Some(DoubtfulPart {
             picture: self.picture.clone(),
-            part: self.name_of(seq),
+            part,
             recipe: self.recipe.clone(),
             doubt,
-            margin: self.margin.clone()?,
+            margin,
         })
     }
 
@@ -329,9 +374,12 @@ impl RecentPicture {
     }
 
     fn shows(&self, run_id: &str, camera: &str, seq: u64) -> bool {
-        *self.run_id == *run_id
-            && (*self.camera == *camera || *self.seen_by == *camera)
-            && self.parts.iter().any(|(own, _)| *own == seq)
+        let is_its_run = *self.run_id == *run_id;
+        let is_shared_name = *self.camera == *camera;
+        let is_its_view = *self.seen_by == *camera;
+
+        let is_from_there = is_its_run && (is_shared_name || is_its_view);
+        is_from_there && self.parts.iter().any(|(own, _)| *own == seq)
     }
 }
 
@@ -344,12 +392,15 @@ struct RecentPictures {
 
 impl RecentPictures {
     fn push(&mut self, recent: RecentPicture) {
-        self.bytes += recent.picture.rgb().len();
+        let bytes = recent.picture.rgb().len();
+        self.bytes += bytes;
         self.pictures.push_back(recent);
+
         // The newest stays, however large it is.
         while self.bytes > RECENT_BYTES && self.pictures.len() > 1 {
             let oldest = self.pictures.pop_front();
-            self.bytes -= oldest.map_or(0, |oldest| oldest.picture.rgb().len());
+            let freed = oldest.map_or(0, |oldest| oldest.picture.rgb().len());
+            self.bytes -= freed;
         }
     }
 

@@ -39,6 +39,7 @@ pub mod changeover;
 mod channels;
 pub mod commands;
 pub mod control;
+mod doors;
 mod doubtful;
 pub mod drift;
 pub mod events;
@@ -83,6 +84,7 @@ use self::cameras::{
 };
 use self::changeover::{Changeover, ReloadBase};
 use self::commands::CommandHandler;
+use self::doors::{camera_names, doors_of, identity_of};
 use self::inspect::InspectStage;
 use self::live_settings::{LiveSettings, Reloaded};
 use self::misses::TriggerMisses;
@@ -103,16 +105,14 @@ use crate::control::server::{self, ControlWiring};
 use crate::control::socket_path;
 use crate::mqtt::MqttSettings;
 use crate::mqtt::publisher;
-use crate::mqtt::publisher::{PublisherWiring, RETAINED_TOPICS};
+use crate::mqtt::publisher::PublisherWiring;
 use crate::page::{self, FrameSlots, PageWiring, PictureStage, Pulses};
 use crate::protocol::birth::Identity;
 use crate::protocol::event::EventReceiver;
 use crate::recipe::active::ActiveRecipe;
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
 use crate::store::{Outbox, StoreWriter};
-use crate::trigger::Trigger;
 use crossbeam::channel::Sender;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -513,82 +513,6 @@ fn camera_failure(error: CameraError) -> Failure {
         // An endless source is tried again; a finite one cannot be read to its end.
         CameraError::Lost(_) | CameraError::Stalled(_) => Failure::new(Exit::Data, error),
     }
-}
-
-/// Line, run and model as messages name them; the recipe is added by [`Identity::judged_by`].
-fn identity_of(
-    config: &LineConfig,
-    opening: &Opening,
-    active: &ActiveRecipe,
-    model: &str,
-    run_id: &str,
-) -> Identity {
-    Identity {
-        prefix: config.prefix.clone(),
-        station: config.station.clone(),
-        run_id: run_id.to_owned(),
-        version: env!("CARGO_PKG_VERSION"),
-        cameras: camera_names(config)
-            .iter()
-            .map(|name| (*name).to_owned())
-            .collect(),
-        recipe: String::new(),
-        model: model.to_owned(),
-        backend: active.inspector.backend().to_owned(),
-        device: active.inspector.device().to_owned(),
-        references: active.inspector.reference_count(),
-        gallery: active.gallery.clone(),
-        threshold: None,
-        regions: BTreeMap::new(),
-        previous: opening.recovered.previous.clone(),
-    }
-}
-
-fn camera_names(config: &LineConfig) -> Vec<&str> {
-    let cameras = config.cameras.iter();
-    cameras.map(|camera| &*camera.camera.name).collect()
-}
-
-/// Returns what the doors need to know of the line.
-fn doors_of(config: &LineConfig, opening: &Opening) -> DoorSettings {
-    // Cameras that see parts together have one name on `result/last`; a name that stands twice does
-    // no harm.
-    let mut part_cameras: Vec<Arc<str>> = vec![];
-    for camera in &config.cameras {
-        let name: Arc<str> = match &camera.join {
-            Some(join) => join.as_str().into(),
-            None => camera.camera.name.clone(),
-        };
-
-        part_cameras.push(name);
-    }
-
-    let mut triggers = config.cameras.iter().map(|camera| &camera.trigger);
-    // Nothing is known of the broker's leftovers where the store could not be read: they stay until
-    // a later start.
-    let retained = opening.recovered.kept.get(RETAINED_TOPICS);
-    DoorSettings {
-        is_continuous: is_continuous(config),
-        needs_commands: triggers.any(|trigger| matches!(trigger, Trigger::Command(_))),
-        times_triggers: times_triggers(config),
-        part_cameras,
-        retained: retained.cloned().unwrap_or_default(),
-    }
-}
-
-/// Returns true where a camera's frames become parts without a trigger.
-fn is_continuous(config: &LineConfig) -> bool {
-    // One such camera is enough: the line's state then says that it runs by itself.
-    let mut triggers = config.cameras.iter().map(|camera| &camera.trigger);
-    triggers.any(|trigger| *trigger == Trigger::Continuous)
-}
-
-/// Returns true where a trigger may come that says no time.
-fn times_triggers(config: &LineConfig) -> bool {
-    config
-        .cameras
-        .iter()
-        .any(|camera| matches!(camera.trigger, Trigger::Command(_)) && !camera.requires_at)
 }
 
 /// Time between two looks of the main thread at signals and ended stages.

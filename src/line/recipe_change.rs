@@ -157,7 +157,9 @@ impl Changeover {
             );
         };
 
-        let lesson = Lesson::new(selection.clone(), recipe, (number, command), &self.library);
+        // The lesson keeps a copy, so that a failure can still be told.
+        let own = selection.clone();
+        let lesson = Lesson::new(own, recipe, (number, command), &self.library);
         match lesson {
             Ok(lesson) => self.lesson = Some(lesson),
             Err(error) => self.give_lesson_up((number, selection), &error.to_string()),
@@ -436,8 +438,9 @@ impl Changeover {
     fn prove(&mut self, writer: &LibraryWriter, draft: &Draft) -> Result<Proven, String> {
         let revision = writer.write(draft).map_err(words)?;
         let written = revision.clone();
-        self.prepared(revision)
-            .inspect_err(|_| writer.discard(&written))
+
+        let proven = self.prepared(revision);
+        proven.inspect_err(|_| writer.discard(&written))
     }
 
     fn prepared(&mut self, revision: Revision) -> Result<Proven, String> {
@@ -465,13 +468,14 @@ impl Changeover {
 
         writer.discard(&proven.revision);
         drop(proven); // its engine goes before the next one is opened
+        let count = odd.len();
+        let named = first_few(&odd);
         let apart = format!(
-            "{} of them kept apart, label them good while their pictures are kept if they are: {}",
-            odd.len(),
-            first_few(&odd)
+            "{count} of them kept apart, label them good while their pictures are kept if they are: {named}"
         );
 
-        if !draft.pictures.iter().any(|picture| !picture.is_held) {
+        let has_references = draft.pictures.iter().any(|picture| !picture.is_held);
+        if !has_references {
             return Err(format!("none of them is like the references: {apart}"));
         }
 
@@ -562,7 +566,10 @@ fn add(
 
     let passed_over = match added.passed_over.len() {
         0 => String::new(),
-        count => format!(", {count} passed over: {}", first_few(&added.passed_over)),
+        count => {
+            let named = first_few(&added.passed_over);
+            format!(", {count} passed over: {named}")
+        }
     };
 
     Ok(format!(
@@ -576,8 +583,10 @@ const NAMED: usize = 3;
 
 fn first_few(all: &[String]) -> String {
     let named = all.len().min(NAMED);
+    let left_out = all.len() - named;
     let words = all[..named].join("; ");
-    match all.len() - named {
+
+    match left_out {
         0 => words,
         more => format!("{words}; and {more} more"),
     }

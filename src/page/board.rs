@@ -77,6 +77,7 @@ impl Board {
     pub fn place_of(&self, number: usize) -> Option<&str> {
         let mut places = self.places.iter();
         let (name, _) = places.find(|(_, place)| place.number == number)?;
+
         Some(name)
     }
 
@@ -88,20 +89,25 @@ impl Board {
             .map(|cause| (source(cause).to_owned(), cause.clone()))
             .collect();
 
+        // What was not there before began; what is not there now is over.
         let before = std::mem::take(&mut self.causes);
         for (source, cause) in &causes {
             if !before.contains_key(source) {
-                self.note(now, mark("bad", "▲", "began"), cause.clone());
+                let began = mark("bad", "▲", "began");
+                self.note(now, began, cause.clone());
             }
         }
 
         for (source, cause) in before {
             if !causes.contains_key(&source) {
-                self.note(now, mark("good", "▼", "over"), cause);
+                let over = mark("good", "▼", "over");
+                self.note(now, over, cause);
             }
         }
 
         self.causes = causes;
+
+        // A minute has one reading more than seconds: it is a difference of its ends.
         self.seconds.push_back(parts);
         if self.seconds.len() > SPEED_SECONDS + 1 {
             self.seconds.pop_front();
@@ -112,13 +118,18 @@ impl Board {
     pub fn parts_a_minute(&self) -> Option<u64> {
         let is_full = self.seconds.len() > SPEED_SECONDS;
         let first = self.seconds.front().filter(|_| is_full)?;
-        Some(self.seconds.back()?.saturating_sub(*first))
+        let last = self.seconds.back()?;
+
+        Some(last.saturating_sub(*first))
     }
 
     fn see_result(&mut self, result: Arc<PartResult>) {
         let number = self.places.len();
         let name = place(&result.camera, result.region.as_deref());
-        if number >= PLACES && !self.places.contains_key(&name) {
+
+        // The bound holds for new places; a known one goes on.
+        let is_new = !self.places.contains_key(&name);
+        if number >= PLACES && is_new {
             return;
         }
 
@@ -136,6 +147,8 @@ impl Board {
     fn see_camera(&mut self, name: &str, status: &CameraStatus) {
         let mark = camera_mark(Some(status.state));
         let mut words = format!("camera {name} {}", mark.word);
+
+        // A camera may keep its last reason while it works again.
         if let (Some(reason), "bad") = (&status.last_reason, mark.class) {
             words += &format!(": {reason}");
         }
@@ -146,6 +159,8 @@ impl Board {
     fn see_outcome(&mut self, outcome: &CommandOutcome, now: Timestamp) {
         let answer = &outcome.answer;
         let is_done = answer.status == AnswerStatus::Done;
+
+        // A command that goes on has an answer to come, which is the one that is told.
         let mark = match answer.status {
             AnswerStatus::Progress | AnswerStatus::Accepted => return,
             AnswerStatus::Done => mark("good", "✓", "done"),
@@ -157,7 +172,8 @@ impl Board {
         }
 
         let reason = answer.reason.as_deref().unwrap_or(mark.word);
-        self.note(now, mark, format!("{}: {reason}", outcome.name));
+        let words = format!("{}: {reason}", outcome.name);
+        self.note(now, mark, words);
     }
 
     fn note(&mut self, at: Timestamp, mark: Mark, words: String) {

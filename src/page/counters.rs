@@ -43,18 +43,25 @@ struct ReasonTable {
 pub fn fragments(facts: &Facts) -> Result<Vec<Fragment>, askama::Error> {
     let parts = &facts.now.parts;
     let bar = line_bar(facts);
-    let places = parts.places.iter();
-    let mut rows: Vec<VerdictRow> = places.map(|(name, counts)| row(name, *counts)).collect();
-    rows.push(row("all", parts.all()));
+
+    // The sum stands below its places, as in any table of figures.
+    let mut rows: Vec<VerdictRow> = vec![];
+    for (name, counts) in &parts.places {
+        rows.push(row(name, *counts));
+    }
+
+    let all = row("all", parts.all());
+    rows.push(all);
     let by_place = table("Since the start", "place", rows);
-    let by_day = table("By day", "day", days(&parts.hours));
-    let by_hour = table("By hour", "from", hours(&parts.hours));
+
+    let days = days(&parts.hours);
+    let by_day = table("By day", "day", days);
+    let hours = hours(&parts.hours);
+    let by_hour = table("By hour", "from", hours);
+
+    let counted = parts.reasons.iter();
     let reasons = ReasonTable {
-        reasons: parts
-            .reasons
-            .iter()
-            .map(|(word, count)| (*word, *count))
-            .collect(),
+        reasons: counted.map(|(word, count)| (*word, *count)).collect(),
     };
 
     Ok(vec![
@@ -71,10 +78,13 @@ fn table(title: &'static str, first: &'static str, rows: Vec<VerdictRow>) -> Ver
 }
 
 fn row(name: &str, counts: VerdictCount) -> VerdictRow {
+    let share = counts.pass_share();
+    let pass_share = percent(share);
+
     VerdictRow {
         name: name.to_owned(),
         counts,
-        pass_share: percent(counts.pass_share()),
+        pass_share,
     }
 }
 
@@ -82,23 +92,33 @@ fn row(name: &str, counts: VerdictCount) -> VerdictRow {
 fn days(hours: &VecDeque<HourCount>) -> Vec<VerdictRow> {
     let mut days: BTreeMap<Date, VerdictCount> = BTreeMap::new();
     for hour in hours {
-        let day = hour.begins.to_zoned_datetime(TimeZone::system()).date();
+        // The clock on the wall decides which day it is, as people's shifts follow it.
+        let begins = hour.begins.to_zoned_datetime(TimeZone::system());
+        let day = begins.date();
+
         let before = days.get(&day).copied().unwrap_or_default();
         days.insert(day, before + hour.verdicts);
     }
 
-    let days = days.into_iter().rev();
-    days.map(|(day, counts)| row(&day.to_string(), counts))
-        .collect()
+    let mut rows = vec![];
+    for (day, counts) in days.into_iter().rev() {
+        let name = day.to_string();
+        rows.push(row(&name, counts));
+    }
+
+    rows
 }
 
 /// The last hours with parts, the newest first.
 fn hours(hours: &VecDeque<HourCount>) -> Vec<VerdictRow> {
-    let shown = hours.iter().rev().take(HOURS_SHOWN);
-    shown
-        .map(|hour| {
-            let begins = hour.begins.to_zoned_datetime(TimeZone::system());
-            row(&begins.strftime("%a %H:%M").to_string(), hour.verdicts)
-        })
-        .collect()
+    let mut rows = vec![];
+    for hour in hours.iter().rev().take(HOURS_SHOWN) {
+        // The day stands beside the hour: two days of hours are shown.
+        let begins = hour.begins.to_zoned_datetime(TimeZone::system());
+        let name = begins.strftime("%a %H:%M").to_string();
+
+        rows.push(row(&name, hour.verdicts));
+    }
+
+    rows
 }

@@ -120,7 +120,9 @@ pub fn fragments(facts: &Facts) -> Result<Vec<Fragment>, askama::Error> {
 
     for (name, place) in &facts.board.places {
         let newest = place.recent.front();
-        let class = newest.map_or("calm", |part| verdict_mark(part.verdict).class);
+        let mark = newest.map(|part| verdict_mark(part.verdict));
+        let class = mark.map_or("calm", |mark| mark.class);
+
         let card = PlaceCard {
             name,
             camera: camera_trouble(facts, name),
@@ -128,19 +130,25 @@ pub fn fragments(facts: &Facts) -> Result<Vec<Fragment>, askama::Error> {
         };
 
         let id = format!("place-{}", place.number);
-        let mut fragment = Fragment::new(&id, &format!("place {class}"), &card)?;
+        let classes = format!("place {class}");
+        let mut fragment = Fragment::new(&id, &classes, &card)?;
+
         fragment.parts = Some(place.told);
         fragments.push(fragment);
     }
 
-    for (at, name) in silent_cameras(facts).into_iter().enumerate() {
+    // A camera that has shown no part yet is told of too, as it may need help.
+    let silent = silent_cameras(facts);
+    for (at, name) in silent.into_iter().enumerate() {
         let card = PlaceCard {
             name,
             camera: camera_trouble(facts, name),
             part: None,
         };
 
-        fragments.push(Fragment::new(&format!("silent-{at}"), "place calm", &card)?);
+        let id = format!("silent-{at}");
+        let fragment = Fragment::new(&id, "place calm", &card)?;
+        fragments.push(fragment);
     }
 
     Ok(fragments)
@@ -151,7 +159,9 @@ fn silent_cameras<'a>(facts: &'a Facts) -> Vec<&'a str> {
     // Of cameras that see parts together the common name has the parts, under which their pictures lie.
     let is_seen = |camera: &str| {
         facts.board.places.keys().any(|name| {
+            // The name of a region's place begins with its camera.
             let is_own = name.split('/').next() == Some(camera);
+
             is_own || facts.album.is_seen_by(name, camera)
         })
     };
@@ -195,15 +205,15 @@ pub fn line_bar(facts: &Facts) -> LineBar {
     };
 
     let why = why.unwrap_or_default();
+    let what = if why.is_empty() { "" } else { step(&why) };
+    let causes = condition.causes.iter();
+    let more = causes.filter(|cause| **cause != why).count();
+
     LineBar {
         mark,
-        what: if why.is_empty() { "" } else { step(&why) },
-        more: condition
-            .causes
-            .iter()
-            .filter(|cause| **cause != why)
-            .count(),
         why,
+        what,
+        more,
     }
 }
 
@@ -212,29 +222,39 @@ pub fn broker_words(facts: &Facts) -> String {
     let broker = &facts.now.broker;
     let since = words::since(broker.since, facts.at);
     let reason = broker.reason.as_deref().unwrap_or("not connected yet");
+
+    // Results that wait are not lost, which is what a person asks first.
     let waiting = facts.now.metrics.store.waiting;
     format!("the broker is away for {since}: {reason}; {waiting} results wait")
 }
 
 fn is_camera_lost(cameras: &BTreeMap<String, Option<CameraStatus>>) -> bool {
     let is_dead = |state| matches!(state, CameraState::Stalled | CameraState::Offline);
-    cameras
-        .values()
-        .flatten()
-        .any(|status| is_dead(status.state))
+
+    // A camera that is still being started has no status, and is not lost.
+    let mut statuses = cameras.values().flatten();
+    statuses.any(|status| is_dead(status.state))
 }
 
 fn camera_trouble(facts: &Facts, name: &str) -> Option<Mark> {
     let camera = name.split('/').next().unwrap_or(name);
     let status = facts.now.cameras.get(camera)?;
-    let mark = camera_mark(status.as_ref().map(|status| status.state));
+
+    let state = status.as_ref().map(|status| status.state);
+    let mark = camera_mark(state);
+
     (mark.class != "good").then_some(mark)
 }
 
 fn figures<'a>(facts: &Facts) -> LineFigures<'a> {
     let all = facts.now.parts.all();
     let speed = facts.board.parts_a_minute();
+    let speed = speed.map_or_else(|| "…".to_owned(), |speed| speed.to_string());
+
     let met = facts.board.challenge_met;
+    let met = met.map(|met| words::since(met, facts.at));
+    let met = met.map_or_else(|| "none in this run".to_owned(), |ago| format!("{ago} ago"));
+
     LineFigures {
         figures: vec![
             ("recipe", facts.now.identity.recipe.clone()),
@@ -243,17 +263,8 @@ fn figures<'a>(facts: &Facts) -> LineFigures<'a> {
             ("failed", all.fail.to_string()),
             ("undecided", all.undecided.to_string()),
             ("yield", percent(all.pass_share())),
-            (
-                "parts a minute",
-                speed.map_or_else(|| "…".to_owned(), |speed| speed.to_string()),
-            ),
-            (
-                "last met challenge",
-                met.map_or_else(
-                    || "none in this run".to_owned(),
-                    |met| format!("{} ago", words::since(met, facts.at)),
-                ),
-            ),
+            ("parts a minute", speed),
+            ("last met challenge", met),
         ],
     }
 }
@@ -272,13 +283,17 @@ fn part_card(facts: &Facts, name: &str, place: &PlaceParts, part: &PartResult) -
 
     let photo = facts.album.facts(&key(part)).map(|found| {
         let (width, height) = found.size;
-        let letter = (width.max(height) / 24).max(8);
+        // Letters grow with the picture, as the page shows all pictures equally wide.
+        let longer = width.max(height);
+        let letter = (longer / 24).max(8);
+        let line = (letter / 8).max(1);
+
         PhotoView {
             address: address(part, "large"),
             seen_by: found.seen_by.to_string(),
             width,
             height,
-            line: (letter / 8).max(1),
+            line,
             letter,
             defects: defect_boxes(&found.defects, letter),
         }
@@ -315,18 +330,22 @@ fn part_name(part: &PartResult) -> String {
 fn defect_boxes(defects: &[crate::data::verdict::Defect], letter: usize) -> Vec<DefectBox> {
     let numbered = defects.iter().enumerate();
     numbered
-        .map(|(at, defect)| DefectBox {
-            x: defect.x,
-            y: defect.y,
-            w: defect.w,
-            h: defect.h,
-            number: at + 1,
+        .map(|(at, defect)| {
             // Above the box where there is room, else inside of it.
-            text_y: if defect.y > letter {
+            let text_y = if defect.y > letter {
                 defect.y - letter / 4
             } else {
                 defect.y + letter
-            },
+            };
+
+            DefectBox {
+                x: defect.x,
+                y: defect.y,
+                w: defect.w,
+                h: defect.h,
+                number: at + 1,
+                text_y,
+            }
         })
         .collect()
 }
@@ -334,11 +353,18 @@ fn defect_boxes(defects: &[crate::data::verdict::Defect], letter: usize) -> Vec<
 fn score_bar(part: &PartResult) -> Option<ScoreBar> {
     let score = part.score?;
     let threshold = part.threshold.filter(|threshold| *threshold > 0.0)?;
+
     // Twice the threshold fills the bar.
-    let share = (f64::from(score) / f64::from(threshold) / 2.0).clamp(0.0, 1.0);
+    let of_threshold = f64::from(score) / f64::from(threshold);
+    let share = (of_threshold / 2.0).clamp(0.0, 1.0);
+    let filled = (share * 1000.0) as u32;
+
+    // The colour is the verdict's, which need not follow from the score alone.
+    let mark = verdict_mark(part.verdict);
+
     Some(ScoreBar {
-        filled: (share * 1000.0) as u32,
-        class: verdict_mark(part.verdict).class,
+        filled,
+        class: mark.class,
         words: format!("score {score:.3}, threshold {threshold:.3}"),
     })
 }

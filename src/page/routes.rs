@@ -60,7 +60,10 @@ async fn guard(request: Request, next: Next) -> Response {
         .headers()
         .get(HOST)
         .and_then(|host| host.to_str().ok());
-    let mut response = if host.is_some_and(is_own_host) {
+
+    // A name of another host that leads here would let its pages read the line.
+    let is_own = host.is_some_and(is_own_host);
+    let mut response = if is_own {
         next.run(request).await
     } else {
         let words = "this page is asked for as localhost, 127.0.0.1 or [::1] alone\n";
@@ -71,8 +74,11 @@ async fn guard(request: Request, next: Next) -> Response {
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+
     let policy = HeaderName::from_static("cross-origin-resource-policy");
     headers.insert(policy, HeaderValue::from_static("same-origin"));
+
+    // An answer that may be kept has said so already.
     headers
         .entry(CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
@@ -89,8 +95,13 @@ fn is_own_host(host: &str) -> bool {
     };
 
     let bare = name.trim_start_matches('[').trim_end_matches(']');
+    let is_name = bare.eq_ignore_ascii_case("localhost");
+
+    // A name is not looked up: whoever owns it decides where it leads.
     let address = bare.parse::<IpAddr>();
-    bare.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+    let is_loopback = address.is_ok_and(|address| address.is_loopback());
+
+    is_name || is_loopback
 }
 
 async fn live(State(page): State<Page>) -> Response {
@@ -107,9 +118,12 @@ async fn counters(State(page): State<Page>) -> Response {
 
 fn whole(page: &PageState, name: ScreenName) -> Response {
     page.viewed();
+
     let station = page.station();
     let html = page.with_screen(name, |screen| {
+        // Everything is newer than version 0.
         let update = screen.update(0, &page.assets.build);
+
         let whole = WholePage {
             station: &station,
             screen: name,
@@ -122,7 +136,8 @@ fn whole(page: &PageState, name: ScreenName) -> Response {
         whole.render()
     });
 
-    match html.and_then(|html| html) {
+    let rendered = html.and_then(|html| html);
+    match rendered {
         Ok(html) => ([(CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response(),
         Err(error) => fault(&error),
     }
@@ -146,13 +161,18 @@ async fn updates(
     };
 
     let end = Instant::now() + UPDATE_WAIT;
+    // Subscribed before the first look, so that nothing between the two is missed.
     let mut news = page.pictures.news();
+
     loop {
         page.viewed();
+
         let is_over = Instant::now() >= end;
         let answer = page.with_screen(name, |screen| {
             let update = screen.update(since, &page.assets.build);
-            let is_told = is_over || !update.fragments.is_empty();
+            let has_news = !update.fragments.is_empty();
+            let is_told = is_over || has_news;
+
             is_told.then(|| serde_json::to_string(&update))
         });
 
@@ -177,6 +197,7 @@ async fn updates(
 fn since(query: Option<&str>) -> Option<u64> {
     let mut pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
     let (_, version) = pairs.find(|(key, _)| *key == "since")?;
+
     version.parse().ok()
 }
 
@@ -194,6 +215,8 @@ async fn picture(
 
     let place = page.place(&run, place);
     let key = place.map(|place| PhotoKey { place, seq });
+
+    // An album keeps the last pictures alone, so that a link may be older than its picture.
     let file = key.and_then(|key| page.pictures.album().file(&key, size));
     let Some(file) = file else {
         return none_such().await.into_response();
@@ -201,13 +224,9 @@ async fn picture(
 
     let tag = format!("\"{run}-{seq}-{size:?}\"");
     let lasting = "private, max-age=3600, immutable";
-    tagged(
-        &headers,
-        &tag,
-        lasting,
-        "image/jpeg",
-        Body::from(file.to_vec()),
-    )
+    let body = Body::from(file.to_vec());
+
+    tagged(&headers, &tag, lasting, "image/jpeg", body)
 }
 
 async fn style(State(page): State<Page>, headers: HeaderMap) -> Response {
@@ -231,12 +250,18 @@ fn tagged(
     kind: &'static str,
     body: Body,
 ) -> Response {
+    // A browser may send several lists, each with several tags.
     let known = headers.get_all(IF_NONE_MATCH).iter();
     let mut known = known
         .filter_map(|value| value.to_str().ok())
         .flat_map(|list| list.split(','));
     let is_known = known.any(|known| known.trim() == tag);
-    let own = [(ETAG, tag.to_owned()), (CACHE_CONTROL, lasting.to_owned())];
+
+    // The headers of a 304 are those that the file itself would have.
+    let own_tag = (ETAG, tag.to_owned());
+    let own_lasting = (CACHE_CONTROL, lasting.to_owned());
+    let own = [own_tag, own_lasting];
+
     if is_known {
         return (StatusCode::NOT_MODIFIED, own).into_response();
     }
@@ -245,7 +270,10 @@ fn tagged(
 }
 
 async fn metrics(State(page): State<Page>) -> Response {
-    match metrics::encode(page.readings()) {
+    let readings = page.readings();
+    let encoded = metrics::encode(readings);
+
+    match encoded {
         Ok(text) => ([(CONTENT_TYPE, MEDIA_TYPE)], text).into_response(),
         Err(error) => fault(&error),
     }
@@ -258,7 +286,8 @@ async fn is_live(State(page): State<Page>) -> Response {
         return "live\n".into_response();
     }
 
-    let words = format!("no sign of life from {}\n", stuck.join(", "));
+    let names = stuck.join(", ");
+    let words = format!("no sign of life from {names}\n");
     (StatusCode::SERVICE_UNAVAILABLE, words).into_response()
 }
 
@@ -269,7 +298,8 @@ async fn is_ready(State(page): State<Page>) -> Response {
         return "ready\n".into_response();
     }
 
-    let words = format!("not ready\n{}\n", condition.causes.join("\n"));
+    let causes = condition.causes.join("\n");
+    let words = format!("not ready\n{causes}\n");
     (StatusCode::SERVICE_UNAVAILABLE, words).into_response()
 }
 
@@ -310,6 +340,7 @@ mod tests {
     fn a_version_is_read_out_of_the_query() {
         assert_eq!(since(Some("since=7")), Some(7));
         assert_eq!(since(Some("a=1&since=0")), Some(0));
+
         for wrong in [
             None,
             Some(""),

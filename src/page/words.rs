@@ -49,6 +49,7 @@ pub fn camera_mark(state: Option<CameraState>) -> Mark {
 
 /// Why a part has its verdict, as one sentence.
 pub fn reason_sentence(result: &PartResult) -> String {
+    // An undecided part may have neither, and has a reason in its place.
     let threshold = |words: &str| match (result.score, result.threshold) {
         (Some(score), Some(threshold)) => format!("score {score:.3} {words} {threshold:.3}"),
         (Some(score), None) => format!("score {score:.3}; there is no threshold"),
@@ -91,34 +92,50 @@ pub fn gate_words(result: &PartResult) -> &'static str {
 /// A span of time in two units at most: `12 s`, `3 min`, `2 h 5 min`, `4 d 3 h`.
 pub fn span(seconds: i64) -> String {
     let seconds = seconds.max(0);
+    let minutes = seconds / 60;
+    let hours = seconds / 3600;
+    let days = seconds / 86_400;
+
+    // A third unit would change faster than anybody looks.
     match seconds {
         0..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min", seconds / 60),
-        3600..86_400 => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
-        _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3600),
+        60..3600 => format!("{minutes} min"),
+        3600..86_400 => format!("{hours} h {} min", minutes % 60),
+        _ => format!("{days} d {} h", hours % 24),
     }
 }
 
 /// The time from `since` to `now`, as [`span`].
 pub fn since(since: Timestamp, now: Timestamp) -> String {
-    span(now.as_second() - since.as_second())
+    let passed = now.as_second() - since.as_second();
+
+    // A clock that was set back gives a negative span, which is shown as 0.
+    span(passed)
 }
 
 /// A time of day of this machine.
 pub fn time_of_day(at: Timestamp) -> String {
-    at.to_zoned_datetime(TimeZone::system())
-        .strftime("%H:%M:%S")
-        .to_string()
+    let zone = TimeZone::system();
+    let local = at.to_zoned_datetime(zone);
+
+    local.strftime("%H:%M:%S").to_string()
 }
 
 /// A share as a percentage; a dash without one.
 pub fn percent(share: Option<f64>) -> String {
-    share.map_or_else(|| "–".to_owned(), |share| format!("{:.1} %", share * 100.0))
+    let Some(share) = share else {
+        return "–".to_owned();
+    };
+
+    let hundredths = share * 100.0;
+    format!("{hundredths:.1} %")
 }
 
 /// Bytes in GB, as disks are sold.
 pub fn gigabytes(bytes: u64) -> String {
-    format!("{:.1} GB", bytes as f64 / 1e9)
+    let billions = bytes as f64 / 1e9;
+
+    format!("{billions:.1} GB")
 }
 
 #[cfg(test)]
@@ -143,6 +160,7 @@ pub(super) mod tests {
     fn each_verdict_has_its_reason_in_words() {
         let pass = reason_sentence(&result(1, Verdict::Pass));
         assert_eq!(pass, "score 0.412 is below the threshold 0.300");
+
         let mut undecided = result(1, Verdict::Undecided);
         assert_eq!(reason_sentence(&undecided), "its picture cannot be judged");
         undecided.detail = Some("black".to_owned());

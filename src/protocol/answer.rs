@@ -16,8 +16,8 @@ pub struct Answer {
     pub reason: Option<String>,
     /// The parts that a trigger made.
     pub parts: Vec<AnsweredPart>,
-    /// The groups that a suggestion made. None in what 0.2 and earlier kept.
-    #[serde(default)]
+    /// The groups that a suggestion made; other answers do not have the key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<SuggestedGroup>,
 }
 

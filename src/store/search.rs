@@ -181,8 +181,9 @@ fn parts(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Hist
     let facts = "SELECT key, history.at, camera, region, verdict, reason, recipe, part_id, spot, kind, label
         FROM history LEFT JOIN label USING (key) WHERE key < ? ORDER BY key DESC";
 
+    let before = query.before.map_or(i64::MAX, |key| key as i64);
     let mut facts = connection.prepare_cached(facts)?;
-    let mut rows = facts.query([query.before.map_or(i64::MAX, |key| key as i64)])?;
+    let mut rows = facts.query([before])?;
     let mut looked_at = 0;
 
     while let Some(row) = rows.next()? {
@@ -198,8 +199,10 @@ fn parts(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Hist
 
         // The clock is asked now and then: it costs as much as some rows.
         let is_time_over = looked_at % LOOK_EVERY == 0 && began.elapsed() >= SEARCH_STEP;
+        let is_full = page.parts.len() >= limit;
 
-        if page.parts.len() >= limit || is_time_over {
+        // The next page begins below this row, whether it fitted or not.
+        if is_full || is_time_over {
             page.next = Some(found.key as u64);
             break;
         }
@@ -210,7 +213,9 @@ fn parts(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Hist
 }
 
 fn count(groups: &mut BTreeMap<Option<String>, GroupCount>, found: &Facts, by: GroupKey) {
-    if found.kind != RowKind::Production as i64 {
+    // Challenges and late verdicts are no parts that the line made.
+    let is_production = found.kind == RowKind::Production as i64;
+    if !is_production {
         return;
     }
 
@@ -236,7 +241,8 @@ fn read(connection: &Connection, found: &Facts, page: &mut HistoryPage) -> rusql
         .optional()?;
 
     // A row and its facts leave the file together.
-    match body.map(|body| readable(&body)) {
+    let row = body.map(|body| readable(&body));
+    match row {
         Some(Ok(row)) => page.parts.push(HistoryPart {
             row,
             late_verdict: found.kind == RowKind::LateVerdict as i64,
@@ -283,9 +289,12 @@ fn part(
         Ok((key as u64, verdict))
     });
 
-    let found = found.optional()?;
+    let Some((key, word)) = found.optional()? else {
+        return Ok(None);
+    };
 
-    Ok(found.and_then(|(key, verdict)| Some((key, Verdict::of_word(&verdict)?))))
+    let verdict = Verdict::of_word(&word);
+    Ok(verdict.map(|verdict| (key, verdict)))
 }
 
 /// Lines of the audit log.
@@ -314,8 +323,13 @@ fn audit(connection: &Connection, query: &AuditQuery) -> rusqlite::Result<AuditP
             page.lines.push(line);
         }
 
-        if page.lines.len() >= PAGE_MAX as usize || began.elapsed() >= SEARCH_STEP {
-            page.next = Some(row.get::<_, i64>(0)? as u64);
+        let is_full = page.lines.len() >= PAGE_MAX as usize;
+        let is_time_over = began.elapsed() >= SEARCH_STEP;
+
+        // Rows of SQLite count from 1, so that the number fits.
+        if is_full || is_time_over {
+            let key: i64 = row.get(0)?;
+            page.next = Some(key as u64);
             break;
         }
     }
@@ -331,7 +345,10 @@ pub(super) fn lacks_below(connection: &Connection) -> rusqlite::Result<Option<u6
         .query_row([LACKS_BELOW], |row| row.get(0))
         .optional()?;
 
-    Ok(value.and_then(|value| value.parse().ok()))
+    // The table holds texts; what is no number is no mark of ours.
+    let key: Option<u64> = value.and_then(|value| value.parse().ok());
+
+    Ok(key)
 }
 
 /// Takes some parts of before an upgrade into the history, the newest first. True if more are left.
@@ -388,9 +405,12 @@ fn take_in(
         let key = row.get(0)?;
 
         keys.push(key);
+        let body = body(row, 1)?;
+
         // What cannot be read cannot be found by what it says either.
-        if let Ok(row) = readable(&body(row, 1)?) {
-            write_facts(connection, key, &row, RowKind::of_old(&row), false)?;
+        if let Ok(row) = readable(&body) {
+            let kind = RowKind::of_old(&row);
+            write_facts(connection, key, &row, kind, false)?;
         }
     }
 

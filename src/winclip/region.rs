@@ -77,15 +77,18 @@ impl RegionInspector {
             }
         }
 
+        // Without a mask all of the whole's cells count.
         let unmasked = |mask: &Vec<bool>| mask.iter().filter(|counts| **counts).count();
         let cells = masks[0].as_ref().map_or(grid.cells(), unmasked);
 
         // Tiles are squares of the recipe's own size, so that squashing them to the encoder's side
         // distorts nothing.
+        let tile_pixels = PixelMaker::new(region.crop, Fit::Squash, input, spec);
+
         RegionInspector {
             name: region.name.clone(),
             whole_pixels,
-            tile_pixels: PixelMaker::new(region.crop, Fit::Squash, input, spec),
+            tile_pixels,
             polygons,
             tiles,
             cells,
@@ -101,7 +104,9 @@ impl RegionInspector {
         let mut crops = vec![self.whole_pixels.make(picture)?];
         for tile in &self.tiles {
             self.tile_pixels.set_crop(*tile);
-            crops.push(self.tile_pixels.make(picture)?);
+
+            let pixels = self.tile_pixels.make(picture)?;
+            crops.push(pixels);
         }
 
         // The area is asked for with the picture's size, on which it depends where the recipe has
@@ -118,7 +123,9 @@ impl RegionInspector {
         let mut transforms = vec![self.whole_pixels.transform(width, height)?];
         for tile in &self.tiles {
             self.tile_pixels.set_crop(*tile);
-            transforms.push(self.tile_pixels.transform(width, height)?);
+
+            let transform = self.tile_pixels.transform(width, height)?;
+            transforms.push(transform);
         }
 
         let area = self.whole_pixels.area(width, height);
@@ -147,7 +154,8 @@ impl RegionInspector {
                 .map(|ways| ways.iter().map(|crops| &crops[crop]).collect())
                 .collect();
 
-            self.scorers.push(scorer(&of_crop, mask.clone()));
+            let of_place = scorer(&of_crop, mask.clone());
+            self.scorers.push(of_place);
         }
     }
 
@@ -226,7 +234,8 @@ impl RegionInspector {
         // Each crop has a scorer, since each place of a part has references of its own.
         let mut parts = Vec::with_capacity(crops.len());
         for (scorer, features) in self.scorers.iter().zip(crops) {
-            parts.push(scorer.partial_scores(nearest, features, left_out)?);
+            let partial = scorer.partial_scores(nearest, features, left_out)?;
+            parts.push(partial);
         }
 
         Ok(parts)
@@ -273,7 +282,11 @@ impl RegionInspector {
     /// The score without words of a map of this region: the mean of as many of its highest cells as the
     /// share is in one crop.
     pub fn top_score(&self, map: &Map, share: TopShare) -> f32 {
-        mean_of_highest(&map.unmasked(), share.count(self.cells))
+        // The share is of the cells of one crop: the map's own number grows with the tiles.
+        let count = share.count(self.cells);
+        let counting = map.unmasked();
+
+        mean_of_highest(&counting, count)
     }
 
     /// One masked map of the whole and its tiles.

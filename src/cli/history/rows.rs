@@ -74,16 +74,20 @@ impl RowPrinter {
     pub fn page(&mut self, parts: &[HistoryPart]) -> String {
         let mut text = String::new();
 
-        if !std::mem::replace(&mut self.has_head, true) {
+        // The head comes once, whatever number of pages follows.
+        let has_head = std::mem::replace(&mut self.has_head, true);
+        if !has_head {
             text += &self.head();
         }
 
         for part in parts {
-            text += &match self.format {
+            let row = match self.format {
                 RowFormat::Csv => csv_text(&values(part)),
                 RowFormat::Json => json(part),
                 RowFormat::Table => self.table_row(part),
             };
+
+            text += &row;
         }
 
         text
@@ -103,12 +107,15 @@ impl RowPrinter {
     fn table_row(&self, part: &HistoryPart) -> String {
         let row = &part.row;
         let at = row.captured_at.to_zoned_datetime(self.zone.clone());
+        let part_id = row.part_id.as_deref().unwrap_or("-");
+
+        // The widths are those of the head.
         let mut text = format!(
             "{} {:<10} {:>6}  {:<16} {:<9} {:<16} {}",
             at.strftime("%Y-%m-%d %H:%M:%S%.3f"),
             row.place(),
             row.seq,
-            row.part_id.as_deref().unwrap_or("-"),
+            part_id,
             row.verdict.word(),
             row.recipe,
             judgement(row)
@@ -120,10 +127,11 @@ impl RowPrinter {
 
         if let Some(label) = &part.label {
             let word = label.label.as_deref().unwrap_or("note");
-            let note = label
-                .note
-                .as_deref()
-                .map_or(String::new(), |note| format!(": {note}"));
+
+            // A person may give a note without a label, or a label alone.
+            let note = label.note.as_deref();
+            let note = note.map_or(String::new(), |note| format!(": {note}"));
+
             write!(text, "  [{word}{note}]").expect("to memory");
         }
 
@@ -140,11 +148,13 @@ impl RowPrinter {
         }
 
         for line in lines {
-            text += &match self.format {
+            let row = match self.format {
                 RowFormat::Csv => csv_text(&[&line.at, &line.run_id, &line.what]),
                 RowFormat::Json => json(line),
                 RowFormat::Table => format!("{}  {}\n", self.local(&line.at), line.what),
             };
+
+            text += &row;
         }
 
         text

@@ -75,15 +75,18 @@ fn rate(words: &str) -> Result<FalseRejectRate, String> {
 
 fn price(words: &str) -> Result<f64, String> {
     // The good range is tested, so that NaN is refused.
+    let good_range = 0.0..=1e9;
     match words.parse() {
-        Ok(price) if (0.0..=1e9).contains(&price) => Ok(price),
+        Ok(price) if good_range.contains(&price) => Ok(price),
         _ => Err("must be a number from 0 to 1e9".to_owned()),
     }
 }
 
 fn share(words: &str) -> Result<f64, String> {
+    // As for a price, NaN is refused.
+    let good_range = 0.0..=1.0;
     match words.parse() {
-        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        Ok(share) if good_range.contains(&share) => Ok(share),
         _ => Err("must be a number from 0 to 1, such as 0.01".to_owned()),
     }
 }
@@ -97,13 +100,14 @@ pub fn run(arguments: &ThresholdArguments) -> Result<(), Failure> {
     let config = configuration(&arguments.line)?;
     let spec = chosen_recipe(&config, arguments.recipe.as_deref())?;
     let region = chosen_region(spec, arguments.region.as_deref())?;
+    let label = spec.label();
     if let Some(file) = &arguments.picture {
         check_output_file("picture", file)?;
     }
 
     say("opening the model and learning the references");
-    let model =
-        ModelFolder::open(&config.model).map_err(|error| Failure::new(Exit::Config, error))?;
+    let opened = ModelFolder::open(&config.model);
+    let model = opened.map_err(|error| Failure::new(Exit::Config, error))?;
 
     let preparer = RecipePreparer {
         model,
@@ -113,21 +117,29 @@ pub fn run(arguments: &ThresholdArguments) -> Result<(), Failure> {
 
     let mut active = preparer.prepare(spec, PrepareMode::Startup)?;
     if !active.is_taught {
-        let words = format!("recipe {}: {UNTAUGHT}", spec.label());
+        let words = format!("recipe {label}: {UNTAUGHT}");
         return Err(Failure::words(Exit::Data, words));
     }
 
     let parts = KnownParts::judged(arguments, spec, region, &mut active)?;
-    let own = active.thresholds(spec)?.swap_remove(region);
+    let known = parts.scores();
+
+    // A recipe without a threshold of its own is told of the others all the same.
+    let mut thresholds = active.thresholds(spec)?;
+    let own = thresholds.swap_remove(region).ok();
+    let own = own.map(|own| own.value);
+
+    let stored = stored_parts(arguments, &config, spec, region);
+    let region_words = of_region(region_name(spec, region));
     let report = ThresholdReport {
         arguments,
-        known: parts.scores(),
         parts,
-        stored: stored_parts(arguments, &config, spec, region),
-        title: format!("{}{}", spec.label(), of_region(region_name(spec, region))),
+        known,
+        stored,
+        title: format!("{label}{region_words}"),
     };
 
-    report.tell(own.ok().map(|own| own.value))
+    report.tell(own)
 }
 
 fn chosen_recipe<'a>(
@@ -139,17 +151,21 @@ fn chosen_recipe<'a>(
     };
 
     let mut recipes = config.recipes.iter().chain([&config.recipe]);
-    recipes
-        .find(|recipe| recipe.name == name)
-        .ok_or_else(|| Failure::words(Exit::Usage, format!("--recipe: the line has no {name:?}")))
+    let found = recipes.find(|recipe| recipe.name == name);
+    found.ok_or_else(|| {
+        let words = format!("--recipe: the line has no {name:?}");
+        Failure::words(Exit::Usage, words)
+    })
 }
 
 /// Returns the place of the region among the recipe's.
 fn chosen_region(spec: &RecipeSpec, name: Option<&str>) -> Result<usize, Failure> {
     let regions = &spec.winclip.regions;
-    let place = regions
-        .iter()
-        .position(|region| name.is_some() && region.name.as_deref() == name);
+    let place = regions.iter().position(|region| {
+        // Without a name, a region that has none is not the one that is meant.
+        let own = region.name.as_deref();
+        name.is_some() && own == name
+    });
 
     // A bad picture is bad in one region, and which one is not known.
     match (name, place) {
@@ -160,7 +176,10 @@ fn chosen_region(spec: &RecipeSpec, name: Option<&str>) -> Result<usize, Failure
             let names: Vec<&str> = names.collect();
             let words = match names.is_empty() {
                 true => "--region: the recipe has no regions; take it out".to_owned(),
-                false => format!("--region: name one of the recipe's: {}", names.join(", ")),
+                false => {
+                    let names = names.join(", ");
+                    format!("--region: name one of the recipe's: {names}")
+                }
             };
 
             Err(Failure::words(Exit::Usage, words))
@@ -180,10 +199,17 @@ fn stored_parts(
     region: usize,
 ) -> Option<StoredParts> {
     let count = usize::from(arguments.stored);
+    let label = spec.label();
     let region = region_name(spec, region);
-    StoredParts::read(&config.store.file, &spec.label(), region, count)
-        .map_err(|why| say(format!("the line's stored parts are not looked at: {why}")))
-        .ok()
+    let read = StoredParts::read(&config.store.file, &label, region, count);
+
+    match read {
+        Ok(stored) => Some(stored),
+        Err(why) => {
+            say(format!("the line's stored parts are not looked at: {why}"));
+            None
+        }
+    }
 }
 
 /// Known parts with their scores in one region.
@@ -202,9 +228,11 @@ impl KnownParts {
         active: &mut ActiveRecipe,
     ) -> Result<Self, Failure> {
         // The references are read again where parts are given: none of those may be one of them.
-        let references = match arguments.good.is_empty() && arguments.bad.is_empty() {
-            true => References::default(),
-            false => References::read(&spec.references, &mut |_| ())?,
+        let has_good = !arguments.good.is_empty();
+        let has_bad = !arguments.bad.is_empty();
+        let references = match has_good || has_bad {
+            true => References::read(&spec.references, &mut |_| ())?,
+            false => References::default(),
         };
 
         let mut read = |kind, paths: &[PathBuf]| {
@@ -221,19 +249,22 @@ impl KnownParts {
         };
 
         let good = match &active.calibration {
-            Some(calibration) if arguments.good.is_empty() => calibration.clone(),
+            Some(calibration) if !has_good => calibration.clone(),
             _ => read("good", &arguments.good)?,
         };
 
         let bad = read("bad", &arguments.bad)?;
         refuse_both(&good, &bad)?;
+
         let mut parts = KnownParts {
             good: of_one_region(good, region),
             bad: of_one_region(bad, region),
             good_kind: GoodKind::Calibration,
         };
 
-        if arguments.good.is_empty() && active.calibration.is_none() {
+        // Neither was given: the references serve, each against the others.
+        let has_calibration = active.calibration.is_some();
+        if !has_good && !has_calibration {
             parts.good = left_out(active, region)?;
             parts.good_kind = GoodKind::References;
         }
@@ -242,7 +273,10 @@ impl KnownParts {
     }
 
     fn scores(&self) -> KnownScores {
-        let scores = |parts: &[(PathBuf, f32)]| parts.iter().map(|(_, score)| *score).collect();
+        let scores = |parts: &[(PathBuf, f32)]| -> Vec<f32> {
+            let scores = parts.iter().map(|(_, score)| *score);
+            scores.collect()
+        };
         let good = scores(&self.good);
         let bad = scores(&self.bad);
 
@@ -253,15 +287,18 @@ impl KnownParts {
 /// A part is good or bad; a picture with both labels makes every figure wrong.
 fn refuse_both(good: &JudgedPictures, bad: &JudgedPictures) -> Result<(), Failure> {
     for (file, hash) in bad.files.iter().zip(&bad.hashes) {
-        if let Some(place) = good.hashes.iter().position(|other| other == hash) {
-            let words = format!(
-                "{} is given as good, and the same picture {} as bad; take one of them out",
-                good.files[place].display(),
-                file.display()
-            );
+        let same = good.hashes.iter().position(|other| other == hash);
+        let Some(place) = same else {
+            continue;
+        };
 
-            return Err(Failure::words(Exit::Data, words));
-        }
+        let as_good = good.files[place].display();
+        let as_bad = file.display();
+        let words = format!(
+            "{as_good} is given as good, and the same picture {as_bad} as bad; take one of them out"
+        );
+
+        return Err(Failure::words(Exit::Data, words));
     }
 
     Ok(())
@@ -269,15 +306,14 @@ fn refuse_both(good: &JudgedPictures, bad: &JudgedPictures) -> Result<(), Failur
 
 fn of_one_region(mut parts: JudgedPictures, region: usize) -> Vec<(PathBuf, f32)> {
     let scores = parts.scores.swap_remove(region);
-    parts.files.into_iter().zip(scores).collect()
+    let files = parts.files.into_iter();
+    files.zip(scores).collect()
 }
 
 /// Returns the references, each with its score against the others.
 fn left_out(active: &mut ActiveRecipe, region: usize) -> Result<Vec<(PathBuf, f32)>, Failure> {
-    let mut regions = active
-        .inspector
-        .leave_one_out()
-        .map_err(|error| Failure::new(Exit::Software, error))?;
+    let compared = active.inspector.leave_one_out();
+    let mut regions = compared.map_err(|error| Failure::new(Exit::Software, error))?;
 
     let judged = regions.swap_remove(region).into_iter();
     let scores = judged.map(|(score, _)| score);
@@ -303,12 +339,13 @@ impl ThresholdReport<'_> {
         let title = &self.title;
         let good = self.known.good.len();
         let bad = self.known.bad.len();
+        let good_kind = self.parts.good_kind;
         out(format!(
-            "recipe {title}: {good} good parts ({}), {bad} bad parts",
-            self.parts.good_kind
+            "recipe {title}: {good} good parts ({good_kind}), {bad} bad parts"
         ))?;
 
         self.tell_scores()?;
+
         let costs = Costs {
             miss: self.arguments.cost_miss,
             reject: self.arguments.cost_reject,
@@ -319,7 +356,8 @@ impl ThresholdReport<'_> {
         self.tell_histogram(&proposed)?;
         self.tell_candidates(costs)?;
         if let Some(stored) = &self.stored {
-            out(format!("\n{}", stored.told(title)))?;
+            let told = stored.told(title);
+            out(format!("\n{told}"))?;
         }
 
         out("")?;
@@ -335,17 +373,18 @@ impl ThresholdReport<'_> {
 
     fn tell_scores(&self) -> Result<(), Failure> {
         let mut all: Vec<(f32, &str, &Path)> = vec![];
-        for (kind, parts) in [("good", &self.parts.good), ("bad", &self.parts.bad)] {
-            all.extend(
-                parts
-                    .iter()
-                    .map(|(file, score)| (*score, kind, file.as_path())),
-            );
+        let kinds = [("good", &self.parts.good), ("bad", &self.parts.bad)];
+        for (kind, parts) in kinds {
+            for (file, score) in parts {
+                all.push((*score, kind, file.as_path()));
+            }
         }
 
+        // A threshold lies between two lines of the list.
         all.sort_by(|a, b| a.0.total_cmp(&b.0));
         for (score, kind, file) in all {
-            out(format!("{score:.4} {kind:4} {}", file.display()))?;
+            let file = file.display();
+            out(format!("{score:.4} {kind:4} {file}"))?;
         }
 
         Ok(())
@@ -361,17 +400,21 @@ impl ThresholdReport<'_> {
         };
 
         // Without either there is nothing to weigh the others against.
-        let has_both = !self.known.bad.is_empty() && !self.known.good.is_empty();
-        let cheapest = match has_both {
+        let has_bad = !self.known.bad.is_empty();
+        let has_good = !self.known.good.is_empty();
+        let cheapest = match has_bad && has_good {
             true => self.known.cheapest(costs),
             false => None,
         };
 
         let by_cost = cheapest.map(|cheapest| cheapest.threshold);
 
+        // What is missing for the rate is told below, by `tell_rate`.
         let rate = self.arguments.false_reject_rate;
-        let by_rate = by_rate(rate, &self.known.good, self.parts.good_kind).ok();
-        let by_rate = by_rate.map(|found| found.value);
+        let good_kind = self.parts.good_kind;
+        let found = by_rate(rate, &self.known.good, good_kind).ok();
+        let by_rate = found.map(|found| found.value);
+
         let marks = [
             mark("the recipe's", own),
             mark("by rate", by_rate),
@@ -417,27 +460,29 @@ impl ThresholdReport<'_> {
             return Ok(());
         }
 
-        let candidates = self.known.candidates();
         let share = match costs.bad_share {
             Some(share) => format!("of which {} are bad", percent(share)),
             None => "with as many bad ones as here".to_owned(),
         };
 
+        let miss = costs.miss;
+        let reject = costs.reject;
         out(format!(
-            "\nprice of 1000 parts, {share}; a bad one that passes costs {}, a good one that fails {}",
-            costs.miss, costs.reject
+            "\nprice of 1000 parts, {share}; a bad one that passes costs {miss}, a good one that fails {reject}"
         ))?;
 
         out("threshold  good that fail  bad that pass  price")?;
 
         // Of many, those around the cheapest.
+        let candidates = self.known.candidates();
         let cheapest = self.known.cheapest(costs);
         let place = candidates.iter().position(|one| Some(*one) == cheapest);
+
+        // The cheapest is in the middle of the rows, unless the list ends before.
         let last_first = candidates.len().saturating_sub(ROWS_MAX);
-        let first = place
-            .unwrap_or(0)
-            .saturating_sub(ROWS_MAX / 2)
-            .min(last_first);
+        let above_cheapest = place.unwrap_or(0).saturating_sub(ROWS_MAX / 2);
+        let first = above_cheapest.min(last_first);
+
         for candidate in candidates.iter().skip(first).take(ROWS_MAX) {
             let cost = self.known.cost(*candidate, costs);
             let Candidate {
@@ -460,28 +505,38 @@ impl ThresholdReport<'_> {
     }
 
     fn tell_proposed(&self, mark: &ThresholdMark) -> Result<(), Failure> {
-        let at = self.known.at(mark.threshold);
-        let stored = self
-            .stored
-            .as_ref()
-            .and_then(|stored| stored.under(mark.threshold));
-        let stored = stored.map(|words| format!("; {words}")).unwrap_or_default();
+        let name = &mark.name;
+        let threshold = mark.threshold;
+        let good = self.known.good.len();
+        let bad = self.known.bad.len();
+
+        let Candidate {
+            good_rejected,
+            bad_passed,
+            ..
+        } = self.known.at(threshold);
+
+        // The store may be unreadable, or without a part of this recipe.
+        let stored = self.stored.as_ref();
+        let under = stored.and_then(|stored| stored.under(threshold));
+        let under = under.map(|words| format!("; {words}"));
+        let stored = under.unwrap_or_default();
+
         out(format!(
-            "{}: threshold = {}: {} of {} good parts fail, {} of {} bad ones pass{stored}",
-            mark.name,
-            mark.threshold,
-            at.good_rejected,
-            self.known.good.len(),
-            at.bad_passed,
-            self.known.bad.len()
+            "{name}: threshold = {threshold}: {good_rejected} of {good} good parts fail, {bad_passed} of {bad} bad ones pass{stored}"
         ))
     }
 
     /// Tells what the rate promises, or what is missing for it.
     fn tell_rate(&self) -> Result<(), Failure> {
         let rate = self.arguments.false_reject_rate;
-        match by_rate(rate, &self.known.good, self.parts.good_kind) {
-            Ok(found) => out(format!("false_reject_rate = {}: {found}", rate.get())),
+        let good_kind = self.parts.good_kind;
+
+        match by_rate(rate, &self.known.good, good_kind) {
+            Ok(found) => {
+                let rate = rate.get();
+                out(format!("false_reject_rate = {rate}: {found}"))
+            }
             Err(why) => out(format!("no threshold by rate: {why}")),
         }
     }

@@ -88,14 +88,16 @@ impl TurnedTemplates {
         let places = self.reach.map(|reach| 2 * reach as usize + 1);
         let sizes = self.turns.iter().map(|turned| turned.values.len());
         let pixels: usize = sizes.sum();
+        let all_places = places[0] * places[1];
 
-        pixels * places[0] * places[1]
+        pixels * all_places
     }
 
     /// The best place of each turn with its correlation, in the order of the turns.
     pub(super) fn search(&self, picture: &Grey) -> Vec<(Place, f32)> {
         let continued = Continued::new(picture, self.border);
         let mut found = vec![];
+
         // All turns have their best place: the likeness of neighbouring ones differs little here.
         for turned in &self.turns {
             let mut best: Option<(Place, f32)> = None;
@@ -205,7 +207,10 @@ impl Turned {
     fn best_in_row(&self, picture: &Continued, dy: isize, reach: isize) -> Option<(isize, f32)> {
         let rows = self.runs.len() as isize;
         let top = self.top + dy;
-        let is_beyond = top < 0 || top + rows > picture.height as isize;
+        let below = top + rows;
+
+        let height = picture.height as isize;
+        let is_beyond = top < 0 || below > height;
         if is_beyond {
             return None;
         }
@@ -214,7 +219,8 @@ impl Turned {
         let first = (self.left - reach).max(0);
         let last_inside = picture.width as isize - self.width as isize;
         let last = (self.left + reach).min(last_inside);
-        let places = usize::try_from(last - first + 1).ok()?;
+        let count = last - first + 1;
+        let places = usize::try_from(count).ok()?;
 
         let sums = self.row_sums(picture, first as usize, top as usize, places);
         let (place, likeness) = sums.best(self.count)?;
@@ -273,6 +279,7 @@ impl RowSums {
             // A grey level of deviation is noise of a camera.
             let norm = spread.max(count).sqrt();
             let likeness = both / norm;
+
             if best.is_none_or(|(_, highest)| likeness > highest) {
                 best = Some((place, likeness));
             }
@@ -317,6 +324,7 @@ impl Continued {
         let mut values = Vec::with_capacity(width * height);
         let mut sums = Vec::with_capacity((width + 1) * height);
         let mut squares = Vec::with_capacity((width + 1) * height);
+
         // Without their mean, sums of squares keep their digits.
         let total: f32 = picture.values.iter().sum();
         let count = picture.values.len().max(1) as f32;

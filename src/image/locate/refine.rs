@@ -122,6 +122,8 @@ impl Template {
         for _ in 0..STEPS {
             let sums = self.sums(picture, place)?;
             let likeness = sums.correlation();
+
+            // A step may lead away from the best place, which is kept.
             if best.is_none_or(|(_, highest)| likeness > highest) {
                 best = Some((place, likeness));
             }
@@ -162,7 +164,9 @@ impl Template {
 
         // The factor of brightness is 1 for each sample, so that its square counts them.
         let counted = sums.gram[1][1];
-        let seen = counted / self.samples.len() as f32;
+        let all = self.samples.len() as f32;
+        let seen = counted / all;
+
         (seen >= SEEN_MIN).then_some(sums)
     }
 
@@ -173,7 +177,8 @@ impl Template {
         let moved = x.hypot(y).max(arc);
 
         // A longer step is cut, in all three alike.
-        let share = (STEP_MAX / moved.max(STEP_MAX)).min(1.0);
+        let longest = moved.max(STEP_MAX);
+        let share = (STEP_MAX / longest).min(1.0);
         let turned = place.turn - share * turn;
 
         // The step is one of the template, whose axes are turned in the picture.
@@ -275,9 +280,15 @@ impl Sums {
         let solved = solved(gram, right)?;
         let contrast = solved[0];
 
-        // The step was solved for in the picture's contrast. A picture that is the template's negative
-        // leads nowhere.
-        (contrast > 1e-3).then(|| [2, 3, 4].map(|i| solved[i] / contrast))
+        // A picture that is the template's negative leads nowhere.
+        let is_alike = contrast > 1e-3;
+        if !is_alike {
+            return None;
+        }
+
+        // The step was solved for in the picture's contrast.
+        let step = [2, 3, 4].map(|i| solved[i] / contrast);
+        Some(step)
     }
 }
 
@@ -327,7 +338,9 @@ fn solved(
         solved[row] = (right[row] - known) / matrix[row][row];
     }
 
-    Some(solved).filter(|all| all.iter().all(|value| value.is_finite()))
+    // A nearly singular matrix may still lead beyond what a number holds.
+    let is_finite = solved.iter().all(|value| value.is_finite());
+    is_finite.then_some(solved)
 }
 
 /// An area in pixels of a level whose pixels are `side` wide.

@@ -18,18 +18,22 @@ type FixedPlace = [i64; 2];
 pub fn aligned(picture: &Picture, pose: &Pose, size: (usize, usize), shown: Area) -> Picture {
     let (width, height) = size;
     let mut rgb = vec![0; 3 * width * height];
+
     let (sin, cos) = pose.turn_deg.to_radians().sin_cos();
     // One pixel to the right on the master is this step in the camera's picture.
     let step = [fixed(cos), fixed(sin)];
 
-    for row in shown.y..(shown.y + shown.h).min(height) {
+    let shown_bottom = shown.y + shown.h;
+    let bottom = shown_bottom.min(height);
+    for row in shown.y..bottom {
         // The middle of the first pixel, then one step for each.
         let first = [shown.x as f32 + 0.5, row as f32 + 0.5];
         let [x, y] = pose.camera_from_master(first);
         let mut at = [fixed(x - 0.5), fixed(y - 0.5)];
 
         let line = 3 * (row * width + shown.x);
-        let line_bytes = &mut rgb[line..line + 3 * shown.w];
+        let line_end = line + 3 * shown.w;
+        let line_bytes = &mut rgb[line..line_end];
         let (pixels, _) = line_bytes.as_chunks_mut::<3>();
 
         // A row of the crop is a straight line through the picture: where both ends are inside, all is.
@@ -46,7 +50,9 @@ pub fn aligned(picture: &Picture, pose: &Pose, size: (usize, usize), shown: Area
                 false => anywhere(picture, at),
             };
 
-            at = [at[0] + step[0], at[1] + step[1]];
+            let next_x = at[0] + step[0];
+            let next_y = at[1] + step[1];
+            at = [next_x, next_y];
         }
     }
 
@@ -80,9 +86,11 @@ fn inside(picture: &Picture, [x, y]: FixedPlace) -> [u8; 3] {
     // Two pixels beside each other, and the two below.
     let first = row * row_bytes + 3 * column;
     let below_first = first + row_bytes;
-    let upper = &picture.rgb()[first..first + 6];
-    let lower = &picture.rgb()[below_first..below_first + 6];
+    let rgb = picture.rgb();
+    let upper = &rgb[first..first + 6];
+    let lower = &rgb[below_first..below_first + 6];
 
+    // Right and down, the same for all channels.
     let shares = [share(x), share(y)];
     [0, 1, 2].map(|channel| {
         // The same channel of the next pixel is three bytes further on.
@@ -103,14 +111,18 @@ fn anywhere(picture: &Picture, [x, y]: FixedPlace) -> [u8; 3] {
     // The last column and row are their own neighbours, as the picture goes on beyond them.
     let column = x >> BITS;
     let row = y >> BITS;
-    let columns = [column, (column + 1).min(last_column)];
-    let rows = [row, (row + 1).min(last_row)];
+    let next_column = (column + 1).min(last_column);
+    let next_row = (row + 1).min(last_row);
+    let columns = [column, next_column];
+    let rows = [row, next_row];
 
     let shares = [share(x), share(y)];
     [0, 1, 2].map(|channel| {
         let byte = |column: i64, row: i64| {
-            let pixel = row as usize * picture.width() + column as usize;
-            u32::from(picture.rgb()[3 * pixel + channel])
+            let row_first = row as usize * picture.width();
+            let pixel = row_first + column as usize;
+            let byte = picture.rgb()[3 * pixel + channel];
+            u32::from(byte)
         };
 
         let above = columns.map(|column| byte(column, rows[0]));

@@ -101,6 +101,7 @@ impl Blocks {
         //   q k                   [N, heads, T, T] -> mask -> softmax over the last axis
         //   softmax(q k) v        [N, heads, T, h] -> [N, T, D]
         let part = |part: &str| format!("{name}.{part}");
+
         // D is heads x head width, which the import has checked.
         let width = self.shape.width;
         let heads = self.shape.heads;
@@ -109,15 +110,20 @@ impl Blocks {
         // 0 keeps an axis: N and T stay what they are at run time.
         let apart = [0, 0, heads as i64, head_width as i64];
         let split = g.ints("head_split", &apart);
+
         // The heads of the result are joined by the reverse.
-        let joined = g.ints("head_join", &[0, 0, width as i64]);
+        let together = [0, 0, width as i64];
+        let joined = g.ints("head_join", &together);
 
         // Queries and values are turned to [N, heads, T, h]; keys to [N, heads, h, T], so that the
         // product below needs no transposition of its own.
-        let q = split_heads(g, q, &split, &part("q"), &[0, 2, 1, 3]);
+        let heads_first = [0, 2, 1, 3];
+        let q = split_heads(g, q, &split, &part("q"), &heads_first);
+
         // Axes 2 and 3 change places against those of the queries.
-        let k = split_heads(g, k, &split, &part("k"), &[0, 2, 3, 1]);
-        let v = split_heads(g, v, &split, &part("v"), &[0, 2, 1, 3]);
+        let values_before_tokens = [0, 2, 3, 1];
+        let k = split_heads(g, k, &split, &part("k"), &values_before_tokens);
+        let v = split_heads(g, v, &split, &part("v"), &heads_first);
 
         // The scores are [N, heads, T, T], with a row for each token that asks.
         let mut scores = g.op("MatMul", &part("scores"), &[&q, &k]);

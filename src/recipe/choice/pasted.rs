@@ -66,10 +66,9 @@ pub fn pasted(good: &[Picture], crop: Option<Area>) -> impl Iterator<Item = Past
         // The defects of one picture come one after the other.
         let of = number / each;
         let kind = KINDS[number % each];
-        Pasted {
-            of,
-            picture: drawn(&good[of], crop, kind, &mut random),
-        }
+        let picture = drawn(&good[of], crop, kind, &mut random);
+
+        Pasted { of, picture }
     })
 }
 
@@ -148,6 +147,8 @@ fn piece(rgb: &mut [u8], width: usize, area: Area, size: (f64, f64), random: &mu
             let there = f32::from(before[source + byte]);
             let channel = byte % 3;
             let value = there * light[channel];
+
+            // Light beyond a byte stays white, as in a camera.
             rgb[target + byte] = value.clamp(0.0, 255.0) as u8;
         }
     }
@@ -214,6 +215,7 @@ mod tests {
 
     fn noise(width: usize, height: usize) -> Picture {
         let bytes = (0..width * height * 3).map(|place| (place * 7919 % 251) as u8);
+
         Picture::new(width, height, bytes.collect()).expect("its size")
     }
 
@@ -236,7 +238,9 @@ mod tests {
                 .filter(|(_, (a, b))| a != b)
                 .map(|(place, _)| place / 3)
                 .collect();
+
             assert!(!changed.is_empty());
+
             let is_inside =
                 |place: &usize| (10..40).contains(&(place % 64)) && (5..25).contains(&(place / 64));
             assert!(changed.iter().all(is_inside));
@@ -254,6 +258,8 @@ mod tests {
     fn the_smallest_pictures_and_many_of_them_have_their_bounds() {
         let good: Vec<Picture> = (0..64).map(|_| noise(1, 1)).collect();
         assert_eq!(pasted(&good, None).count(), COUNT_MAX);
-        assert_eq!([1, 8, 16, 64].map(count), [8, 64, 64, 64]);
+
+        let counts = [1, 8, 16, 64].map(count);
+        assert_eq!(counts, [8, 64, 64, 64]);
     }
 }

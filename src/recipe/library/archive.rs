@@ -80,9 +80,10 @@ pub fn import(
 
     // One of a crash may be there still.
     remove(&folder)?;
-    let outcome =
-        unpack(from, &folder).and_then(|revision| commit(writer, &revision, from, is_candidate));
+    let unpacked = unpack(from, &folder);
+    let outcome = unpacked.and_then(|revision| commit(writer, &revision, from, is_candidate));
 
+    // The folder goes away whatever came of it.
     remove(&folder)?;
     outcome
 }
@@ -95,13 +96,13 @@ fn commit(
 ) -> Result<Revision, LibraryError> {
     let name = from.file_name().unwrap_or_default().to_string_lossy();
     let manifest = revision.manifest();
-    let by = format!(
-        "imported from {name}: {}, {}",
-        manifest.label(),
-        manifest.by
-    );
+    let label = manifest.label();
+    let by = format!("imported from {name}: {label}, {}", manifest.by);
+
+    // Its parent is a revision of another library, whose number means nothing here.
     let mut draft = Draft::after(revision, by)?;
     draft.parent = None;
+
     if !is_candidate {
         return writer.commit(&draft);
     }
@@ -198,11 +199,11 @@ fn text_of(entry: Entry<'_, File>, name: &str, from: &Path) -> Result<Vec<u8>, L
         return Err(not_first(from, name));
     }
 
+    // The bound keeps an archive with a huge text from filling the memory.
+    let mut bounded = entry.take(TEXT_BYTES);
     let mut bytes = vec![];
-    entry
-        .take(TEXT_BYTES)
-        .read_to_end(&mut bytes)
-        .map_err(|error| LibraryError::damaged(from, wrong_archive(&error)))?;
+    let outcome = bounded.read_to_end(&mut bytes);
+    outcome.map_err(|error| LibraryError::damaged(from, wrong_archive(&error)))?;
 
     Ok(bytes)
 }
@@ -210,7 +211,10 @@ fn text_of(entry: Entry<'_, File>, name: &str, from: &Path) -> Result<Vec<u8>, L
 /// The name of a plain file in an archive. Links, devices and folders are refused.
 fn name_of(entry: &Entry<'_, File>, from: &Path) -> Result<String, LibraryError> {
     let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-    if entry.header().entry_type() == EntryType::Regular {
+
+    // Only a plain file cannot lead to another place of the disk.
+    let kind = entry.header().entry_type();
+    if kind == EntryType::Regular {
         return Ok(name);
     }
 
@@ -265,11 +269,13 @@ mod tests {
         let (folder, file) = archive();
         let words = export_again(&folder, &file);
         assert!(words.contains("exists"), "{words}");
+
         let writer = locked(folder.path(), "other");
         let first = import(&writer, &file, false).expect("whole");
         assert_eq!(first.manifest().label(), "nut@1");
         assert!(first.manifest().by.contains("imported from nut.tar: nut@1"));
         first.verify().expect("whole");
+
         let second = import(&writer, &file, false).expect("whole");
         assert_eq!(second.manifest().label(), "nut@2");
         let same = second.manifest().pictures == first.manifest().pictures;

@@ -131,8 +131,11 @@ pub fn thresholds(table: &Table, how: &str) -> Vec<ThresholdNote> {
 
     let mut notes = vec![];
     for region in regions {
+        let name = text(&region["name"]);
         let of_region = region.as_object().and_then(shown);
-        notes.push(note(text(&region["name"]), of_region.or(own.clone())));
+        let value = of_region.or(own.clone());
+
+        notes.push(note(name, value));
     }
 
     notes
@@ -140,6 +143,7 @@ pub fn thresholds(table: &Table, how: &str) -> Vec<ThresholdNote> {
 
 /// The threshold of a table as it stands there; `None` where it has none.
 fn shown(table: &Table) -> Option<String> {
+    // A rate comes first: it is what the person chose, and the number follows from it.
     let rate = table.get(RATE).filter(|rate| !rate.is_null());
     if let Some(rate) = rate {
         return Some(format!("{RATE} {rate}"));
@@ -157,14 +161,20 @@ pub fn has_rate(table: &Table) -> bool {
     let regions = table.get("region").and_then(Value::as_array);
     let mut regions = regions.into_iter().flatten();
 
-    table.contains_key(RATE) || regions.any(|region| region.get(RATE).is_some())
+    let of_recipe = table.contains_key(RATE);
+    let of_region = regions.any(|region| region.get(RATE).is_some());
+
+    of_recipe || of_region
 }
 
 /// Puts the threshold of a region into a table; of the recipe where `region` is `None`. False where
 /// the table has no such region.
 pub fn set_threshold(table: &mut Table, region: Option<&str>, value: f32) -> bool {
     // The shortest decimal that is this number, as a person would write it.
-    let value: Value = format!("{value}").parse::<f64>().unwrap_or_default().into();
+    let shortest = format!("{value}");
+    let number: f64 = shortest.parse().unwrap_or_default();
+    let value: Value = number.into();
+
     let Some(region) = region else {
         // A rate gives the threshold too, and is refused beside one.
         table.remove(RATE);
@@ -177,7 +187,10 @@ pub fn set_threshold(table: &mut Table, region: Option<&str>, value: f32) -> boo
     };
 
     for of_region in regions.iter_mut().filter_map(Value::as_object_mut) {
-        if of_region.get("name").and_then(Value::as_str) == Some(region) {
+        let name = of_region.get("name").and_then(Value::as_str);
+
+        // A region has its rate taken out as the recipe has.
+        if name == Some(region) {
             of_region.remove(RATE);
             of_region.insert("threshold".to_owned(), value);
             return true;
@@ -192,7 +205,8 @@ pub fn numbers_to_auto(table: &mut Table) -> Vec<String> {
     let mut values: Vec<String> = number_to_auto(table).into_iter().collect();
     if let Some(Value::Array(regions)) = table.get_mut("region") {
         let tables = regions.iter_mut().filter_map(Value::as_object_mut);
-        values.extend(tables.filter_map(number_to_auto));
+        let of_regions = tables.filter_map(number_to_auto);
+        values.extend(of_regions);
     }
 
     values
@@ -223,6 +237,7 @@ mod tests {
         assert!(set_threshold(&mut plain, None, 0.31));
         assert!(!set_threshold(&mut plain, Some("rim"), 0.4));
         assert_eq!(plain["threshold"].to_string(), "0.31");
+
         let mut regions = table(json!({
             "threshold": "auto",
             "region": [{"name": "rim"}, {"name": "bore", "threshold": 0.2}],
@@ -244,6 +259,7 @@ mod tests {
         assert!(has_rate(&rate) && set_threshold(&mut rate, None, 0.3));
         assert!(!has_rate(&rate));
         assert_eq!(thresholds(&rate, "so")[0].value, "0.3");
+
         let mut regions = table(json!({
             "threshold": "auto",
             "region": [{"name": "rim", "false_reject_rate": 0.1}, {"name": "bore"}],
@@ -251,6 +267,7 @@ mod tests {
 
         assert!(has_rate(&regions) && set_threshold(&mut regions, Some("rim"), 0.3));
         assert!(!has_rate(&regions));
+
         TablePictures::default().put(&mut rate);
         assert!(!rate.contains_key("calibration"));
     }
@@ -282,10 +299,12 @@ mod tests {
 
         paths().put(&mut without);
         assert_eq!(without, table(json!({"references": ["good/a.png"]})));
+
         let mut with = table(json!({
             "self_test": {"good": "x", "bad": "y", "every_s": 3},
             "locate": {"master": "z", "turn_max": 10},
         }));
+
         paths().put(&mut with);
         assert_eq!(TablePictures::of(&with), paths());
         assert_eq!(with["self_test"]["every_s"], 3);

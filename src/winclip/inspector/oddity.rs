@@ -46,25 +46,31 @@ impl Inspector {
     pub fn oddities(&mut self, picture: &Picture) -> Result<Vec<RegionOddity>, InspectError> {
         let features: RegionFeatures = self.encode(picture)?;
         let mut oddities = vec![];
+        let top_share = self.parameters.top_share;
+
         for (region, encoded) in self.regions.iter().zip(&features.regions) {
             // The whole is the first crop; tiles lie over it.
-            let Some((whole, bank)) = encoded.crops.first().zip(region.reference_banks().next())
-            else {
+            let first_crop = encoded.crops.first();
+            let first_bank = region.reference_banks().next();
+            let Some((whole, bank)) = first_crop.zip(first_bank) else {
                 continue;
             };
 
+            // The cells that are looked at are those of the patches.
             let galleries = &bank.galleries;
-            let gallery = galleries.iter().find(|(kind, _)| *kind == MapKind::Patch);
-            let gallery = gallery.map(|(_, rows)| rows.view());
-            let (map, direction) =
-                odd_direction(whole, gallery, bank.mask, self.parameters.top_share);
-            oddities.push(RegionOddity {
+            let patches = galleries.iter().find(|(kind, _)| *kind == MapKind::Patch);
+            let gallery = patches.map(|(_, rows)| rows.view());
+            let (map, direction) = odd_direction(whole, gallery, bank.mask, top_share);
+
+            let oddity = RegionOddity {
                 region: region.name.clone(),
                 map,
                 area: encoded.area,
                 direction,
                 pose: features.pose(),
-            });
+            };
+
+            oddities.push(oddity);
         }
 
         Ok(oddities)
@@ -80,36 +86,59 @@ fn odd_direction(
     share: TopShare,
 ) -> (Map, Vec<f32>) {
     let grid = whole.grid;
-    let (Some(tokens), Some(gallery)) = (whole.tokens.first(), gallery) else {
-        let flat = Map::new(grid, vec![0.0; grid.cells()]);
+    let tokens = whole.tokens.first();
+
+    // Without cells to compare, no place is odd, and the embedding of the whole is the direction.
+    let (Some(tokens), Some(gallery)) = (tokens, gallery) else {
+        let nothing = vec![0.0; grid.cells()];
+        let flat = Map::new(grid, nothing);
+
         let image = whole.image.as_deref().unwrap_or_default();
-        return (flat, unit(image.to_vec()));
+        let direction = unit(image.to_vec());
+        return (flat, direction);
     };
 
     // The class token comes first.
     let cells = unit_rows(tokens.slice(s![1.., ..]));
     let nearest = nearest_others(cells.view(), gallery);
+
+    // Rounding may take a cosine a little beyond 1.
     let distances = nearest.iter().map(|(_, cosine)| (1.0 - cosine).max(0.0));
-    let map = Map::new(grid, distances.collect()).masked(mask);
+    let all = Map::new(grid, distances.collect());
+    let map = all.masked(mask);
+
     let mut sum = vec![0.0; cells.ncols()];
     for cell in furthest(&map, share) {
-        if let Some(row) = nearest[cell].0 {
-            add(&mut sum, cells.row(cell), gallery.row(row));
+        let (row, _) = nearest[cell];
+
+        if let Some(row) = row {
+            let reference = gallery.row(row);
+            add(&mut sum, cells.row(cell), reference);
         }
     }
 
-    (map, unit(sum))
+    // The sum has the mean's direction, and its length does not matter.
+    let direction = unit(sum);
+    (map, direction)
 }
 
 /// For each cell the row that is nearest and not the very same, and its cosine.
 fn nearest_others(cells: ArrayView2<f32>, gallery: ArrayView2<f32>) -> Vec<(Option<usize>, f32)> {
     let mut nearest = vec![(None, f32::NEG_INFINITY); cells.nrows()];
-    for (chunk, rows) in gallery.axis_chunks_iter(Axis(0), CHUNK).enumerate() {
+    let chunks = gallery.axis_chunks_iter(Axis(0), CHUNK);
+
+    // The product of a chunk is [cells, rows of the chunk]: its size is bounded.
+    for (chunk, rows) in chunks.enumerate() {
+        let first_row = chunk * CHUNK;
         let cosines = cells.dot(&rows.t());
+
         for (cosines, nearest) in cosines.rows().into_iter().zip(&mut nearest) {
             for (row, cosine) in cosines.iter().enumerate() {
-                if *cosine < SAME && *cosine > nearest.1 {
-                    *nearest = (Some(chunk * CHUNK + row), *cosine);
+                let is_another = *cosine < SAME;
+                let is_nearer = *cosine > nearest.1;
+
+                if is_another && is_nearer {
+                    *nearest = (Some(first_row + row), *cosine);
                 }
             }
         }
@@ -128,12 +157,25 @@ fn nearest_others(cells: ArrayView2<f32>, gallery: ArrayView2<f32>) -> Vec<(Opti
 /// The cells with the highest values: as many as make a score.
 fn furthest(map: &Map, share: TopShare) -> Vec<usize> {
     let grid: Grid = map.grid();
-    let mut cells: Vec<usize> = (0..grid.cells())
-        .filter(|cell| map.counts(grid.row(*cell), grid.column(*cell)))
-        .collect();
+    let all = 0..grid.cells();
 
+    // Masked cells make no score, and no direction either.
+    let counting = all.filter(|cell| {
+        let row = grid.row(*cell);
+        let column = grid.column(*cell);
+        map.counts(row, column)
+    });
+
+    let mut cells: Vec<usize> = counting.collect();
     let count = share.count(cells.len());
-    cells.sort_by(|a, b| map.values()[*b].total_cmp(&map.values()[*a]).then(a.cmp(b)));
+
+    // Of equal ones the first, so that the result is always the same.
+    let values = map.values();
+    cells.sort_by(|a, b| {
+        let by_value = values[*b].total_cmp(&values[*a]);
+        by_value.then(a.cmp(b))
+    });
+
     cells.truncate(count);
     cells
 }
@@ -145,9 +187,15 @@ fn add(sum: &mut [f32], cell: ArrayView1<f32>, reference: ArrayView1<f32>) {
 }
 
 fn unit(mut vector: Vec<f32>) -> Vec<f32> {
-    let length = vector.iter().map(|value| value * value).sum::<f32>().sqrt();
+    let squares = vector.iter().map(|value| value * value);
+    let sum: f32 = squares.sum();
+    let length = sum.sqrt();
+
+    // A vector of zeros has no direction, and stays as it is.
     if length > 0.0 {
-        vector.iter_mut().for_each(|value| *value /= length);
+        for value in &mut vector {
+            *value /= length;
+        }
     }
 
     vector

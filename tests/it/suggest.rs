@@ -8,7 +8,7 @@ use crate::harness::station::Station;
 use crate::lessons::{label, said};
 use image::{Rgb, RgbImage};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -61,19 +61,37 @@ fn marked(picture: &RgbImage, (left, top): (u32, u32), colour: Rgb<u8>) -> RgbIm
     picture
 }
 
-/// The scores that the line gives by its first recipe, or by those after it, in ten-thousandths.
+/// Results in which the pictures have all come, also where a busy machine leaves some out.
+const RESULTS: usize = 60;
+
+/// The scores that the line gives by its first recipe, or by those after it, in ten-thousandths: `count` different
+/// ones, and no other within two turns of the pictures.
 #[track_caller]
-fn scores(plc: &Listener, is_first: bool) -> Vec<u64> {
-    let mut scores = BTreeMap::new();
-    for _ in 0..10 {
+fn scores(plc: &Listener, is_first: bool, count: usize) -> Vec<u64> {
+    let mut scores = BTreeSet::new();
+    for number in 0..RESULTS {
         let result = plc.until_fits("box/result", |result| {
-            (result["recipe"] == "nut@1") == is_first
+            (result["recipe"] == "nut@1") == is_first && result["score"].is_number()
         });
 
-        scores.insert(in_tenths_of_thousandths(&result), ());
+        // Pictures that are encoded together score a little different.
+        let score = in_tenths_of_thousandths(&result);
+        if !scores.iter().any(|known| is_like(*known, score)) {
+            scores.insert(score);
+        }
+
+        if scores.len() >= count && number >= 10 {
+            break;
+        }
     }
 
-    scores.into_keys().collect()
+    assert_eq!(scores.len(), count, "{scores:?}");
+    scores.into_iter().collect()
+}
+
+/// True for two scores of the same picture, in ten-thousandths.
+fn is_like(one: u64, other: u64) -> bool {
+    one.abs_diff(other) < 3
 }
 
 fn in_tenths_of_thousandths(result: &Value) -> u64 {
@@ -90,7 +108,7 @@ fn pass_nearly(plc: &Listener, scores: &[u64]) {
         let passed = plc.until_fits("box/result", |result| {
             let is_new =
                 (result["threshold"].as_f64().unwrap_or_default() - threshold).abs() < 1e-5;
-            is_new && in_tenths_of_thousandths(result).abs_diff(*score) < 3
+            is_new && is_like(in_tenths_of_thousandths(result), *score)
         });
 
         assert_eq!(passed["verdict"], "pass", "{passed}");
@@ -121,7 +139,8 @@ fn refused(plc: &Listener, name: &str, payload: &str, words: &str) {
 fn suggested(plc: &Listener, id: &str) -> Vec<Value> {
     let outcome = ended(plc, "suggest", &format!(r#"{{"id":"{id}"}}"#));
     assert_eq!(outcome["status"], "done", "{outcome}");
-    outcome["groups"].as_array().expect("a list").clone()
+    // Without doubtful parts there is no list.
+    outcome["groups"].as_array().cloned().unwrap_or_default()
 }
 
 /// True where all parts of a group have their oddity on the left.
@@ -148,8 +167,8 @@ fn two_kinds_of_looks_are_two_groups_and_each_is_taken_by_one_command() {
     // With this threshold nothing is near it.
     plc.ask("set_threshold", r#"{"id":"0","value":1.9}"#, "done");
     assert_eq!(suggested(plc, "none"), Vec::<Value>::new());
-    let all = scores(plc, true);
-    assert_eq!((all.len(), all[0]), (5, 0), "{all:?}");
+    let all = scores(plc, true, 5);
+    assert!(is_like(all[0], 0), "{all:?}");
     pass_nearly(plc, &all[1..]);
     let groups = suggested(plc, "first");
     assert_eq!(groups.len(), 2, "{groups:?}");
@@ -208,8 +227,7 @@ fn two_kinds_of_looks_are_two_groups_and_each_is_taken_by_one_command() {
         taught.contains(" has 4 good and 0 bad pictures"),
         "{taught}"
     );
-    let now = scores(plc, false);
-    assert_eq!(now.len(), 3, "{now:?}");
+    scores(plc, false, 3);
     said(
         folder,
         &["teach", "line.toml", "--group", "3", "--as", "good"],

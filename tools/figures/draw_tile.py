@@ -12,6 +12,8 @@ import pathlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+import draw_zipper
+
 SIDE, CHIPS = 320, 420
 FINE = 2  # drawn at twice the size, then shrunk
 STONES = ((206, 198, 186), (96, 92, 90), (158, 112, 84), (132, 140, 146))
@@ -103,20 +105,7 @@ def main():
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
-    random = np.random.default_rng(asked.seed)
-    for folder, fault, count in [
-        ("train/good", None, 24),
-        ("test/good", None, 40),
-        *((f"test/{fault}", fault, 12) for fault in FAULTS),
-    ]:
-        (asked.folder / folder).mkdir(parents=True, exist_ok=True)
-        for number in range(count):
-            picture, mask = drawn(random, fault)
-            picture.save(asked.folder / folder / f"{number:02}.png")
-            if fault:
-                truth = asked.folder / "ground_truth" / fault
-                truth.mkdir(parents=True, exist_ok=True)
-                mask.save(truth / f"{number:02}_mask.png")
+    draw_zipper.write(asked.folder, asked.seed, drawn, FAULTS)
 
 
 if __name__ == "__main__":

@@ -111,27 +111,32 @@ def drawn(random, fault=None):
     return seen, Image.fromarray(np.where(np.array(mask) > 127, 255, 0).astype(np.uint8))
 
 
+def write(to, seed, drawn, faults, more=0):
+    """Writes a set of docs/evaluate.md: `drawn(random, fault)` gives a picture and its mask; `more` good ones on top."""
+    random = np.random.default_rng(seed)
+    for folder, fault, count in [
+        ("train/good", None, 24),
+        ("test/good", None, 40),
+        *((f"test/{fault}", fault, 12) for fault in faults),
+        *([("more/good", None, more)] if more else []),
+    ]:
+        (to / folder).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            picture, mask = drawn(random, fault)
+            picture.save(to / folder / f"{number:02}.png")
+            if fault:
+                truth = to / "ground_truth" / fault
+                truth.mkdir(parents=True, exist_ok=True)
+                mask.save(truth / f"{number:02}_mask.png")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--good", type=int, default=0)
     asked = parser.parse_args()
-    random = np.random.default_rng(asked.seed)
-    for folder, fault, count in [
-        ("train/good", None, 24),
-        ("test/good", None, 40),
-        *((f"test/{fault}", fault, 12) for fault in FAULTS),
-        *([("more/good", None, asked.good)] if asked.good else []),
-    ]:
-        (asked.folder / folder).mkdir(parents=True, exist_ok=True)
-        for number in range(count):
-            picture, mask = drawn(random, fault)
-            picture.save(asked.folder / folder / f"{number:02}.png")
-            if fault:
-                truth = asked.folder / "ground_truth" / fault
-                truth.mkdir(parents=True, exist_ok=True)
-                mask.save(truth / f"{number:02}_mask.png")
+    write(asked.folder, asked.seed, drawn, FAULTS, asked.good)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,15 @@ fn is_ready(bar: &str) -> bool {
     bar.contains("READY") && !bar.contains("NOT READY")
 }
 
+/// A line with a page, and Live in a browser once it says that parts would be judged.
+fn live() -> (Station, Page, Browser) {
+    let (station, page) = station(TRIGGERED);
+    let browser = Browser::start(1280, 800);
+    browser.open(&page.address("/"));
+    browser.wait_for("#bar", is_ready);
+    (station, page, browser)
+}
+
 /// True if nothing of the page is wider than the page.
 fn fits(browser: &Browser) -> bool {
     let script = "return document.documentElement.scrollWidth <= innerWidth";
@@ -54,10 +63,7 @@ fn live_shows_each_part_without_a_reload() {
         return;
     }
 
-    let (station, page) = station(TRIGGERED);
-    let browser = Browser::start(1280, 800);
-    browser.open(&page.address("/"));
-    browser.wait_for("#bar", is_ready);
+    let (station, page, browser) = live();
     assert_eq!(browser.text(".place .empty"), "no part yet");
     browser.script("window.isSame = true");
     trigger(&station, "A-1");
@@ -192,10 +198,7 @@ fn a_page_whose_line_has_ended_says_that_it_is_old() {
         return;
     }
 
-    let (station, page) = station(TRIGGERED);
-    let browser = Browser::start(1280, 800);
-    browser.open(&page.address("/"));
-    browser.wait_for("#bar", is_ready);
+    let (station, _page, browser) = live();
     assert_eq!(browser.count("#offline:not([hidden])"), 0);
     Running::stop(station.line);
     browser.wait_for("#offline:not([hidden])", |words| {

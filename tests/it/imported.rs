@@ -1,7 +1,7 @@
 //! Models in the layouts of other libraries: DINOv2 with registers, timm's DINOv2, and weights in shards, held against what
 //! those libraries compute (`tools/reference/dinov2_tiny.py`).
 
-use crate::harness::golden::{Golden, assert_close, golden, imported, runtime};
+use crate::harness::golden::{Golden, assert_close, golden, import_of, imported, runtime};
 use ndarray::{Array1, Array3, Axis};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
@@ -105,23 +105,6 @@ fn a_model_says_its_registers_and_how_its_positions_are_resampled() {
     let text = std::fs::read_to_string(plain.path.join("model.toml")).expect("there");
     let words = ["registers", "antialias"];
     assert!(!words.iter().any(|word| text.contains(word)), "{text}");
-}
-
-/// A golden folder's copy, changed by `change` and imported: the model's hash, or the error's words.
-fn import_of(name: &str, change: impl FnOnce(&Path)) -> Result<String, String> {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let source = folder.path().join("source");
-    std::fs::create_dir(&source).expect("new");
-    for entry in std::fs::read_dir(golden(name)).expect("a golden folder") {
-        let entry = entry.expect("readable");
-        std::fs::copy(entry.path(), source.join(entry.file_name())).expect("copied");
-    }
-
-    change(&source);
-    let target = folder.path().join("model");
-    let made = model::import(&source, &target, &|_| ());
-    made.map(|model| model.hash)
-        .map_err(|error| error.to_string())
 }
 
 fn edit(file: &Path, change: impl FnOnce(&mut Value)) {

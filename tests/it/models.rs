@@ -1,28 +1,12 @@
 //! Importing: what is wrong with a source folder is told by its key or tensor, and nothing half-made stays behind.
 
-use crate::harness::golden::golden;
+use crate::harness::golden::{golden, import_of};
 use std::path::Path;
 use winspect::model::{self, ModelFolder};
 
 /// A copy of a golden source folder, changed by `change`, then imported: the error's words.
 fn refused(name: &str, change: impl FnOnce(&Path)) -> String {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let source = folder.path().join("source");
-    std::fs::create_dir(&source).expect("new");
-    for entry in std::fs::read_dir(golden(name)).expect("a golden folder") {
-        let entry = entry.expect("readable");
-        std::fs::copy(entry.path(), source.join(entry.file_name())).expect("copied");
-    }
-
-    change(&source);
-    let target = folder.path().join("model");
-    let error = model::import(&source, &target, &|_| ())
-        .expect_err("must be refused")
-        .to_string();
-
-    let left = std::fs::read_dir(folder.path()).expect("there").count();
-    assert_eq!(left, 1, "only the source may be left");
-    error
+    import_of(name, change).expect_err("must be refused")
 }
 
 fn edit(path: &Path, change: impl FnOnce(&mut serde_json::Value)) {

@@ -1,8 +1,7 @@
 //! Thinned galleries: what they still know, and that a reference is left out of one as out of a whole one.
 
-use crate::harness::golden::{imported, runtime};
+use crate::harness::golden::{imported, prepared};
 use winspect::data::picture::Picture;
-use winspect::engine::onnx::OnnxEncoder;
 use winspect::model::ModelFolder;
 use winspect::winclip::{Inspector, MapKind, Recipe};
 
@@ -29,19 +28,7 @@ fn inspector(model: &ModelFolder, thin_to: Option<usize>, references: &[Picture]
         ..Recipe::new(None)
     };
 
-    let plan = recipe.encode_plan(&model.spec, true).expect("fits");
-    let encoder = OnnxEncoder::open(&runtime(), model, &plan).expect("opened");
-    let encoder = Box::new(encoder);
-    Inspector::prepare(
-        &recipe,
-        &model.spec,
-        &plan,
-        encoder,
-        None,
-        references,
-        &mut |_, _| (),
-    )
-    .expect("prepared")
+    prepared(model, &recipe, references)
 }
 
 fn score(inspector: &mut Inspector, shown: &Picture) -> f32 {

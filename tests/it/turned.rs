@@ -1,10 +1,9 @@
 //! Turned and mirrored references: what they know, what is left out with them, and what is refused.
 
-use crate::harness::golden::{imported, runtime};
+use crate::harness::golden::{imported, prepared};
 use winspect::data::picture::{Area, Picture};
-use winspect::engine::onnx::OnnxEncoder;
 use winspect::model::ModelFolder;
-use winspect::winclip::{Fit, Inspector, MapKind, Recipe, Region, Turned};
+use winspect::winclip::{Fit, MapKind, Recipe, Region, Turned};
 
 /// A picture without any symmetry; another one for each number.
 fn picture(w: usize, h: usize, number: usize) -> Picture {
@@ -53,26 +52,9 @@ fn quarter(picture: &Picture) -> Picture {
     moved(picture, (h, w), |x, y| (y, h - 1 - x))
 }
 
-fn inspector(model: &ModelFolder, recipe: &Recipe, references: &[Picture]) -> Inspector {
-    let recipe = recipe.for_pictures_like(references.first());
-    let plan = recipe.encode_plan(&model.spec, true).expect("fits");
-    let encoder = OnnxEncoder::open(&runtime(), model, &plan).expect("opened");
-    let encoder = Box::new(encoder);
-    Inspector::prepare(
-        &recipe,
-        &model.spec,
-        &plan,
-        encoder,
-        None,
-        references,
-        &mut |_, _| (),
-    )
-    .expect("prepared")
-}
-
 /// The score of `shown` with one reference.
 fn score(model: &ModelFolder, recipe: &Recipe, reference: &Picture, shown: &Picture) -> f32 {
-    let mut inspector = inspector(model, recipe, std::slice::from_ref(reference));
+    let mut inspector = prepared(model, recipe, std::slice::from_ref(reference));
     inspector.inspect(shown).expect("judged")[0].score
 }
 
@@ -151,7 +133,7 @@ fn a_reference_is_left_out_with_all_its_ways() {
     let (_guard, model) = imported("dinov2-tiny");
     let first = picture(70, 70, 0);
     let left_out = |references: &[Picture], turned| {
-        let mut inspector = inspector(&model, &recipe(turned), references);
+        let mut inspector = prepared(&model, &recipe(turned), references);
         let scores = inspector.leave_one_out().expect("compared").remove(0);
         scores
             .into_iter()

@@ -3,8 +3,10 @@
 use ndarray::ArrayD;
 use safetensors::SafeTensors;
 use std::path::{Path, PathBuf};
-use winspect::engine::onnx::Runtime;
+use winspect::data::picture::Picture;
+use winspect::engine::onnx::{OnnxEncoder, Runtime};
 use winspect::model::{self, ModelFolder};
+use winspect::winclip::{Inspector, Recipe};
 
 /// A folder in place of the project's, with `bin/winspect` and the files that the tests read: what
 /// `tools/gpu-check` packs runs on a machine without the project.
@@ -58,6 +60,47 @@ pub fn imported(name: &str) -> (tempfile::TempDir, ModelFolder) {
         .expect("golden models import");
 
     (folder, model)
+}
+
+/// A golden folder's copy, changed by `change` and imported: the model's hash, or the error's words, after which
+/// nothing half-made may stay.
+pub fn import_of(name: &str, change: impl FnOnce(&Path)) -> Result<String, String> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let source = folder.path().join("source");
+    std::fs::create_dir(&source).expect("new");
+    for entry in std::fs::read_dir(golden(name)).expect("a golden folder") {
+        let entry = entry.expect("readable");
+        std::fs::copy(entry.path(), source.join(entry.file_name())).expect("copied");
+    }
+
+    change(&source);
+    let target = folder.path().join("model");
+    let made = model::import(&source, &target, &|_| ());
+    if made.is_err() {
+        let left = std::fs::read_dir(folder.path()).expect("there").count();
+        assert_eq!(left, 1, "only the source may be left");
+    }
+
+    made.map(|model| model.hash)
+        .map_err(|error| error.to_string())
+}
+
+/// The inspector of a recipe of patches on the CPU, with these references.
+pub fn prepared(model: &ModelFolder, recipe: &Recipe, references: &[Picture]) -> Inspector {
+    let recipe = recipe.for_pictures_like(references.first());
+    let plan = recipe.encode_plan(&model.spec, true).expect("fits");
+    let encoder = OnnxEncoder::open(&runtime(), model, &plan).expect("opened");
+    let encoder = Box::new(encoder);
+    Inspector::prepare(
+        &recipe,
+        &model.spec,
+        &plan,
+        encoder,
+        None,
+        references,
+        &mut |_, _| (),
+    )
+    .expect("prepared")
 }
 
 /// ONNX Runtime with two threads.

@@ -4,18 +4,16 @@ use super::camera::{self, CameraConfig};
 use super::mqtt::ClientIdentity;
 use super::recipes::{self, RecipePlaces};
 use super::table::TableReader;
-use super::{mqtt, source, store, topic};
+use super::{evidence, mqtt, source, store, topic};
 use crate::base::problems::Problems;
 use crate::engine::select::Engines;
+use crate::evidence::EvidenceSettings;
 use crate::mqtt::MqttSettings;
 use crate::recipe::library::folder::Library;
 use crate::recipe::spec::RecipeSpec;
 use crate::store::StoreSettings;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-const DAY: Duration = Duration::from_secs(86_400);
 
 /// A whole line, checked: holding one is proof that every value is in its range.
 #[derive(Debug, Clone)]
@@ -42,19 +40,8 @@ pub struct LineConfig {
     pub mqtt: MqttSettings,
     /// The file where parts and results are kept, and how long.
     pub store: StoreSettings,
-    /// A folder that heat-map overlays are also written to; `None` for none.
-    pub overlays: Option<OverlaySettings>,
-}
-
-/// The folder of overlays, and its bounds.
-#[derive(Debug, Clone, PartialEq)]
-pub struct OverlaySettings {
-    /// The folder; it is made when it is not there.
-    pub folder: PathBuf,
-    /// Bytes of all overlays together, at most.
-    pub bytes_max: u64,
-    /// Age from which an overlay is taken away.
-    pub age_max: Duration,
+    /// The pictures of parts that are kept; `None` for none.
+    pub evidence: Option<EvidenceSettings>,
 }
 
 /// Reads, overlays the environment, checks.
@@ -119,7 +106,7 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     let model = base.join(table.required("model"));
     let engines = engines(&mut table, base);
     let batch = table.count("batch", 1, 64);
-    let overlays = overlays(&mut table, base);
+    evidence::refuse_overlays(&mut table);
     let library = table.path("library", base);
 
     // Tables are only taken here. Their readers follow, each with a path of its own.
@@ -128,6 +115,7 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     let cameras = table.take("camera");
     let mqtt = table.take("mqtt");
     let store = table.take("store");
+    let evidence = table.take("evidence");
     table.finish();
 
     // The first recipe comes before the others, whose names must differ from it. The store needs
@@ -151,6 +139,7 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     let mqtt = mqtt::settings(mqtt, &identity, base, problems);
     check_timed_reject(&mqtt.link, &cameras, problems);
     let store = store::settings(store, &station, mqtt.reject_window, base, problems);
+    let evidence = evidence::settings(evidence, base, problems);
     LineConfig {
         prefix,
         station,
@@ -163,27 +152,8 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
         cameras,
         mqtt: mqtt.link,
         store,
-        overlays,
+        evidence,
     }
-}
-
-/// Reads where overlays go, and how many may lie there.
-fn overlays(table: &mut TableReader, base: &Path) -> Option<OverlaySettings> {
-    let folder = table.path("overlays", base);
-    let megabytes = table.whole("overlays_mb", 1, 10_000_000);
-    let days = table.whole("overlays_days", 1, 36_500);
-    if folder.is_none() && (megabytes.is_some() || days.is_some()) {
-        table.note(
-            "overlays",
-            "is missing: overlays_mb and overlays_days bound that folder",
-        );
-    }
-
-    Some(OverlaySettings {
-        folder: folder?,
-        bytes_max: megabytes.unwrap_or(1000) << 20,
-        age_max: DAY * days.unwrap_or(30) as u32,
-    })
 }
 
 fn engines(table: &mut TableReader, base: &Path) -> Engines {

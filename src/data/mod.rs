@@ -9,4 +9,5 @@ pub mod picture;
 pub mod queued_frame;
 pub mod report;
 pub mod result;
+pub mod shown_part;
 pub mod verdict;

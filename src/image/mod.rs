@@ -1,6 +1,8 @@
 //! Pictures: read from files, resized as Pillow does it, drawn over for people.
 
+pub mod canvas;
 pub mod file;
 pub mod jpeg;
 pub mod overlay;
+pub mod part_picture;
 pub mod resize;

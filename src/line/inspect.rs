@@ -9,11 +9,13 @@ use crate::data::map::Map;
 use crate::data::part::Part;
 use crate::data::picture::{Area, Picture};
 use crate::data::queued_frame::QueuedFrame;
-use crate::data::report::{JudgedFrame, Latency, Report};
+use crate::data::report::{Latency, Report};
+use crate::data::shown_part::{ShownPart, ShownPicture};
 use crate::data::verdict::{self, Defect, Reason, Verdict, find_defects};
 use crate::line::admission::PartSource;
 use crate::line::changeover::RecipeSwap;
 use crate::line::drift::{CameraDrift, passed};
+use crate::line::evidence::EvidenceSender;
 use crate::line::lessons::TaughtPicture;
 use crate::line::queue::FrameReceiver;
 use crate::line::shared::{ENGINE, PICTURES_OF, Shared};
@@ -73,8 +75,10 @@ struct OpenFrame {
 pub struct InspectEnds {
     /// Recipes that were prepared beside the line, to judge by from now on.
     pub swaps: Receiver<RecipeSwap>,
-    /// Judged frames, to be drawn.
-    pub judged: Sender<JudgedFrame>,
+    /// Judged parts, to be drawn.
+    pub judged: Sender<ShownPart>,
+    /// Judged parts, to be kept; `None` where none are.
+    pub evidence: Option<EvidenceSender>,
     /// Pictures of the lesson that is under way.
     pub lesson: Sender<TaughtPicture>,
 }
@@ -152,7 +156,7 @@ impl InspectStage {
 
         let mut reports = vec![];
         for frame in batch {
-            self.draw(&frame);
+            self.show(&frame.reports, &frame.frame.picture);
             if let Some(measures) = &frame.measures {
                 let picture = &frame.frame.picture;
                 let lesson = &self.ends.lesson;
@@ -195,6 +199,7 @@ impl InspectStage {
 
         // Judging a part whose deadline is over would make those behind it late as well.
         if parts.iter().all(|part| part.due() <= Instant::now()) {
+            self.show_late(&frame, parts);
             settle(ticket, Outcome::Judged); // undecided already
             return None;
         }
@@ -215,6 +220,20 @@ impl InspectStage {
             reports,
             measures: measured.ok(),
         })
+    }
+
+    /// Offers the picture of parts that are not judged, because their deadline is over.
+    fn show_late(&self, frame: &Frame, parts: Vec<Part>) {
+        let mut reports = vec![];
+        for part in parts {
+            reports.push(self.undecided(frame, part));
+        }
+
+        reports
+            .iter_mut()
+            .for_each(|report| report.reason = Some(Reason::Late));
+
+        self.show(&reports, &frame.picture);
     }
 
     /// Accepts the parts of a free-running camera's frame; none when the line stops.
@@ -320,16 +339,26 @@ impl InspectStage {
         self.shared.store.submit(complete);
     }
 
-    /// Offers a frame to the overlay stage, once for each part. A frame that finds no room is not
-    /// drawn.
-    fn draw(&self, open: &OpenFrame) {
-        for report in &open.reports {
-            let judged = JudgedFrame {
+    /// Offers a frame's parts to the overlay stage, and those that are kept to the evidence. What finds no room
+    /// is neither drawn nor kept.
+    fn show(&self, reports: &[Report], picture: &Arc<Picture>) {
+        let now = Instant::now();
+        for report in reports {
+            let others = reports.iter().map(|other| (other.part.seq, other.verdict));
+            let part = ShownPart {
                 report: Arc::new(report.clone()),
-                picture: open.frame.picture.clone(),
+                picture: ShownPicture::Own(picture.clone()),
+                beside: others.filter(|(seq, _)| *seq != report.part.seq).collect(),
+                is_late: report.part.due() <= now,
             };
 
-            let _ = self.ends.judged.try_send(judged);
+            if let Some(evidence) = &self.ends.evidence
+                && let Some(kept_as) = evidence.kept_as(report, part.is_late)
+            {
+                evidence.keep(part.clone(), kept_as);
+            }
+
+            let _ = self.ends.judged.try_send(part);
         }
     }
 

@@ -163,6 +163,14 @@ impl Lessons {
         }
     }
 
+    /// True if the picture of that part is kept here.
+    pub fn has(&self, run_id: &str, camera: &str, seq: u64) -> bool {
+        let state = self.state();
+        let all = [&state.passed, &state.others];
+        all.iter()
+            .any(|recent| recent.find(run_id, camera, seq).next().is_some())
+    }
+
     /// A part that was judged a while ago, with its picture. `camera` is the part's, or the one that saw it.
     ///
     /// # Errors

@@ -21,9 +21,10 @@ use crate::line::changeover::{
 use crate::line::lesson::{Lesson, PartFile, PartFiles};
 use crate::line::lessons::TaughtPicture;
 use crate::line::selection::Selection;
+use crate::line::stored_part::stored_part;
 use crate::protocol::answer::{Answer, AnswerStatus};
 use crate::protocol::event::{CommandOutcome, Event};
-use crate::protocol::teaching::{RecipeChange, TaughtAs, TeachCommand};
+use crate::protocol::teaching::{LabelCommand, RecipeChange, TaughtAs, TeachCommand};
 use crate::recipe::adopt::{adopted, note_of};
 use crate::recipe::default_block;
 use crate::recipe::library::draft::Draft;
@@ -72,24 +73,35 @@ impl Changeover {
 
                 return self.finish(selection, outcome);
             }
-            RecipeChange::Forget(command) => Ok(Edit::Forget(command.picture)),
+            RecipeChange::Forget(command) => Ok::<_, String>(Edit::Forget(command.picture)),
             RecipeChange::Label(command) => {
-                let mut files = PartFiles::new(&self.library);
-                if let (Ok(files), ChangeSource::Part(picture)) = (&mut files, &source)
-                    && let Err(error) = files.add(picture)
-                {
-                    return self.finish(selection, |_, _| Err(error.to_string()));
-                }
-
                 let taught_as = command.label.taught_as();
-                files.map(|files| Edit::Add(taught_as, files, OnKnown::Move))
+                self.labelled(&command, source, &recipe.name)
+                    .map(|files| Edit::Add(taught_as, files, OnKnown::Move))
             }
         };
 
         self.finish(selection, |this, selection| {
-            let edit = edit.map_err(|error| error.to_string())?;
-            this.edit(selection, &recipe, edit, stop, pulse)
+            this.edit(selection, &recipe, edit?, stop, pulse)
         });
+    }
+
+    /// The file of a labelled part's picture; `recipe` is the name of the one that is taught.
+    fn labelled(
+        &self,
+        command: &LabelCommand,
+        source: ChangeSource,
+        recipe: &str,
+    ) -> Result<PartFiles, String> {
+        let picture = match (source, &self.evidence) {
+            (ChangeSource::Part(picture), _) => picture,
+            (ChangeSource::StoredPart, Some(folder)) => stored_part(folder, command, recipe)?,
+            _ => return Err("a label without a part".to_owned()),
+        };
+
+        let mut files = PartFiles::new(&self.library).map_err(|error| error.to_string())?;
+        files.add(&picture).map_err(|error| error.to_string())?;
+        Ok(files)
     }
 
     fn begin_lesson(

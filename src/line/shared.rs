@@ -5,6 +5,7 @@ use crate::base::health::{Diagnostics, Health, LineCondition, LineState};
 use crate::camera::{CameraState, CameraStatus};
 use crate::control::messages::{LineCamera, LineStatus};
 use crate::data::counters::Tally;
+use crate::data::picture::Picture;
 use crate::data::result::whole_ms;
 use crate::line::control::{LineControl, THRESHOLD};
 use crate::line::lessons::Lessons;
@@ -20,6 +21,7 @@ use crate::store::{Outbox, Store};
 use crate::trigger::OwnClock;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Diagnostics source of the engine.
@@ -36,8 +38,17 @@ const HANGING_COMMIT: &str =
 pub type Tallies = Arc<BTreeMap<String, Arc<Tally>>>;
 /// The last status that each camera told.
 pub type CameraStates = Arc<Mutex<BTreeMap<Arc<str>, CameraStatus>>>;
-/// Time of each camera's newest frame.
-pub type NewestFrames = Arc<Mutex<BTreeMap<Arc<str>, Timestamp>>>;
+/// Each camera's newest frame.
+pub type NewestFrames = Arc<Mutex<BTreeMap<Arc<str>, NewestFrame>>>;
+
+/// The newest frame of a camera.
+#[derive(Debug, Clone)]
+pub struct NewestFrame {
+    /// Time of capture.
+    pub captured_at: Timestamp,
+    /// The picture.
+    pub picture: Arc<Picture>,
+}
 
 /// Handles of one line, cheap to clone. It holds no channel's sender: a stage's clone must not keep
 /// another stage from ending.
@@ -57,12 +68,14 @@ pub struct Shared {
     pub tallies: Tallies,
     /// States of the cameras.
     pub camera_states: CameraStates,
-    /// Times of the cameras' newest frames.
+    /// The cameras' newest frames.
     pub newest_frames: NewestFrames,
     /// Outcomes of this run's commands.
     pub outcomes: Outcomes,
     /// Pictures for teaching.
     pub lessons: Lessons,
+    /// Folder where pictures of parts are kept; `None` where none are.
+    pub evidence: Option<Arc<Path>>,
     /// This machine's clock, watched for steps.
     pub own_clock: Arc<OwnClock>,
     /// The publisher as a listener of events: how many heat maps found no room.
@@ -94,6 +107,7 @@ impl Shared {
             newest_frames: NewestFrames::default(),
             outcomes: Outcomes::default(),
             lessons: Lessons::default(),
+            evidence: None,
             own_clock: Arc::default(),
             publisher: Arc::default(),
         }

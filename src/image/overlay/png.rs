@@ -3,7 +3,7 @@
 use crate::data::picture::Picture;
 
 /// Encodes a picture as PNG bytes, with a tEXt chunk for each (keyword, text).
-pub fn encode(picture: &Picture, texts: &[(&str, &str)]) -> Vec<u8> {
+pub fn encode<T: AsRef<str>>(picture: &Picture, texts: &[(&str, T)]) -> Vec<u8> {
     let width = picture.width() as u32;
     let height = picture.height() as u32;
     let mut bytes = Vec::new();
@@ -15,7 +15,7 @@ pub fn encode(picture: &Picture, texts: &[(&str, &str)]) -> Vec<u8> {
     encoder.set_compression(png::Compression::Fast);
     // A keyword that PNG does not allow is left out rather than the whole picture.
     for (key, text) in texts {
-        let _ = encoder.add_text_chunk((*key).to_owned(), latin(text));
+        let _ = encoder.add_text_chunk((*key).to_owned(), latin(text.as_ref()));
     }
 
     encoder

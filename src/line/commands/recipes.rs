@@ -5,7 +5,8 @@ use super::{CommandHandler, Done};
 use crate::line::changeover::{ChangeSource, RecipeRequest, RecipeWish, name_in, other_revision};
 use crate::line::lessons::LabelledPart;
 use crate::line::selection::{SELECT, Selection};
-use crate::protocol::teaching::{Label, LabelCommand, RecipeChange, TaughtAs};
+use crate::line::stored_part::check_label;
+use crate::protocol::teaching::{LabelCommand, RecipeChange};
 use crate::recipe::spec::RecipeSpec;
 use crossbeam::channel::bounded;
 use std::sync::PoisonError;
@@ -98,6 +99,10 @@ impl CommandHandler {
 
                 (ChangeSource::Lesson(number), words)
             }
+            // This thread waits for no disk: the changeover looks for the part.
+            RecipeChange::Label(command) if self.is_stored(command) => {
+                (ChangeSource::StoredPart, PREPARED.to_owned())
+            }
             RecipeChange::Label(command) => {
                 let part = self.labelled(command)?;
                 // A part is one of the product whose recipe judged it.
@@ -160,24 +165,27 @@ impl CommandHandler {
         }
     }
 
+    /// True for a part that may be found in the evidence alone.
+    fn is_stored(&self, command: &LabelCommand) -> bool {
+        let is_recent = self
+            .lessons
+            .has(&command.run_id, &command.camera, command.seq);
+
+        self.has_evidence && !is_recent
+    }
+
     /// The part that a label is about.
     fn labelled(&self, command: &LabelCommand) -> Result<LabelledPart, String> {
         let found = self
             .lessons
             .find(&command.run_id, &command.camera, command.seq)?;
         let part = &found.picture.part;
-        if command.label == Label::FalseReject && found.has_passed {
-            return Err(format!(
-                "part {part} passed, so that it is no false reject; label it good to teach it"
-            ));
-        }
-
-        // A picture is a reference for all of its regions.
-        if command.label.taught_as() == TaughtAs::Good && found.has_failed_beside {
-            return Err(format!(
-                "another region of the picture of part {part} failed, and would be taught as good with it; teach a picture that is good everywhere"
-            ));
-        }
+        check_label(
+            command.label,
+            part,
+            found.has_passed,
+            found.has_failed_beside,
+        )?;
 
         Ok(found)
     }

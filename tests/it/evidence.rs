@@ -6,7 +6,7 @@ use crate::harness::golden::{golden, imported};
 use crate::harness::line::{
     FREE_RUNNING, LineConfig, all_arrived, dead_camera, folder_camera, run_to_its_end,
 };
-use crate::harness::plc::{Listener, publish};
+use crate::harness::plc::Listener;
 use crate::harness::program::Running;
 use crate::harness::require;
 use serde_json::Value;
@@ -40,7 +40,8 @@ fn each_part_is_found_by_its_key_as_the_camera_gave_it() {
     let broker = Broker::anywhere();
     let results = Listener::results(broker.port);
     let evidence = folder.path().join("evidence");
-    let config = LineConfig::new(broker.port, &folder_camera());
+    let camera = format!("{}\ndeadline_ms = 60000", folder_camera());
+    let config = LineConfig::new(broker.port, &camera);
     config.write(folder.path());
     run_to_its_end(folder.path());
     assert!(!evidence.exists(), "nobody asked for evidence");
@@ -86,8 +87,8 @@ fn a_part_without_a_picture_has_a_picture_that_says_so() {
         .write(folder.path());
 
     let line = Running::line(folder.path());
-    plc.until_fits("box/state", |_| true);
-    publish(broker.port, "cmd/trigger", "{\"id\":\"1\"}", &[]);
+    plc.next("box/birth");
+    plc.tell("trigger", r#"{"id":"1"}"#);
     let result = plc.next("box/result");
     assert_eq!(result["reason"], "camera_lost", "{result}");
     let kept = kept(&folder.path().join("evidence"), &result);

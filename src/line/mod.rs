@@ -358,7 +358,7 @@ const REOPEN_FIRST: Duration = Duration::from_millis(250);
 const REOPEN_MOST: Duration = Duration::from_secs(5);
 
 /// Time that the evidence gets to write what waits when a line ends.
-const EVIDENCE_PATIENCE: Duration = Duration::from_secs(5);
+const EVIDENCE_PATIENCE: Duration = Duration::from_secs(10);
 
 fn start_camera(mut camera: OpenCamera, stop: Stop) -> Stage {
     let name = camera.sink.admission.camera.clone();

@@ -9,6 +9,7 @@ pub mod control;
 pub mod data;
 pub mod engine;
 pub mod evaluate;
+pub mod evidence;
 pub mod image;
 pub mod line;
 pub mod model;

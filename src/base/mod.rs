@@ -4,6 +4,7 @@ pub mod allocator;
 pub mod backoff;
 pub mod clock;
 pub mod cpu;
+pub mod disk;
 pub mod exit;
 pub mod health;
 pub mod hex;

@@ -5,9 +5,10 @@ use super::keys::ConfigKeys;
 use super::mqtt::ClientIdentity;
 use super::recipes::{self, RecipePlaces};
 use super::table::TableReader;
-use super::{mqtt, page, source, store, topic};
+use super::{evidence, mqtt, page, source, store, topic};
 use crate::base::problems::Problems;
 use crate::engine::select::Engines;
+use crate::evidence::EvidenceSettings;
 use crate::mqtt::MqttSettings;
 use crate::page::PageSettings;
 use crate::recipe::library::folder::Library;
@@ -15,9 +16,6 @@ use crate::recipe::spec::RecipeSpec;
 use crate::store::StoreSettings;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-const DAY: Duration = Duration::from_secs(86_400);
 
 /// A whole line, checked: holding one is proof that every value is in its range.
 #[derive(Debug, Clone)]
@@ -44,23 +42,12 @@ pub struct LineConfig {
     pub mqtt: MqttSettings,
     /// The file where parts and results are kept, and how long.
     pub store: StoreSettings,
+    /// The pictures of parts that are kept; `None` for none.
+    pub evidence: Option<EvidenceSettings>,
     /// The page for people; `None` for none.
     pub page: Option<PageSettings>,
-    /// A folder that heat-map overlays are also written to; `None` for none.
-    pub overlays: Option<OverlaySettings>,
     /// All of the above by key, as it was given.
     pub keys: ConfigKeys,
-}
-
-/// The folder of overlays, and its bounds.
-#[derive(Debug, Clone, PartialEq)]
-pub struct OverlaySettings {
-    /// The folder; it is made when it is not there.
-    pub folder: PathBuf,
-    /// Bytes of all overlays together, at most.
-    pub bytes_max: u64,
-    /// Age from which an overlay is taken away.
-    pub age_max: Duration,
 }
 
 /// Reads, overlays the environment, checks.
@@ -136,7 +123,7 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     let model = base.join(table.required("model"));
     let engines = engines(&mut table, base);
     let batch = table.count("batch", 1, 64);
-    let overlays = overlays(&mut table, base);
+    evidence::refuse_overlays(&mut table);
     let library = table.path("library", base);
 
     // Tables are only taken here. Their readers follow, each with a path of its own.
@@ -145,6 +132,7 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     let cameras = table.take("camera");
     let mqtt = table.take("mqtt");
     let store = table.take("store");
+    let evidence = table.take("evidence");
     let page = table.take("page");
     table.finish();
 
@@ -169,6 +157,7 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     let mqtt = mqtt::settings(mqtt, &identity, base, problems);
     check_timed_reject(&mqtt.link, &cameras, problems);
     let store = store::settings(store, &station, mqtt.reject_window, base, problems);
+    let evidence = evidence::settings(evidence, base, problems);
     let page = page::settings(page, problems);
     let all = recipes.iter().chain([&recipe]);
     let keys = ConfigKeys::of(&file, all);
@@ -185,28 +174,9 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
         mqtt: mqtt.link,
         store,
         page,
-        overlays,
+        evidence,
         keys,
     }
-}
-
-/// Reads where overlays go, and how many may lie there.
-fn overlays(table: &mut TableReader, base: &Path) -> Option<OverlaySettings> {
-    let folder = table.path("overlays", base);
-    let megabytes = table.whole("overlays_mb", 1, 10_000_000);
-    let days = table.whole("overlays_days", 1, 36_500);
-    if folder.is_none() && (megabytes.is_some() || days.is_some()) {
-        table.note(
-            "overlays",
-            "is missing: overlays_mb and overlays_days bound that folder",
-        );
-    }
-
-    Some(OverlaySettings {
-        folder: folder?,
-        bytes_max: megabytes.unwrap_or(1000) << 20,
-        age_max: DAY * days.unwrap_or(30) as u32,
-    })
 }
 
 fn engines(table: &mut TableReader, base: &Path) -> Engines {

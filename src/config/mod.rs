@@ -5,7 +5,7 @@
 //! relative to the file.
 //!
 //! ```text
-//! file + environment -> source -> JSON value -> line -> store, mqtt (link), recipes, recipe (regions),
+//! file + environment -> source -> JSON value -> line -> store, evidence, mqtt (link), recipes, recipe (regions),
 //!                                                       camera (trigger, timing)
 //! ```
 //! Each of them reads its table key by key (`table`) and goes on after a problem, with a value in
@@ -13,6 +13,7 @@
 
 mod address;
 mod camera;
+mod evidence;
 mod keys;
 mod line;
 mod link;
@@ -35,5 +36,5 @@ mod tests;
 
 pub use camera::CameraConfig;
 pub use keys::{ConfigKeys, KeyChange};
-pub use line::{LineConfig, OverlaySettings, library_of, load};
+pub use line::{LineConfig, library_of, load};
 pub use recipes::{as_of_now, recipe_of};

@@ -16,7 +16,7 @@ pub fn environment() -> config::Environment {
 }
 
 /// Top-level keys and tables of a line's file, as variables name them.
-const TOP_LEVEL: [&str; 13] = [
+const TOP_LEVEL: [&str; 14] = [
     "PREFIX",
     "STATION",
     "MODEL",
@@ -30,6 +30,7 @@ const TOP_LEVEL: [&str; 13] = [
     "LIBRARY",
     "MQTT",
     "STORE",
+    "EVIDENCE",
 ];
 
 /// Notes variables such as `WINSPECT_MQTT_HOST`, which have one underscore where two are meant: they

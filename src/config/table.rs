@@ -234,10 +234,15 @@ impl<'a> TableReader<'a> {
             .collect()
     }
 
-    /// Refuses a key of an earlier version by its new name, so that it is not unknown as well.
+    /// Refuses a key of 0.1 by its new name, so that it is not unknown as well.
     pub fn renamed(&mut self, old: &str, new: &str) {
+        self.renamed_in("0.2", old, new);
+    }
+
+    /// The same for a key that a later version renamed.
+    pub fn renamed_in(&mut self, version: &str, old: &str, new: &str) {
         if self.values.remove(old).is_some() {
-            self.note(old, format!("renamed to {new} in 0.2"));
+            self.note(old, format!("renamed to {new} in {version}"));
         }
     }
 

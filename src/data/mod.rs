@@ -12,4 +12,5 @@ pub mod pose;
 pub mod queued_frame;
 pub mod report;
 pub mod result;
+pub mod shown_part;
 pub mod verdict;

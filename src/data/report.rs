@@ -3,7 +3,7 @@
 use crate::data::frame::CapturedBy;
 use crate::data::map::Map;
 use crate::data::part::Part;
-use crate::data::picture::{Area, Picture};
+use crate::data::picture::Area;
 use crate::data::pose::Pose;
 use crate::data::verdict::{Defect, OnUndecided, Reason, Verdict};
 use jiff::Timestamp;
@@ -87,6 +87,11 @@ impl Report {
         }
     }
 
+    /// True if the inspector has looked at a frame of the part.
+    pub fn was_seen(&self) -> bool {
+        self.captured_by != CapturedBy::Trigger
+    }
+
     /// The result of a part that was not judged. Without a frame it was captured when it was accepted.
     pub fn undecided(part: Part, reason: Reason, policy: &DecisionPolicy) -> Self {
         // Nothing was seen: no score, no map, no views. The time is the trigger's, as there is no
@@ -134,15 +139,6 @@ pub struct Latency {
     pub score: Duration,
     /// Time from arrival until the verdict stood.
     pub total: Duration,
-}
-
-/// A judged picture, from which a heat map for people is drawn. May be dropped, is never waited for.
-#[derive(Debug, Clone)]
-pub struct JudgedFrame {
-    /// The result.
-    pub report: Arc<Report>,
-    /// The picture that was judged: the camera's, or that with the part at its place.
-    pub picture: Arc<Picture>,
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::data::verdict::Reason;
 use crate::line::control::{LINE_OF, LineControl, WEB_OF};
 use crate::line::events::Events;
 use crate::line::queue::FrameSender;
-use crate::line::shared::{CameraStates, NewestFrames, PRESENCE_OF, Shared};
+use crate::line::shared::{CameraStates, NewestFrame, NewestFrames, PRESENCE_OF, Shared};
 use crate::line::views::ViewJoiner;
 use crate::protocol::event::Event;
 use crate::store::Store;
@@ -93,9 +93,7 @@ pub struct Admission {
     views: Arc<Mutex<ViewJoiner>>,
     store: Store,
     trigger: Mutex<TriggerState>,
-    /// The newest picture, for snapshots.
-    newest: Mutex<Option<Arc<Picture>>>,
-    /// Times of all cameras' newest frames.
+    /// All cameras' newest frames.
     newest_frames: NewestFrames,
     own_clock: Arc<OwnClock>,
     diagnostics: Diagnostics,
@@ -154,7 +152,6 @@ impl Admission {
             views: shared.views.clone(),
             store: shared.store.clone(),
             trigger: Mutex::new(TriggerState::new(trigger)),
-            newest: Mutex::default(),
             newest_frames: shared.newest_frames.clone(),
             own_clock: shared.own_clock.clone(),
             diagnostics: shared.diagnostics.clone(),
@@ -164,8 +161,9 @@ impl Admission {
 
     /// Returns the newest picture; `None` before the first.
     pub fn newest(&self) -> Option<Arc<Picture>> {
-        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        newest.clone()
+        let newest = self.newest_frames.lock();
+        let newest = newest.unwrap_or_else(PoisonError::into_inner);
+        newest.get(&self.camera).map(|frame| frame.picture.clone())
     }
 
     fn is_ready(&self) -> bool {
@@ -293,15 +291,23 @@ impl Admission {
         self.diagnostics.set(source, Health::OffSpec, words);
     }
 
-    /// Keeps the newest picture for snapshots, and its time for triggers without a frame.
+    /// Keeps the newest picture for snapshots and for parts without one, and its time for triggers without
+    /// a frame.
     fn note_newest(&self, frame: &Frame) {
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        *newest = Some(frame.picture.clone());
-        drop(newest);
-        let times = self.newest_frames.lock();
-        times
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(self.camera.clone(), frame.captured_at);
+        let newest = NewestFrame {
+            captured_at: frame.captured_at,
+            picture: frame.picture.clone(),
+        };
+
+        let mut frames = self
+            .newest_frames
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+
+        let before = frames.insert(self.camera.clone(), newest);
+        // The last handle of a picture frees its memory, which takes longer than the others should wait.
+        drop(frames);
+        drop(before);
     }
 
     fn trigger(&self) -> MutexGuard<'_, TriggerState> {

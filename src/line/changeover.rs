@@ -34,6 +34,7 @@ use crate::store::Store;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, select_biased};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -65,6 +66,8 @@ pub enum ChangeSource {
     Nothing,
     /// A label's part.
     Part(TaughtPicture),
+    /// A label's part whose picture is to be found in the evidence.
+    StoredPart,
     /// Those of the lesson of that number.
     Lesson(u64),
 }
@@ -143,6 +146,8 @@ pub struct Changeover {
     pub(super) library: Library,
     /// The last suggestion, with the pictures of its groups.
     pub(super) suggestion: Suggestion,
+    /// Folder where pictures of parts are kept; `None` where none are.
+    pub(super) evidence: Option<Arc<Path>>,
     /// Makes revisions of thresholds.
     pub(super) revisions: RevisionKeeper,
 }
@@ -204,6 +209,7 @@ impl Changeover {
             control: shared.control.clone(),
             diagnostics: shared.diagnostics.clone(),
             kept,
+            evidence: shared.evidence.clone(),
             library,
             suggestion: Suggestion::default(),
         }

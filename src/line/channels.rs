@@ -2,10 +2,11 @@
 
 use crate::base::systemd::Heartbeat;
 use crate::control::server::ControlWiring;
-use crate::data::report::JudgedFrame;
+use crate::data::shown_part::ShownPart;
 use crate::line::changeover::ChangeoverEnds;
 use crate::line::commands::CommandEnds;
 use crate::line::events::{Events, Watchers};
+use crate::line::evidence::EvidenceSender;
 use crate::line::inspect::InspectEnds;
 use crate::line::lessons::WAITING;
 use crate::line::live_settings::Reloaded;
@@ -23,8 +24,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
-/// Capacity for judged frames on their way to the overlay stage. A frame beyond it is not drawn.
-const JUDGED_FRAMES: usize = 2;
+/// Capacity for judged parts on their way to the overlay stage. A part beyond it is not drawn.
+const JUDGED_PARTS: usize = 2;
 /// Capacity for snapshots. A command for one more is rejected.
 const SNAPSHOTS: usize = 1;
 /// Capacity for recipes to prepare, and for a prepared one. A command for one more is rejected.
@@ -82,11 +83,11 @@ pub struct ControlEnds {
 }
 
 impl Channels {
-    /// Makes all channels of a line.
-    pub fn new(shared: &Shared) -> Self {
+    /// Makes all channels of a line; `evidence` takes the parts that are kept.
+    pub fn new(shared: &Shared, evidence: Option<EvidenceSender>) -> Self {
         let (events, event_ends) = Events::new(shared.publisher.clone());
         let (requests, requests_end) = bounded(COMMANDS_MAX.into());
-        let (judged, judged_end) = bounded::<JudgedFrame>(JUDGED_FRAMES);
+        let (judged, judged_end) = bounded::<ShownPart>(JUDGED_PARTS);
         let (snapshots, snapshots_end) = bounded(SNAPSHOTS);
         let (recipes, recipes_end) = bounded(RECIPES);
         let (swaps, swaps_end) = bounded(RECIPES);
@@ -100,6 +101,7 @@ impl Channels {
                 swaps: swaps_end,
                 judged,
                 shown,
+                evidence,
                 lesson,
             },
             commands: CommandEnds {

@@ -9,11 +9,13 @@ use crate::data::map::Map;
 use crate::data::part::Part;
 use crate::data::picture::{Area, Picture};
 use crate::data::queued_frame::QueuedFrame;
-use crate::data::report::{JudgedFrame, Latency, Report};
+use crate::data::report::{Latency, Report};
+use crate::data::shown_part::{ShownPart, ShownPicture};
 use crate::data::verdict::{self, Defect, Reason, Verdict, find_defects};
 use crate::line::admission::PartSource;
 use crate::line::changeover::RecipeSwap;
 use crate::line::drift::{CameraDrift, passed};
+use crate::line::evidence::EvidenceSender;
 use crate::line::lessons::TaughtPicture;
 use crate::line::queue::FrameReceiver;
 use crate::line::shared::{ENGINE, PICTURES_OF, Shared};
@@ -76,10 +78,12 @@ struct OpenFrame {
 pub struct InspectEnds {
     /// Recipes that were prepared beside the line, to judge by from now on.
     pub swaps: Receiver<RecipeSwap>,
-    /// Judged frames, to be drawn.
-    pub judged: Sender<JudgedFrame>,
-    /// Judged frames, to be shown by the page.
+    /// Judged parts, to be drawn.
+    pub judged: Sender<ShownPart>,
+    /// Judged parts, to be shown by the page.
     pub shown: ShownFrames,
+    /// Judged parts, to be kept; `None` where none are.
+    pub evidence: Option<EvidenceSender>,
     /// Pictures of the lesson that is under way.
     pub lesson: Sender<TaughtPicture>,
 }
@@ -157,7 +161,7 @@ impl InspectStage {
 
         let mut reports = vec![];
         for frame in batch {
-            self.draw(&frame);
+            self.show(&frame.reports, &frame.frame.picture, frame.aligned.as_ref());
             if let Some(measures) = &frame.measures {
                 let picture = &frame.frame.picture;
                 let lesson = &self.ends.lesson;
@@ -201,6 +205,7 @@ impl InspectStage {
 
         // Judging a part whose deadline is over would make those behind it late as well.
         if parts.iter().all(|part| part.due() <= Instant::now()) {
+            self.show_late(&frame, parts);
             settle(ticket, Outcome::Judged); // undecided already
             return None;
         }
@@ -222,6 +227,20 @@ impl InspectStage {
             measures: measured.ok(),
             aligned: None,
         })
+    }
+
+    /// Offers the picture of parts that are not judged, because their deadline is over.
+    fn show_late(&self, frame: &Frame, parts: Vec<Part>) {
+        let mut reports = vec![];
+        for part in parts {
+            reports.push(self.undecided(frame, part));
+        }
+
+        reports
+            .iter_mut()
+            .for_each(|report| report.reason = Some(Reason::Late));
+
+        self.show(&reports, &frame.picture, None);
     }
 
     /// Accepts the parts of a free-running camera's frame; none when the line stops.
@@ -332,19 +351,28 @@ impl InspectStage {
         self.shared.store.submit(complete);
     }
 
-    /// Offers a frame to the overlay stage and the page, once for each part. A frame that finds no room
-    /// is not drawn; one that a newer replaces is not shown.
-    fn draw(&self, open: &OpenFrame) {
-        // The map lies over the picture that was judged.
-        let picture = open.aligned.as_ref().unwrap_or(&open.frame.picture);
-        for report in &open.reports {
-            let judged = JudgedFrame {
+    /// Offers a frame's parts to the overlay stage and the page, and those that are kept to the evidence. What finds
+    /// no room is neither drawn nor kept; what a newer part replaces is not shown.
+    fn show(&self, reports: &[Report], picture: &Arc<Picture>, aligned: Option<&Arc<Picture>>) {
+        let now = Instant::now();
+        for report in reports {
+            let others = reports.iter().map(|other| (other.part.seq, other.verdict));
+            let part = ShownPart {
                 report: Arc::new(report.clone()),
-                picture: picture.clone(),
+                picture: ShownPicture::Own(picture.clone()),
+                aligned: aligned.cloned(),
+                beside: others.filter(|(seq, _)| *seq != report.part.seq).collect(),
+                is_late: report.part.due() <= now,
             };
 
-            self.ends.shown.put(&judged);
-            let _ = self.ends.judged.try_send(judged);
+            if let Some(evidence) = &self.ends.evidence
+                && let Some(kept_as) = evidence.kept_as(report, part.is_late)
+            {
+                evidence.keep(part.clone(), kept_as);
+            }
+
+            self.ends.shown.put(&part);
+            let _ = self.ends.judged.try_send(part);
         }
     }
 

@@ -53,7 +53,7 @@ impl TriggerMisses {
 
         let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(newest) = newest.get(undecided.part.camera()) {
-            let offset = newest.duration_since(undecided.part.request.at);
+            let offset = newest.captured_at.duration_since(undecided.part.request.at);
             let words = offset_words(offset);
             undecided.detail = Some(format!(
                 "no frame near its time by its deadline: the newest is {words}"

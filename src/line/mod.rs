@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! frames    camera --trigger, frame queue--> inspector --results--> store --outbox--> publisher --> broker
-//! pictures  inspector --judged frames, may drop--> overlays --heat maps, may drop--> events
+//! pictures  inspector --judged parts, may drop--> overlays --heat maps, may drop--> events
+//! evidence  inspector, store --parts that are kept, may drop--> evidence --> files
 //! commands  publisher, control socket --requests--> command handler --> triggers, control, snapshots
 //! recipes   command handler --selected--> changeover --prepared--> inspector, between two parts
 //! shadow    inspector --newest judged frame, may drop--> shadow --where both differ--> events
@@ -43,6 +44,7 @@ mod doors;
 mod doubtful;
 pub mod drift;
 pub mod events;
+pub mod evidence;
 pub mod inspect;
 mod lesson;
 pub mod lessons;
@@ -50,7 +52,6 @@ pub mod live_settings;
 pub mod misses;
 mod opening;
 pub mod outcomes;
-mod overlay_folder;
 pub mod overlays;
 mod part_time;
 pub mod policy;
@@ -64,6 +65,7 @@ pub mod set_thresholds;
 pub mod shadow;
 pub mod shared;
 mod stage;
+mod stored_part;
 mod suggested_groups;
 mod suggestion;
 mod summary;
@@ -85,10 +87,10 @@ use self::cameras::{
 use self::changeover::{Changeover, ReloadBase};
 use self::commands::CommandHandler;
 use self::doors::{camera_names, doors_of, identity_of};
+use self::evidence::{EvidenceStage, evidence_stage};
 use self::inspect::InspectStage;
 use self::live_settings::{LiveSettings, Reloaded};
 use self::misses::TriggerMisses;
-use self::overlay_folder::OverlayFolder;
 use self::overlays::{OverlayEnds, OverlayPainter, OverlayStage};
 use self::policy::LinePolicy;
 use self::queue::{FrameReceiver, frame_queue};
@@ -123,6 +125,8 @@ pub struct Line {
     stopper: Option<Stopper>,
     cameras: Vec<Stage>,
     others: Vec<Stage>,
+    /// Joined last: it ends when the inspector and the store have.
+    evidence: Option<Stage>,
     tallies: Tallies,
     camera_states: CameraStates,
     outbox: Arc<Outbox>,
@@ -141,6 +145,7 @@ struct Stages {
     changeover: Changeover,
     overlays: OverlayStage,
     overlay_ends: OverlayEnds,
+    evidence: Option<EvidenceStage>,
     shadow: ShadowStage,
     publisher: PublisherWiring,
     control: ControlWiring,
@@ -197,6 +202,7 @@ impl Line {
             stopper: Some(stopper),
             cameras,
             others,
+            evidence: stages.evidence.map(start_evidence),
             outbox: shared.store.outbox().clone(),
             tallies: shared.tallies,
             camera_states: shared.camera_states,
@@ -272,6 +278,10 @@ impl Line {
             outcome = outcome.and(stage.join());
         }
 
+        if let Some(evidence) = self.evidence {
+            outcome = outcome.and(evidence.join_within(EVIDENCE_PATIENCE));
+        }
+
         (Summary::new(&self.tallies, self.outbox.count()), outcome)
     }
 }
@@ -287,11 +297,21 @@ impl Stages {
         // The recipe comes first. It is the slowest step, and the one that most often fails, on a
         // picture or a model.
         let (mut active, shared) = prepare(config, &mut opening, &preparer, run_id)?;
-        // The painter is taken before the inspector moves to its own thread.
+        // The painters are taken before the inspector moves to its own thread.
         let painter = OverlayPainter(active.inspector.painter());
+        let (kept, evidence) = match &config.evidence {
+            None => (None, None),
+            Some(settings) => {
+                let painter = OverlayPainter(active.inspector.painter());
+                let (kept, stage) = evidence_stage(settings.clone(), painter, &shared.diagnostics);
+
+                (Some(kept), Some(stage))
+            }
+        };
+
         // Each camera has a place of its own in the queue, in the order of the configuration, on
         // which `open_cameras` relies.
-        let channels = Channels::new(&shared);
+        let channels = Channels::new(&shared, kept.clone());
         let (frames, queue) = frame_queue(&overflows_of(config));
         let settings = LiveSettings::new(config);
         let cameras = open_cameras(config, &shared, queue, &settings, &channels.camera_events)?;
@@ -302,6 +322,8 @@ impl Stages {
             control: shared.control.clone(),
             views: shared.views.clone(),
             misses: TriggerMisses::new(&shared),
+            evidence: kept,
+            newest: shared.newest_frames.clone(),
             identity: shared.identity(),
             watchers: channels.watchers,
             part_counts: shared.part_counts.clone(),
@@ -338,11 +360,11 @@ impl Stages {
             overlays: OverlayStage {
                 painter,
                 heatmaps: settings.heatmaps.clone(),
-                folder: config.overlays.clone().map(OverlayFolder::new),
                 events: channels.overlay_events,
             },
             overlay_ends: channels.overlays,
             shadow: ShadowStage::new(&shared, channels.shadows, channels.shadow_events),
+            evidence,
             publisher: publisher_wiring(&shared, doors, channels.publisher),
             control: control_wiring(&shared, is_continuous, channels.control),
             page,
@@ -378,7 +400,9 @@ fn prepare(
     // first part is judged by.
     let names = camera_names(config);
     let policy = active.policy(policies);
-    let shared = Shared::new(opening, &names, joiner_of(config), policy, identity);
+    let mut shared = Shared::new(opening, &names, joiner_of(config), policy, identity);
+    let evidence = config.evidence.as_ref();
+    shared.evidence = evidence.map(|evidence| evidence.folder.as_path().into());
     Ok((active, shared))
 }
 
@@ -386,6 +410,9 @@ fn prepare(
 const REOPEN_FIRST: Duration = Duration::from_millis(250);
 /// Pause before a lost camera is opened again, at most.
 const REOPEN_MOST: Duration = Duration::from_secs(5);
+
+/// Time that the evidence gets to write what waits when a line ends.
+const EVIDENCE_PATIENCE: Duration = Duration::from_secs(10);
 
 fn start_camera(mut camera: OpenCamera, stop: Stop) -> Stage {
     let name = camera.sink.admission.camera.clone();
@@ -433,6 +460,11 @@ fn start_shadow(shadow: ShadowStage, stop: Stop) -> Stage {
 /// Unwatched: no verdict waits for a picture.
 fn start_overlays(overlays: OverlayStage, ends: OverlayEnds) -> Stage {
     Stage::start_unwatched("overlays", move || overlays.run(&ends))
+}
+
+/// Unwatched: no verdict waits for a folder.
+fn start_evidence(evidence: EvidenceStage) -> Stage {
+    Stage::start_unwatched("evidence", move || evidence.run())
 }
 
 fn start_publisher(settings: MqttSettings, identity: Identity, wiring: PublisherWiring) -> Stage {

@@ -1,16 +1,16 @@
-//! The overlay stage draws heat maps for people, beside the line; never in a verdict's way.
+//! The overlay stage draws pictures of parts for people and sends them, beside the line; never in a
+//! verdict's way.
 
 use crate::base::exit::Failure;
 use crate::base::live::Live;
-use crate::data::map::Map;
 use crate::data::picture::Picture;
-use crate::data::report::{JudgedFrame, Report};
+use crate::data::report::Report;
+use crate::data::shown_part::ShownPart;
 use crate::data::verdict::Verdict;
 use crate::engine::device_scorer::Paint;
-use crate::image::overlay::{HeatLayer, Overlay};
-use crate::image::overlay::{paint, png};
+use crate::image::overlay::{Overlay, paint, png};
+use crate::image::part_picture;
 use crate::line::events::Events;
-use crate::line::overlay_folder::OverlayFolder;
 use crate::mqtt::Heatmaps;
 use crate::protocol::event::Event;
 use crossbeam::channel::{Receiver, never, select};
@@ -28,7 +28,7 @@ impl OverlayPainter {
                 Ok(painted) => return painted,
                 Err(error) => {
                     tracing::warn!(
-                        "overlays are painted by the processor from now on, as the GPU cannot: {error}"
+                        "pictures are painted by the processor from now on, as the GPU cannot: {error}"
                     );
 
                     self.0 = None;
@@ -46,8 +46,6 @@ pub struct OverlayStage {
     pub painter: OverlayPainter,
     /// Parts of which a heat map is drawn.
     pub heatmaps: Live<Heatmaps>,
-    /// Folder that overlays are also written to.
-    pub folder: Option<OverlayFolder>,
     /// Heat maps are dropped where the publisher has no room for them.
     pub events: Events,
 }
@@ -62,8 +60,8 @@ pub struct Snapshot {
 
 /// The overlay stage's ends of the line's channels.
 pub struct OverlayEnds {
-    /// Frames to draw.
-    pub judged: Receiver<JudgedFrame>,
+    /// Parts to draw.
+    pub judged: Receiver<ShownPart>,
     /// Pictures to encode.
     pub snapshots: Receiver<Snapshot>,
 }
@@ -79,10 +77,11 @@ impl OverlayStage {
         let no_more = never();
         let judged = &ends.judged;
         let mut snapshots = &ends.snapshots;
+
         loop {
             select! {
                 recv(judged) -> next => match next {
-                    Ok(frame) => self.draw(frame),
+                    Ok(part) => self.draw(&part),
                     Err(_) => return Ok(()),
                 },
                 recv(snapshots) -> next => match next {
@@ -101,8 +100,9 @@ impl OverlayStage {
         self.events.tell(Event::Snapshot { camera, png });
     }
 
-    fn draw(&mut self, frame: JudgedFrame) {
-        let JudgedFrame { report, picture } = frame;
+    fn draw(&mut self, part: &ShownPart) {
+        let report = &part.report;
+
         // Parts at which no person will look are not painted: on a busy line nearly all parts pass.
         let is_wanted = match self.heatmaps.now() {
             Heatmaps::All => true,
@@ -110,32 +110,23 @@ impl OverlayStage {
             Heatmaps::None => false,
         };
 
-        // A part that was not judged has no map, and so nothing to paint.
-        let mapped = report.map.as_ref().zip(report.area);
-        let Some((map, area)) = mapped.filter(|_| is_wanted) else {
+        if !is_wanted {
             return;
-        };
-
-        // The layer covers the region's area alone; the rest of the picture stays as the camera
-        // showed it.
-        let scale = scale(&report, map);
-        let layer = HeatLayer { map, area, scale };
-        let overlay = Overlay::new(&picture, &[layer], Some(report.verdict), &report.defects);
-        let painted = self.painter.paint(&overlay);
-        let png = encode(&painted, &report);
-        if let Some(folder) = &mut self.folder {
-            folder.keep(&report, &png);
         }
 
-        let png = png.into();
+        let painter = &mut self.painter;
+        let painted = part_picture::draw(part, |overlay| painter.paint(overlay));
+        let png = encode(&painted, report).into();
+        let report = report.clone();
         self.events.tell(Event::Heatmap { report, png });
     }
 }
 
-/// The PNG file of an overlay, which names its part.
+/// The PNG file of a part's picture, which names its part.
 fn encode(painted: &Picture, report: &Report) -> Vec<u8> {
     let request = &report.part.request;
     let seq = report.part.seq.to_string();
+
     // The file names its part by itself: it may be copied away from the message that brought it.
     let texts = [
         // Run, camera and number are the key of the result that the picture belongs to.
@@ -147,15 +138,4 @@ fn encode(painted: &Picture, report: &Report) -> Vec<u8> {
     ];
 
     png::encode(painted, &texts)
-}
-
-/// The map values of "nothing to see" and "full glow": the same for all parts of a line that has a threshold on the
-/// scale of its maps, else the picture's own range.
-fn scale(report: &Report, map: &Map) -> (f32, f32) {
-    match report.threshold {
-        Some(threshold) if report.score.is_some_and(|score| score <= map.max()) => {
-            (0.4 * threshold, 1.6 * threshold)
-        }
-        _ => (map.min(), map.max()),
-    }
 }

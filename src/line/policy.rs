@@ -3,9 +3,12 @@
 use crate::data::part::Part;
 use crate::data::part_counts::PartCounts;
 use crate::data::report::{DecisionPolicy, Report};
+use crate::data::shown_part::ShownPicture;
 use crate::line::control::LineControl;
 use crate::line::events::Watchers;
+use crate::line::evidence::EvidenceSender;
 use crate::line::misses::TriggerMisses;
+use crate::line::shared::NewestFrames;
 use crate::line::views::ViewJoiner;
 use crate::protocol::birth::Identity;
 use crate::protocol::reject::reject;
@@ -22,6 +25,10 @@ pub struct LinePolicy {
     pub views: Arc<Mutex<ViewJoiner>>,
     /// Triggers without a frame.
     pub misses: TriggerMisses,
+    /// Pictures of parts that the inspector has not seen; `None` where none are kept.
+    pub evidence: Option<EvidenceSender>,
+    /// The cameras' newest frames.
+    pub newest: NewestFrames,
     /// The names that results carry.
     pub identity: Identity,
     /// Told of every result that is committed.
@@ -30,6 +37,17 @@ pub struct LinePolicy {
     pub part_counts: Arc<PartCounts>,
     /// True when the gate is told of each rejected part (`mqtt.timed_reject`).
     pub timed_reject: bool,
+}
+
+impl LinePolicy {
+    /// The picture that stands for a part of which none came.
+    fn newest_of(&self, camera: &Arc<str>) -> ShownPicture {
+        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        match newest.get(camera) {
+            Some(frame) => ShownPicture::Earlier(frame.picture.clone(), frame.captured_at),
+            None => ShownPicture::Missing,
+        }
+    }
 }
 
 impl ResultPolicy for LinePolicy {
@@ -47,6 +65,10 @@ impl ResultPolicy for LinePolicy {
 
     fn on_result(&self, report: &Report) -> Vec<KeyValue> {
         self.misses.note(report);
+        if let Some(evidence) = &self.evidence {
+            evidence.offer_unseen(report, |camera| self.newest_of(camera));
+        }
+
         self.control.on_result(report)
     }
 

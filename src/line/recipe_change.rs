@@ -24,7 +24,7 @@ use crate::line::lessons::TaughtPicture;
 use crate::line::selection::Selection;
 use crate::protocol::answer::{Answer, AnswerStatus};
 use crate::protocol::event::{CommandOutcome, Event};
-use crate::protocol::teaching::{Label, RecipeChange, TaughtAs, TeachCommand};
+use crate::protocol::teaching::{RecipeChange, TaughtAs, TeachCommand};
 use crate::recipe::adopt::{adopted, note_of};
 use crate::recipe::default_block;
 use crate::recipe::library::draft::Draft;
@@ -38,7 +38,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 /// A change of a draft.
-enum Edit {
+pub(super) enum Edit {
     /// Pictures of known parts are added.
     Add(TaughtAs, PartFiles, OnKnown),
     /// Pictures of a suggested group are added: a person has looked at them, so that none of them is odd.
@@ -115,29 +115,12 @@ impl Changeover {
                     this.shadow_command(selection, &recipe, &command)
                 });
             }
-            RecipeChange::Forget(command) => Ok(Edit::Forget(command.picture)),
-            RecipeChange::Label(command) => {
-                // A draft is made of files, so that the part's picture becomes one.
-                let mut files = PartFiles::new(&self.library);
-                if let (Ok(files), ChangeSource::Part(picture)) = (&mut files, &source)
-                    && let Err(error) = files.add(picture)
-                {
-                    return self.finish(selection, |_, _| Err(error.to_string()));
-                }
-
-                // The command handler keeps labels that teach nothing.
-                let Some(taught_as) = command.label.and_then(Label::taught_as) else {
-                    return self
-                        .finish(selection, |_, _| Err("nothing is taught by it".to_owned()));
-                };
-
-                files.map(|files| Edit::Add(taught_as, files, OnKnown::Move))
-            }
+            RecipeChange::Forget(command) => Ok::<_, String>(Edit::Forget(command.picture)),
+            RecipeChange::Label(command) => self.labelled(&command, source, &recipe.name),
         };
 
         self.finish(selection, |this, selection| {
-            let edit = edit.map_err(|error| error.to_string())?;
-            this.edit(selection, &recipe, (edit, becomes), stop, pulse)
+            this.edit(selection, &recipe, (edit?, becomes), stop, pulse)
         });
     }
 

@@ -6,6 +6,7 @@ use crate::camera::{CameraState, CameraStatus};
 use crate::control::messages::{LineCamera, LineStatus};
 use crate::data::counters::Tally;
 use crate::data::part_counts::PartCounts;
+use crate::data::picture::Picture;
 use crate::data::result::whole_ms;
 use crate::line::control::{LineControl, THRESHOLD};
 use crate::line::lessons::Lessons;
@@ -24,6 +25,7 @@ use crate::store::{Outbox, Store};
 use crate::trigger::OwnClock;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Diagnostics source of the engine.
@@ -40,8 +42,17 @@ const HANGING_COMMIT: &str =
 pub type Tallies = Arc<BTreeMap<String, Arc<Tally>>>;
 /// The last status that each camera told.
 pub type CameraStates = Arc<Mutex<BTreeMap<Arc<str>, CameraStatus>>>;
-/// Time of each camera's newest frame.
-pub type NewestFrames = Arc<Mutex<BTreeMap<Arc<str>, Timestamp>>>;
+/// Each camera's newest frame.
+pub type NewestFrames = Arc<Mutex<BTreeMap<Arc<str>, NewestFrame>>>;
+
+/// The newest frame of a camera.
+#[derive(Debug, Clone)]
+pub struct NewestFrame {
+    /// Time of capture.
+    pub captured_at: Timestamp,
+    /// The picture.
+    pub picture: Arc<Picture>,
+}
 
 /// Handles of one line, cheap to clone. It holds no channel's sender: a stage's clone must not keep
 /// another stage from ending.
@@ -61,7 +72,7 @@ pub struct Shared {
     pub tallies: Tallies,
     /// States of the cameras.
     pub camera_states: CameraStates,
-    /// Times of the cameras' newest frames.
+    /// The cameras' newest frames.
     pub newest_frames: NewestFrames,
     /// Results by verdict, and the times of their stages.
     pub part_counts: Arc<PartCounts>,
@@ -73,6 +84,8 @@ pub struct Shared {
     pub lessons: Lessons,
     /// The revision that judges beside the line, if one does.
     pub shadow: Shadow,
+    /// Folder where pictures of parts are kept; `None` where none are.
+    pub evidence: Option<Arc<Path>>,
     /// This machine's clock, watched for steps.
     pub own_clock: Arc<OwnClock>,
     /// The publisher as a listener of events: how many heat maps found no room.
@@ -107,6 +120,7 @@ impl Shared {
             outcomes: Outcomes::default(),
             lessons: Lessons::default(),
             shadow: Shadow::default(),
+            evidence: None,
             own_clock: Arc::default(),
             publisher: Arc::default(),
         }

@@ -3,6 +3,10 @@
 use crate::base::exit::{Exit, Failure};
 use crate::base::systemd::Heartbeat;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Pause between two looks at a stage that should end.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// A thread of the line.
 pub struct Stage {
@@ -52,6 +56,25 @@ impl Stage {
     pub fn pulse(&self) -> Option<(&str, &Heartbeat)> {
         let heartbeat = self.heartbeat.as_ref()?;
         (!self.has_ended()).then_some((self.name.as_str(), heartbeat))
+    }
+
+    /// Waits for the stage's end, and leaves its thread behind if that does not come in time: a write to a share
+    /// may hang for ever.
+    ///
+    /// # Errors
+    /// As [`Stage::join`].
+    pub fn join_within(self, patience: Duration) -> Result<(), Failure> {
+        let until = Instant::now() + patience;
+        while !self.has_ended() {
+            if Instant::now() >= until {
+                tracing::warn!("{} hangs, and is left behind", self.name);
+                return Ok(());
+            }
+
+            std::thread::sleep(LOOK);
+        }
+
+        self.join()
     }
 
     /// Waits for the stage's end.

@@ -179,7 +179,7 @@ impl Changeover {
 
         fs::create_dir_all(self.library.folder())?;
         if let Some(picture) = sheet::draw(&rows) {
-            fs::write(&path, png::encode(&picture, &[]))?;
+            fs::write(&path, png::encode::<&str>(&picture, &[]))?;
         }
 
         Ok(path)

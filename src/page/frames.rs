@@ -5,7 +5,8 @@
 //! one for others: a reject is not replaced by the good part behind it. So two pictures a camera are
 //! held at most (regions of a frame share its picture).
 
-use crate::data::report::{JudgedFrame, Report};
+use crate::data::report::Report;
+use crate::data::shown_part::ShownPart;
 use crate::data::verdict::Verdict;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ pub struct SlotKey {
 struct Slots {
     /// True while the page runs; a line without one puts nothing.
     is_wanted: AtomicBool,
-    frames: Mutex<BTreeMap<SlotKey, JudgedFrame>>,
+    frames: Mutex<BTreeMap<SlotKey, ShownPart>>,
 }
 
 /// The inspector's end.
@@ -65,7 +66,7 @@ impl SlotKey {
 
 impl ShownFrames {
     /// Puts a frame into its slot, in place of an older one.
-    pub fn put(&self, frame: &JudgedFrame) {
+    pub fn put(&self, frame: &ShownPart) {
         if !self.slots.is_wanted.load(Ordering::Relaxed) {
             return;
         }
@@ -88,7 +89,7 @@ impl FrameSlots {
     }
 
     /// Takes the frames of all slots that are due.
-    pub fn take(&self, mut is_due: impl FnMut(&SlotKey) -> bool) -> Vec<(SlotKey, JudgedFrame)> {
+    pub fn take(&self, mut is_due: impl FnMut(&SlotKey) -> bool) -> Vec<(SlotKey, ShownPart)> {
         let mut frames = self.slots.lock();
         let due: Vec<SlotKey> = frames.keys().filter(|key| is_due(key)).cloned().collect();
         due.into_iter()
@@ -103,7 +104,7 @@ impl FrameSlots {
 }
 
 impl Slots {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<SlotKey, JudgedFrame>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SlotKey, ShownPart>> {
         self.frames.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -113,16 +114,22 @@ mod tests {
     use super::*;
     use crate::data::picture::Picture;
     use crate::data::report::tests::report;
+    use crate::data::shown_part::ShownPicture;
 
-    fn frame(seq: u64, verdict: Verdict) -> JudgedFrame {
+    fn frame(seq: u64, verdict: Verdict) -> ShownPart {
         let report = Report {
             verdict,
             ..report(seq)
         };
 
-        JudgedFrame {
+        ShownPart {
             report: Arc::new(report),
-            picture: Arc::new(Picture::new(1, 1, vec![0; 3]).expect("three bytes")),
+            picture: ShownPicture::Own(Arc::new(
+                Picture::new(1, 1, vec![0; 3]).expect("three bytes"),
+            )),
+            aligned: None,
+            beside: vec![],
+            is_late: false,
         }
     }
 

@@ -6,7 +6,7 @@
 
 use super::album::{Album, LARGE_PX, Photo, PhotoKey, SMALL_PX};
 use super::frames::{FrameSlots, SlotKey};
-use crate::data::report::JudgedFrame;
+use crate::data::shown_part::ShownPart;
 use image::codecs::jpeg::JpegEncoder;
 use image::{ImageBuffer, Rgb, imageops};
 use std::collections::BTreeMap;
@@ -126,8 +126,8 @@ impl PictureStage {
 }
 
 /// The picture of a part. `None` for one that cannot be written, which a picture of ours never is.
-fn photo(frame: &JudgedFrame) -> Option<Photo> {
-    let picture = &frame.picture;
+fn photo(frame: &ShownPart) -> Option<Photo> {
+    let picture = frame.judged()?;
     let size = (picture.width(), picture.height());
     let sides = (u32::try_from(size.0).ok()?, u32::try_from(size.1).ok()?);
     let source = FrameImage::from_raw(sides.0, sides.1, picture.rgb())?;
@@ -183,6 +183,7 @@ mod tests {
     use super::*;
     use crate::data::picture::Picture;
     use crate::data::report::tests::report;
+    use crate::data::shown_part::ShownPicture;
 
     #[test]
     fn a_picture_is_scaled_down_and_never_up() {
@@ -192,9 +193,14 @@ mod tests {
             (1, 3000, (1, 960)),
         ] {
             let rgb = vec![90; 3 * width * height];
-            let frame = JudgedFrame {
+            let frame = ShownPart {
                 report: Arc::new(report(7)),
-                picture: Arc::new(Picture::new(width, height, rgb).expect("its bytes")),
+                picture: ShownPicture::Own(Arc::new(
+                    Picture::new(width, height, rgb).expect("its bytes"),
+                )),
+                aligned: None,
+                beside: vec![],
+                is_late: false,
             };
 
             let photo = photo(&frame).expect("a picture");

@@ -5,6 +5,7 @@ use super::bounds::TIDY_EVERY;
 use super::commit::CommitQueue;
 use super::outbox::Outbox;
 use super::settings::StoreSettings;
+use crate::base::disk::free_bytes_if_low;
 use crate::base::health::{Diagnostics, Health};
 use std::path::Path;
 use std::sync::Arc;
@@ -92,7 +93,7 @@ impl Retention {
             self.causes.clear(BACKLOG);
         }
 
-        match free_bytes_if_low(&self.settings.file) {
+        match free_bytes_if_low(folder_of(&self.settings.file)) {
             Some(free) => {
                 let file = self.settings.file.display();
                 let free_mb = free >> 20;
@@ -104,36 +105,10 @@ impl Retention {
     }
 }
 
-/// Free bytes of the file's disk where they are few; a disk that cannot be asked says so when it is
-/// written to.
-fn free_bytes_if_low(file: &Path) -> Option<u64> {
-    let mut folder = Path::new(".");
-    if let Some(parent) = file.parent()
-        && !parent.as_os_str().is_empty()
-    {
-        folder = parent;
-    }
-
-    let disk = rustix::fs::statvfs(folder).ok()?;
-    let free = disk.f_bavail * disk.f_frsize;
-    let size = disk.f_blocks * disk.f_frsize;
-    is_low(free, size).then_some(free)
-}
-
-/// True when the free bytes are few: a twentieth is little, and 1 GB is enough on any disk.
-fn is_low(free: u64, size: u64) -> bool {
-    free < (size / 20).min(1 << 30)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_low;
-
-    #[test]
-    fn a_twentieth_of_a_disk_is_little_room_and_a_gigabyte_is_enough() {
-        let mb = 1 << 20;
-        let gb = 1 << 30;
-        assert!(is_low(7 * mb, 160 * mb) && !is_low(9 * mb, 160 * mb));
-        assert!(is_low(gb - 1, 500 * gb) && !is_low(gb, 500 * gb));
+/// The folder that a file lies in.
+fn folder_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
     }
 }

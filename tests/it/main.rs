@@ -28,6 +28,7 @@ mod doctor;
 mod drift;
 mod engine;
 mod evaluate;
+mod evidence;
 mod fetch;
 mod fuzz;
 mod gate;

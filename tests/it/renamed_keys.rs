@@ -89,3 +89,28 @@ fn old_flags_are_told_by_their_new_names() {
         assert!(output.stdout.is_empty(), "{arguments}");
     }
 }
+
+#[test]
+fn keys_of_the_folder_of_overlays_are_told_by_those_of_the_evidence() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let line = "prefix = \"p\"\nstation = \"s\"\nmodel = \"m\"\noverlays = \"o\"\noverlays_mb = 5\n\
+                overlays_days = 5\n[recipe]\nname = \"nut\"\n[[camera]]\nname = \"top\"\nkind = \"test\"\n\
+                [evidence]\nmb = 0\nnear = 2\nformat = \"bmp\"\nkeep = 1\n";
+
+    std::fs::write(folder.path().join("line.toml"), line).expect("written");
+    let output = refused(&["run", "line.toml"], folder.path());
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+    let words = String::from_utf8_lossy(&output.stderr);
+    for problem in [
+        "overlays: renamed to folder in [evidence] in 0.3",
+        "overlays_mb: renamed to mb in [evidence] in 0.3",
+        "overlays_days: renamed to days in [evidence] in 0.3",
+        "evidence.folder: missing",
+        "evidence.mb: must be a whole number from 1 to 100000000, got 0",
+        "evidence.near: must be a number from 0 to 1, got 2",
+        "evidence.format: must be one of \"png\", \"jpeg\", got \"bmp\"",
+        "evidence.keep: unknown key",
+    ] {
+        assert!(words.contains(problem), "{problem:?} is not in:\n{words}");
+    }
+}

@@ -36,7 +36,6 @@ RECIPES = {
 LINE = """prefix = "demo"
 station = "box"
 model = {model}
-overlays = "overlays"
 [recipe]
 name = "textile"
 {recipe}
@@ -47,6 +46,8 @@ location = "{url}"
 deadline_ms = {deadline}
 [mqtt]
 port = {port}
+[evidence]
+folder = "evidence"
 """
 
 
@@ -109,7 +110,7 @@ def start_table():
 
 
 def run():
-    shutil.rmtree("demo/overlays", ignore_errors=True)
+    shutil.rmtree("demo/evidence", ignore_errors=True)
     for stale in ("schedule.jsonl", "mosquitto.log"):
         open(f"demo/{stale}", "w").close()
     if os.path.exists("demo/box.sock"):
@@ -128,7 +129,7 @@ def run():
     seen = Seen(Schedule("demo/schedule.jsonl"))
     daemon = start([WINSPECT, "run", "demo/line.toml"], stdout=subprocess.PIPE)
     reader = threading.Thread(target=lambda: [seen.add(line) for line in listener.stdout], daemon=True)
-    print(f"demo: the camera is {url}, the broker 127.0.0.1:{port}, overlays go to demo/overlays", flush=True)
+    print(f"demo: the camera is {url}, the broker 127.0.0.1:{port}, pictures of parts go to demo/evidence", flush=True)
     reader.start()
     until(lambda: daemon.poll() is not None or os.path.exists("demo/box.sock"), 600, "demo: the line did not start")
     table = None if daemon.poll() is not None else start_table()
@@ -170,7 +171,7 @@ def summarise(seen, counters):
     print("verdicts      " + ", ".join(f"{truth} judged {said}: {n}" for (truth, said), n in sorted(seen.verdicts.items())))
     print(f"image AUROC   {auroc(scores):.3f}; the DINOv2 graph with random weights: {auroc(random):.3f}")
     print(f"latency       p50 {totals[len(totals) // 2]:.1f} ms, p99 {totals[len(totals) * 99 // 100]:.1f} ms from arrival to verdict")
-    print("overlays      demo/overlays")
+    print("evidence      demo/evidence")
 
 
 for asked in (signal.SIGTERM, signal.SIGHUP):

@@ -21,8 +21,7 @@ use crate::engine::flops::flop;
 use crate::engine::onnx::gemm::gemm_speed;
 use crate::engine::select::{Backend, Engines};
 use crate::image::jpeg;
-use crate::image::overlay::{HeatLayer, Overlay};
-use crate::image::overlay::{paint, png};
+use crate::image::overlay::{HeatLayer, HeatScale, Overlay, paint, png};
 use crate::model::ModelFolder;
 use crate::protocol::birth::Identity;
 use crate::protocol::result;
@@ -325,17 +324,12 @@ impl StageTable {
         // Both times count from the same start: the second includes the first.
         let started = Instant::now();
 
-        // The scale is the range of the map itself, as a picture without other references has it.
-        let layer = HeatLayer {
-            map,
-            area,
-            scale: (map.min(), map.max()),
-        };
-
-        let overlay = Overlay::new(picture, &[layer], None, &[]);
+        // The scale is the map's own, as a picture without a threshold has it.
+        let scale = HeatScale::of_map(map);
+        let overlay = Overlay::new(picture, &[HeatLayer { map, area, scale }]);
         let painted = paint::paint(&overlay);
         self.put("paint", started.elapsed());
-        black_box(png::encode(&painted, &[]));
+        black_box(png::encode::<&str>(&painted, &[]));
         self.put("heatmap", started.elapsed());
     }
 

@@ -4,8 +4,7 @@ use crate::base::exit::{Exit, Failure};
 use crate::cli::terminal::Terminal;
 use crate::data::map::Map;
 use crate::data::picture::Picture;
-use crate::image::overlay::png;
-use crate::image::overlay::{HeatLayer, Overlay};
+use crate::image::overlay::{HeatLayer, HeatScale, Overlay, marks, png};
 use crate::line::overlays::OverlayPainter;
 use crate::recipe::threshold::of_region;
 use crate::winclip::inspector::Detailed;
@@ -16,9 +15,8 @@ use std::path::PathBuf;
 pub(super) struct Overlays {
     folder: PathBuf,
     brush: OverlayPainter,
-    /// Map values of "nothing to see" and "full glow" of each region, for all pictures; `None` gives each
-    /// picture its own range.
-    scales: Vec<Option<(f32, f32)>>,
+    /// Heats of each region's map values, for all pictures; `None` gives each picture a scale of its own.
+    scales: Vec<Option<HeatScale>>,
 }
 
 impl Overlays {
@@ -40,8 +38,8 @@ impl Overlays {
             let scale = common_scale(good.iter().map(|(_, map)| map));
             let of_region = of_region(region.as_deref());
             terminal.say(match scale {
-                Some((low, high)) => format!(
-                    "overlays: nothing to see at {low:.4}, full glow at {high:.4}, for all pictures (each reference against the others){of_region}"
+                Some(HeatScale { low, high, .. }) => format!(
+                    "overlays: grey up to {low:.4}, full colour from {high:.4}, for all pictures (each reference against the others){of_region}"
                 ),
                 None => format!("overlays: each picture has a scale of its own, from its least to its most anomalous place; two different references or more give all pictures one{of_region}"),
             });
@@ -66,6 +64,7 @@ impl Overlays {
         // Each region has a layer in its own place with its own scale; they may overlap.
         let mut layers = vec![];
         let mut scores = vec![];
+
         for (detailed, scale) in regions.iter().zip(&self.scales) {
             let RegionScore {
                 map, area, score, ..
@@ -74,31 +73,32 @@ impl Overlays {
             layers.push(HeatLayer {
                 map,
                 area: *area,
-                scale: scale.unwrap_or((map.min(), map.max())),
+                scale: scale.unwrap_or_else(|| HeatScale::of_map(map)),
             });
 
             scores.push(score.to_string());
         }
 
         // The scores stand in the file too, as a PNG text chunk.
-        let painted = self.brush.paint(&Overlay::new(picture, &layers, None, &[]));
-        let png = png::encode(&painted, &[("score", &scores.join(" "))]);
+        let overlay = Overlay::new(picture, &layers);
+        let painted = marks::draw(self.brush.paint(&overlay), &overlay, &[]);
+        let png = png::encode(&painted, &[("score", scores.join(" "))]);
         let path = self.folder.join(format!("{stem}.png"));
         std::fs::write(&path, png)
             .map_err(|error| Failure::words(Exit::Data, format!("{}: {error}", path.display())))
     }
 }
 
-/// Returns the map values of "nothing to see", m/2, and "full glow", 2 m, where m is the median of what good
-/// parts show at their worst place: one odd reference must not dim all pictures. `None` without good parts,
-/// or where they show nothing.
-fn common_scale<'a>(good: impl Iterator<Item = &'a Map>) -> Option<(f32, f32)> {
+/// Returns the scale whose colour begins at 0.75 m and is full at 1.5 m, where m is the median of what good
+/// parts show at their worst place: that place is a shade, and one odd reference must not dim all pictures.
+/// `None` without good parts, or where they show nothing.
+fn common_scale<'a>(good: impl Iterator<Item = &'a Map>) -> Option<HeatScale> {
     // The map's highest value is what a person would see first.
     let mut worst: Vec<f32> = good.map(Map::max).collect();
     worst.sort_by(f32::total_cmp);
     let median = *worst.get(worst.len() / 2)?;
 
-    (median > 0.0).then_some((median / 2.0, 2.0 * median))
+    (median > 0.0).then(|| HeatScale::between(0.75 * median, 1.5 * median))
 }
 
 #[cfg(test)]
@@ -109,7 +109,8 @@ mod tests {
     #[test]
     fn one_odd_reference_does_not_dim_the_overlays() {
         let good = [0.1, 0.9, 0.2].map(|worst| Map::new(Grid::square(1), vec![worst]));
-        assert_eq!(common_scale(good.iter()), Some((0.1, 0.4)));
+        let scale = HeatScale::between(0.75 * 0.2, 1.5 * 0.2);
+        assert_eq!(common_scale(good.iter()), Some(scale));
         assert_eq!(common_scale([].iter()), None);
         assert_eq!(
             common_scale(

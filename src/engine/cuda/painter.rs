@@ -2,7 +2,7 @@
 //! lowest priority, with memory of its own, by another thread.
 //!
 //! ```text
-//! pinned: layers, outlines, maps, masks, rows of the picture
+//! pinned: layers, colours, maps, masks, rows of the picture
 //!     --copy--> the same on the device --paint--> drawing --copy--> pinned
 //! ```
 //! One copy in, one launch, one copy out, one wait. Memory grows with the largest picture so far
@@ -12,12 +12,12 @@
 use super::device::Device;
 use super::error::failed;
 use super::kernels::Kernels;
-use super::kernels::paint::{self, PaintArgs, PaintLayer, PaintOutline};
+use super::kernels::paint::{self, PaintArgs, PaintLayer};
 use super::memory::{Buffer, Pinned};
 use crate::data::picture::Picture;
 use crate::engine::EngineError;
 use crate::engine::device_scorer::Paint;
-use crate::image::overlay::{Overlay, PlacedLayer};
+use crate::image::overlay::{COLOURS, Overlay, PlacedLayer, Rgb, colours};
 use cudarc::driver::{CudaContext, CudaStream, DeviceRepr, result};
 use std::sync::Arc;
 
@@ -176,9 +176,9 @@ fn input_bytes(drawing: &Overlay) -> usize {
     // The sum is an upper bound: each piece may begin up to one alignment later than the last
     // ended.
     let layers: usize = drawing.layers.iter().map(layer_bytes).sum();
-    let outlines = size_of::<PaintOutline>() * drawing.outlines.len() + ALIGNMENT;
+    let colours = COLOURS * size_of::<Rgb>() + ALIGNMENT;
     let rows = 3 * drawing.picture.width() * drawing.height + ALIGNMENT;
-    layers + outlines + rows
+    layers + colours + rows
 }
 
 /// The most bytes of a layer: its descriptor, its map, and its mask, a byte a cell.
@@ -209,7 +209,6 @@ impl InputWriter<'_> {
             let counts = placed.map.mask().map_or(0, |mask| self.put(mask));
             layers.push(PaintLayer::new(placed, map, counts));
         }
-        let outlines: Vec<PaintOutline> = drawing.outlines.iter().map(PaintOutline::from).collect();
 
         // The picture's width stays its own; its rows are as many as the drawing's, because no
         // other rows are copied.
@@ -217,7 +216,7 @@ impl InputWriter<'_> {
         let height = drawing.height as u32;
         PaintArgs {
             layers: self.put(&layers),
-            outlines: self.put(&outlines),
+            colours: self.put(&colours().concat()),
             picture: self.put_rows(drawing),
             out,
             stride: 3 * width,
@@ -226,8 +225,6 @@ impl InputWriter<'_> {
             out_width: drawing.width as u32,
             out_height: height,
             layer_count: layers.len() as u32,
-            outline_count: outlines.len() as u32,
-            unused: 0,
         }
     }
 

@@ -6,7 +6,8 @@ use crate::data::history::PartLabel;
 use crate::data::result::rfc3339;
 use crate::data::verdict::Verdict;
 use crate::line::lessons::{LabelledPart, NotFound};
-use crate::protocol::teaching::{Label, LabelCommand, TaughtAs};
+use crate::line::stored_part::check_label;
+use crate::protocol::teaching::{Label, LabelCommand};
 use crate::store::{Search, SearchPage};
 use crossbeam::channel::bounded;
 use jiff::Timestamp;
@@ -19,6 +20,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 pub(super) enum Labelled {
     /// The part is to be taught.
     Taught(LabelledPart),
+    /// The label is kept, and the part is to be taught by its picture in the evidence.
+    Stored,
     /// The label is kept, and nothing is taught; the answer.
     Kept(String),
 }
@@ -45,7 +48,12 @@ impl CommandHandler {
             .find(&command.run_id, &command.camera, command.seq);
         match found {
             Ok(part) => {
-                check(&part, label)?;
+                check_label(
+                    label,
+                    &part.picture.part,
+                    part.has_passed,
+                    part.has_failed_beside,
+                )?;
                 // Nothing is doubtful about it any more, but why a good one failed.
                 self.lessons
                     .forget_doubtful(std::slice::from_ref(&part.picture.part));
@@ -68,8 +76,12 @@ impl CommandHandler {
                 let (key, verdict) = self.stored_part(command, &command.camera)?;
                 let part = format!("{}/{}/{}", command.run_id, command.camera, command.seq);
 
-                check_verdict(&part, label, verdict == Verdict::Pass)?;
+                check_label(label, &part, verdict == Verdict::Pass, false)?;
                 self.keep_label(command, key, who);
+                if self.has_evidence {
+                    return Ok(Labelled::Stored);
+                }
+
                 Ok(Labelled::Kept(format!(
                     "the label is kept with the part, and nothing was taught: {words}"
                 )))
@@ -113,29 +125,4 @@ impl CommandHandler {
 
         self.store.label(key, label);
     }
-}
-
-/// Refuses what would teach a part as something else than it is.
-fn check(part: &LabelledPart, label: Label) -> Result<(), String> {
-    let name = &part.picture.part;
-
-    check_verdict(name, label, part.has_passed)?;
-    // A picture is a reference for all of its regions.
-    if label.taught_as() == Some(TaughtAs::Good) && part.has_failed_beside {
-        return Err(format!(
-            "another region of the picture of part {name} failed, and would be taught as good with it; teach a picture that is good everywhere"
-        ));
-    }
-
-    Ok(())
-}
-
-fn check_verdict(part: &str, label: Label, has_passed: bool) -> Result<(), String> {
-    if label == Label::FalseReject && has_passed {
-        return Err(format!(
-            "part {part} passed, so that it is no false reject; label it good to teach it"
-        ));
-    }
-
-    Ok(())
 }

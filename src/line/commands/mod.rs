@@ -63,6 +63,8 @@ pub struct CommandHandler {
     outcomes: Outcomes,
     /// Pictures for teaching.
     lessons: Lessons,
+    /// True where pictures of parts are kept.
+    has_evidence: bool,
     /// This machine's clock, watched for steps.
     own_clock: Arc<OwnClock>,
     /// Faults of the moment: an id that stands for two commands goes there.
@@ -139,6 +141,7 @@ impl CommandHandler {
             control: shared.control.clone(),
             outcomes: shared.outcomes.clone(),
             lessons: shared.lessons.clone(),
+            has_evidence: shared.evidence.is_some(),
             own_clock: shared.own_clock.clone(),
             diagnostics: shared.diagnostics.clone(),
             admissions,

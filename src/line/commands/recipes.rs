@@ -104,19 +104,19 @@ impl CommandHandler {
 
                 (ChangeSource::Lesson(number), words)
             }
-            RecipeChange::Label(command) => {
-                let part = match self.label(command, who)? {
-                    Labelled::Taught(part) => part,
-                    Labelled::Kept(words) => return Ok(Done::with(words)),
-                };
+            RecipeChange::Label(command) => match self.label(command, who)? {
+                Labelled::Taught(part) => {
+                    // A part is one of the product whose recipe judged it.
+                    if command.recipe.is_none() {
+                        named = part.recipe;
+                    }
 
-                // A part is one of the product whose recipe judged it.
-                if command.recipe.is_none() {
-                    named = part.recipe;
+                    (ChangeSource::Part(part.picture), PREPARED.to_owned())
                 }
-
-                (ChangeSource::Part(part.picture), PREPARED.to_owned())
-            }
+                // This thread waits for no folder: the changeover looks for the picture.
+                Labelled::Stored => (ChangeSource::StoredPart, PREPARED.to_owned()),
+                Labelled::Kept(words) => return Ok(Done::with(words)),
+            },
             RecipeChange::Suggest(_) => (ChangeSource::Nothing, GROUPED.to_owned()),
             RecipeChange::Shadow(command) if command.off => {
                 (ChangeSource::Nothing, SHADOW_ENDS.to_owned())

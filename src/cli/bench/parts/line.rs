@@ -95,7 +95,7 @@ impl BenchLine {
             commands,
             publisher,
             ..
-        } = Channels::new(&shared);
+        } = Channels::new(&shared, None);
 
         // One camera is a group of one; recipes and challenges have no part in the measurement.
         let group = CameraGroup {

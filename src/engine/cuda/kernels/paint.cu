@@ -9,33 +9,19 @@ struct PaintLayer {
 };
 static_assert(sizeof(PaintLayer) == 48, "as PaintLayer in paint.rs");
 
-struct PaintOutline {
-    unsigned x, y, w, h, thick, colour;
-};
-static_assert(sizeof(PaintOutline) == 24, "as PaintOutline in paint.rs");
-
 struct Paint {
     const unsigned char* picture;
     const PaintLayer* layers;
-    const PaintOutline* outlines;
+    const unsigned char* colours;
     unsigned char* out;
-    unsigned stride, width, height, out_width, out_height, layer_count, outline_count, unused;
+    unsigned stride, width, height, out_width, out_height, layer_count;
 };
-static_assert(sizeof(Paint) == 64, "as PaintArgs in paint.rs");
+static_assert(sizeof(Paint) == 56, "as PaintArgs in paint.rs");
 
-struct Tint {
-    float red, green, blue;
-};
-
-// Dark red through orange to pale yellow, as GLOW in image/overlay/paint.rs.
-static __device__ __forceinline__ Tint glow(unsigned step) {
-    switch (step) {
-    case 0: return {120, 0, 60};
-    case 1: return {225, 40, 30};
-    case 2: return {250, 150, 20};
-    default: return {255, 245, 150};
-    }
-}
+// COLOURS, HEAT_MAX and OPACITY_MAX of image/overlay/mod.rs.
+#define LAST_COLOUR 255u
+#define HEAT_MAX 2.0f
+#define OPACITY_MAX 0.6f
 
 // The two of `cells` around the middle of the pixel `at` of `of`, and how far it is from the first to the second.
 struct Between {
@@ -71,27 +57,21 @@ static __device__ __forceinline__ bool counts_at(const PaintLayer& layer, unsign
     return layer.counts[row * layer.columns + column] != 0;
 }
 
-static __device__ __forceinline__ unsigned char mixed(float seen, float low, float high, float share, float opacity) {
-    const float tint = low * (1 - share) + high * share;
-    return static_cast<unsigned char>(seen * (1 - opacity) + tint * opacity);
+// Luma of BT.601 in whole numbers, as grey() in image/overlay/paint.rs.
+static __device__ __forceinline__ unsigned char grey_of(const unsigned char* seen) {
+    return static_cast<unsigned char>((77u * seen[0] + 150u * seen[1] + 29u * seen[2]) >> 8);
 }
 
-// `seen` with a glow of `heat` over it; squared, so that the lower half of the scale leaves it almost untouched.
-static __device__ __forceinline__ void lit(const unsigned char* seen, float heat, unsigned char* out) {
-    const float clamped = fminf(fmaxf(heat, 0.0f), 1.0f), place = clamped * 3;
-    const unsigned step = static_cast<unsigned>(place);
-    const Tint low = glow(step), high = glow(step + 1);
-    const float share = place - step, opacity = 0.85f * clamped * clamped;
-    out[0] = mixed(seen[0], low.red, high.red, share, opacity);
-    out[1] = mixed(seen[1], low.green, high.green, share, opacity);
-    out[2] = mixed(seen[2], low.blue, high.blue, share, opacity);
-}
-
-static __device__ __forceinline__ bool is_on(const PaintOutline& line, unsigned x, unsigned y, unsigned width,
-                                             unsigned height) {
-    const unsigned right = min(line.x + line.w, width), bottom = min(line.y + line.h, height);
-    if (x < line.x || x >= right || y < line.y || y >= bottom) return false;
-    return y < line.y + line.thick || y + line.thick >= bottom || x < line.x + line.thick || x + line.thick >= right;
+// A grey pixel with the colour of a heat over it, as mixed() in image/overlay/paint.rs.
+static __device__ __forceinline__ void mixed(float grey, float heat, const unsigned char* colours, unsigned char* out) {
+    const float opacity = OPACITY_MAX * fminf(fmaxf(heat, 0.0f), 1.0f);
+    const float place = fminf(fmaxf(heat, 0.0f), HEAT_MAX) / HEAT_MAX * LAST_COLOUR;
+    const unsigned low = static_cast<unsigned>(place), high = min(low + 1, LAST_COLOUR);
+    const float share = place - low;
+    for (unsigned i = 0; i < 3; ++i) {
+        const float tint = colours[3 * low + i] * (1 - share) + colours[3 * high + i] * share;
+        out[i] = static_cast<unsigned char>(grey * (1 - opacity) + tint * opacity);
+    }
 }
 
 // A thread makes one pixel.
@@ -111,12 +91,9 @@ extern "C" __global__ void paint(Paint args) {
         is_counted = true;
     }
     const size_t row = size_t(y) * args.height / args.out_height, column = size_t(x) * args.width / args.out_width;
-    lit(args.picture + row * args.stride + 3 * column, heat, out);
-    if (is_covered && !is_counted)
-        for (unsigned i = 0; i < 3; ++i) out[i] /= 2;
-    for (unsigned i = 0; i < args.outline_count; ++i) {
-        const PaintOutline& line = args.outlines[i];
-        if (!is_on(line, x, y, args.out_width, args.out_height)) continue;
-        for (unsigned channel = 0; channel < 3; ++channel) out[channel] = line.colour >> (16 - 8 * channel) & 0xff;
-    }
+    const unsigned char grey = grey_of(args.picture + row * args.stride + 3 * column);
+    if (is_counted)
+        mixed(grey, heat, args.colours, out);
+    else
+        for (unsigned i = 0; i < 3; ++i) out[i] = is_covered ? grey / 2 : grey;
 }

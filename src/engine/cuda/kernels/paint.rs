@@ -1,8 +1,7 @@
-//! Overlays for people: maps glowing over the camera's picture, as `image/overlay/paint.rs` paints
-//! them, on the device.
+//! Overlays for people: maps in colour over the camera's picture in grey, as `image/overlay/paint.rs`
+//! paints them, on the device.
 //!
-//! A map speaks through its colour: normal areas stay as the camera saw them, masked cells are
-//! dark. A thread makes one pixel and asks each layer that covers it, so that nothing enlarged is
+//! A map speaks through its colour: normal areas stay grey, masked cells are dark. A thread makes one pixel and asks each layer that covers it, so that nothing enlarged is
 //! ever stored.
 //!
 //! Cost at 1280 x 720 drawn at 960 x 540: 1.6 MB read and 1.6 MB written, 0.7 us of an H200's 4.8
@@ -28,41 +27,20 @@ pub struct PaintLayer {
     top: u32,
     right: u32,
     bottom: u32,
-    /// The map's value of "nothing to see".
+    /// The map's value of heat 0.
     low: f32,
-    /// The map's value of "full glow".
+    /// The map's value of heat 1.
     high: f32,
 }
 
 // SAFETY: plain numbers, laid out as the kernel's `struct PaintLayer`.
 unsafe impl DeviceRepr for PaintLayer {}
 
-/// An [`overlay::BoxOutline`] as the kernel reads it, in pixels of the drawing.
-#[derive(Debug, Clone, Copy)]
-#[repr(C)]
-pub struct PaintOutline {
-    /// Left edge.
-    pub x: u32,
-    /// Upper edge.
-    pub y: u32,
-    /// Width.
-    pub w: u32,
-    /// Height.
-    pub h: u32,
-    /// Thickness of the line.
-    pub thick: u32,
-    /// `0xRRGGBB`
-    pub colour: u32,
-}
-
-// SAFETY: plain numbers, laid out as the kernel's `struct PaintOutline`.
-unsafe impl DeviceRepr for PaintOutline {}
-
 impl PaintLayer {
     /// `map` is the device address of the layer's f32 `[rows, columns]`; `counts` that of bytes
     /// `[rows, columns]`, 0 for a masked cell, or 0 when no cell is masked.
     pub fn new(placed: &overlay::PlacedLayer, map: u64, counts: u64) -> Self {
-        let (low, high) = placed.scale;
+        let overlay::HeatScale { low, high, .. } = placed.scale;
         let grid = placed.map.grid();
         PaintLayer {
             map,
@@ -79,20 +57,6 @@ impl PaintLayer {
     }
 }
 
-impl From<&overlay::BoxOutline> for PaintOutline {
-    fn from(outline: &overlay::BoxOutline) -> Self {
-        let [red, green, blue] = outline.colour;
-        PaintOutline {
-            x: outline.x as u32,
-            y: outline.y as u32,
-            w: outline.w as u32,
-            h: outline.h as u32,
-            thick: outline.thick as u32,
-            colour: u32::from_be_bytes([0, red, green, blue]),
-        }
-    }
-}
-
 /// Arguments of the kernel. All addresses are the device's.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
@@ -101,8 +65,8 @@ pub struct PaintArgs {
     pub picture: u64,
     /// `[layer_count]` [`PaintLayer`].
     pub layers: u64,
-    /// `[outline_count]` [`PaintOutline`].
-    pub outlines: u64,
+    /// RGB bytes `[overlay::COLOURS, 3]`, the colours of heat 0 to `overlay::HEAT_MAX`.
+    pub colours: u64,
     /// Written: RGB bytes `[out_height, out_width, 3]`.
     pub out: u64,
     /// Bytes from row to row of the picture.
@@ -117,10 +81,6 @@ pub struct PaintArgs {
     pub out_height: u32,
     /// Number of layers.
     pub layer_count: u32,
-    /// Number of outlines.
-    pub outline_count: u32,
-    /// Padding.
-    pub unused: u32,
 }
 
 // SAFETY: plain numbers, laid out as the kernel's `struct Paint`.
@@ -159,9 +119,8 @@ mod tests {
     use crate::data::grid::Grid;
     use crate::data::map::Map;
     use crate::data::picture::{Area, Picture};
-    use crate::data::verdict::{Defect, Verdict};
-    use crate::image::overlay::Overlay;
     use crate::image::overlay::paint;
+    use crate::image::overlay::{HeatScale, Overlay};
 
     /// Rows are a byte further apart than they are long.
     fn painted(bench: &Bench, drawing: &Overlay) -> Vec<u8> {
@@ -174,16 +133,11 @@ mod tests {
         });
 
         let layers: Vec<PaintLayer> = layers.collect();
-        let outlines: Vec<PaintOutline> = drawing.outlines.iter().map(PaintOutline::from).collect();
         let out = bench.out(3 * drawing.width * drawing.height, 0x77u8);
         let args = PaintArgs {
             picture: bench.up(&rows),
             layers: bench.up(&layers),
-            outlines: if outlines.is_empty() {
-                0
-            } else {
-                bench.up(&outlines)
-            },
+            colours: bench.up(&overlay::colours().concat()),
             out: out.address,
             stride: 3 * width as u32 + 1,
             width: width as u32,
@@ -191,8 +145,6 @@ mod tests {
             out_width: drawing.width as u32,
             out_height: drawing.height as u32,
             layer_count: layers.len() as u32,
-            outline_count: outlines.len() as u32,
-            unused: 0,
         };
 
         // SAFETY: the bench holds what the sizes say.
@@ -209,10 +161,7 @@ mod tests {
             .map(|(a, b)| a.abs_diff(*b))
             .max();
 
-        assert!(
-            apart <= Some(1),
-            "{what}: {apart:?} grey normalisation_lut apart"
-        );
+        assert!(apart <= Some(1), "{what}: {apart:?} grey levels apart");
     }
 
     /// Two overlapping maps, one of which counts in part, over pictures that are shrunk, thin and
@@ -241,40 +190,17 @@ mod tests {
                 };
 
                 let areas = [Area::whole(width, height), part];
-                let scales = [(-0.5, 0.5), (0.1, 0.9)];
+                let scales =
+                    [(-0.5, 0.5), (0.1, 0.9)].map(|(low, high)| HeatScale::between(low, high));
                 let layers = [0, 1].map(|i| overlay::HeatLayer {
                     map: &maps[i],
                     area: areas[i],
                     scale: scales[i],
                 });
 
-                let drawing = Overlay::new(&picture, &layers, None, &[]);
+                let drawing = Overlay::new(&picture, &layers);
                 assert_alike(bench, &drawing, &format!("{width} x {height}"));
             }
-        });
-    }
-
-    #[test]
-    fn outlines_lie_over_each_other_in_their_order() {
-        on_device(|bench| {
-            let picture = Picture::new(50, 40, vec![90; 6000]).expect("its bytes");
-            let layer = overlay::HeatLayer {
-                map: &Map::new(Grid::square(1), vec![1.0]),
-                area: Area::whole(50, 40),
-                scale: (0.5, 0.5),
-            };
-
-            let region = Defect {
-                x: 10,
-                y: 5,
-                w: 60,
-                h: 20,
-                peak: 1.0,
-            };
-
-            let drawing = Overlay::new(&picture, &[layer], Some(Verdict::Fail), &[region]);
-            assert_eq!(drawing.outlines.len(), 2);
-            assert_alike(bench, &drawing, "outlines");
         });
     }
 }

@@ -1,0 +1,248 @@
+//! Kept parts are found by their key and read back: for a page, for a label, to be judged again.
+
+use super::facts::Facts;
+use super::name::{self, FACTS, PART_PICTURE};
+use crate::data::picture::Picture;
+use crate::image::file;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A part that was found.
+#[derive(Debug, Clone)]
+pub struct KeptPart {
+    /// The folder that it lies in.
+    folder: PathBuf,
+    /// Stem of the names of its files.
+    pub stem: String,
+    /// The facts.
+    pub facts: Facts,
+}
+
+/// Reason why a part cannot be found or read back.
+#[derive(Debug, thiserror::Error)]
+pub enum EvidenceError {
+    /// The folder cannot be read.
+    #[error("the evidence in {folder} cannot be read: {error}")]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// Its fault.
+        error: io::Error,
+    },
+    /// The part is not kept.
+    #[error(
+        "part {part} is not among the evidence in {folder}: it was not kept, or had to make room"
+    )]
+    NotKept {
+        /// `run/camera/seq`
+        part: String,
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Several cameras saw the part.
+    #[error("several cameras saw part {part}; name one of {cameras}")]
+    Several {
+        /// `run/camera/seq`
+        part: String,
+        /// The cameras.
+        cameras: String,
+    },
+    /// Facts that are not this program's.
+    #[error("{file} {words}")]
+    Facts {
+        /// The file.
+        file: PathBuf,
+        /// Their fault.
+        words: String,
+    },
+    /// There is no picture of the part.
+    #[error("no picture of part {part} came ({words}), so that there is none to use")]
+    NoPicture {
+        /// `run/camera/seq`
+        part: String,
+        /// Reason of the verdict.
+        words: String,
+    },
+    /// The picture is not the camera's any more.
+    #[error(
+        "the picture of part {part} was kept as JPEG, which is not the camera's picture bit for bit; set evidence.format to \"png\" for the next parts"
+    )]
+    Lossy {
+        /// `run/camera/seq`
+        part: String,
+    },
+    /// The picture's file is damaged or gone.
+    #[error("the picture of part {part} cannot be read: {words}")]
+    Picture {
+        /// `run/camera/seq`
+        part: String,
+        /// Its fault.
+        words: String,
+    },
+}
+
+/// Finds a part by its key; `camera` is the part's, or the one that saw it.
+///
+/// # Errors
+/// When it is not kept, or several cameras saw it and none is named.
+pub fn find(
+    folder: &Path,
+    run_id: &str,
+    camera: &str,
+    seq: u64,
+) -> Result<KeptPart, EvidenceError> {
+    let part = format!("{run_id}/{camera}/{seq}");
+    let unreadable = |error| EvidenceError::Folder {
+        folder: folder.to_owned(),
+        error,
+    };
+
+    let mut found: Vec<KeptPart> = vec![];
+    let run_end = name::run_end(run_id);
+
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let file_name = entry.map_err(unreadable)?.file_name();
+
+        // Names alone leave out nearly all other parts; the facts are sure.
+        let Some(named) = file_name.to_str().and_then(name::parse) else {
+            continue;
+        };
+
+        let is_facts = named.end == FACTS && !named.stem.starts_with('.');
+        if !is_facts || named.seq != seq || named.run_end != run_end {
+            continue;
+        }
+
+        let kept = read(folder, named.stem)?;
+        let facts = &kept.facts;
+        let is_its_camera = facts.camera == camera || facts.seen_by == camera;
+
+        if facts.run_id == run_id && facts.seq == seq && is_its_camera {
+            found.push(kept);
+        }
+    }
+
+    // A part that was undecided first and judged later is one part: the later word is the better.
+    found.sort_by_key(|kept| kept.facts.picture.is_some());
+    let Some(best) = found.pop() else {
+        let folder = folder.to_owned();
+        return Err(EvidenceError::NotKept { part, folder });
+    };
+
+    let mut cameras: Vec<&str> = found.iter().map(|kept| &*kept.facts.seen_by).collect();
+    cameras.push(&best.facts.seen_by);
+    cameras.sort_unstable();
+    cameras.dedup();
+
+    if cameras.len() > 1 {
+        let cameras = cameras.join(", ");
+        return Err(EvidenceError::Several { part, cameras });
+    }
+
+    Ok(best)
+}
+
+/// Reads the facts of the part whose files have this stem.
+///
+/// # Errors
+/// When they are gone, or not this program's.
+pub fn read(folder: &Path, stem: &str) -> Result<KeptPart, EvidenceError> {
+    let file = folder.join(format!("{stem}{FACTS}"));
+    let facts = std::fs::read(&file)
+        .map_err(|error| format!("cannot be read: {error}"))
+        .and_then(|text| Facts::parse(&text));
+
+    match facts {
+        Ok(facts) => Ok(KeptPart {
+            folder: folder.to_owned(),
+            stem: stem.to_owned(),
+            facts,
+        }),
+        Err(words) => Err(EvidenceError::Facts { file, words }),
+    }
+}
+
+/// Stems of all parts that are kept, in the order of their names: by time.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn stems(folder: &Path) -> io::Result<Vec<String>> {
+    let mut stems = vec![];
+
+    for entry in std::fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let named = name.to_str().filter(|name| !name.starts_with('.'));
+
+        if let Some(named) = named.and_then(name::parse)
+            && named.end == FACTS
+        {
+            stems.push(named.stem.to_owned());
+        }
+    }
+
+    stems.sort_unstable();
+    Ok(stems)
+}
+
+impl KeptPart {
+    /// `run/camera/seq`, and the camera that saw it where that is another.
+    pub fn part(&self) -> String {
+        let Facts {
+            run_id,
+            camera,
+            seq,
+            seen_by,
+            ..
+        } = &self.facts;
+
+        match camera == seen_by {
+            true => format!("{run_id}/{camera}/{seq}"),
+            false => format!("{run_id}/{camera}/{seq}/{seen_by}"),
+        }
+    }
+
+    /// File of the picture of the part, for people.
+    pub fn part_picture(&self) -> PathBuf {
+        self.folder.join(format!("{}{PART_PICTURE}", self.stem))
+    }
+
+    /// The camera's picture bit for bit, to be judged again or taught.
+    ///
+    /// # Errors
+    /// When there is none of the part, it was kept with losses, or its file is damaged.
+    pub fn picture(&self) -> Result<Picture, EvidenceError> {
+        let part = self.part();
+        let Some(about) = &self.facts.picture else {
+            let reason = serde_json::to_value(self.facts.reason).unwrap_or_default();
+            let words = reason.as_str().unwrap_or("no reason is given").to_owned();
+            return Err(EvidenceError::NoPicture { part, words });
+        };
+
+        if !about.is_lossless {
+            return Err(EvidenceError::Lossy { part });
+        }
+
+        // The name comes out of a file: it must not lead elsewhere.
+        let unfit = |words: String| EvidenceError::Picture {
+            part: part.clone(),
+            words,
+        };
+
+        let is_own = name::parse(&about.file).is_some_and(|named| named.stem == self.stem);
+        if !is_own {
+            return Err(unfit(format!("its facts name the file {:?}", about.file)));
+        }
+
+        let picture = file::read(&self.folder.join(&about.file));
+        let picture = picture.map_err(|error| unfit(error.to_string()))?;
+        let size = (picture.width(), picture.height());
+
+        match size == (about.width, about.height) {
+            true => Ok(picture),
+            false => Err(unfit(format!(
+                "it has {} x {} pixels, and its facts say {} x {}",
+                size.0, size.1, about.width, about.height
+            ))),
+        }
+    }
+}

@@ -45,6 +45,7 @@ const CONTROLS: [Control; 3] = [
 pub fn v4l2_automatics(read: impl Fn(u32) -> Option<i32>) -> Automatics {
     let mut on = Vec::new();
     let mut can_be_read = false;
+
     for control in &CONTROLS {
         let Some(value) = read(control.id) else {
             continue;
@@ -76,9 +77,11 @@ pub fn v4l2_control(device: i32, id: u32) -> Option<i32> {
     const VIDIOC_G_CTRL: libc::c_ulong = 0xc008_561b;
 
     let mut control = V4l2Control { id, value: 0 };
+
     // SAFETY: the request is told a structure of the size that its number says, which lives until it
     // returns; a number that is no open V4L2 device is answered with an error.
     let answer = unsafe { libc::ioctl(device, VIDIOC_G_CTRL as _, &raw mut control) };
+
     (answer == 0).then_some(control.value)
 }
 

@@ -36,6 +36,7 @@ impl Matrix {
 
         // The weights of the three colours in luma add up to 1, which gives green's.
         let kg = 1.0 - kr - kb;
+
         // Factors of chroma have 12 fractional bits: the largest is below 8, hence fits 16 bits
         // with the sign.
         let fixed = |value: f64| (value * chroma * 4096.0).round() as i16;
@@ -86,6 +87,7 @@ impl<'a> Plane<'a> {
     pub fn row(&self, row: usize, bytes: usize) -> Option<&'a [u8]> {
         // A slice beyond the plane is `None`, which says that the buffer is shorter than its caps.
         let from_row = self.bytes.get(row * self.stride..)?;
+
         from_row.get(..bytes)
     }
 }
@@ -130,11 +132,13 @@ impl Converter {
         // Whole rows alone are filled: `rgb` has room for `height` of them.
         let height = rgb.len() / (3 * width);
         let chroma_width = width.div_ceil(2);
+
         // The work goes row by row, so that the intermediate chroma stays in the processor's cache.
         for (row, rgb) in rgb.chunks_exact_mut(3 * width).enumerate() {
             // The chroma of this row comes first: between two chroma rows, at half the width.
             let rows = ChromaRows::of(row, height.div_ceil(2), picture.site);
             self.interpolate_rows(&rows, &picture.chroma, chroma_width)?;
+
             // The columns are next: `full` has a value for each pixel, and one more where the width
             // is odd.
             for (half, full) in self.half.iter().zip(&mut self.full) {
@@ -163,6 +167,7 @@ impl Converter {
                 // NV12 has pairs, u and v in turn: both are interpolated as one row of twice the
                 // width, and split afterwards.
                 rows.interpolate(pairs, 2 * width, &mut self.pairs)?;
+
                 for plane in &mut self.half {
                     plane.resize(width, 0);
                 }
@@ -170,6 +175,7 @@ impl Converter {
                 let [u, v] = &mut self.half;
                 split_pairs(&self.pairs, u, v);
             }
+
             YuvChroma::I420(u, v) => {
                 // I420 has a plane each, of which the row is interpolated alone.
                 for (plane, out) in [u, v].into_iter().zip(&mut self.half) {
@@ -196,6 +202,7 @@ impl ChromaRows {
         // the lower one to the one below.
         let near = row / 2;
         let is_upper = row.is_multiple_of(2);
+
         // The outermost rows have no chroma row beyond them; the near one serves for both.
         let far = if is_upper {
             near.saturating_sub(1)
@@ -226,6 +233,7 @@ impl ChromaRows {
         let near = plane.row(self.near, bytes)?;
         let far = plane.row(self.far, bytes)?;
         out.resize(bytes, 0);
+
         // Shares are powers of a half, which are shifts.
         match self.far_bits {
             None => out.copy_from_slice(near),
@@ -245,8 +253,10 @@ impl ChromaRows {
 fn mix_rows(near: &[u8], far: &[u8], bits: u32, out: &mut [u8]) {
     // Of 2^bits shares the far row has one, the near row all others.
     let near_weight = (1 << bits) - 1;
+
     // Half of the divisor is added, which rounds to the nearest.
     let half = 1 << (bits - 1);
+
     for ((near, far), out) in near.iter().zip(far).zip(out) {
         let sum = near_weight * u16::from(*near) + u16::from(*far);
         *out = ((sum + half) >> bits) as u8;
@@ -262,6 +272,7 @@ fn mix_rows(near: &[u8], far: &[u8], bits: u32, out: &mut [u8]) {
 fn split_pairs(pairs: &[u8], u: &mut [u8], v: &mut [u8]) {
     // No byte is left over: the row has twice as many bytes as `u` and `v` have values.
     let pairs = pairs.as_chunks::<2>().0.iter();
+
     for ((pair, u), v) in pairs.zip(u).zip(v) {
         [*u, *v] = *pair;
     }
@@ -278,6 +289,7 @@ fn interpolate_columns(half: &[u8], left: bool, full: &mut [u8]) {
     // The caller's rows have at least one value.
     let last = half.len() - 1;
     let pairs = full.as_chunks_mut::<2>().0;
+
     if left {
         // The sample of the left pixel is there; the right one lies half-way to the next.
         for ((pair, own), next) in pairs.iter_mut().zip(half).zip(&half[1..]) {
@@ -292,9 +304,11 @@ fn interpolate_columns(half: &[u8], left: bool, full: &mut [u8]) {
     // The first left pixel lies left of all samples; three quarters of the sample and a quarter of
     // itself is the sample.
     pairs[0] = [half[0], three_to_one(half[0], half[1.min(last)])];
+
     // Pairs in the middle have a sample on both sides.
     if last > 0 {
         let neighbours = half.iter().zip(&half[1..]).zip(&half[2..]);
+
         for (pair, ((before, own), next)) in pairs[1..].iter_mut().zip(neighbours) {
             *pair = [three_to_one(*own, *before), three_to_one(*own, *next)];
         }
@@ -324,13 +338,16 @@ fn three_to_one(own: u8, other: u8) -> u8 {
 fn coloured_row(luma: &[u8], u: &[u8], v: &[u8], matrix: &Matrix, rgb: &mut [u8]) {
     // A half, and another half of the smallest bit for each product that was cut off.
     const ROUNDING: i16 = 9;
+
     // A copy of the factors keeps them in registers for the whole row.
     let m = *matrix;
     let pixels = rgb.as_chunks_mut::<3>().0;
+
     // Luma has 7 bits more and a factor of 13 fractional bits: the upper half of the product has 4
     // fractional bits.
     for (((pixel, y), u), v) in pixels.iter_mut().zip(luma).zip(u).zip(v) {
         let y = upper_half((i16::from(*y) - m.black) << 7, m.luma);
+
         // Chroma lies around 0 with 8 bits more and a factor of 12, which leaves 4 fractional bits
         // too.
         let u = (i16::from(*u) - 128) << 8;
@@ -338,6 +355,7 @@ fn coloured_row(luma: &[u8], u: &[u8], v: &[u8], matrix: &Matrix, rgb: &mut [u8]
         let red = upper_half(v, m.red_v);
         let green = upper_half(u, m.green_u) + upper_half(v, m.green_v);
         let blue = upper_half(u, m.blue_u);
+
         // The sum may lie below 0 or above 255, where the colour is beyond RGB.
         *pixel = [
             grey(y + red + ROUNDING),

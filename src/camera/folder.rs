@@ -43,6 +43,7 @@ impl FolderSource {
         // be read.
         let value = |key: &str| settings.values.get(key).map_or("", String::as_str);
         let fps: u32 = value("fps").parse().unwrap_or(0);
+
         // A rate of 0 is no rate: the next picture comes as soon as the last one is judged.
         let pause = Duration::from_secs(1)
             .checked_div(fps)
@@ -61,6 +62,7 @@ impl FolderSource {
     /// The file as a frame; one that cannot be read is black and corrupt.
     fn frame(&mut self, path: &Path) -> Frame {
         let started = Instant::now();
+
         // Reading and decoding are timed together, as a camera's decoder is.
         let read = image_file::read(path);
         let damage = read.as_ref().err().map(|error| words_of(error, path));
@@ -96,6 +98,7 @@ impl FolderSource {
         for path in files {
             // The pause runs from picture to picture, the wait for the inspector included.
             let due = Instant::now() + self.pause;
+
             // The last picture must be taken before the next one comes, since a newer one would
             // replace it.
             while !sink.is_ready() {
@@ -106,6 +109,7 @@ impl FolderSource {
 
             sink.frame(self.frame(path));
             let rest = due.saturating_duration_since(Instant::now());
+
             if stop.stopped_within(rest) {
                 return false;
             }
@@ -126,6 +130,7 @@ impl Source for FolderSource {
 
         loop {
             let unreadable_before = self.unreadable.len();
+
             if !self.show_all(&found.pictures, stop, sink) {
                 return Ok(Ended::Stopped);
             }
@@ -160,5 +165,6 @@ fn words_of(error: &PictureFileError, path: &Path) -> Arc<str> {
     let place = format!("{}: ", path.display());
     let cause = words.strip_prefix(&place).unwrap_or(&words);
     let short: String = cause.chars().take(WORDS_MAX).collect();
+
     short.into()
 }

@@ -40,11 +40,13 @@ pub use supervise::supervise;
 /// When this build cannot read the kind.
 pub fn open(settings: &CameraSettings) -> Result<Box<dyn Source>, CameraError> {
     let pipeline = pipelines::pipeline(&settings.kind).map_err(CameraError::Pipeline)?;
+
     match &pipeline.launch {
         None => Ok(Box::new(folder::FolderSource::new(settings))),
         #[cfg(feature = "gstreamer")]
         Some(launch) => {
             let source = gst::GstSource::new(settings, launch, &pipeline)?;
+
             Ok(Box::new(source))
         }
         #[cfg(not(feature = "gstreamer"))]
@@ -61,6 +63,7 @@ pub fn open(settings: &CameraSettings) -> Result<Box<dyn Source>, CameraError> {
 pub fn tells_clock(settings: &CameraSettings) -> bool {
     let pipeline = pipelines::pipeline(&settings.kind);
     let launch = pipeline.ok().and_then(|pipeline| pipeline.launch);
+
     launch.is_some_and(|launch| launch.contains("add-reference-timestamp-meta=true"))
 }
 

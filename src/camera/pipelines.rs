@@ -120,9 +120,11 @@ fn is_own_file(kind: &str) -> bool {
 
 fn read_own(path: &str) -> Result<Pipeline, String> {
     let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+
     // A built-in kind may do without a launch string (a folder is read without GStreamer); a
     // plant's own file without one would be read as a folder.
     let own = read(&bytes)?;
+
     if own.launch.is_none() {
         return Err("missing field `launch`".to_owned());
     }
@@ -164,6 +166,7 @@ pub fn check(settings: &mut CameraSettings, base: &Path, place: &str, problems: 
 
     // Keys that the kind does not have are noted, each with the nearest one that it has.
     let parameters = &pipeline.parameters;
+
     for key in settings.values.keys() {
         if !parameters.contains_key(key) {
             let known = parameters.keys().map(String::as_str).chain(COMMON_KEYS);
@@ -174,10 +177,12 @@ pub fn check(settings: &mut CameraSettings, base: &Path, place: &str, problems: 
     // Every parameter of the kind gets its checked value: the one given, or the default.
     for (name, parameter) in parameters {
         let given = settings.values.get(name);
+
         match parameter.value(given.map(String::as_str), base) {
             Ok(value) => {
                 settings.values.insert(name.clone(), value);
             }
+
             Err(why) => problems.note(format!("{place}.{name}"), why),
         }
     }
@@ -227,6 +232,7 @@ impl Parameter {
         // Bounds are those of the kind's file; without one, those of the number.
         let low = self.low.unwrap_or(i64::MIN);
         let high = self.high.unwrap_or(i64::MAX);
+
         match value.parse::<i64>() {
             Ok(number) if (low..=high).contains(&number) => Ok(number.to_string()),
             _ => Err(format!(
@@ -240,6 +246,7 @@ fn checked_path(value: &str, base: &Path) -> Result<String, String> {
     // Paths become absolute at once: the pipeline runs in the daemon's folder.
     let path = std::path::absolute(base.join(value)).map_err(|error| error.to_string())?;
     let shown = path.display();
+
     // A file that is missing is found by `check`, not when the camera starts.
     if path.exists() {
         Ok(shown.to_string())
@@ -254,8 +261,10 @@ pub fn filled(launch: &str, values: &BTreeMap<String, String>) -> String {
     // Text between the places is copied as it is; each place becomes its value, quoted.
     let mut text = String::new();
     let mut rest = launch;
+
     while let Some(place) = next_place(rest) {
         text.push_str(place.before);
+
         // The check has given every place a value; a missing one becomes nothing.
         if let Some(value) = values.get(place.name) {
             text.push_str(&quoted(value));
@@ -271,6 +280,7 @@ fn places(launch: &str) -> Vec<&str> {
     // Names in their order, with repetitions: a place may occur twice.
     let mut names = Vec::new();
     let mut rest = launch;
+
     while let Some(place) = next_place(rest) {
         names.push(place.name);
         rest = place.after;
@@ -292,6 +302,7 @@ fn next_place(text: &str) -> Option<NamedPlace<'_>> {
     // name does.
     for (at, _) in text.match_indices('{') {
         let (name, after) = text[at + 1..].split_once('}')?;
+
         if is_name(name) {
             let before = &text[..at];
             return Some(NamedPlace {
@@ -327,6 +338,7 @@ fn quoted(value: &str) -> String {
 
     // Backslashes come first: else those that are added for quotes would be doubled.
     let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");
+
     format!("\"{escaped}\"")
 }
 

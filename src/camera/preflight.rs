@@ -85,6 +85,7 @@ pub fn ask(question: &Question, lookup: &mut Lookup) -> Result<Option<String>, S
                 "it asks for a user and a password; give user and password_file".to_owned(),
             );
         }
+
         404 => return Err("it has no such stream (404); correct the path in location".to_owned()),
         // Redirections, a refusal without user, and all that may pass: the pipeline will tell.
         _ => {}
@@ -97,6 +98,7 @@ impl Address {
     /// The parts of `rtsp://user:password@host:port/path`. `None` for another scheme.
     fn parse(location: &str) -> Option<Self> {
         let (scheme, rest) = location.split_once("://")?;
+
         if !matches!(scheme, "rtsp" | "rtspt") {
             return None;
         }
@@ -128,6 +130,7 @@ fn connect(address: &Address, lookup: &mut Lookup) -> Result<TcpStream, String> 
     let Address { host, port, .. } = address;
     let found = lookup.addresses(host, *port)?;
     let mut failure = format!("its host name {host:?} has no address");
+
     for place in found.into_iter().take(ADDRESSES_MAX) {
         match TcpStream::connect_timeout(&place, PATIENCE) {
             Ok(stream) => return Ok(stream),
@@ -143,10 +146,12 @@ fn no_connection(error: &std::io::Error, place: &str) -> String {
         ErrorKind::ConnectionRefused => {
             format!("nothing listens at {place}; is the camera on, and is the port right?")
         }
+
         ErrorKind::TimedOut => format!("{place} does not answer; is the camera on?"),
         ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
             format!("no way leads to {place}; look at cable and network")
         }
+
         _ => format!("{place}: {error}"),
     }
 }
@@ -165,6 +170,7 @@ fn describe(stream: &mut TcpStream, url: &str) -> Result<RtspAnswer, Fault> {
         .map_err(|error| closed(&error))?;
     let until = Instant::now() + PATIENCE;
     let mut bytes = vec![];
+
     // Headers end with an empty line. What has come of the body by then is kept.
     let end = loop {
         if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -185,6 +191,7 @@ fn describe(stream: &mut TcpStream, url: &str) -> Result<RtspAnswer, Fault> {
 
     let headers = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let length = content_length(&headers);
+
     if length > BODY_MAX {
         let words = format!("its answer announces {length} bytes, no description has as many");
         return Err(Fault::Refused(words));
@@ -204,6 +211,7 @@ fn describe(stream: &mut TcpStream, url: &str) -> Result<RtspAnswer, Fault> {
 fn read_some(stream: &mut TcpStream, bytes: &mut Vec<u8>, until: Instant) -> Result<(), Fault> {
     let late = format!("it does not answer within {} s", PATIENCE.as_secs());
     let left = until.saturating_duration_since(Instant::now());
+
     // A timeout of zero would mean none.
     if left.is_zero() || stream.set_read_timeout(Some(left)).is_err() {
         return Err(Fault::Refused(late));
@@ -214,11 +222,14 @@ fn read_some(stream: &mut TcpStream, bytes: &mut Vec<u8>, until: Instant) -> Res
         Ok(0) => Err(closed(&ErrorKind::UnexpectedEof.into())),
         Ok(count) => {
             bytes.extend_from_slice(&piece[..count]);
+
             Ok(())
         }
+
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
             Err(Fault::Refused(late))
         }
+
         Err(error) => Err(closed(&error)),
     }
 }
@@ -259,6 +270,7 @@ fn content_length(headers: &str) -> usize {
 /// Compares the video streams of a description with the codec that is wanted.
 fn check_codec(description: &str, wanted: Option<&str>) -> Result<(), String> {
     let offered = video_encodings(description);
+
     match other_codec(wanted, &offered) {
         Some(words) => Err(words),
         None => Ok(()),
@@ -269,9 +281,11 @@ fn check_codec(description: &str, wanted: Option<&str>) -> Result<(), String> {
 fn video_encodings(description: &str) -> Vec<String> {
     let mut encodings = vec![];
     let mut is_video = false;
+
     for line in description.lines() {
         if let Some(media) = line.strip_prefix("m=") {
             is_video = media.starts_with("video");
+
             // JPEG's payload type 26 is fixed, and needs no map.
             if is_video && media.split_whitespace().nth(3) == Some("26") {
                 encodings.push("JPEG".to_owned());
@@ -289,6 +303,7 @@ fn video_encodings(description: &str) -> Vec<String> {
 pub fn other_codec(wanted: Option<&str>, offered: &[String]) -> Option<String> {
     let wanted = wanted?;
     let first = offered.first()?;
+
     if offered.iter().any(|name| name.eq_ignore_ascii_case(wanted)) {
         return None;
     }

@@ -90,6 +90,7 @@ impl SenderClock {
     pub fn move_scale(&mut self, ahead: SignedDuration) {
         let lags = self.least.iter_mut().chain(&mut self.fallen);
         lags.for_each(|lag| lag.lag = lag.lag.saturating_sub(ahead));
+
         if let Some(last) = &mut self.last {
             last.sent = last.sent.saturating_add(ahead);
         }
@@ -105,8 +106,10 @@ impl SenderClock {
     /// Returns the time for which it was held up.
     pub fn held_up(&mut self, sent: SignedDuration, arrived: Instant) -> Duration {
         let frame = SentFrame { sent, arrived };
+
         if let Some(last) = self.last.replace(frame) {
             let step = frame.since(last);
+
             if self.is_set_back(&step) {
                 self.least.clear();
                 self.fallen = None;
@@ -123,6 +126,7 @@ impl SenderClock {
         let lag = since_origin.saturating_sub(sent);
         let held_up = self.enter(Lag { arrived, lag });
         self.last_held_up = SignedDuration::try_from(held_up).unwrap_or_default();
+
         held_up
     }
 
@@ -142,6 +146,7 @@ impl SenderClock {
         self.least.push_back(newest);
         let least = self.least.front().map_or(newest.lag, |least| least.lag);
         let is_lower = |fallen: Lag| fallen.lag.saturating_sub(least) > FALL_MIN;
+
         if self.fallen.is_none_or(is_lower) {
             self.fallen = Some(newest);
         }
@@ -160,6 +165,7 @@ impl SenderClock {
     /// Least difference between two intervals that is no jitter.
     fn step_min(&self) -> SignedDuration {
         let usual = self.usual_interval().unwrap_or_default();
+
         STEP_MIN.max(usual / 4)
     }
 
@@ -186,6 +192,7 @@ impl SenderClock {
         let is_shorter = later > step_min;
         let sent_off = step.sent.saturating_sub(usual).abs();
         let arrived_off = step.arrived.saturating_sub(usual).abs();
+
         is_shorter && arrived_off < sent_off
     }
 
@@ -205,6 +212,7 @@ impl SenderClock {
 
         let mut sorted: Vec<SignedDuration> = self.intervals.iter().copied().collect();
         sorted.sort();
+
         Some(sorted[sorted.len() / 2])
     }
 }

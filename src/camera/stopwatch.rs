@@ -26,6 +26,7 @@ impl Stopwatch {
     /// Enters that the frame with the time stamp `pts` (nanoseconds) went into the decoder at `now`.
     pub fn start(&self, pts: u64, now: Instant) {
         let mut started = self.started();
+
         if started.len() == KEPT {
             started.pop_front();
         }
@@ -39,6 +40,7 @@ impl Stopwatch {
         let mut started = self.started();
         let at = started.iter().position(|frame| frame.pts == pts)?;
         let frame = started.remove(at)?;
+
         Some(frame.at)
     }
 

@@ -45,12 +45,14 @@ pub fn supervise(
             // and without a word.
             Ok(Ended::Quiet) => {
                 reporter.quiet();
+
                 if stop.is_stopped() {
                     break;
                 }
 
                 continue;
             }
+
             Err(error) => error,
         };
 
@@ -62,6 +64,7 @@ pub fn supervise(
         }
 
         reporter.lost(&error);
+
         // A file would judge its parts twice, and a pipeline that cannot work needs a person.
         if source.is_finite() || matches!(error, CameraError::Pipeline(_)) {
             return Err(error);
@@ -140,6 +143,7 @@ impl StatusReporter<'_> {
     fn lost(&mut self, error: &CameraError) {
         let was_steady = self.is_steady();
         self.online_at = None;
+
         if self.lost_at.is_some() {
             self.note_reason(error);
             return;
@@ -148,6 +152,7 @@ impl StatusReporter<'_> {
         self.reason_at = Some(Instant::now());
         self.lost_at = Some(Instant::now());
         self.losses = if was_steady { 1 } else { self.losses + 1 };
+
         if self.is_unsteady() {
             self.tell_unsteady(error);
             return;
@@ -155,6 +160,7 @@ impl StatusReporter<'_> {
 
         self.last_reason = Some(error.to_string());
         tracing::warn!("camera {} lost: {error}", self.name);
+
         // A camera that runs without frames is another fault to look for than one that is gone.
         self.report(match error {
             CameraError::Stalled(_) => CameraState::Stalled,
@@ -168,6 +174,7 @@ impl StatusReporter<'_> {
         let words = error.to_string();
         let is_due = self.reason_at.is_none_or(|at| at.elapsed() >= REASON_EVERY);
         let is_new = self.last_reason.as_ref() != Some(&words);
+
         if !is_due || !is_new || self.is_unsteady() {
             tracing::debug!("camera {}: {words}", self.name);
             return;
@@ -228,6 +235,7 @@ impl StatusReporter<'_> {
         if has_moved && is_due {
             self.clock_offset = Some(offset);
             self.clock_told_at = Some(Instant::now());
+
             // A camera that comes and goes still counts as lost.
             self.tell(self.state.unwrap_or(CameraState::Online));
         }
@@ -236,9 +244,11 @@ impl StatusReporter<'_> {
     /// Reports a frame after another state.
     fn online(&mut self, frame: &Frame) {
         let since = *self.online_at.get_or_insert_with(Instant::now);
+
         if self.is_unsteady() {
             // The loss is over for now, so that the next one counts.
             self.lost_at = None;
+
             if since.elapsed() < STEADY {
                 return;
             }
@@ -300,6 +310,7 @@ impl Sink for StatusReporter<'_> {
 
     fn quiet(&mut self) {
         self.online_at.get_or_insert_with(Instant::now);
+
         if self.state == Some(CameraState::Idle) {
             return;
         }

@@ -32,6 +32,7 @@ impl std::str::FromStr for MapKind {
     fn from_str(word: &str) -> Result<Self, String> {
         // Blanks are allowed, because the scales come from lists such as `2, 3, patch`.
         let trimmed = word.trim();
+
         if trimmed == "patch" {
             return Ok(MapKind::Patch);
         }
@@ -153,6 +154,7 @@ impl PartialScores {
         let patches = patches.flat_map(|patches| [&patches.good, &patches.bad]);
         let maps = self.language.iter().chain(&self.visual).chain(patches);
         let maps = maps.flatten();
+
         self.image.iter().chain(maps).all(|value| value.is_finite())
     }
 }

@@ -56,6 +56,7 @@ pub fn unmasked_windows(grid: Grid, scale: usize, mask: Option<&[bool]>) -> Vec<
     // A window begins at each patch from which it still fits into the grid.
     let places = grid.windows(scale);
     let all = 0..places.cells();
+
     match mask {
         None => all.collect(),
         // A window counts as soon as one of its patches does: its embedding also describes the edge

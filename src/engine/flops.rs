@@ -80,8 +80,10 @@ fn windows(plan: &EncodePlan, spec: &ModelSpec, scale: usize) -> f64 {
     let count = places.cells() as f64;
     let tokens = (scale * scale) as f64 + own_tokens(spec);
     let all_but_last = (spec.blocks - 1) as f64 * block(spec, tokens, tokens);
+
     // The last block asks for the class token alone.
     let last = block(spec, tokens, 1.0);
+
     count * (all_but_last + last + projection(spec))
 }
 
@@ -111,6 +113,7 @@ fn block(spec: &ModelSpec, tokens: f64, asking: f64) -> f64 {
 
     // The MLP has two products, up to its own width and back.
     let mlp = 4.0 * asking * width * spec.mlp as f64;
+
     projections + attention + mlp
 }
 

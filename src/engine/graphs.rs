@@ -135,6 +135,7 @@ impl<'a> ModelGraph<'a> {
 
         // Outputs are kept in the order of the plan, which callers index by.
         let mut kept = Vec::new();
+
         for name in outputs {
             let output = inner
                 .output
@@ -167,6 +168,7 @@ impl<'a> ModelGraph<'a> {
 
         // The weights lie in a file of their own, so that the whole graph is read at once.
         let decoded = proto::ModelProto::decode(bytes.as_slice());
+
         decoded.map_err(|error| self.broken(error))
     }
 
@@ -180,6 +182,7 @@ impl<'a> ModelGraph<'a> {
         // ONNX has signed dims.
         let signed = dims.iter().map(|&dim| dim as i64);
         tensor.dims = signed.collect();
+
         Ok(())
     }
 
@@ -232,12 +235,14 @@ impl<'a> ModelGraph<'a> {
         // be damaged, and a product may overflow.
         let bytes = stored.and_then(|size| size.checked_mul(FLOAT_BYTES));
         let has_size = bytes == Some(length);
+
         if tensor.data_type != FLOAT || !has_size {
             return Err(wrong_size());
         }
 
         // The values are stored as f32, row-major; other precisions are made of them later.
         let mut values = self.read(location, offset, length)?;
+
         if let Some(to) = new_grid {
             values = pos_embed::resampled(&values, grid, to, spec.width, spec.antialias);
         }
@@ -274,11 +279,13 @@ impl<'a> ModelGraph<'a> {
         let path = self.model.path.join(self.file);
         let file = path.display();
         let words = format!("{file}: {why}; import the model again");
+
         EngineError::Model(words)
     }
 
     fn wrong_size(&self, name: &str) -> EngineError {
         let words = format!("the weight {name:?} is not as large as it says");
+
         self.broken(words)
     }
 }
@@ -288,12 +295,14 @@ impl<'a> ModelGraph<'a> {
 fn read_bytes(path: &Path, offset: u64, length: usize) -> std::io::Result<Vec<u8>> {
     let file = File::open(path)?;
     let file_bytes = file.metadata()?.len();
+
     if length as u64 > file_bytes {
         return Err(std::io::ErrorKind::UnexpectedEof.into());
     }
 
     let mut bytes = vec![0; length];
     file.read_exact_at(&mut bytes, offset)?;
+
     Ok(bytes)
 }
 
@@ -301,6 +310,7 @@ fn read_bytes(path: &Path, offset: u64, length: usize) -> std::io::Result<Vec<u8
 fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
     // Bytes beyond the last whole value are dropped; the caller has compared the length before.
     let (values, _) = bytes.as_chunks::<FLOAT_BYTES>();
+
     values.iter().map(|value| f32::from_le_bytes(*value))
 }
 
@@ -325,6 +335,7 @@ fn fitted_dims(
         None => Some(dims),
         Some(grid) => {
             let stored = spec.grid().cells() * spec.width;
+
             (size == stored).then(|| vec![1, grid.cells(), spec.width])
         }
     }
@@ -360,6 +371,7 @@ pub fn typed_graph<'a>(
     // pass over memory.
     let mut graph = ModelGraph::of(model, plan, part)?;
     let inner = graph.inner_mut();
+
     for value in inner.input.iter_mut().chain(&mut inner.output) {
         retype(value, plan, precision);
     }
@@ -432,6 +444,7 @@ impl TypedGraph<'_> {
         let bytes = onnx.encode_to_vec();
         let written = std::fs::write(&path, bytes);
         written.map_err(|error| unwritable(&path, &error))?;
+
         Ok(path)
     }
 
@@ -476,6 +489,7 @@ type DescribeWeight<'a> =
 fn unwritable(path: &Path, error: &std::io::Error) -> EngineError {
     let file = path.display();
     let words = format!("cannot write {file}: {error}");
+
     EngineError::Unavailable(words)
 }
 
@@ -502,6 +516,7 @@ fn retype(value: &mut proto::ValueInfoProto, plan: &EncodePlan, precision: Preci
 /// The type of an input or output. Values that are no tensors do not occur in imported graphs.
 fn tensor_type(value: &mut proto::ValueInfoProto) -> Option<&mut proto::TensorType> {
     let kind = value.r#type.as_mut()?;
+
     kind.tensor_type.as_mut()
 }
 
@@ -513,9 +528,11 @@ fn fix_size(value: &mut proto::ValueInfoProto, plan: &EncodePlan) {
     let tensor = tensor_type(value);
     let shape = tensor.and_then(|tensor| tensor.shape.as_mut());
     let dims = shape.into_iter().flat_map(|shape| &mut shape.dim);
+
     for dim in dims {
         // The batch and the channels have other names, or none.
         let is_side = dim.value.as_ref() == Some(&side_name);
+
         if is_side && let Some(side) = sides.next() {
             dim.value = Some(DimensionValue::Fixed(side as i64));
         }
@@ -533,6 +550,7 @@ fn retype_constant(
     values.extend(floats(&tensor.raw_data));
     tensor.data_type = element(precision);
     tensor.raw_data = bytes(&tensor.name, &values, precision)?;
+
     Ok(())
 }
 
@@ -553,6 +571,7 @@ fn bytes(name: &str, values: &[f32], precision: Precision) -> Result<Vec<u8>, En
     // so that it is refused by name and place.
     for (place, value) in values.iter().enumerate() {
         let half = f16::from_f32(*value);
+
         if !half.is_finite() {
             return Err(EngineError::Plan(format!(
                 "the weight {name:?} holds {value} at {place}: beyond fp16 (at most 65504); use --precision fp32"

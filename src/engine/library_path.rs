@@ -25,6 +25,7 @@ pub fn library_folders() -> Vec<PathBuf> {
     let user = unsafe { libc::geteuid() };
     let program = std::env::current_exe().ok();
     let current = std::env::current_dir().ok();
+
     folders(program.as_deref(), current.as_deref(), user)
 }
 
@@ -42,6 +43,7 @@ fn folders(program: Option<&Path>, current: Option<&Path>, user: u32) -> Vec<Pat
         let lib = current.join(LIB);
         let engines = current.join("engines");
         let is_new = lib.is_dir() && !found.contains(&lib);
+
         if is_new
             && [current, &engines, &lib]
                 .iter()
@@ -61,14 +63,17 @@ fn add_program_folders(program: &Path, user: u32, found: &mut Vec<PathBuf>) {
     // The program's owner could have changed the program itself, so that folders of that owner are
     // no further risk.
     let mut owners = vec![0, user];
+
     if let Ok(program) = program.metadata() {
         owners.push(program.uid());
     }
 
     // The program's own folder is not checked: code from there runs already.
     found.extend(program.parent().map(Path::to_owned));
+
     for folder in program.ancestors().skip(1) {
         let lib = folder.join(LIB);
+
         if lib.is_dir() && is_safe_or_warn(&lib, &owners, EVERYONE) {
             found.push(lib);
         }
@@ -79,6 +84,7 @@ fn add_program_folders(program: &Path, user: u32, found: &mut Vec<PathBuf>) {
 fn is_safe_or_warn(folder: &Path, owners: &[u32], writers: u32) -> bool {
     // A folder is passed over and not an error: the library may lie in another one.
     let safe = is_safe(folder, owners, writers);
+
     if !safe {
         tracing::warn!(
             "{}: nothing is loaded from there, because others can write there",

@@ -44,6 +44,7 @@ impl EncodePlan {
     pub fn check(&self, spec: &ModelSpec) -> Result<(), EngineError> {
         // All problems are collected, so that one run of `check` shows them together.
         let mut problems = Problems::new();
+
         for side in self.sides() {
             check_side(side, spec, &mut problems);
         }
@@ -63,6 +64,7 @@ impl EncodePlan {
         // A window wider than the grid has no place to stand.
         let grid = self.grid(spec);
         let widest = grid.w.min(grid.h);
+
         for scale in &self.scales {
             if *scale == 0 || *scale > widest {
                 problems.note(
@@ -91,6 +93,7 @@ impl EncodePlan {
     /// [`EngineError::Plan`] for an oblong one, which GPUs are not served with.
     pub fn square_side(&self) -> Result<usize, EngineError> {
         let EncodePlan { width, height, .. } = self;
+
         if width == height {
             return Ok(*width);
         }
@@ -104,6 +107,7 @@ impl EncodePlan {
     fn sides(&self) -> Vec<usize> {
         let mut sides = vec![self.width, self.height];
         sides.dedup();
+
         sides
     }
 }
@@ -113,6 +117,7 @@ fn check_side(side: usize, spec: &ModelSpec, problems: &mut Problems) {
 
     // CLIP's positions are trained for one grid and not resampled.
     let is_fixed = spec.family != Family::Dinov2;
+
     if is_fixed && side != spec.side {
         let own = spec.side;
         problems.note(
@@ -124,6 +129,7 @@ fn check_side(side: usize, spec: &ModelSpec, problems: &mut Problems) {
     // The bound on the grid bounds every map and every table of windows that follows from it.
     let grid = side / patch;
     let fits = side.is_multiple_of(patch) && (1..=GRID_MAX).contains(&grid);
+
     if !is_fixed && !fits {
         let most = GRID_MAX * patch;
         problems.note(

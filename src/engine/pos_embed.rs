@@ -24,6 +24,7 @@ pub fn resampled(values: &[f32], from: Grid, to: Grid, width: usize, antialias: 
 
     // Embeddings of the cells are summed value by value: a cell holds `width` of them.
     let cells = out.chunks_exact_mut(width.max(1));
+
     for (cell, sums) in cells.enumerate() {
         // The output cell at row-major index `cell` reads a few rows and columns of the source.
         let vertical = &row_taps[to.row(cell)];
@@ -95,12 +96,14 @@ fn smooth_taps(i: usize, from: usize, to: usize) -> Vec<SourceCell> {
     // What the border and the rounding leave out is made up for: the weights sum to one.
     let sum: f32 = weights.iter().sum();
     let shares = weights.iter().map(|weight| weight / sum);
+
     (first..end).zip(shares).collect()
 }
 
 /// Keys' cubic convolution kernel (IEEE ASSP 29, 1981) with the parameter `a`.
 fn cubic(x: f32, a: f32) -> f32 {
     let x = x.abs();
+
     if x <= 1.0 {
         // The near part of the kernel is 1 at the centre and 0 at the next cell.
         ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0

@@ -98,6 +98,7 @@ impl Engines {
                 Ok(device) if !device.is_stand_in => {
                     self.on_gpu_or_cpu(device, model, plan, listener)
                 }
+
                 Ok(_) => Ok(self.on_cpu(model, plan)?.into()),
                 Err(why) => {
                     // Without a driver no GPU is expected; with one that fails it is.
@@ -121,6 +122,7 @@ impl Engines {
         plan: &EncodePlan,
     ) -> Result<Box<dyn Encoder>, EngineError> {
         let encoder = OnnxEncoder::open(&self.runtime()?, model, plan)?;
+
         Ok(Box::new(encoder))
     }
 
@@ -144,6 +146,7 @@ impl Engines {
 
                 Ok(self.on_cpu(model, plan)?.into())
             }
+
             opened => opened,
         }
     }
@@ -175,6 +178,7 @@ impl Engines {
         // meantime.
         let mut lock = None;
         let mut found = plans.find(&key)?;
+
         if self.must_build(&found) {
             // Another line on this folder may be building it, or comparing what it built.
             lock = Some(plans.alone()?);
@@ -205,6 +209,7 @@ impl Engines {
 
         // The lock goes to the caller, who drops it after the comparison with the CPU.
         let opened = self.with_plan(&library, device, usable, model, plan)?;
+
         Ok(OpenedEngine { lock, ..opened })
     }
 
@@ -239,6 +244,7 @@ impl Engines {
     fn usable_plan(&self, found: FoundPlans, gpu: &str) -> Result<Option<BuiltPlan>, EngineError> {
         // A candidate would have to be compared first.
         let candidate = found.candidate.filter(|_| self.build_command.is_none());
+
         if let Some(plan) = found.accepted.or(candidate) {
             return Ok(Some(plan));
         }

@@ -76,17 +76,21 @@ impl Dataset {
 
         let references = listed(&folder.join("train/good"), &mut problems);
         let good = listed(&folder.join("test/good"), &mut problems);
+
         // A data set without `ground_truth` gives measures of pictures alone, none of pixels.
         let masks = folder.join("ground_truth");
         let has_masks = masks.is_dir();
         let mut tests: Vec<Test> = good.into_iter().map(Test::good).collect();
+
         // Each kind of defect has a folder beside `good`, named as the plant likes.
         let test_folder = folder.join("test");
+
         for defect in defects(&test_folder, &mut problems) {
             for file in listed(&test_folder.join(&defect), &mut problems) {
                 // Where there are masks, each bad picture needs its own: a missing one would count
                 // its defect's pixels as good.
                 let mask = has_masks.then(|| mask_of(&masks, &defect, &file));
+
                 if let Some(mask) = mask.as_ref().filter(|mask| !mask.is_file()) {
                     problems.note(
                         mask.display(),
@@ -136,6 +140,7 @@ impl Dataset {
         for (done, test) in self.tests.iter().enumerate() {
             progress(references.len() + done);
             let picture = readable(&test.file, &mut problems);
+
             if let Some(picture) = &picture {
                 seen.test(&test.file, picture);
             }
@@ -192,6 +197,7 @@ impl Test {
             None => Regions::none(seen.w * seen.h),
             Some((file, mask)) => {
                 let mask = mask?;
+
                 // A mask of another size would mark other pixels than the defect's.
                 if let Err(words) = check(&mask, &picture, &self.file) {
                     problems.note(file.display(), words);
@@ -214,6 +220,7 @@ impl Test {
 /// True for each pixel of a defect inside of `area`, row-major.
 fn defect_pixels(mask: &Mask, area: Area) -> Vec<bool> {
     let mut pixels = Vec::with_capacity(area.w * area.h);
+
     for row in area.y..area.y + area.h {
         let first = row * mask.width + area.x;
         pixels.extend_from_slice(&mask.is_defect[first..first + area.w]);
@@ -227,6 +234,7 @@ fn check(mask: &Mask, picture: &Picture, file: &Path) -> Result<(), String> {
     let shown = file.display();
     let width = picture.width();
     let height = picture.height();
+
     if (mask.width, mask.height) != (width, height) {
         let w = mask.width;
         let h = mask.height;
@@ -244,6 +252,7 @@ fn check(mask: &Mask, picture: &Picture, file: &Path) -> Result<(), String> {
     // Programs that draw masks often ignore the tag. By a quarter turn the sizes then differ; by half
     // a turn, or where the picture is a square, nothing shows it.
     let turn = mask::orientation_of(file);
+
     if turn != mask.orientation && (keeps_sides(turn, mask.orientation) || width == height) {
         return Err(format!(
             "it and {shown} have different orientation tags (EXIF), so that it may be turned against the picture; \
@@ -273,6 +282,7 @@ fn is_quarter(orientation: Orientation) -> bool {
 fn mask_of(masks: &Path, defect: &OsStr, file: &Path) -> PathBuf {
     // The form is MVTec's: the picture's name with `_mask.png`, in the folder of the same defect.
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+
     masks.join(defect).join(format!("{stem}_mask.png"))
 }
 
@@ -280,10 +290,13 @@ fn list(folder: &Path, passed_over: &mut Vec<String>, problems: &mut Problems) -
     match image_file::list(folder) {
         Ok(found) => {
             passed_over.extend(image_file::told(folder, &found.passed_over));
+
             found.pictures
         }
+
         Err(error) => {
             problems.add(chain(&error));
+
             vec![]
         }
     }
@@ -293,6 +306,7 @@ fn list(folder: &Path, passed_over: &mut Vec<String>, problems: &mut Problems) -
 fn defects(folder: &Path, problems: &mut Problems) -> Vec<OsString> {
     // A folder that cannot be read was reported with its `good`.
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+
     // Files beside the folders are not defects; `good` is the other class.
     let mut names: Vec<_> = entries
         .filter(|entry| entry.path().is_dir())
@@ -301,6 +315,7 @@ fn defects(folder: &Path, problems: &mut Problems) -> Vec<OsString> {
         .collect();
 
     names.sort();
+
     // Without bad pictures no measure is defined.
     if names.is_empty() {
         problems.note(

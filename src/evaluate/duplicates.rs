@@ -29,6 +29,7 @@ impl SeenPictures {
     /// Notes a reference.
     pub fn reference(&mut self, file: &Path, picture: &Picture) {
         let hash = hash(picture);
+
         match self.references.get(&hash) {
             Some(known) => self.equal_references.push(pair(known, file)),
             None => {
@@ -40,6 +41,7 @@ impl SeenPictures {
     /// Notes a test picture. All references must have been noted before.
     pub fn test(&mut self, file: &Path, picture: &Picture) {
         let hash = hash(picture);
+
         if let Some(reference) = self.references.get(&hash) {
             self.leaked.push(pair(file, reference));
         }
@@ -85,6 +87,7 @@ fn tell(lines: &mut Vec<String>, pairs: &[String], words: &str) {
 
     let shown = &pairs[..pairs.len().min(TOLD_MAX)];
     let mut line = format!("{} {words}: {}", pairs.len(), shown.join(", "));
+
     if pairs.len() > shown.len() {
         line.push_str(", ...");
     }
@@ -102,6 +105,7 @@ pub fn hash(picture: &Picture) -> PictureHash {
     sum.update((picture.width() as u64).to_le_bytes());
     sum.update((picture.height() as u64).to_le_bytes());
     sum.update(picture.rgb());
+
     sum.finalize().into()
 }
 

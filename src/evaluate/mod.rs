@@ -22,6 +22,7 @@ pub fn draw(all: usize, count: usize, seed: u64) -> Vec<usize> {
     // The generator and its seeding are fixed by the crate's version: the same seed draws the same
     // pictures on every machine.
     let mut random = StdRng::seed_from_u64(seed);
+
     rand::seq::index::sample(&mut random, all, count).into_vec()
 }
 
@@ -34,6 +35,7 @@ pub fn distinct_draws(all: usize, count: usize, draws: usize) -> Vec<Vec<usize>>
     let wanted = draws.min(sets(all, count, draws));
     let mut known = BTreeSet::new();
     let mut distinct = Vec::new();
+
     for seed in 0..u64::MAX {
         if distinct.len() == wanted {
             break;
@@ -42,6 +44,7 @@ pub fn distinct_draws(all: usize, count: usize, draws: usize) -> Vec<Vec<usize>>
         let drawn = draw(all, count, seed);
         let mut set = drawn.clone();
         set.sort_unstable();
+
         if known.insert(set) {
             distinct.push(drawn);
         }
@@ -54,8 +57,10 @@ pub fn distinct_draws(all: usize, count: usize, draws: usize) -> Vec<Vec<usize>>
 fn sets(all: usize, count: usize, most: usize) -> usize {
     // all (all - 1) ... / (1 2 ...): each product is divisible, as it counts sets itself.
     let mut sets: u128 = 1;
+
     for step in 0..count.min(all - count) {
         sets = sets * (all - step) as u128 / (step as u128 + 1);
+
         if sets >= most as u128 {
             return most;
         }
@@ -73,8 +78,10 @@ pub fn mean_and_std(values: &[f64]) -> Option<(f64, Option<f64>)> {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+
     // Of one value it is 0 / 0, NaN, and is left out below.
     let std = (squares / (n - 1.0)).sqrt();
+
     Some((mean, (values.len() > 1).then_some(std)))
 }
 

@@ -65,6 +65,7 @@ impl Scores {
     /// Adds a picture's pixels, row-major, as many as `regions` says. Their scores must be finite.
     pub fn picture(&mut self, scores: &[f32], regions: &Regions) {
         debug_assert_eq!(scores.len(), regions.pixels());
+
         // Each pixel is a sample of its own; a bad one belongs to its region, numbered on from the
         // regions of the pictures before.
         for (&score, region) in scores.iter().zip(regions.labels()) {
@@ -83,8 +84,10 @@ impl Scores {
         // order of equal keys does not matter, since a level holds all of them.
         self.good.sort_unstable_by(|a, b| b.cmp(a));
         self.bad.sort_unstable_by(|a, b| b.cmp(a));
+
         // The weights begin as the numbers of pixels of the regions.
         let mut weights = vec![0.0; self.regions as usize];
+
         for (_, region) in &self.bad {
             weights[*region as usize] += 1.0;
         }
@@ -92,6 +95,7 @@ impl Scores {
         // Each region weighs the same in AUPRO, whatever its size: a pixel is worth one part of its
         // region, and a region one part of all.
         let regions = f64::from(self.regions);
+
         for weight in &mut weights {
             let size = *weight;
             *weight = 1.0 / (size * regions);
@@ -109,6 +113,7 @@ impl Scores {
 fn key(score: f32) -> u32 {
     // Adding 0.0 makes -0.0 a 0.0, since the two are equal as scores but not as bits.
     let bits = (score + 0.0).to_bits();
+
     // IEEE 754 bits are in the order of the values for positive numbers, and in the reverse order
     // for negative ones; so the latter are inverted, and the former lifted above them.
     if bits >> 31 == 1 {
@@ -126,6 +131,7 @@ impl Ranking {
         let pairs = self.good.len() as f64 * self.bad.len() as f64;
         let mut area = 0.0;
         let mut last = Level::default();
+
         // Levels come from the highest score down. Ties make a slope, whose area is a trapezium:
         // half of a tied pair counts.
         for level in self.levels() {
@@ -144,6 +150,7 @@ impl Ranking {
         let all = self.bad.len() as f64;
         let mut sum = 0.0;
         let mut last = 0;
+
         // Each level adds the recall that it gains, times the precision at this threshold.
         for level in self.levels() {
             let precision = level.bad as f64 / (level.good + level.bad) as f64;
@@ -164,6 +171,7 @@ impl Ranking {
 
         // F1 is `2 TP / (2 TP + FP + FN)`, and `level.good + level.bad + all bad` is that sum.
         let mut highest = 0.0f64;
+
         for level in self.levels() {
             let all = level.good + level.bad + self.bad.len();
             highest = highest.max(2.0 * level.bad as f64 / all as f64);
@@ -188,11 +196,14 @@ impl Ranking {
         let mut area = 0.0;
         let mut last_rate = 0.0;
         let mut last_overlap = 0.0;
+
         for level in self.levels() {
             let rate = level.good as f64 / all_good;
+
             // The curve is cut off at `limit`: the last step is shortened, and its end is
             // interpolated.
             let end = rate.min(limit);
+
             if end > last_rate {
                 // A step without new good pixels has no width, and a slope that is not defined.
                 let step = end - last_rate;
@@ -216,9 +227,11 @@ impl Ranking {
     /// One level for each distinct score, from the highest.
     fn levels(&self) -> impl Iterator<Item = Level> + '_ {
         let mut level = Level::default();
+
         // Each call moves on by one distinct score: all samples that have it.
         std::iter::from_fn(move || {
             let key = self.next_key(&level)?;
+
             while self.good.get(level.good) == Some(&key) {
                 level.good += 1;
             }
@@ -241,6 +254,7 @@ impl Ranking {
         // `None` comes last: both lists are done.
         let good = self.good.get(level.good).copied();
         let bad = self.bad.get(level.bad).map(|(key, _)| *key);
+
         good.max(bad)
     }
 }

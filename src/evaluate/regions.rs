@@ -39,16 +39,21 @@ impl Regions {
     /// The regions of a mask of rows of `width` pixels, at least one; true is defect.
     pub fn of(mask: &[bool], width: usize) -> Self {
         let mut labelling = Labelling::default();
+
         // The runs of the row above; empty before the first row, which nothing is above of.
         let mut above = 0..0;
+
         for (row, line) in mask.chunks(width).enumerate() {
             let first = labelling.runs.len();
+
             // Pixels are numbered row by row through the whole mask, which fits `u32` up to 4
             // billion pixels.
             let mut start = (row * width) as u32;
+
             // Each run of equal values in the row; only those of the defect are kept.
             for same in line.chunk_by(PartialEq::eq) {
                 let end = start + same.len() as u32;
+
                 if same[0] {
                     labelling.add(start..end, &mut above, width as u32);
                 }
@@ -90,6 +95,7 @@ impl Regions {
     /// The region of each pixel, row-major.
     pub fn labels(&self) -> impl Iterator<Item = Option<u32>> + '_ {
         let mut runs = self.runs.iter().peekable();
+
         // The runs are in the order of the pixels. A run that ends is passed by at the first pixel
         // after it.
         (0..self.pixels as u32).map(move |pixel| {
@@ -113,9 +119,11 @@ impl Labelling {
     /// end left of it.
     fn add(&mut self, pixels: Range<u32>, above: &mut Range<usize>, width: u32) {
         let Range { start, end } = pixels;
+
         // Every run begins as a region of its own, and is joined with those above it.
         let region = self.sets.add();
         self.runs.push(PixelRun { start, end, region });
+
         // Those that end left of this one are left of all that follow; corners touch.
         while above.start < above.end && self.runs[above.start].end + width < start {
             above.start += 1;
@@ -137,6 +145,7 @@ impl Labelling {
     fn number(&mut self) -> u32 {
         // Roots come before the rest of their regions, so that one pass numbers all.
         let mut count = 0;
+
         for index in 0..self.runs.len() {
             // The root is the first run of its region.
             let root = self.sets.root(index as u32) as usize;
@@ -160,6 +169,7 @@ impl RunSets {
     fn add(&mut self) -> u32 {
         let run = self.0.len() as u32;
         self.0.push(run);
+
         run
     }
 

@@ -110,6 +110,7 @@ impl fmt::Display for JpegDamage {
             DamageKind::LeftOver { bytes } => {
                 write!(f, "a damaged JPEG: {bytes} bytes of data too many")?;
             }
+
             DamageKind::RestartLost => f.write_str("a damaged JPEG: a part of it was lost")?,
             DamageKind::ScansMissing => f.write_str("a damaged JPEG: scans of it are missing")?,
             DamageKind::Broken(words) => write!(f, "a damaged JPEG ({words})")?,
@@ -134,6 +135,7 @@ pub fn decode(bytes: &[u8], memory: Vec<u8>) -> Result<JpegPicture, JpegError> {
     let header = Report::of_header(bytes);
     let width = header.width;
     let height = header.height;
+
     if u64::from(width) * u64::from(height) > PIXELS_MAX {
         return Err(JpegError::TooLarge { width, height });
     }
@@ -148,6 +150,7 @@ pub fn decode(bytes: &[u8], memory: Vec<u8>) -> Result<JpegPicture, JpegError> {
     let stride = 3 * width as usize;
     let size = stride * height as usize;
     let mut rgb = memory;
+
     if rgb.capacity() < size {
         rgb = vec![0; size];
     }
@@ -158,6 +161,7 @@ pub fn decode(bytes: &[u8], memory: Vec<u8>) -> Result<JpegPicture, JpegError> {
 
     // Refusals that come late: the header does not say which coding the scans have.
     report.refused()?;
+
     // libjpeg's word first, then the second look at what it read without a warning.
     let damage = match report.damage(bytes) {
         None => match scan::look(bytes) {
@@ -168,6 +172,7 @@ pub fn decode(bytes: &[u8], memory: Vec<u8>) -> Result<JpegPicture, JpegError> {
         Some(damage) if damage.kind == DamageKind::NoEnd => {
             (scan::look(bytes) != ScanLook::Whole).then_some(damage)
         }
+
         damage => damage,
     };
 
@@ -218,14 +223,17 @@ impl Report {
 
     fn of_header(bytes: &[u8]) -> Self {
         let mut report = Report::empty();
+
         // SAFETY: `bytes` are read up to their length, and `report` has the layout that is written.
         unsafe { winspect_jpeg_header(bytes.as_ptr(), bytes.len(), &mut report) };
+
         report
     }
 
     /// Decodes to `rgb`, which has the size that the header tells.
     fn of_decoding(bytes: &[u8], rgb: &mut [u8]) -> Self {
         let mut report = Report::empty();
+
         // SAFETY: as above. `rgb` has three bytes for each pixel of the header, which is read again
         // from the same bytes, so that it says the same.
         unsafe {
@@ -285,6 +293,7 @@ impl Report {
     fn words(&self) -> String {
         let length = self.words.iter().position(|byte| *byte == 0);
         let words = &self.words[..length.unwrap_or(WORDS)];
+
         String::from_utf8_lossy(words).into_owned()
     }
 }

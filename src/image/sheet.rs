@@ -53,6 +53,7 @@ pub fn draw(rows: &[Vec<(&Picture, Defect)>]) -> Option<Picture> {
     let sheet_width = width as usize;
     let sheet_height = height as usize;
     let rgb = sheet.into_raw();
+
     Picture::new(sheet_width, sheet_height, rgb).ok()
 }
 
@@ -60,6 +61,7 @@ fn as_image(picture: &Picture) -> Option<RgbImage> {
     let width = picture.width() as u32;
     let height = picture.height() as u32;
     let rgb = picture.rgb().to_vec();
+
     ImageBuffer::from_raw(width, height, rgb)
 }
 
@@ -129,6 +131,7 @@ fn enlarged(whole: &RgbImage, place: &Defect) -> RgbImage {
     let longer = width.max(height);
     let shown_width = (width * TILE / longer).max(1);
     let shown_height = (height * TILE / longer).max(1);
+
     imageops::resize(&cut, shown_width, shown_height, FilterType::Triangle)
 }
 

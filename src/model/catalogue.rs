@@ -90,6 +90,7 @@ impl Catalogue {
     pub fn find(&self, name: &str) -> Result<&CatalogueModel, String> {
         // Names are compared exactly: a guessed one could fetch gigabytes of another model.
         let found = self.models.iter().find(|model| model.name == name);
+
         found.ok_or_else(|| self.unknown(name))
     }
 
@@ -108,6 +109,7 @@ impl Catalogue {
             .iter()
             .filter(|known| known.sha256.as_deref() == Some(sha256));
         let others = others.map(|known| &known.block);
+
         fetched.flat_map(|model| &model.block).chain(others).next()
     }
 
@@ -115,9 +117,11 @@ impl Catalogue {
         // The words are those for an unknown key of a configuration, with the nearest name.
         let names = self.models.iter().map(|model| model.name.as_str());
         let words = unknown_key(name, names).replace("unknown key", "unknown model");
+
         // All names with their descriptions follow, since there is no other list of them to look
         // at.
         let mut text = format!("{words}\nknown models:");
+
         for model in &self.models {
             text.push_str(&format!("\n  {:<20} {}", model.name, model.about));
         }
@@ -153,6 +157,7 @@ impl CatalogueModel {
 /// The default block of the weights of this hex SHA-256; `None` for weights that our catalogue does not know.
 pub fn known_block(sha256: &str) -> Option<DefaultBlock> {
     let ours = Catalogue::parse(OURS).expect("a test reads it");
+
     ours.block_of(sha256).cloned()
 }
 
@@ -160,6 +165,7 @@ fn plain_name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     // The name becomes a path on this machine and a part of the URL, where a separator or a leading
     // dot would lead elsewhere.
     let name = String::deserialize(from)?;
+
     if is_plain(&name) {
         return Ok(name);
     }
@@ -185,6 +191,7 @@ fn is_small_hex_digit(byte: u8) -> bool {
 fn sha256<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
     // Only small letters are right, because checksums are compared as text.
     let text = String::deserialize(from)?;
+
     // SHA-256 has 32 bytes, two digits each.
     if text.len() == 64 && text.bytes().all(is_small_hex_digit) {
         return Ok(Some(text));

@@ -78,6 +78,7 @@ pub fn fetch(
     // The folder is checked before the download: a refusal after gigabytes would come late.
     check_vacant(request.folder)?;
     let download = Download::new(request, progress)?;
+
     // The checksums go by the names of the files. A failure keeps what came, for the next try.
     let sha256 = download.files().inspect_err(|_| {
         // Removes the folder if nothing came: one with files in it cannot be removed so.
@@ -162,6 +163,7 @@ impl<'a> Download<'a> {
         // Files come one after the other: a hub's bandwidth is shared anyway, and a failure leaves
         // at most one part that has to go on.
         let mut sums = BTreeMap::new();
+
         for file in &self.request.model.files {
             sums.insert(file.name.clone(), self.file(file)?);
         }
@@ -175,6 +177,7 @@ impl<'a> Download<'a> {
         // its checksum is checked again.
         let path = self.folder.join(&file.name);
         let part = self.folder.join(format!("{}.part", file.name));
+
         if path.exists() {
             return self.checked(file, &path);
         }
@@ -183,18 +186,22 @@ impl<'a> Download<'a> {
         self.bring(file, &part)?;
         let sum = self.checked(file, &part)?;
         std::fs::rename(&part, &path).map_err(|error| disk(&path, &error))?;
+
         // Best effort: without its part it says nothing any more.
         let _ = std::fs::remove_file(version_file(&part));
+
         Ok(sum)
     }
 
     /// Makes a `.part` whole.
     fn bring(&self, file: &CatalogueFile, part: &Path) -> Result<(), FetchError> {
         let name = file.name.as_str();
+
         // The lock on the part is held until `out` is dropped at the end of this function.
         let mut out = open_part(part)?;
         let metadata = out.metadata().map_err(|error| disk(part, &error))?;
         let have = metadata.len();
+
         // Without the version of the first bytes the rest could be of another file, and all of it
         // is asked for again.
         let version = std::fs::read_to_string(version_file(part)).ok();
@@ -224,12 +231,14 @@ impl<'a> Download<'a> {
         // later moment. An empty one means that the server has none.
         let version = answer.version.as_deref().unwrap_or_default();
         std::fs::write(version_file(part), version).map_err(|error| disk(part, &error))?;
+
         self.copy(file, &mut answer, &mut out, part)
     }
 
     /// Refuses a size that the file cannot have: a mirror must not fill the disk with another one.
     fn check_size(&self, file: &CatalogueFile, bytes: u64) -> Result<(), FetchError> {
         let most = file.bytes_max();
+
         if bytes <= most {
             return Ok(());
         }
@@ -253,6 +262,7 @@ impl<'a> Download<'a> {
     ) -> Result<ServerAnswer, FetchError> {
         // The name is plain, as the catalogue checked: nothing in it needs escaping.
         let url = format!("{}/{name}", self.request.base_url.trim_end_matches('/'));
+
         // Only a part with bytes and a known version can go on.
         if let Some(version) = version
             && have > 0
@@ -266,6 +276,7 @@ impl<'a> Download<'a> {
         // other status comes here.
         let response = self.agent.get(&url).call();
         let response = response.map_err(|error| self.unreachable(&url, &error))?;
+
         match response.status() {
             StatusCode::OK => Ok(ServerAnswer::new(response, 0)),
             status => Err(self.refused(&url, status)),
@@ -296,6 +307,7 @@ impl<'a> Download<'a> {
         let headers = response.headers();
         let is_same = version_of(headers).is_none_or(|now| now == version);
         let is_rest = is_same && begins_at(headers, have);
+
         match response.status() {
             // The version stays the one that was asked for, since a partial answer may leave it
             // out.
@@ -306,6 +318,7 @@ impl<'a> Download<'a> {
                     ..answer
                 }))
             }
+
             StatusCode::OK => Ok(Some(ServerAnswer::new(response, 0))),
             _ => Ok(None),
         }
@@ -325,9 +338,11 @@ impl<'a> Download<'a> {
         let can_go_on = answer.version.is_some();
         let mut body = answer.body.as_reader();
         let mut piece = vec![0; PIECE];
+
         // `have` is the bytes of the file that are on the disk, for the progress and for the words
         // of an error.
         let mut have = answer.have;
+
         loop {
             // A read that waits longer than `PATIENCE` is an error, too.
             let count = body
@@ -362,6 +377,7 @@ impl<'a> Download<'a> {
     fn checked(&self, file: &CatalogueFile, path: &Path) -> Result<String, FetchError> {
         // The file is hashed from the disk and not while it came: a part may be of several tries.
         let found = sha256_of(path).map_err(|error| disk(path, &error))?;
+
         if let Some((expected, origin)) = self.expected(file)
             && *expected != found
         {
@@ -401,8 +417,10 @@ impl<'a> Download<'a> {
         // The file is renamed rather than removed, so that it can be looked at; a later one
         // replaces it.
         let bad = self.folder.join(format!("{}.bad", file.name));
+
         // Best effort: without its part it says nothing any more.
         let _ = std::fs::remove_file(version_file(path));
+
         if let Err(error) = std::fs::rename(path, &bad) {
             return disk(&bad, &error);
         }
@@ -438,8 +456,10 @@ impl<'a> Download<'a> {
             Some(proxy) => {
                 let host = proxy.host();
                 let port = proxy.port();
+
                 format!(" (the environment names a proxy: {host}:{port})")
             }
+
             None => String::new(),
         };
 
@@ -462,12 +482,15 @@ impl<'a> Download<'a> {
     /// how to get rid of them.
     fn unimported(&self, error: ModelError) -> FetchError {
         let folder = self.folder.display();
+
         // A disk that is full is the only failure that another try can mend.
         let kept = format!("{error}; what was downloaded is kept in {folder}");
+
         match error {
             ModelError::Write { .. } => {
                 FetchError::Unavailable(format!("{kept}: make room and run it again"))
             }
+
             _ => FetchError::Content(format!("{kept}: remove it to fetch it anew")),
         }
     }

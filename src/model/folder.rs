@@ -44,6 +44,7 @@ impl ModelFolder {
         // Sizes are compared first: a file that was cut short while it was copied is found without
         // reading it.
         let manifest = ModelManifest::read(path)?;
+
         // Every file that the import wrote is looked at, also those that a given recipe does not
         // need.
         for (name, size) in &manifest.files {
@@ -57,6 +58,7 @@ impl ModelFolder {
         }
 
         let mut spec = manifest.model;
+
         // A folder that an earlier version imported does not say which block is compared by default.
         if spec.default_block.is_none() {
             spec.default_block = catalogue::known_block(&manifest.source_sha256);
@@ -82,6 +84,7 @@ impl ModelFolder {
     pub fn label(&self) -> String {
         // A hash of fewer than four digits, as a test's manifest may have, is taken as it is.
         let digits = self.hash.get(..4).unwrap_or(&self.hash);
+
         format!("{}@{digits}", self.name)
     }
 }
@@ -107,8 +110,10 @@ fn check_block(file: &Path, spec: &ModelSpec) -> Result<(), ModelError> {
 fn check_size(file: &Path, written: u64) -> Result<(), ModelError> {
     // A missing file is the system's error, with its path.
     let metadata = std::fs::metadata(file).map_err(|error| ModelError::read(file, error))?;
+
     // `written` is the size that the import saw when it had written the file.
     let found = metadata.len();
+
     if found == written {
         return Ok(());
     }
@@ -121,6 +126,7 @@ fn check_size(file: &Path, written: u64) -> Result<(), ModelError> {
 
 fn check_content(file: &Path, written: &str) -> Result<(), ModelError> {
     let found = sha256_of(file).map_err(|error| ModelError::read(file, error))?;
+
     if found == written {
         return Ok(());
     }
@@ -140,6 +146,7 @@ pub fn sha256_of(path: &Path) -> std::io::Result<String> {
     let mut file = File::open(path)?;
     let mut sum = Sha256::new();
     let mut piece = vec![0; PIECE];
+
     loop {
         match file.read(&mut piece)? {
             0 => return Ok(hex(&sum.finalize())),
@@ -152,6 +159,7 @@ fn folder_name(path: &Path) -> Option<String> {
     // `.` and `..` have a name only after they were followed.
     let whole = path.canonicalize().ok()?;
     let name = whole.file_name()?;
+
     Some(name.to_string_lossy().into_owned())
 }
 

@@ -40,6 +40,7 @@ impl<W: Write> WeightFile<W> {
     pub fn put(&mut self, name: &str, dims: &[usize], values: &[f32]) -> io::Result<TensorProto> {
         // The values go in pieces of 16 kB, so that a tensor is not held twice in memory.
         let chunks = values.chunks(4096).map(little_endian);
+
         self.put_bytes(name, dims, proto::FLOAT, chunks)
     }
 
@@ -59,8 +60,10 @@ impl<W: Write> WeightFile<W> {
         let padding = self.offset.next_multiple_of(ALIGNMENT) - self.offset;
         self.out.write_all(&[0; ALIGNMENT][..padding])?;
         let offset = self.offset + padding;
+
         // The chunks' bytes are counted as they are written: their number is not known before.
         let mut length = 0;
+
         for chunk in chunks {
             self.out.write_all(chunk.as_ref())?;
             length += chunk.as_ref().len();
@@ -93,6 +96,7 @@ impl<W: Write> WeightFile<W> {
     /// When the file cannot be written.
     pub fn finish(mut self) -> io::Result<W> {
         self.out.flush()?;
+
         Ok(self.out)
     }
 }
@@ -101,6 +105,7 @@ impl<W: Write> WeightFile<W> {
 fn little_endian(values: &[f32]) -> Vec<u8> {
     // A value has four bytes, the lowest first, whatever the byte order of this machine.
     let mut bytes = Vec::with_capacity(4 * values.len());
+
     for value in values {
         bytes.extend(value.to_le_bytes());
     }
@@ -134,6 +139,7 @@ impl<'a> GraphBuilder<'a> {
     /// Adds an input of the type `element`, and returns its name.
     pub fn input(&mut self, name: &str, element: i32, dims: &[Dim]) -> String {
         self.graph.input.push(value_info(name, element, dims));
+
         name.to_owned()
     }
 
@@ -185,6 +191,7 @@ impl<'a> GraphBuilder<'a> {
         // The rank is 1, as operators take shapes, axes and indices.
         let dims = vec![values.len() as i64];
         let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+
         self.constant(name, proto::INT64, dims, bytes.collect())
     }
 
@@ -192,6 +199,7 @@ impl<'a> GraphBuilder<'a> {
     pub fn float(&mut self, name: &str, value: f32) -> String {
         // The rank is 0, which is broadcast against any shape.
         let bytes = value.to_le_bytes().to_vec();
+
         self.constant(name, proto::FLOAT, vec![], bytes)
     }
 
@@ -304,8 +312,10 @@ pub fn float(name: &str, value: f32) -> AttributeProto {
 pub fn cut(graph: &mut proto::GraphProto, outputs: Vec<ValueInfoProto>) {
     // `needed` holds the names of values that are to be produced: at first the outputs themselves.
     let mut needed: HashSet<String> = outputs.iter().map(|o| o.name.clone()).collect();
+
     // Nodes stand in topological order, so one walk from the end finds all that is needed.
     let mut kept: Vec<NodeProto> = Vec::new();
+
     for node in graph.node.drain(..).rev() {
         if node.output.iter().any(|name| needed.contains(name)) {
             needed.extend(node.input.iter().cloned());

@@ -49,6 +49,7 @@ impl ModelManifest {
     pub fn read(folder: &Path) -> Result<Self, ModelError> {
         let file = folder.join(MANIFEST);
         let shown = file.display();
+
         // A folder without a manifest is the usual mistake, such as a hub folder that was not
         // imported: the words then say how to make one.
         let text = std::fs::read_to_string(&file).map_err(|error| match error.kind() {
@@ -57,8 +58,10 @@ impl ModelManifest {
         })?;
 
         let unreadable = |error: toml::de::Error| ModelError::Content(format!("{shown}: {error}"));
+
         // First, because the rest of another format may be called otherwise.
         let ManifestFormat { format } = toml::from_str(&text).map_err(unreadable)?;
+
         // Older and newer formats are refused alike: graphs are cheap to make again from the
         // source, and a conversion would be code that is used once.
         if format != FORMAT {

@@ -212,14 +212,17 @@ impl TensorProto {
         // All three are needed: without a length, the data would reach to the end of the file,
         // which holds other tensors, too.
         let file = self.external_entry("location")?;
+
         // Both are texts of decimal digits, as ONNX has them.
         let offset = self.external_entry("offset")?.parse().ok()?;
         let length = self.external_entry("length")?.parse().ok()?;
+
         Some((file, offset, length))
     }
 
     fn external_entry(&self, key: &str) -> Option<&str> {
         let entry = self.external_data.iter().find(|entry| entry.key == key)?;
+
         Some(entry.value.as_str())
     }
 }

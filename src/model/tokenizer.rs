@@ -42,10 +42,12 @@ impl Tokenizer {
         // HTML entities are unescaped first, then characters are repaired, and the text is split
         // last.
         let mut tokens = vec![self.inner.start_of_text()];
+
         // The text becomes pairs of the vocabulary; its letters are made small by the tokenizer
         // itself.
         self.inner.encode(&typed(&unescaped(prompt)), &mut tokens);
         tokens.push(self.inner.end_of_text());
+
         // open_clip cuts the prompt here; a class name that lost its end would score in silence as
         // another one.
         if tokens.len() > self.context {
@@ -59,6 +61,7 @@ impl Tokenizer {
         // Padding is id 0, which is smaller than the end token's id: the text tower finds the end
         // by the largest one.
         let mut ids = vec![0; self.context];
+
         // The ids are i64, because the graph gathers rows by ONNX's own integers.
         for (id, token) in ids.iter_mut().zip(tokens) {
             *id = i64::from(token.to_u16());
@@ -71,6 +74,7 @@ impl Tokenizer {
 fn shortened(prompt: &str) -> String {
     // Characters are counted rather than bytes, so that none is cut in its middle.
     let mut short: String = prompt.chars().take(PROMPT_SHOWN).collect();
+
     if short.len() < prompt.len() {
         short.push('…');
     }
@@ -83,6 +87,7 @@ fn shortened(prompt: &str) -> String {
 fn unescaped(prompt: &str) -> String {
     // Texts from the web are often escaped twice: `&amp;amp;`.
     let once = html_escape::decode_html_entities(prompt);
+
     html_escape::decode_html_entities(&once).trim().to_owned()
 }
 
@@ -94,6 +99,7 @@ fn unescaped(prompt: &str) -> String {
 fn typed(prompt: &str) -> String {
     // Each character is looked at by itself: quotes, ligatures, widths, controls.
     let mut out = String::with_capacity(prompt.len());
+
     for c in prompt.chars() {
         // The tables are ftfy's, `fix_character_width` and `uncurl_quotes` among them; every other
         // character stays.

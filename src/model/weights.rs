@@ -29,6 +29,7 @@ impl Weights {
     /// When a file cannot be read, or the index and its shards contradict each other.
     pub fn open(path: &Path) -> Result<Self, ModelError> {
         let index = path.with_added_extension("index.json");
+
         // The one file comes first, as in transformers.
         if !path.exists() && index.exists() {
             return Ok(Weights {
@@ -63,6 +64,7 @@ impl Weights {
     pub fn sha256(&self) -> String {
         let mut sum = Sha256::new();
         self.files.iter().for_each(|file| sum.update(file.bytes()));
+
         hex(&sum.finalize())
     }
 }
@@ -114,6 +116,7 @@ impl<'a> TensorReader<'a> {
 
     fn read(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, String> {
         self.read.insert(name.to_owned());
+
         // The name is looked up first, then the shape is compared: the needed shape helps to find
         // the tensor under another name.
         let view = self
@@ -129,8 +132,10 @@ impl<'a> TensorReader<'a> {
         // One value that is not finite would make every score so. The values are returned all the
         // same, for the checks that follow.
         let values = floats(view.data(), view.dtype())?;
+
         if let Some(at) = values.iter().position(|value| !value.is_finite()) {
             let value = values[at];
+
             // One index is enough: such a file is broken as a whole.
             let words = format!("holds {value} at index {at}; weights must be finite");
             self.problems.note(name, words);
@@ -168,6 +173,7 @@ impl<'a> TensorReader<'a> {
     pub fn finish(mut self) -> Result<(), ModelError> {
         let mut names: Vec<&str> = self.files.iter().flat_map(SafeTensors::names).collect();
         names.sort_unstable();
+
         for name in names {
             if !self.read.contains(name) && !UNUSED.contains(&name) {
                 let words = "is not read: the configuration has no place for it";
@@ -196,20 +202,24 @@ fn floats(bytes: &[u8], dtype: Dtype) -> Result<Vec<f32>, String> {
             // Safetensors are little-endian, and the data of a tensor has no alignment that could
             // be relied on.
             let numbers = bytes.as_chunks::<4>().0.iter();
+
             Ok(numbers.map(|bytes| f32::from_le_bytes(*bytes)).collect())
         }
+
         Dtype::F16 => {
             let numbers = bytes.as_chunks::<2>().0.iter();
             Ok(numbers
                 .map(|bytes| f16::from_le_bytes(*bytes).to_f32())
                 .collect())
         }
+
         Dtype::BF16 => {
             let numbers = bytes.as_chunks::<2>().0.iter();
             Ok(numbers
                 .map(|bytes| bf16::from_le_bytes(*bytes).to_f32())
                 .collect())
         }
+
         other => Err(format!("is {other:?}; F32, F16 and BF16 can be read")),
     }
 }
@@ -222,15 +232,19 @@ pub fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     }
 
     let mut out = vec![0.0; values.len()];
+
     // Squares of this side stay in the cache.
     const SQUARE: usize = 32;
+
     // Rows are read and columns written in squares: straight through, each write of a large matrix
     // would miss the cache.
     for top in (0..rows).step_by(SQUARE) {
         // The last square of a row or column is smaller.
         let bottom = (top + SQUARE).min(rows);
+
         for left in (0..columns).step_by(SQUARE) {
             let right = (left + SQUARE).min(columns);
+
             // A square has 32 x 32 values, 4 kB read and 4 kB written.
             for row in top..bottom {
                 for column in left..right {

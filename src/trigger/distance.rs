@@ -42,6 +42,7 @@ impl Odometer {
         let seconds = at.saturating_duration_since(first).as_secs_f64();
         let position_mm = seconds * stretches.mm_per_s;
         let reached = (position_mm / stretches.step_mm).floor() as u64 + 1;
+
         if reached <= self.steps {
             return None;
         }

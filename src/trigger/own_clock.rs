@@ -42,10 +42,12 @@ impl ClockReading {
     /// that the best reading took, too.
     fn take() -> (Duration, Self) {
         let mut best: Option<(Duration, ClockReading)> = None;
+
         for _ in 0..READING_TRIES {
             let now = Instant::now();
             let wall = Timestamp::now();
             let took = now.elapsed();
+
             if best.is_none_or(|(least, _)| took < least) {
                 best = Some((took, ClockReading { now, wall }));
             }
@@ -66,6 +68,7 @@ impl ClockReading {
     /// The time that this wall clock shows, or would have shown, at `moment`.
     pub fn wall_at(&self, moment: Instant) -> Timestamp {
         let wall = self.wall.checked_add(between(self.now, moment));
+
         wall.unwrap_or(self.wall)
     }
 
@@ -73,6 +76,7 @@ impl ClockReading {
     /// one gives the same `moment`.
     pub fn restamped(&self, at: Timestamp, moment: Instant) -> Timestamp {
         let wall = self.wall_at(moment);
+
         if wall.duration_since(at).abs() > STEP_MIN {
             wall
         } else {
@@ -98,6 +102,7 @@ impl ClockStep {
     fn parts(&self, one: Instant, other: Instant) -> bool {
         let is_before = one.max(other) <= self.from;
         let is_after = one.min(other) > self.until;
+
         self.by.is_positive() && !is_before && !is_after
     }
 
@@ -135,11 +140,14 @@ impl ClockLook {
     /// The step of the clock, where `at` may have been stamped before it.
     pub fn moment_of(&self, at: Timestamp) -> Result<Instant, ClockStep> {
         let moment = self.reading.moment_of(at);
+
         // The moment that each earlier state of the clock would have meant.
         let mut earlier = moment;
+
         for step in self.steps.iter().rev() {
             earlier = moved(earlier, step.by);
             let age = self.reading.now.saturating_duration_since(earlier);
+
             if earlier <= step.until && age <= OLD_MAX {
                 return Err(*step);
             }
@@ -234,6 +242,7 @@ impl WatchedClock {
 /// Time from one moment to another; negative where that is earlier.
 pub fn between(from: Instant, to: Instant) -> SignedDuration {
     let signed = |time| SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
+
     match to.checked_duration_since(from) {
         Some(later) => signed(later),
         None => -signed(from.saturating_duration_since(to)),

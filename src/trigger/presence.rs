@@ -49,6 +49,7 @@ impl PresenceSettings {
     /// When it is not inside of them.
     pub fn area_in(&self, width: usize, height: usize) -> Result<Area, String> {
         let area = self.area.unwrap_or(Area::whole(width, height));
+
         if area.is_inside(width, height) {
             return Ok(area);
         }
@@ -180,6 +181,7 @@ impl Presence {
     ) -> Result<Option<HeldFrame>, String> {
         // A gap in the frames is noted first, since an object may have gone in it.
         self.note_gap(now);
+
         // The area may lie beyond the picture, because the camera's size is known only now.
         let size = (frame.picture.width(), frame.picture.height());
         let area = match self.settings.area_in(size.0, size.1) {
@@ -192,6 +194,7 @@ impl Presence {
 
         // Pictures of another size are another view, and the background is learned anew.
         let cells = grey_cells(&frame.picture, area);
+
         if self.size != size || self.learned < LEARNS {
             // A frame that is learned from is no part; an object that was there is handed over with
             // what it had.
@@ -213,6 +216,7 @@ impl Presence {
 
         // Only GAP of a long gap counts for the time that an object is there.
         let ago = now.duration_since(looked);
+
         if let Some(object) = &mut self.object
             && ago > GAP
         {
@@ -227,6 +231,7 @@ impl Presence {
         // and go at each frame.
         let difference = self.difference(cells, &self.background);
         let is_enough = difference.share >= self.enough();
+
         // What stayed, and was taken for the line's own, has left.
         if is_enough && self.is_as_before(cells) {
             held.ticket.settle(Outcome::Skipped);
@@ -254,6 +259,7 @@ impl Presence {
         if !is_enough {
             held.ticket.settle(Outcome::Skipped);
             self.follow(cells, FOLLOWS);
+
             // An object that came and went before it says that the background is the line's own.
             if self.object.is_some() {
                 self.former = None;
@@ -271,6 +277,7 @@ impl Presence {
         // An object that stays for long is no part, but something that was put there.
         object.is_old = false;
         object.place = difference.place;
+
         if now.duration_since(object.since) > STAYS {
             held.ticket.settle(Outcome::Skipped);
             tracing::info!(
@@ -327,6 +334,7 @@ impl Presence {
     /// Ends the object that is there; its frame, unless that was handed over.
     fn end(&mut self, now: Instant) -> Option<HeldFrame> {
         let mut object = self.object.take()?;
+
         object.hand_over(now)
     }
 
@@ -336,6 +344,7 @@ impl Presence {
     /// When none have looked like each other for LEARNS_WITHIN.
     fn learn(&mut self, cells: &[f32], size: (usize, usize), now: Instant) -> Result<(), String> {
         let is_new = self.size != size;
+
         if is_new || self.difference(cells, &self.background).share >= self.settings.share {
             // Another view, or a part that moves, begins with this frame as it is.
             self.size = size;
@@ -348,6 +357,7 @@ impl Presence {
         self.learned += 1;
         self.follow(cells, 1.0 / self.learned as f32);
         let since = *self.learns_since.get_or_insert(now);
+
         if self.learned >= LEARNS {
             self.learns_since = None;
         } else if now.duration_since(since) > LEARNS_WITHIN {
@@ -371,6 +381,7 @@ impl Presence {
         let mut count = 0.0f32;
         let mut sum_x = 0.0;
         let mut sum_y = 0.0;
+
         for (at, (cell, background)) in cells.iter().zip(background).enumerate() {
             // A cell differs by more grey levels than noise and flicker do.
             if (cell - background).abs() > self.settings.level {
@@ -417,6 +428,7 @@ impl PresentObject {
         let x = self.place.0 - difference.place.0;
         let y = self.place.1 - difference.place.1;
         let is_elsewhere = x.hypot(y) > CROSSED;
+
         self.is_old && (!is_enough || is_elsewhere)
     }
 
@@ -440,6 +452,7 @@ impl PresentObject {
     /// crossed the middle.
     fn see(&mut self, off: f32, held: HeldFrame, now: Instant) -> Option<HeldFrame> {
         self.keep(off, held);
+
         // The object must be farther by CROSSED: noise alone does not make it cross.
         if off > self.nearest + CROSSED {
             self.hand_over(now)
@@ -451,6 +464,7 @@ impl PresentObject {
     /// The held frame, which arrived now unless the object is old.
     fn hand_over(&mut self, now: Instant) -> Option<HeldFrame> {
         let mut held = self.held.take()?;
+
         // The deadline counts from the moment at which the object was seen to be a part; an old one
         // went before.
         if !self.is_old {
@@ -472,11 +486,13 @@ impl Drop for Presence {
 /// Grey levels of the area's cells, `[CELLS * CELLS]` means of a few dots each, 0 to 255.
 fn grey_cells(picture: &Picture, area: Area) -> Vec<f32> {
     let mut cells = Vec::with_capacity(CELLS * CELLS);
+
     for row in 0..CELLS {
         for column in 0..CELLS {
             // A cell is seen by a few dots, evenly spaced: reading all pixels would cost as much as
             // the rest of the frame's way.
             let mut sum = 0.0;
+
             for dot in 0..DOTS * DOTS {
                 let dot_row = row * DOTS + dot / DOTS;
                 let dot_column = column * DOTS + dot % DOTS;
@@ -494,11 +510,14 @@ fn grey_cells(picture: &Picture, area: Area) -> Vec<f32> {
 fn grey_dot(picture: &Picture, area: Area, row: usize, column: usize) -> f32 {
     let steps = CELLS * DOTS;
     let x = area.x + column * area.w / steps;
+
     // The picture has three bytes a pixel, row by row.
     let y = area.y + row * area.h / steps;
     let at = 3 * (y * picture.width() + x);
+
     // The mean of the three channels is grey enough to see a change.
     let [red, green, blue] = [0, 1, 2].map(|channel| f32::from(picture.rgb()[at + channel]));
+
     (red + green + blue) / 3.0
 }
 

@@ -76,6 +76,7 @@ impl FreeSpan {
     fn contains(&self, at: Instant) -> bool {
         let is_behind = self.after.is_none_or(|after| at > after);
         let is_ahead = self.before.is_none_or(|before| at < before);
+
         is_behind && is_ahead
     }
 }
@@ -197,6 +198,7 @@ impl Ring {
 
         // The parts are served before the oldest frames go, because one of them may be wanted.
         let matches = self.serve(look);
+
         while self.bytes > self.settings.bytes
             && self.frames.len() > 1
             && let Some(oldest) = self.frames.pop_front()
@@ -224,12 +226,14 @@ impl Ring {
     /// The newest frame. `None` if there is none yet.
     pub fn newest(&self) -> Option<&Frame> {
         let kept = self.frames.back()?;
+
         Some(&kept.frame)
     }
 
     /// Decides the waiting parts in their order, until one must wait for a frame.
     fn serve(&mut self, look: &ClockLook) -> RingMatches {
         let mut matches = RingMatches::default();
+
         while let Some(asked) = self.asked.front() {
             // A trigger is over when the deadlines of all its parts have passed.
             let is_over = asked
@@ -252,6 +256,7 @@ impl Ring {
                 Some(index) if look.doubt(self.frames[index].frame.captured, at).is_none() => {
                     matches.add(&mut self.frames[index], parts, at);
                 }
+
                 _ => matches.missed.push(self.missed(parts, at, look)),
             }
         }
@@ -306,6 +311,7 @@ impl Ring {
 
         gaps.sort();
         let is_likely = |gap: &Duration| *gap <= 2 * self.settings.window;
+
         match gaps.as_slice() {
             // A camera that was away makes a long gap: of so few it may be that.
             [one] => Some(*one).filter(is_likely),
@@ -319,6 +325,7 @@ impl Ring {
     /// after, and so on. Frames that are shared need no such bound.
     fn reach(&self, usual: Option<Duration>) -> Duration {
         let window = self.settings.window;
+
         match usual {
             Some(gap) if !self.settings.shares_frames => window.min(gap * 3 / 4),
             _ => window,
@@ -358,6 +365,7 @@ impl Ring {
         let in_burst = between(self.moments[first], self.moments[place]).unsigned_abs();
         let came = gap + in_burst;
         let frames = (place - first + 1) as u32;
+
         came.saturating_sub(usual * frames)
     }
 
@@ -375,6 +383,7 @@ impl Ring {
     fn nearest_free(&self, at: Instant) -> Option<usize> {
         let span = self.free_span(at);
         let mut nearest: Option<usize> = None;
+
         for (index, kept) in self.frames.iter().enumerate() {
             let away = kept.away_from(at);
             let is_nearer = nearest.is_none_or(|other| {
@@ -409,18 +418,21 @@ impl Ring {
     /// frames where they are shared.
     fn free_span(&self, at: Instant) -> FreeSpan {
         let mut span = FreeSpan::default();
+
         if self.settings.shares_frames {
             return span;
         }
 
         for kept in &self.frames {
             let captured = kept.frame.captured;
+
             match &kept.serves {
                 None => {}
                 Some(served) if served.at <= at => span.after = span.after.max(Some(captured)),
                 Some(_) if span.before.is_none_or(|before| captured < before) => {
                     span.before = Some(captured);
                 }
+
                 Some(_) => {}
             }
         }
@@ -431,6 +443,7 @@ impl Ring {
     /// The parts that find no frame, with the frame that comes nearest.
     fn missed(&self, parts: Vec<Part>, at: Instant, look: &ClockLook) -> MissedParts {
         let nearest = self.nearest(at, look);
+
         MissedParts { parts, nearest }
     }
 
@@ -496,6 +509,7 @@ impl RingMatches {
 impl KeptFrame {
     fn away_from(&self, at: Instant) -> Duration {
         let offset = between(at, self.frame.captured);
+
         offset.unsigned_abs()
     }
 
@@ -521,6 +535,7 @@ fn usual_of(gaps: &[Duration]) -> Option<Duration> {
     // Lost frames make a few long gaps; where half of the gaps are long, the camera leaves frames out.
     let last = counted.len().checked_sub(1)?;
     let usual = counted.get(last * 3 / 5)?;
+
     Some(*usual)
 }
 

@@ -24,6 +24,7 @@ impl Arrivals {
     pub fn await_picture(&self, recent: Duration) -> bool {
         let arrived = self.lock();
         let is_alive = arrived.packet.is_some_and(|at| at.elapsed() < recent);
+
         is_alive && arrived.key_frame.is_none_or(|at| at.elapsed() < recent)
     }
 
@@ -40,8 +41,10 @@ impl Arrivals {
 /// Watches the depayloaders, which get every packet, and the element named `decoder`.
 pub fn watch(pipeline: &gst::Pipeline) -> Arc<Arrivals> {
     let arrivals = Arc::new(Arrivals::default());
+
     for element in pipeline.iterate_elements().into_iter().flatten() {
         let factory = element.factory().map(|factory| factory.name());
+
         if factory.is_some_and(|name| name.ends_with("depay")) {
             watch_packets(&element, arrivals.clone());
         }
@@ -57,6 +60,7 @@ pub fn watch(pipeline: &gst::Pipeline) -> Arc<Arrivals> {
 fn watch_packets(depayloader: &gst::Element, arrivals: Arc<Arrivals>) {
     // Packets come as single buffers or as lists of them.
     let kinds = gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST;
+
     if let Some(pad) = depayloader.static_pad("sink") {
         pad.add_probe(kinds, move |_, _| {
             arrivals.lock().packet = Some(Instant::now());
@@ -74,6 +78,7 @@ fn watch_key_frames(decoder: &gst::Element, arrivals: Arc<Arrivals>) {
     // first key frame: a running camera pays nothing.
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
         let flags = info.buffer().map(|buffer| buffer.flags());
+
         if flags.is_some_and(|flags| flags.contains(gst::BufferFlags::DELTA_UNIT)) {
             return gst::PadProbeReturn::Ok;
         }

@@ -72,6 +72,7 @@ impl Watch {
         let now = &mut self.now;
         let since_key = now.since_key.map(|since| since + step);
         now.since_key = since_key;
+
         if is_key {
             // A damaged key frame shows the distance as well as a whole one.
             self.distance = self.distance.max(since_key.unwrap_or_default());
@@ -83,6 +84,7 @@ impl Watch {
                 now.blind += step;
                 now.cause = Some(cause);
             }
+
             None => {
                 now.whole += step;
                 now.blind = Duration::ZERO;
@@ -101,6 +103,7 @@ impl Watch {
         // A camera that a new connection does not heal is opened ever more rarely.
         let bound = LEAST + 2 * self.distance;
         let tries = self.blind_tries.min(8);
+
         (bound * (1 << tries)).min(MOST)
     }
 

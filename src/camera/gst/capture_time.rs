@@ -116,6 +116,7 @@ impl CaptureClock {
         clock: Option<gst::ClockTime>,
     ) -> Option<CaptureTime> {
         let reported = sender_time(sample).map(|at| at.duration_since(Timestamp::UNIX_EPOCH));
+
         if let Some(packet) = packet {
             return self.by_stamps(packet, reported, arrived);
         }
@@ -138,6 +139,7 @@ impl CaptureClock {
         let now = Timestamp::now();
         let arrival = before(now, arrived.elapsed());
         let stamped = clock.and_then(|clock| driver_time(sample, now, clock));
+
         if let Some(at) = stamped.filter(|at| now.duration_since(*at) <= STAMP_AGE_MAX) {
             let age = Duration::try_from(arrival.duration_since(at)).unwrap_or_default();
             return CaptureTime {
@@ -172,6 +174,7 @@ impl CaptureClock {
         let connection = &mut self.connection;
         let stamped = SignedDuration::try_from(packet.stamped).ok()?;
         let arrived = packet.arrived;
+
         if let Some(sent) = reported {
             connection.take_report(sent.saturating_sub(stamped), arrived, &self.camera);
         }
@@ -186,6 +189,7 @@ impl CaptureClock {
 
         connection.newest = connection.newest.max(Some(arrived));
         let is_onset = self.needs_times && at_sink.saturating_duration_since(began) < ONSET_MAX;
+
         if is_onset && !connection.sender.is_settled(arrived) {
             return None;
         }
@@ -194,6 +198,7 @@ impl CaptureClock {
             Some(_) if !connection.corrections.are_too_many() => {
                 Some(self.by_sender(sent, arrived, held_up))
             }
+
             // The stamps of such pictures do not grow as they come: what was held up is not known.
             _ if connection.reordered > 0 => Some(self.by_arrival(at_sink)),
             None if is_onset && held_up > HELD_UP_TOLERATED => None,
@@ -211,6 +216,7 @@ impl CaptureClock {
         let moment = moment_before(arrived, self.delay + held_up);
         let at = before(Timestamp::now(), moment.elapsed());
         let off = sent.saturating_sub(at.duration_since(Timestamp::UNIX_EPOCH));
+
         if off.abs() >= TOLD_FROM && !self.is_logged {
             self.is_logged = true;
             let direction = if off.is_positive() { "ahead" } else { "behind" };
@@ -291,6 +297,7 @@ fn moment_before(moment: Instant, age: Duration) -> Instant {
 
 fn before(now: Timestamp, age: Duration) -> Timestamp {
     let age = SignedDuration::try_from(age).unwrap_or_default();
+
     now.checked_sub(age).unwrap_or(now)
 }
 
@@ -330,6 +337,7 @@ fn driver_time(sample: &gst::Sample, now: Timestamp, clock: gst::ClockTime) -> O
 /// nanoseconds. A stamp of the future, by rounding or a driver's other clock, is now.
 fn stamped_at(now: Timestamp, clock: u64, stamp: u64) -> Option<Timestamp> {
     let age = i64::try_from(clock.saturating_sub(stamp)).ok()?;
+
     now.checked_sub(SignedDuration::from_nanos(age)).ok()
 }
 

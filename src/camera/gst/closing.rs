@@ -48,6 +48,7 @@ impl Closing {
     pub fn start(&self, pipeline: &gst::Pipeline) -> Result<(), CameraError> {
         // Each pipeline that hangs holds memory and sockets: their number is bounded.
         let left = self.left.load(Ordering::Relaxed);
+
         if left >= LEFT_MAX {
             return Err(CameraError::Lost(format!(
                 "{left} earlier tries hang and cannot be ended; restart the camera, or winspect"
@@ -88,6 +89,7 @@ impl Closing {
     ) -> Option<Changed> {
         let changed = self.spawn(pipeline.clone(), state);
         let answer = changed.recv_timeout(within).ok();
+
         if answer.is_none() {
             self.left.fetch_add(1, Ordering::Relaxed);
         }
@@ -104,6 +106,7 @@ impl Closing {
             .name(format!("{}-state", self.camera))
             .spawn(move || {
                 let changed = pipeline.set_state(state);
+
                 if sender.send(changed).is_err() {
                     let _ = pipeline.set_state(gst::State::Null); // nothing waits for its failure
                     left.fetch_sub(1, Ordering::Relaxed);

@@ -50,6 +50,7 @@ pub fn listen() {
         gst::log::add_log_function(|category, level, file, _, _, _, message| {
             // Words of gst-libav itself have a file: they are about buffers, not about pictures.
             let is_of_ffmpeg = file.is_empty() && category.name() == CATEGORY;
+
             if is_of_ffmpeg && let Some(words) = message.get() {
                 note(level, &words);
             }

@@ -27,6 +27,7 @@ const PACKAGES: [(&str, &str); 13] = [
 pub fn launch_error(error: &gst::glib::Error, template: &str) -> CameraError {
     // GStreamer repeats the launch string in some messages, and in it the camera's password.
     let message = without_credentials(error.message());
+
     // A missing element is a missing package, which the message names.
     let hint = if error.matches(gst::ParseError::NoSuchElement) {
         package_hint(&message)
@@ -57,6 +58,7 @@ pub fn bus_error(pipeline: &gst::Pipeline) -> Option<CameraError> {
     let detail = message.debug().map(|debug| last_line(&debug));
     let error = message.error();
     let text = format!("{source}{}{}", error.message(), detail.unwrap_or_default());
+
     // No error of a running pipeline is final, whatever its code: rtspsrc calls a server that
     // refuses a transport for a moment a missing plugin.
     Some(CameraError::Lost(without_credentials(&text)))
@@ -111,14 +113,17 @@ pub fn without_credentials(text: &str) -> String {
     // Each address is cut at `://`; user and password end at the last `@` before the host's end.
     let mut parts = text.split("://");
     let mut clean = parts.next().unwrap_or_default().to_owned();
+
     for part in parts {
         clean.push_str("://");
         let host_end = part.find(is_host_end).unwrap_or(part.len());
+
         match part[..host_end].rfind('@') {
             Some(at) => {
                 clean.push_str("***");
                 clean.push_str(&part[at..]);
             }
+
             None => clean.push_str(part),
         }
     }

@@ -65,6 +65,7 @@ impl Integrity {
         // `decodebin` makes its decoder when it has seen the stream's beginning.
         let later = integrity.clone();
         pipeline.connect_deep_element_added(move |_, _, element| later.watch_decoder(element));
+
         integrity
     }
 
@@ -75,6 +76,7 @@ impl Integrity {
         let pts = time_of(buffer);
         let known = self.causes().of(pts);
         let is_marked = buffer.flags().contains(gst::BufferFlags::CORRUPTED);
+
         known.or_else(|| is_marked.then(|| MARKED.into()))
     }
 
@@ -110,6 +112,7 @@ impl Integrity {
         let kinds = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
         sink.add_probe(kinds, move |_, info| {
             let mut stream = locked(&fed);
+
             match &info.data {
                 Some(gst::PadProbeData::Event(event)) => stream.event(event),
                 Some(gst::PadProbeData::Buffer(buffer)) => stream.unit(buffer),
@@ -121,6 +124,7 @@ impl Integrity {
 
         source.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
             let mut stream = locked(&stream);
+
             if let Some(gst::PadProbeData::Buffer(buffer)) = &mut info.data {
                 stream.picture(buffer);
             }
@@ -138,6 +142,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Presentation time in nanoseconds.
 fn time_of(buffer: &gst::BufferRef) -> Option<u64> {
     let pts = buffer.pts()?;
+
     Some(pts.nseconds())
 }
 
@@ -145,6 +150,7 @@ fn is_video_decoder(factory: &gst::ElementFactory) -> bool {
     // A class reads like "Codec/Decoder/Video"; JPEG's decoder is one of images.
     let class = factory.metadata("klass").unwrap_or_default();
     let is_of_pictures = class.contains("Video") || class.contains("Image");
+
     class.contains("Decoder") && is_of_pictures
 }
 
@@ -173,8 +179,10 @@ impl Causes {
 
         // Two units of one time are two pictures that cannot be told apart: the damaged one counts.
         let mut is_known = false;
+
         for cause in self.0.iter().rev().filter(|cause| cause.pts == Some(pts)) {
             is_known = true;
+
             if cause.words.is_some() {
                 return cause.words.clone();
             }
@@ -238,6 +246,7 @@ impl Stream {
         let is_h264 = structure.name() == "video/x-h264";
         let is_h265 = structure.name() == "video/x-h265";
         let is_whole = structure.get::<&str>("alignment") == Ok("au");
+
         if !(is_h264 || is_h265) || !is_whole {
             self.checker = None;
             return;
@@ -261,6 +270,7 @@ impl Stream {
 
         // Lengths instead of start codes come with `codec_data`, which says how long they are.
         self.framing = Framing::StartCodes;
+
         if let Ok(data) = structure.get::<gst::Buffer>("codec_data")
             && let Ok(map) = data.map_readable()
         {
@@ -310,6 +320,7 @@ impl Stream {
         // The depayloader and the parser mark units that lack packets or stand behind a gap.
         // The first unit of all stands behind a gap by nature.
         let flags = buffer.flags();
+
         if flags.contains(gst::BufferFlags::CORRUPTED) {
             let words = "packets of it were lost";
             unit.damage.get_or_insert(words.to_owned());
@@ -353,8 +364,10 @@ impl Stream {
         let damage = match jpeg::decode(bytes, memory) {
             Ok(decoded) => {
                 self.pixels = decoded.picture.into_rgb();
+
                 decoded.damage.map(|damage| damage.to_string())
             }
+
             Err(error) => Some(error.to_string()),
         };
 
@@ -368,6 +381,7 @@ impl Stream {
         let pts = time_of(buffer);
         let is_damaged = self.integrity.causes().of(pts).is_some();
         let is_marked = buffer.flags().contains(gst::BufferFlags::CORRUPTED);
+
         if is_damaged && !is_marked {
             let change = buffer.make_mut();
             change.set_flags(gst::BufferFlags::CORRUPTED);
@@ -390,9 +404,11 @@ fn avc_sets(data: &[u8]) -> Option<Vec<&[u8]>> {
     // The count of SPS shares its byte with reserved bits; that of PPS has a byte of its own.
     let mut sets = vec![];
     let mut rest = data.get(5..)?;
+
     for mask in [31, 255] {
         let (count, after) = rest.split_first()?;
         rest = after;
+
         for _ in 0..count & mask {
             sets.push(counted(&mut rest)?);
         }
@@ -406,9 +422,11 @@ fn hevc_sets(data: &[u8]) -> Option<Vec<&[u8]>> {
     // Each array begins with its type, which the units repeat, and the number of units.
     let mut sets = vec![];
     let (arrays, mut rest) = data.get(22..)?.split_first()?;
+
     for _ in 0..*arrays {
         let (head, after) = rest.split_at_checked(3)?;
         rest = after;
+
         for _ in 0..u16::from_be_bytes([head[1], head[2]]) {
             sets.push(counted(&mut rest)?);
         }
@@ -423,5 +441,6 @@ fn counted<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let length = u16::from_be_bytes([length[0], length[1]]);
     let (set, after) = after.split_at_checked(usize::from(length))?;
     *rest = after;
+
     Some(set)
 }

@@ -79,6 +79,7 @@ impl Marks {
         let (names, origin) = (self.network.clone(), self.origin);
         source.connect("new-manager", false, move |values| {
             let manager: gst::Element = values.get(1)?.get().ok()?;
+
             // A server of RealNetworks has a manager without it.
             SignalId::lookup("new-jitterbuffer", manager.type_())?;
             let names = names.clone();
@@ -124,6 +125,7 @@ fn watch_packets(pad: &gst::Pad, names: NetworkNames, origin: Instant) {
 
         let mut stamps = stamps.lock().unwrap_or_else(PoisonError::into_inner);
         let (stamps, arrived) = &mut *stamps;
+
         if let (Some(header), Some(rate)) = (header, clock_rate(pad)) {
             // All packets of a picture count as come when its first one did.
             if stamps.begins_picture(header) {
@@ -143,6 +145,7 @@ fn watch_packets(pad: &gst::Pad, names: NetworkNames, origin: Instant) {
 fn clock_rate(pad: &gst::Pad) -> Option<u32> {
     let caps = pad.current_caps()?;
     let rate = caps.structure(0)?.get::<i32>("clock-rate").ok()?;
+
     u32::try_from(rate).ok().filter(|rate| *rate > 0)
 }
 
@@ -187,6 +190,7 @@ impl Stamps {
         // The nearer way around: pictures may come in another order than that of their stamps.
         let step = i64::from(header.stamp.wrapping_sub(last.stamp) as i32);
         self.ticks = self.ticks.saturating_add_signed(step);
+
         // Some senders' stamps stand still.
         step != 0 || last.is_last
     }
@@ -206,6 +210,7 @@ fn mark(buffer: &mut gst::BufferRef, name: &gst::Caps, time: Duration) {
 fn marked(buffer: &gst::BufferRef, name: &gst::Caps) -> Option<Duration> {
     let mut times = buffer.iter_meta::<gst::ReferenceTimestampMeta>();
     let marked = times.find(|meta| meta.reference() == name.as_ref())?;
+
     Some(Duration::from_nanos(marked.timestamp().nseconds()))
 }
 

@@ -143,6 +143,7 @@ impl GstSource {
         // as long as a frame on a busy machine.
         let keeps_frames = self.settings.keeps_frames;
         let buffers = if keeps_frames { BUFFERS_OF_PARTS } else { 1 };
+
         // The appsink takes only formats that `PictureReader` reads, and does not wait for the
         // clock: a picture is wanted when it is there. A full sink drops the oldest for a live
         // camera, and makes a file wait.
@@ -181,8 +182,10 @@ impl GstSource {
         match self.build() {
             Ok(open) => {
                 self.was_built = true;
+
                 Ok(open)
             }
+
             Err(CameraError::Pipeline(words)) if self.was_built => Err(CameraError::Lost(words)),
             Err(error) => Err(error),
         }
@@ -206,6 +209,7 @@ impl GstSource {
     ) -> Result<Ended, CameraError> {
         let pipeline = &open.pipeline;
         self.clock.begin();
+
         // All probes are in place before the first buffer flows.
         let stopwatch = probes::time_decoding(pipeline);
         let marks = Marks::place(pipeline, &open.appsink);
@@ -231,6 +235,7 @@ impl GstSource {
         };
 
         let listen = gst::ClockTime::from_mseconds(LISTEN.as_millis() as u64);
+
         // There are three cases: a file whose frame still waits, a frame that came, and no frame
         // within LISTEN.
         while !stop.is_stopped() {
@@ -249,6 +254,7 @@ impl GstSource {
 
             // A look counts for LISTEN at most: a process that stood still has not listened.
             reading.silent += looked.elapsed().min(LISTEN);
+
             if let Some(ended) = self.without_frame(&mut reading, sink)? {
                 return Ok(ended);
             }
@@ -270,6 +276,7 @@ impl GstSource {
         }
 
         reading.is_first = false;
+
         // The pipeline's clock is read at once, as each moment later makes the frame that much
         // older.
         let clock = if self.stamped {
@@ -280,6 +287,7 @@ impl GstSource {
 
         // Told before the first picture of which it is true.
         let blind_spot = reading.integrity.blind_spot();
+
         if self.blind_spot != blind_spot {
             self.blind_spot = blind_spot;
             sink.blind_spot(blind_spot);
@@ -293,6 +301,7 @@ impl GstSource {
         // From the first frame on the camera's own stall time counts.
         reading.silent = Duration::ZERO;
         reading.patience = self.stall;
+
         // A file has no other key frames when it is opened again.
         if self.live
             && self.endless
@@ -368,10 +377,12 @@ impl GstSource {
     ) -> Result<Option<Frame>, CameraError> {
         let pulled = Instant::now();
         let buffer = sample.buffer();
+
         // A live frame has arrived when it came to the appsink, however long it waited there for us.
         // One of a file waits there until it is wanted.
         let came = buffer.and_then(|buffer| reading.marks.at_sink(buffer));
         let arrived = came.filter(|_| self.live).unwrap_or(pulled);
+
         // The time of capture is read before the picture is converted, which takes milliseconds.
         let packet = buffer.and_then(|buffer| reading.marks.of_network(buffer));
         let Some(captured) = self.clock.captured(sample, arrived, packet, clock) else {
@@ -414,8 +425,10 @@ impl Source for GstSource {
         let doubt = rtsp::ask_first(&self.settings, &mut self.lookup)?;
         let offered = rtsp::note_offers(&open.pipeline);
         let ended = self.read(&open, stop, sink);
+
         // Every way out gives everything back.
         self.closing.end(&open.pipeline);
+
         ended.map_err(|error| rtsp::explained(error, self.codec(), &offered, doubt))
     }
 

@@ -58,6 +58,7 @@ impl PictureReader {
     pub fn read(&mut self, sample: &gst::Sample) -> Result<CameraPicture, CameraError> {
         let caps = sample.caps().ok_or_else(|| unreadable("no caps"))?;
         let structure = caps.structure(0).ok_or_else(|| unreadable("empty caps"))?;
+
         if structure.name() == JPEG {
             return self.read_jpeg(sample, structure);
         }
@@ -79,6 +80,7 @@ impl PictureReader {
         caps: &gst::StructureRef,
     ) -> Result<CameraPicture, CameraError> {
         let buffer = sample.buffer().ok_or_else(|| unreadable("no buffer"))?;
+
         // The bytes of one buffer are one JPEG: sources of `image/jpeg` cut them so.
         let map = buffer
             .map_readable()
@@ -88,8 +90,10 @@ impl PictureReader {
         let (picture, damage) = match jpeg::decode(&map, memory) {
             Ok(decoded) => {
                 let damage = decoded.damage.map(|damage| damage.to_string());
+
                 (decoded.picture, damage)
             }
+
             Err(error) => (black(caps)?, Some(error.to_string())),
         };
 
@@ -108,6 +112,7 @@ impl PictureReader {
         caps: &gst::CapsRef,
     ) -> Result<Arc<Picture>, CameraError> {
         let info = VideoInfo::from_caps(caps).map_err(|error| unreadable(&error.to_string()))?;
+
         // Two fields of an interlaced picture show a moving part twice, combed. Such a picture
         // would be judged by its combing.
         if info.interlace_mode() != VideoInterlaceMode::Progressive {
@@ -137,6 +142,7 @@ impl PictureReader {
         // The pool keeps a second reference, and takes the memory back when no other one is left.
         let picture = Arc::new(picture);
         self.pool.keep(&picture);
+
         Ok(picture)
     }
 
@@ -144,8 +150,10 @@ impl PictureReader {
     fn rgb(&mut self, video: &VideoFrame) -> Option<Vec<u8>> {
         let width = video.width() as usize;
         let height = video.height() as usize;
+
         // Memory of a picture that was judged serves again, with its old content.
         let mut rgb = self.pool.take();
+
         // NV12 and I420 are converted; RGB is only packed.
         let chroma = match video.format() {
             VideoFormat::Nv12 => YuvChroma::Nv12(plane(video, 1)?),
@@ -153,6 +161,7 @@ impl PictureReader {
             _ => {
                 let rows = plane(video, 0)?;
                 rgb.clear();
+
                 for row in 0..height {
                     rgb.extend_from_slice(rows.row(row, 3 * width)?);
                 }
@@ -173,6 +182,7 @@ impl PictureReader {
         // The picture has three bytes a pixel, rows packed tightly.
         rgb.resize(3 * width * height, 0);
         self.converter.convert(&picture, width, &mut rgb)?;
+
         Some(rgb)
     }
 }
@@ -184,11 +194,13 @@ fn black(caps: &gst::StructureRef) -> Result<Picture, CameraError> {
     let width = side(caps, "width").ok_or_else(missing)?;
     let height = side(caps, "height").ok_or_else(missing)?;
     let rgb = vec![0; 3 * width * height];
+
     Picture::new(width, height, rgb).map_err(|error| unreadable(&error.to_string()))
 }
 
 fn side(caps: &gst::StructureRef, name: &str) -> Option<usize> {
     let value = caps.get::<i32>(name).ok()?;
+
     usize::try_from(value).ok()
 }
 
@@ -219,6 +231,7 @@ fn matrix(info: &VideoInfo) -> Matrix {
 
     // Any other range, an unknown one included, is taken for video range, which cameras send.
     let is_full_range = colorimetry.range() == VideoColorRange::Range0_255;
+
     Matrix::new(kr, kb, is_full_range)
 }
 

@@ -26,6 +26,7 @@ pub fn accept_padded_rows(sink: &AppSink) {
     // they lie, with a meta that says how.
     pad.add_probe(gst::PadProbeType::QUERY_DOWNSTREAM, |_, info| {
         let query = info.query_mut().map(|query| query.view_mut());
+
         if let Some(gst::QueryViewMut::Allocation(allocation)) = query {
             allocation.add_allocation_meta::<VideoMeta>(None);
             gst::PadProbeReturn::Handled
@@ -39,6 +40,7 @@ pub fn accept_padded_rows(sink: &AppSink) {
 pub fn time_decoding(pipeline: &gst::Pipeline) -> Arc<Stopwatch> {
     let stopwatch = Arc::new(Stopwatch::default());
     let decoder = pipeline.by_name("decoder");
+
     // The probe runs on GStreamer's thread: it notes the time and does nothing else.
     if let Some(pad) = decoder.and_then(|decoder| decoder.static_pad("sink")) {
         let started = stopwatch.clone();
@@ -69,6 +71,7 @@ pub fn announce_losses(pipeline: &gst::Pipeline) {
     // The jitter buffer's manager comes with the connection, hence the signal.
     source.connect("new-manager", false, |values| {
         let manager: gst::Element = values.get(1)?.get().ok()?;
+
         // A lost packet becomes an event, which depayloaders turn into a flag on the picture.
         if manager.has_property("do-lost") {
             manager.set_property("do-lost", true);
@@ -101,6 +104,7 @@ pub fn offer_automatics(pipeline: &gst::Pipeline, sink: &mut dyn Sink) {
     // The factory's name says what kind of source it is, whatever the plant has called it.
     let factory = source.factory();
     let name = factory.map(|factory| factory.name().to_string());
+
     // Drawn pictures have no exposure; the CSI source sets everything by its own tuning file.
     match name.unwrap_or_default().as_str() {
         "videotestsrc" | "nvarguscamerasrc" => {}
@@ -113,13 +117,16 @@ pub fn offer_automatics(pipeline: &gst::Pipeline, sink: &mut dyn Sink) {
 fn v4l2_automatics(source: &gst::Element) -> Automatics {
     // The descriptor belongs to the element, which is in use while the camera runs.
     let device = source.property::<i32>("device-fd");
+
     auto_features::v4l2_automatics(|id| auto_features::v4l2_control(device, id))
 }
 
 fn aravis_automatics(source: &gst::Element) -> Automatics {
     let mut on = Vec::new();
+
     for (property, feature) in ARAVIS_FEATURES {
         let value = source.property_value(property);
+
         // A property that the camera has not is no enumeration, and is left out.
         if let Some((_, value)) = gst::glib::EnumValue::from_value(&value)
             && value.nick() != "off"

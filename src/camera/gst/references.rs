@@ -59,6 +59,7 @@ impl References {
         // Lost references break everything but a closed entry. An open one needs none of them itself,
         // but the pictures that are shown before it do.
         let needs_references = unit.entry != Entry::Closed;
+
         if let Some(lost) = &unit.lost_before
             && needs_references
         {
@@ -71,6 +72,7 @@ impl References {
 
         self.was_reference = unit.is_reference;
         self.was_leading = unit.is_leading || self.is_before_entry(pts);
+
         if !self.was_leading && unit.entry == Entry::None {
             self.leave_entry();
         }
@@ -94,6 +96,7 @@ impl References {
         self.is_confused |= words.starts_with(SHOWS_LOST);
         let cause: Arc<str> = format!("the decoder says: {words}").into();
         self.spread(&cause);
+
         cause
     }
 
@@ -133,16 +136,19 @@ impl References {
                 self.is_confused = false;
                 self.open(pts.map(|pts| pts + 1));
             }
+
             Entry::Closed => {
                 self.broken = None;
                 self.leading = None;
                 self.entry_pts = None;
                 self.refresh = None;
             }
+
             Entry::Open => self.open(pts),
             Entry::Gradual(count) if self.broken.is_some() && self.refresh.is_none() => {
                 self.refresh = Some(count);
             }
+
             Entry::Gradual(_) | Entry::None => self.advance(unit, pts),
         }
     }

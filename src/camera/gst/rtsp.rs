@@ -56,6 +56,7 @@ pub fn set_credentials(
 
     source.set_property("user-id", &credentials.user);
     source.set_property("user-pw", credentials.password.reveal());
+
     Ok(())
 }
 
@@ -88,6 +89,7 @@ fn video_encoding(caps: &gst::Caps) -> Option<String> {
         .get::<String>("media")
         .is_ok_and(|media| media == "video");
     let encoding = stream.get::<String>("encoding-name").ok()?;
+
     is_video.then(|| encoding.to_uppercase())
 }
 
@@ -106,6 +108,7 @@ pub fn explained(
 
     let words = error.to_string();
     let offered = offered.lock().unwrap_or_else(PoisonError::into_inner);
+
     // A camera that offered its stream has not refused it.
     let doubt = doubt.filter(|_| offered.is_empty());
     let cause = other_codec(wanted, &offered)

@@ -80,6 +80,7 @@ impl CropTransforms {
         // The space between the two passes and the tables belongs to a crop alone, hence the sums.
         let mut wide = 0;
         let mut taps = 0;
+
         for crop in &self.crops {
             let [across, down] = tables.of(&crop.transform, side);
             wide += wide_bytes(down, side);
@@ -101,6 +102,7 @@ impl CropTransforms {
     fn offsets(&self) -> Vec<usize> {
         let mut offsets = vec![];
         let mut end = 0;
+
         for area in &self.areas {
             offsets.push(end);
             end += bytes_of(area);
@@ -113,6 +115,7 @@ impl CropTransforms {
 /// Bytes of an area's RGB pixels, rounded up to where the next may begin.
 fn bytes_of(area: &Area) -> usize {
     let bytes = 3 * area.w * area.h;
+
     bytes.next_multiple_of(16)
 }
 
@@ -152,6 +155,7 @@ impl TapTables {
         let down = (area.h, resized.1, at.1);
         self.make(across, side);
         self.make(down, side);
+
         [&self.0[&across], &self.0[&down]]
     }
 
@@ -242,6 +246,7 @@ impl CropStage {
         // Every frame has new pixels. They go to pinned memory, from where the captured graph
         // copies them to the device.
         let offsets = transforms.offsets();
+
         for (at, picture) in pictures.iter().enumerate() {
             let to = &mut self.pinned.as_mut_slice()[offsets[at]..];
             copy_area(picture, transforms.areas[at], to);
@@ -263,6 +268,7 @@ impl CropStage {
         let mut words = vec![];
         let mut descriptors = vec![];
         let mut wide = self.wide.address();
+
         for crop in &transforms.crops {
             let area = transforms.areas[crop.picture];
             let address = self.pictures.address() + offsets[crop.picture] as u64;
@@ -287,6 +293,7 @@ impl CropStage {
 
         // Both uploads wait for the device: no launch may follow that reads a half-written table.
         device.upload(&self.taps, &words)?;
+
         device.upload(&self.descriptors, &descriptors)
     }
 
@@ -303,14 +310,17 @@ impl CropStage {
         let to = self.pictures.address();
         let bytes = self.pinned.as_slice();
         let stream = device.stream.cu_stream();
+
         // SAFETY: both are of one size, and the pinned memory is written only when nothing is
         // enqueued.
         unsafe { result::memcpy_htod_async(to, bytes, stream) }
             .map_err(failed("cannot copy the picture"))?;
 
         mark("copy in")?;
+
         // SAFETY: the descriptors were written before, and their addresses are within the buffers.
         unsafe { pixels::enqueue(kernels, &device.stream, &self.args) }?;
+
         mark("pixels")
     }
 }
@@ -333,6 +343,7 @@ fn copy_area(picture: &Picture, area: Area, to: &mut [u8]) {
 fn placed<'a>(table: &'a TapTable, words: &mut Vec<i32>) -> PlacedTaps<'a> {
     let at = words.len() as u32;
     words.extend_from_slice(table.words());
+
     PlacedTaps { table, at }
 }
 

@@ -47,9 +47,11 @@ impl Device {
 
     fn first() -> Result<Self, DriverError> {
         let context = CudaContext::new(0)?;
+
         // SAFETY: all memory is ours (`memory.rs`), on one stream: there is nothing for events to
         // keep in order.
         unsafe { context.disable_event_tracking() };
+
         // A part goes before overlays and before the preparation of another recipe.
         // Lower numbers are higher priorities, and the pair is (lowest, highest).
         let (_, highest) = result::stream::get_priority_range()?;
@@ -100,6 +102,7 @@ impl Device {
         );
 
         let stream = self.stream.cu_stream();
+
         // SAFETY: `to` is large enough, and `values` lives until the wait below.
         unsafe { result::memcpy_htod_async(to.address(), values, stream) }
             .map_err(failed("cannot copy to the GPU"))?;
@@ -127,6 +130,7 @@ impl Device {
         let mut values = vec![T::default(); count];
         let address = from.address() + begin as u64;
         let stream = self.stream.cu_stream();
+
         // SAFETY: the range is inside of `from`, and `values` lives until the wait below.
         unsafe { result::memcpy_dtoh_async(&mut values, address, stream) }
             .map_err(failed("cannot copy from the GPU"))?;
@@ -148,6 +152,7 @@ impl Device {
 
         let address = buffer.address() + at as u64;
         let stream = self.stream.cu_stream();
+
         // SAFETY: the range is inside of the buffer.
         unsafe { result::memset_d8_async(address, 0xff, bytes, stream) }
             .map_err(failed("cannot clear what the GPU writes"))
@@ -160,6 +165,7 @@ impl Device {
     pub fn buffer_of<T: Copy>(&self, values: &[T]) -> Result<Buffer, EngineError> {
         let buffer = Buffer::new(&self.context, size_of_val(values))?;
         self.upload(&buffer, values)?;
+
         Ok(buffer)
     }
 }

@@ -113,6 +113,7 @@ impl CudaEncoder {
         let mut masked = self.tower_for(&masks)?;
         let features = self.features_through(&mut masked.tower, crops);
         self.tower = Some(masked);
+
         features
     }
 
@@ -132,6 +133,7 @@ impl CudaEncoder {
         self.device.wait()?;
         enqueued?;
         let mut features = vec![];
+
         for crop in 0..crops.len() {
             features.push(tower.features(&self.device, crop)?);
         }
@@ -143,6 +145,7 @@ impl CudaEncoder {
     fn tower_for(&mut self, masks: &[Option<&[bool]>]) -> Result<MaskedTower, EngineError> {
         // An old tower's memory is freed before a new one's is allocated.
         let last = self.tower.take().filter(|last| last.serves(masks));
+
         if let Some(last) = last {
             return Ok(last);
         }
@@ -217,6 +220,7 @@ impl CudaEncoder {
         // The masks are those of the banks, one for each crop: the graph is captured with the
         // windows that they leave.
         let masks = self.references.masks(inputs.references);
+
         CapturedRun::new(&context, kind, plan, &masks, inputs, &mut self.tables)
     }
 
@@ -243,6 +247,7 @@ impl Encoder for CudaEncoder {
         self.device.bind()?;
         let started = Instant::now();
         let mut features = Vec::with_capacity(crops.len());
+
         for batch in crops.chunks(self.networks.facts().looks_max) {
             features.extend(self.encode_batch(batch)?);
         }
@@ -277,6 +282,7 @@ impl DeviceScorer for CudaEncoder {
         // Galleries may have moved. Each run writes its table of galleries anew before its next
         // launch.
         self.references = loaded;
+
         for run in &mut self.runs {
             run.forget_references();
         }
@@ -288,6 +294,7 @@ impl DeviceScorer for CudaEncoder {
         self.device.bind()?;
         let started = Instant::now();
         let mut scores = Vec::with_capacity(crops.len());
+
         for batch in crops.chunks(self.networks.facts().looks_max) {
             scores.extend(self.score_batch(batch)?);
         }
@@ -307,6 +314,7 @@ impl DeviceScorer for CudaEncoder {
         // launch is in the times.
         let count = crops.len().min(self.networks.facts().looks_max);
         self.score_batch(&crops[..count])?;
+
         self.runs[0].measure_stages(&self.device, &self.kernels, runs)
     }
 
@@ -320,6 +328,7 @@ impl DeviceScorer for CudaEncoder {
         // The run of the call above is the first of `runs`, and its buffers still hold the crop at
         // index 0.
         let (pixels, features) = self.runs[0].details(&self.device, 0)?;
+
         Ok((scores.swap_remove(0), pixels, features))
     }
 

@@ -25,8 +25,10 @@ impl Buffer {
     pub fn new(context: &Arc<CudaContext>, bytes: usize) -> Result<Self, EngineError> {
         let what = format!("{bytes} bytes of GPU memory cannot be had");
         context.bind_to_thread().map_err(failed(&what))?;
+
         // An empty allocation would have an address that the driver refuses everywhere.
         let bytes = bytes.max(1);
+
         // SAFETY: the context is bound; the memory is set below.
         let allocated = unsafe { result::malloc_sync(bytes) };
         let buffer = Buffer {
@@ -38,10 +40,12 @@ impl Buffer {
         // SAFETY: just made, of that size.
         let cleared = unsafe { result::memset_d8_sync(buffer.address, 0, bytes) };
         cleared.map_err(failed(&what))?;
+
         // Waiting for the context instead would wait for the work of other threads, and spoil what
         // they capture. SAFETY: the null stream, which the line above went into, is always there.
         let waited = unsafe { result::stream::synchronize(std::ptr::null_mut()) };
         waited.map_err(failed(&what))?;
+
         Ok(buffer)
     }
 
@@ -61,6 +65,7 @@ impl Drop for Buffer {
         // A drop cannot return an error. The context remembers it and returns it at its next use.
         let bound = self.context.bind_to_thread();
         self.context.record_err(bound);
+
         // SAFETY: from `malloc_sync`, freed once; work that was enqueued with it has ended, because
         // its owner waits for it.
         let freed = unsafe { result::free_sync(self.address) };
@@ -91,9 +96,11 @@ impl Pinned {
 
         // An empty allocation is refused by the driver, as with device memory.
         let bytes = bytes.max(1);
+
         // SAFETY: the context is bound; the memory is set below.
         let allocated = unsafe { result::malloc_host(bytes, 0) };
         let start = allocated.map_err(failed(&what))?.cast::<u8>();
+
         // SAFETY: just made, of that size.
         unsafe { start.write_bytes(0, bytes) };
         Ok(Pinned {
@@ -120,6 +127,7 @@ impl Drop for Pinned {
     fn drop(&mut self) {
         let bound = self.context.bind_to_thread();
         self.context.record_err(bound);
+
         // SAFETY: from `malloc_host`, freed once.
         let freed = unsafe { result::free_host(self.start.cast()) };
         self.context.record_err(freed);

@@ -40,6 +40,7 @@ impl NoNetwork {
         // that times can be compared.
         let mut random = StdRng::seed_from_u64(count as u64);
         let mut values = Vec::with_capacity(count);
+
         for _ in 0..count {
             values.push(random.random_range(-1.0..1.0f32));
         }
@@ -49,6 +50,7 @@ impl NoNetwork {
             Precision::Fp32 => self.device.buffer_of(&values),
             Precision::Fp16 => {
                 let halves: Vec<f16> = values.into_iter().map(f16::from_f32).collect();
+
                 self.device.buffer_of(&halves)
             }
         }
@@ -77,6 +79,7 @@ impl Networks for NoNetwork {
         // Each output has its own source buffer, made once: a launch then costs one copy a tensor
         // and allocates nothing.
         let mut outputs = vec![];
+
         for tensor in tensors.iter().filter(|tensor| tensor.name != input) {
             outputs.push(DrawnOutput {
                 values: self.drawn(tensor)?,
@@ -101,6 +104,7 @@ impl Network for CopyNetwork {
         for output in &self.0 {
             let from = output.values.address();
             let bytes = output.values.bytes();
+
             // SAFETY: `bind` was promised room for as many values at the address as were drawn.
             unsafe { result::memcpy_dtod_async(output.to, from, bytes, stream) }
                 .map_err(failed("cannot copy what was drawn"))?;

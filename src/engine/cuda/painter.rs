@@ -93,6 +93,7 @@ impl PaintStream {
     fn new(ordinal: usize) -> Result<Self, EngineError> {
         let cannot = failed("the GPU has no stream for overlays");
         let context = CudaContext::new(ordinal).map_err(&cannot)?;
+
         // SAFETY: all memory is ours, on one stream: there is nothing for events to keep in order.
         unsafe { context.disable_event_tracking() };
 
@@ -129,6 +130,7 @@ impl PaintStream {
         let args = input.put_all(drawing, self.output.device.address());
         let filled = input.end;
         let enqueued = self.enqueue(kernels, &args, filled, bytes);
+
         // Waited for in any case: enqueued work reads and writes the pinned memory.
         let waited = self.stream.synchronize().map_err(failed("the GPU failed"));
         enqueued.and(waited)?;
@@ -151,6 +153,7 @@ impl PaintStream {
         let stream = self.stream.cu_stream();
         let input = &self.input.pinned.as_slice()[..filled];
         let to = self.input.device.address();
+
         // SAFETY: both are of one size, and the pinned memory is written only when nothing is
         // enqueued.
         unsafe { result::memcpy_htod_async(to, input, stream) }
@@ -161,6 +164,7 @@ impl PaintStream {
         unsafe { paint::enqueue(kernels, &self.stream, args) }?;
         let output = &mut self.output.pinned.as_mut_slice()[..bytes];
         let from = self.output.device.address();
+
         // SAFETY: both are of one size, and the pinned memory is read after the stream was waited
         // for.
         unsafe { result::memcpy_dtoh_async(output, from, stream) }
@@ -178,6 +182,7 @@ fn input_bytes(drawing: &Overlay) -> usize {
     let layers: usize = drawing.layers.iter().map(layer_bytes).sum();
     let colours = COLOURS * size_of::<Rgb>() + ALIGNMENT;
     let rows = 3 * drawing.picture.width() * drawing.height + ALIGNMENT;
+
     layers + colours + rows
 }
 
@@ -187,6 +192,7 @@ fn layer_bytes(placed: &PlacedLayer) -> usize {
 
     // A mask may be absent; its room is counted all the same, because a bound is enough.
     let mask = values.len();
+
     size_of::<PaintLayer>() + size_of_val(values) + mask + 3 * ALIGNMENT
 }
 
@@ -204,6 +210,7 @@ impl InputWriter<'_> {
         // A layer's map and mask are put before its descriptor, which holds their addresses. An
         // address of 0 stands for no mask.
         let mut layers = vec![];
+
         for placed in &drawing.layers {
             let map = self.put(placed.map.values());
             let counts = placed.map.mask().map_or(0, |mask| self.put(mask));
@@ -234,6 +241,7 @@ impl InputWriter<'_> {
         // The first row is aligned by `put`; the others follow without gaps, as `stride` promises
         // the kernel.
         let address = self.put(drawing.source_row(0));
+
         for row in 1..drawing.height {
             let row = drawing.source_row(row);
             self.bytes[self.end..][..row.len()].copy_from_slice(row);
@@ -250,11 +258,13 @@ impl InputWriter<'_> {
         let begin = self.end.next_multiple_of(ALIGNMENT);
         let start = values.as_ptr().cast::<u8>();
         let count = size_of_val(values);
+
         // SAFETY: numbers and flags without gaps between, which the kernel's structs and tensors
         // are made of.
         let bytes = unsafe { std::slice::from_raw_parts(start, count) };
         self.end = begin + count;
         self.bytes[begin..self.end].copy_from_slice(bytes);
+
         self.device + begin as u64
     }
 }

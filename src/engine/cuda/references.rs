@@ -59,6 +59,7 @@ impl LoadedReferences {
             // The rows of a gallery are uploaded in the precision of the features that they are
             // compared with.
             let mut galleries = vec![];
+
             for (_, rows) in &bank.galleries {
                 galleries.push(LoadedGallery::new(device, precision, rows)?);
             }
@@ -73,9 +74,11 @@ impl LoadedReferences {
         // The prototypes are f32 `[2, E]`, normal before anomalous.
         if let Some(first) = banks.first() {
             let mut plan = plan_of(first);
+
             // A crop may have no looks where another has some.
             plan.compares_looks = loaded.looks.iter().any(Option::is_some);
             loaded.plan = Some(plan);
+
             if let Some(words) = &first.text {
                 loaded.prototypes = Some(device.buffer_of(&words.prototypes.concat())?);
                 loaded.words = Some(words.prototypes.clone());
@@ -128,6 +131,7 @@ impl LoadedReferences {
 
         // The order is that in which `Scoring` makes its comparisons.
         let mut galleries = vec![];
+
         for map in 0..plan.maps.len() {
             let of_map = banks.iter().map(|bank| self.galleries[*bank][map].rows());
             galleries.push(of_map.collect());
@@ -146,6 +150,7 @@ impl LoadedReferences {
     fn looks_of(&self, bank: usize, patch: usize) -> &LoadedGallery {
         // A table of galleries has an entry for each crop.
         let looks = self.looks[bank].as_ref();
+
         looks.unwrap_or(&self.galleries[bank][patch])
     }
 }

@@ -87,6 +87,7 @@ impl RunStages {
     ) -> Result<(), EngineError> {
         self.crops.enqueue(device, kernels, mark)?;
         self.tower.enqueue(device, kernels, mark)?;
+
         self.scoring.enqueue(device, kernels, mark)
     }
 }
@@ -189,6 +190,7 @@ impl CapturedRun {
         // Waited for in any case: enqueued work reads the pinned memory.
         let waited = device.wait();
         launched.and(waited)?;
+
         self.stages.scoring.partial_scores()
     }
 
@@ -200,6 +202,7 @@ impl CapturedRun {
         let tower = &self.stages.tower;
         let pixels = tower.pixels_of(device, crop)?;
         let features = tower.features(device, crop)?;
+
         Ok((pixels, features))
     }
 
@@ -217,10 +220,12 @@ impl CapturedRun {
         // The stages are timed one after the other on the stream. Their sum is more than the graph
         // takes, whose launches cost less.
         let mut times: StageTimings = vec![];
+
         for run in 0..runs {
             // An event stands before the first stage and after each: a stage's time is that between
             // its event and the one before.
             let marks = self.marked_run(device, kernels)?;
+
             for pair in marks.windows(2) {
                 let (_, before) = &pair[0];
                 let (stage, after) = &pair[1];
@@ -262,6 +267,7 @@ impl CapturedRun {
         // The wait makes all events complete, also those before a failure.
         device.wait()?;
         enqueued?;
+
         Ok(marks)
     }
 }
@@ -273,6 +279,7 @@ fn add(times: &mut StageTimings, stage: &'static str, run: usize, ms: f64) {
         Some(at) => at,
         None => {
             times.push((stage, vec![]));
+
             times.len() - 1
         }
     };

@@ -131,6 +131,7 @@ impl Network for HostNetwork {
         // The stream gets a bare pointer. Nothing is written through it: `run` takes it as a shared
         // reference.
         let bound = (&raw const *self.0).cast_mut().cast::<c_void>();
+
         // SAFETY: `bound` lives as long as this network, which the caller keeps until the work and
         // the graphs that were captured of it are gone.
         unsafe { result::stream::launch_host_function(stream, run, bound) }.map_err(run_error)
@@ -141,8 +142,10 @@ impl Network for HostNetwork {
 unsafe extern "C" fn run(bound: *mut c_void) {
     // SAFETY: the address that `enqueue` gave.
     let bound = unsafe { &*bound.cast::<BoundSession>() };
+
     if let Err(error) = bound.run() {
         tracing::error!("the stand-in network failed: {error}");
+
         // A host function cannot fail: what it leaves must not pass for features.
         for output in &bound.outputs {
             bound.spoil(output);
@@ -159,6 +162,7 @@ impl BoundSession {
         // Inputs are views of the device's memory, which is the host's here; nothing is copied
         // before the run.
         let mut inputs = vec![];
+
         for tensor in &self.inputs {
             inputs.push((tensor.name.clone(), self.input(tensor)?));
         }
@@ -172,11 +176,13 @@ impl BoundSession {
         // expect there.
         for tensor in &self.outputs {
             let value = &outputs[tensor.name.as_str()];
+
             match self.precision {
                 Precision::Fp32 => {
                     let (_, values) = value.try_extract_tensor::<f32>()?;
                     self.written(tensor).copy_from_slice(values);
                 }
+
                 Precision::Fp16 => {
                     let (_, values) = value.try_extract_tensor::<f16>()?;
                     self.written(tensor).copy_from_slice(values);
@@ -189,13 +195,17 @@ impl BoundSession {
 
     fn input(&self, tensor: &Binding) -> ort::Result<SessionInputValue<'_>> {
         let dims = tensor.dims.clone();
+
         match self.precision {
             Precision::Fp32 => {
                 let values = self.read::<f32>(tensor);
+
                 Ok(TensorRef::from_array_view((dims, values))?.into())
             }
+
             Precision::Fp16 => {
                 let values = self.read::<f16>(tensor);
+
                 Ok(TensorRef::from_array_view((dims, values))?.into())
             }
         }
@@ -203,6 +213,7 @@ impl BoundSession {
 
     fn read<T>(&self, tensor: &Binding) -> &[T] {
         let start = tensor.address as *const T;
+
         // SAFETY: `bind` was promised as many values at this address, which is the host's on this
         // device; the stream runs one thing at a time.
         unsafe { std::slice::from_raw_parts(start, values(tensor)) }
@@ -211,6 +222,7 @@ impl BoundSession {
     #[expect(clippy::mut_from_ref, reason = "the memory is the device's, not ours")]
     fn written<T>(&self, tensor: &Binding) -> &mut [T] {
         let start = tensor.address as *mut T;
+
         // SAFETY: `bind` was promised as many values at this address, which is the host's on this
         // device; the stream runs one thing at a time.
         unsafe { std::slice::from_raw_parts_mut(start, values(tensor)) }

@@ -130,6 +130,7 @@ impl Tower {
         // Each scale's windows are bound as a network of their own: their number differs with the
         // masks.
         let mut scales = vec![];
+
         for scale in &plan.scales {
             let windows = UnmaskedWindows::new(sizes.grid, *scale, masks);
             scales.push(ScaleWindows::new(device, networks, sizes, windows)?);
@@ -161,6 +162,7 @@ impl Tower {
         // by the check for finite values.
         self.spoil_outputs(device)?;
         let stream = device.stream.cu_stream();
+
         // SAFETY: the stream is that of the device that the network was bound for.
         unsafe { self.trunk.enqueue(stream) }?;
         mark("trunk")?;
@@ -168,8 +170,10 @@ impl Tower {
         // Windows are gathered from the trunk's input tokens, before its blocks. A plan without
         // windows has no such output, and no kernel reads the 0.
         let tokens = self.output("tokens").map_or(0, Buffer::address);
+
         for scale in &mut self.scales {
             let args = scale.gather_args(tokens, self.sizes);
+
             // SAFETY: the trunk's tokens are there wherever the plan has windows, and all buffers
             // are as large as said.
             unsafe { gather::enqueue(kernels, &device.stream, &args) }?;
@@ -205,6 +209,7 @@ impl Tower {
     pub fn patches(&self) -> Option<&Buffer> {
         // The first layer is the recipe's; others in the plan are for measurements.
         let layer = self.plan.patches.first()?;
+
         self.output(&layer_output(layer))
     }
 
@@ -217,6 +222,7 @@ impl Tower {
 
     fn output(&self, name: &str) -> Option<&Buffer> {
         let (_, buffer) = self.outputs.iter().find(|(known, _)| known == name)?;
+
         Some(buffer)
     }
 
@@ -227,6 +233,7 @@ impl Tower {
     pub fn put_pixels(&self, device: &Device, crops: &[&Pixels]) -> Result<(), EngineError> {
         // The crops follow each other without gaps, `[N, 3, S, S]` in all.
         let values = crops.iter().flat_map(|pixels| pixels.iter().copied());
+
         upload(device, &self.pixels, self.sizes.precision, values)
     }
 
@@ -241,6 +248,7 @@ impl Tower {
         let count = 3 * side * side;
         let values = self.read(device, "pixels", &self.pixels, crop * count, count)?;
         let pixels = Array3::from_shape_vec((3, side, side), values);
+
         Ok(pixels.expect("as many as were asked for"))
     }
 
@@ -251,6 +259,7 @@ impl Tower {
     pub fn features(&self, device: &Device, crop: usize) -> Result<Features, EngineError> {
         // Layers stand in the plan's order, which callers index by.
         let mut tokens = vec![];
+
         for layer in &self.plan.patches {
             tokens.push(self.tokens_of(device, layer, crop)?);
         }
@@ -278,6 +287,7 @@ impl Tower {
         let embed = self.sizes.embed;
         let from = self.planned_output("image");
         let values = self.read(device, "image", from, crop * embed, embed)?;
+
         Ok(Some(values))
     }
 
@@ -295,6 +305,7 @@ impl Tower {
         let rows = 1 + self.sizes.patches();
         let count = rows * self.sizes.width;
         let values = self.read(device, &name, from, crop * count, count)?;
+
         Ok(matrix(rows, self.sizes.width, values))
     }
 
@@ -337,6 +348,7 @@ impl Tower {
             Precision::Fp32 => device.download(from, at, count)?,
             Precision::Fp16 => {
                 let halves: Vec<f16> = device.download(from, at, count)?;
+
                 halves.into_iter().map(f32::from).collect()
             }
         };
@@ -399,6 +411,7 @@ fn matrix(rows: usize, width: usize, values: Vec<f32>) -> Array2<f32> {
 
 fn tensor(device: &Device, dims: &[usize], precision: Precision) -> Result<Buffer, EngineError> {
     let count: usize = dims.iter().product();
+
     Buffer::new(&device.context, count * precision.bytes())
 }
 
@@ -425,10 +438,13 @@ pub fn upload(
     match precision {
         Precision::Fp32 => {
             let values: Vec<f32> = values.collect();
+
             device.upload(to, &values)
         }
+
         Precision::Fp16 => {
             let halves: Vec<f16> = values.map(f16::from_f32).collect();
+
             device.upload(to, &halves)
         }
     }

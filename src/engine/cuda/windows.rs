@@ -34,6 +34,7 @@ impl UnmaskedWindows {
         // one batch.
         for (crop, mask) in masks.iter().enumerate() {
             let mut place = vec![-1; corners.cells()];
+
             for window in unmasked_windows(grid, scale, *mask) {
                 // A window's index in the batch is the number of windows before it. Masked ones
                 // keep -1 and count as 0 in the maps.
@@ -88,6 +89,7 @@ impl UnmaskedWindows {
     pub fn in_crop(&self, crop: usize) -> std::ops::Range<usize> {
         let begin = self.begin[crop] as usize;
         let end = self.begin[crop + 1] as usize;
+
         begin..end
     }
 }

@@ -31,6 +31,7 @@ pub fn fuse(graph: &mut GraphProto, heads: usize) {
         };
 
         let inner = format!("{name}.");
+
         // It is gone when a graph that is not ours has one inside another.
         let Some(last) = graph.node.iter().position(|node| node.name == name) else {
             continue;
@@ -52,6 +53,7 @@ fn is_unmasked_attention(graph: &GraphProto, name: &str) -> bool {
 
     let masked = format!("{name}.masked");
     let has_mask = graph.node.iter().any(|node| node.name == masked);
+
     !has_mask
 }
 
@@ -80,5 +82,6 @@ fn input_of(graph: &GraphProto, attention: &str, part: &str) -> Option<String> {
 
     // The node named `apart` splits a matrix into heads; its first input is the matrix.
     let node = graph.node.iter().find(|node| node.name == apart)?;
+
     node.input.first().cloned()
 }

@@ -102,8 +102,10 @@ impl OnnxEncoder {
         let windows = match &mut self.windows {
             Some(windows) => {
                 let tokens = token_rows(&outputs, "tokens", shape)?;
+
                 windows.encode(tokens.view(), crop.mask, &mut self.times)?
             }
+
             None => vec![],
         };
 
@@ -124,6 +126,7 @@ fn token_rows(
 ) -> Result<Array2<f32>, EngineError> {
     // The batch of one is dropped from the shape, and no value that is not finite passes.
     let rows = matrix(values(outputs, name)?, shape)?;
+
     finite(name, rows)
 }
 
@@ -132,6 +135,7 @@ fn image_embedding(outputs: &SessionOutputs) -> Result<Vec<f32>, EngineError> {
     // The output is `[1, E]`, which flattens to `[E]`.
     let embedding = values(outputs, "image")?.to_owned();
     let finite_embedding = finite("image", embedding)?;
+
     Ok(finite_embedding.into_iter().collect())
 }
 

@@ -36,12 +36,14 @@ pub fn gemm_speed(runtime: &Runtime) -> Result<f64, EngineError> {
 
     // A multiplication and its addition are two operations.
     let operations = 2 * rows * inner * columns;
+
     Ok(operations as f64 / best)
 }
 
 /// The graph of one product, encoded.
 fn gemm_graph() -> Vec<u8> {
     let [rows, inner, columns] = SIZES;
+
     // A weight of the graph, as in the towers: the library packs it once.
     let weights = [TensorProto {
         dims: vec![inner as i64, columns as i64],
@@ -60,6 +62,7 @@ fn gemm_graph() -> Vec<u8> {
     // Both dimensions are fixed, so that the library may choose its blocks when it loads the graph.
     let product_dims = [Dim::Of(rows), Dim::Of(columns)];
     graph.output("product", &product_dims);
+
     graph.finish().encode_to_vec()
 }
 
@@ -74,5 +77,6 @@ fn one_run(session: &mut Session, left: &Array2<f32>) -> Result<f64, EngineError
 
     // The output is dropped unread: its values are all `inner`.
     let elapsed = started.elapsed();
+
     Ok(elapsed.as_secs_f64())
 }

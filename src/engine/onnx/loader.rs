@@ -79,6 +79,7 @@ impl<'a> GraphLoader<'a> {
         let folder = self.model.path.display().to_string();
         let builder = self.runtime.builder()?;
         let builder = builder.with_config_entry(WEIGHTS_FOLDER, &folder)?;
+
         Ok(builder.with_prepacked_weights(&self.packed)?)
     }
 
@@ -90,6 +91,7 @@ impl<'a> GraphLoader<'a> {
     ) -> Result<Arc<DynValue>, EngineError> {
         // A weight that was fitted to another grid is of this graph alone.
         let is_shared = graph.shared(&tensor.name);
+
         if let Some(known) = self.weights.get(&tensor.name)
             && is_shared
         {
@@ -105,6 +107,7 @@ impl<'a> GraphLoader<'a> {
         let value = Arc::new(tensor_value.into_dyn());
         let name = tensor.name.clone();
         self.weights.insert(name, value.clone());
+
         Ok(value)
     }
 }

@@ -28,6 +28,7 @@ impl OnnxNearest {
         // picture is compared.
         let graph = nearest_graph();
         let session = runtime.session_of(&graph)?;
+
         Ok(OnnxNearest(session))
     }
 
@@ -75,6 +76,7 @@ impl Nearest for OnnxNearest {
         // columns.
         let columns = all.axis_chunks_iter_mut(Axis(1), at_once);
         let blocks = references.axis_chunks_iter(Axis(0), at_once * rows_each);
+
         for (mut columns, block) in columns.zip(blocks) {
             let outputs = self.run(queries, block, shape.view())?;
 
@@ -112,5 +114,6 @@ fn nearest_graph() -> Vec<u8> {
     graph.node("ReduceMax", "similarities", &[&apart], last_axis);
     let dims = [Dim::Any("Q"), Dim::Any("K")];
     graph.output("similarities", &dims);
+
     graph.finish().encode_to_vec()
 }

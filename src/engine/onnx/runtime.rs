@@ -46,6 +46,7 @@ impl Runtime {
         // A panic of another thread cannot have left this half written: the value is set once, at
         // the end.
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+
         if let Some(runtime) = loaded.as_ref() {
             return Ok(runtime.clone());
         }
@@ -96,6 +97,7 @@ impl Runtime {
         // All optimisations are on: a session is loaded once and run for days.
         let builder = Session::builder(&self.environment)?;
         let builder = builder.with_optimization_level(GraphOptimizationLevel::All)?;
+
         if !self.is_single_threaded {
             return Ok(builder);
         }
@@ -164,6 +166,7 @@ pub(super) fn matrix_input(
     columns: &'static str,
 ) -> String {
     let dims = [Dim::Any(rows), Dim::Any(columns)];
+
     graph.input(name, kind, &dims)
 }
 
@@ -182,6 +185,7 @@ pub(super) fn values<'o>(
 ) -> Result<ArrayViewD<'o, f32>, EngineError> {
     // An unknown name is a bug here and panics; another element type is an error of the run.
     let output = &outputs[name];
+
     output.try_extract_array().map_err(run_error)
 }
 
@@ -195,6 +199,7 @@ pub(super) fn matrix(
 ) -> Result<Array2<f32>, EngineError> {
     // The library's buffer goes with its outputs, so that the values are copied.
     let matrix = values.into_shape_with_order(shape).map_err(run_error)?;
+
     Ok(matrix.to_owned())
 }
 

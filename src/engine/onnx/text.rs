@@ -51,6 +51,7 @@ impl OnnxTextEncoder {
         // Every prompt is padded or refused by the tokenizer, so that each gives exactly `context`
         // ids.
         let mut ids = Vec::with_capacity(prompts.len() * self.context);
+
         for prompt in prompts {
             let of_prompt = self
                 .tokenizer
@@ -63,6 +64,7 @@ impl OnnxTextEncoder {
         // Each prompt has a row. The ids are i64, as the graph's gathering of embeddings wants
         // them.
         let shape = (prompts.len(), self.context);
+
         Ok(Array2::from_shape_vec(shape, ids).expect("each prompt has context ids"))
     }
 }
@@ -92,6 +94,7 @@ impl TextEncoder for OnnxTextEncoder {
         // Batches are joined in order, so that row `n` is prompt `n`.
         let views: Vec<_> = batches.iter().map(|batch| batch.view()).collect();
         let embeddings = ndarray::concatenate(Axis(0), &views).map_err(run_error)?;
+
         // A prototype is made of these rows, and one value that is not finite would spoil every
         // score.
         finite("text", embeddings)

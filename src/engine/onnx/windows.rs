@@ -72,6 +72,7 @@ impl WindowTower {
         times: &mut EncodeTimes,
     ) -> Result<Vec<WindowFeatures>, EngineError> {
         let mut encoded = Vec::with_capacity(self.scales.len());
+
         for (scale, all_rows) in &self.scales {
             // Without a mask the table is borrowed; with one its rows are picked, and fewer windows
             // go through the tower.
@@ -79,6 +80,7 @@ impl WindowTower {
                 None => all_rows.view().into(),
                 Some(_) => {
                     let windows = unmasked_windows(self.grid, *scale, mask);
+
                     all_rows.select(Axis(0), &windows).into()
                 }
             };
@@ -116,6 +118,7 @@ fn embeddings(
 
     // A window of `T` rows is never split over two runs, so that a run holds at least one.
     let at_once = (WINDOW_ROWS / rows.ncols()).max(1);
+
     for some in rows.axis_chunks_iter(Axis(0), at_once) {
         let started = Instant::now();
         let gathered = gathered(gather, tokens, some)?;
@@ -130,6 +133,7 @@ fn embeddings(
     // The width follows from the number of values, because the output alone knows it.
     let count = rows.nrows();
     let shape = (count, features.len() / count);
+
     Array2::from_shape_vec(shape, features).map_err(run_error)
 }
 
@@ -165,6 +169,7 @@ fn embed(
     // The values are copied out, because the outputs' memory goes with this call.
     let embeddings = values(&outputs, "embedding")?;
     features.extend(embeddings.iter());
+
     Ok(())
 }
 
@@ -179,6 +184,7 @@ fn gather_graph() -> Vec<u8> {
     graph.node("Gather", "gathered", &[&tokens, &rows], axis);
     let shape = [Dim::Any("N"), Dim::Any("T"), Dim::Any("D")];
     graph.output("gathered", &shape);
+
     graph.finish().encode_to_vec()
 }
 
@@ -195,6 +201,7 @@ fn window_rows(grid: Grid, scale: usize) -> Array2<i64> {
         Some(patch) => {
             let row = places.row(window) + patch / scale;
             let column = places.column(window) + patch % scale;
+
             (1 + row * grid.w + column) as i64
         }
     })

@@ -84,6 +84,7 @@ pub(super) fn build<'a>(
     // end.
     let builder = new_builder(library).map_err(failed)?;
     set_options(&builder, library, order)?;
+
     for dims in profiles(order, part) {
         let input = input(part);
         builder
@@ -98,6 +99,7 @@ pub(super) fn build<'a>(
     let monitor = Monitor::new(&on_step);
     let built = builder.build(&parser, &onnx, cache, &monitor);
     let (plan, cache) = built.map_err(failed)?;
+
     Ok(Built { plan, cache })
 }
 
@@ -186,6 +188,7 @@ fn trunk_profile(order: &BuildOrder) -> [Vec<usize>; 3] {
     // The batch dimension alone varies. The library tunes for one crop, which is what a line mostly
     // judges.
     let EncodePlan { width, height, .. } = *order.plan;
+
     [1, 1, order.looks_max].map(|count| vec![count, 3, height, width])
 }
 
@@ -197,5 +200,6 @@ fn windows_profile(order: &BuildOrder, scale: usize) -> [Vec<usize>; 3] {
     let windows = grid.windows(scale).cells();
     let tokens = 1 + scale * scale;
     let width = order.model.spec.width;
+
     [1, windows, order.looks_max * windows].map(|count| vec![count, tokens, width])
 }

@@ -42,6 +42,7 @@ impl PlanTarget {
             .map_err(failed(told))?;
 
         let bytes = device.context.total_mem().map_err(failed(told))?;
+
         // Drivers keep a little for themselves, each another little.
         let gib = (bytes as f64 / f64::from(1 << 30)).round();
         let name = &device.name;
@@ -62,6 +63,7 @@ impl PlanTarget {
         // whatever order they were named.
         sm.sort_unstable();
         sm.dedup();
+
         sm
     }
 
@@ -122,11 +124,13 @@ impl Key {
     ) -> Result<Self, EngineError> {
         // What the model cannot do is refused here, before minutes of building.
         plan.check(&model.spec)?;
+
         if !(1..=LOOKS_MOST).contains(&looks_max) {
             return Err(EngineError::Plan(format!(
                 "looks: must be 1 to {LOOKS_MOST}, got {looks_max}"
             )));
         }
+
         let sm = target.capabilities();
         let gpu = target.gpu();
 
@@ -167,6 +171,7 @@ impl Key {
         // are not taken.
         let text = toml::to_string(self).expect("a key is a table of plain values");
         let digest = Sha256::digest(text.as_bytes());
+
         hex(&digest[..8])
     }
 
@@ -188,6 +193,7 @@ impl Key {
     /// The compute capabilities in words: `sm_86, sm_89`.
     pub fn gpus(&self) -> String {
         let list: Vec<String> = self.sm.iter().map(|sm| format!("sm_{sm}")).collect();
+
         list.join(", ")
     }
 
@@ -197,6 +203,7 @@ impl Key {
         // All reasons are collected, so that a person sees at once whether another build would
         // help.
         let mut reasons = UnfitReasons::default();
+
         if self.format != wanted.format {
             let has = self.format.to_string();
             let needed = wanted.format.to_string();
@@ -209,6 +216,7 @@ impl Key {
 
         // The GPU is compared apart: a plan for capabilities alone runs on any GPU of theirs.
         self.check_gpu(wanted, &mut reasons);
+
         if self.precision != wanted.precision {
             let has = self.precision.name();
             let needed = wanted.precision.name();
@@ -224,6 +232,7 @@ impl Key {
 
         // Outputs, scales and crops may be more than is wanted. Less is no use.
         self.check_sizes(wanted, &mut reasons);
+
         reasons.0
     }
 

@@ -101,6 +101,7 @@ impl Library {
         // Every failure is kept: a machine may have two libraries, and the message has to name both
         // reasons.
         let mut tried: Vec<String> = vec![];
+
         for (file, edition) in candidates(configured, &mut tried) {
             match Self::open(&file, edition) {
                 Ok(library) => return Ok(library),
@@ -166,6 +167,7 @@ impl Library {
     /// Name in keys, in the log and in `birth`: `tensorrt-10.3.0` or `tensorrt-rtx-1.7.1`.
     pub fn name(&self) -> String {
         let version = self.0.version;
+
         match self.0.edition {
             Edition::Full => format!("tensorrt-{version}"),
             Edition::Rtx => format!("tensorrt-rtx-{version}"),
@@ -196,6 +198,7 @@ impl Library {
         // release.
         let beside = self.0.file.with_file_name(&name);
         let mut tried = vec![];
+
         for file in [beside, PathBuf::from(&name)] {
             match Loaded::open(file.as_os_str()) {
                 Ok(loaded) => return Ok(loaded),
@@ -252,10 +255,13 @@ fn candidates(configured: Option<&Path>, tried: &mut Vec<String>) -> Vec<(PathBu
 
     // A folder is searched for all names, so that one with both editions offers both.
     let mut candidates = vec![];
+
     for folder in &folders {
         let before = candidates.len();
+
         for (name, edition) in NAMES {
             let file = folder.join(name);
+
             if file.is_file() {
                 candidates.push((file, edition));
             }
@@ -273,6 +279,7 @@ fn candidates(configured: Option<&Path>, tried: &mut Vec<String>) -> Vec<(PathBu
 
     // The sort is stable: within an edition the order of the folders stays.
     candidates.sort_by_key(|(_, edition)| *edition == Edition::Rtx);
+
     candidates
 }
 
@@ -302,6 +309,7 @@ fn slots(edition: Edition, version: LibraryVersion) -> Option<&'static Vtable> {
 fn folders() -> Vec<PathBuf> {
     // Each edition may lie in a folder of its own name, as the fetching tools put it.
     let mut folders = vec![];
+
     for parent in library_folders() {
         folders.extend(FOLDERS.map(|name| parent.join(name)));
     }

@@ -36,6 +36,7 @@ impl TensorRt {
     /// [`EngineError::Unavailable`] when the library cannot run it on this device.
     pub fn open(library: &Library, device: &Device, plan: &BuiltPlan) -> Result<Self, EngineError> {
         let opened = TensorRt::of(library, device, plan);
+
         if opened.is_err() {
             // Another process may have accepted a newer one between two files of it.
             if let Some(newer) = plan.successor() {
@@ -54,6 +55,7 @@ impl TensorRt {
         // Both graphs run one after the other on one stream, so that the larger need serves both.
         let mut scratch = trunk.scratch_bytes();
         let mut windows = None;
+
         if !plan.key.scales.is_empty() {
             let engine = engine_of(library, device, plan, TowerPart::Windows)?;
             scratch = scratch.max(engine.scratch_bytes());
@@ -150,6 +152,7 @@ fn check(engine: &DeserializedEngine, part: TowerPart, precision: Precision) -> 
     // The names were written when the graph was made; their absence means another graph.
     let input = input(part);
     let tensors = engine.tensors();
+
     if !tensors.iter().any(|tensor| tensor.is_input_named(input)) {
         return Err(format!("it has no input {input:?}"));
     }
@@ -231,6 +234,7 @@ impl Networks for TensorRt {
                     let room = binder.room(&dims)?;
                     let address = room.address();
                     unbound.push(room);
+
                     address
                 }
             };
@@ -243,6 +247,7 @@ impl Networks for TensorRt {
         // Everything that setting up enqueued has ended before the first run.
         self.device.wait()?;
         let stream = self.device.stream.cu_stream();
+
         // SAFETY: the stream is the device's.
         if !unsafe { context.capturable(stream.cast()) } {
             return Err(binder
@@ -296,10 +301,12 @@ impl Binder<'_> {
         // and runs on that stream alone.
         let context = unsafe { self.engine.context(profile, stream.cast(), scratch) };
         let mut context = context.map_err(|words| self.failed(&words))?;
+
         // The profile's copies end before anything else uses it.
         self.device.wait()?;
         let set = context.set_shape(name, dims);
         set.map_err(|words| self.failed(&words))?;
+
         Ok(context)
     }
 
@@ -307,12 +314,14 @@ impl Binder<'_> {
     /// a tensor.
     fn shapes(&self, context: &Context) -> Result<Vec<(String, Vec<usize>)>, EngineError> {
         let mut shapes = vec![];
+
         for tensor in self.engine.tensors() {
             let name = tensor.name;
 
             // An unknown dimension stays -1, and is refused by `dims_of`: a buffer could not be
             // sized by it.
             let dims = self.dims_of(context, &name)?;
+
             if let Some(binding) = self.bound(&name)
                 && binding.dims != dims
             {
@@ -342,6 +351,7 @@ impl Binder<'_> {
         // next.
         let dims = context.dims(name).unwrap_or_default();
         let mut known = vec![];
+
         for dim in &dims {
             let Ok(dim) = usize::try_from(*dim) else {
                 let words = format!("the shape of {name:?} stays unknown: {dims:?}");
@@ -358,6 +368,7 @@ impl Binder<'_> {
     fn room(&self, dims: &[usize]) -> Result<Buffer, EngineError> {
         // The values are never read; the memory only has to be there.
         let count: usize = dims.iter().product();
+
         Buffer::new(&self.device.context, count * self.bytes_each)
     }
 
@@ -367,11 +378,13 @@ impl Binder<'_> {
 
     fn wrong(&self, words: &str) -> EngineError {
         let file = self.part.file();
+
         EngineError::Plan(format!("{file}: {words}"))
     }
 
     fn failed(&self, words: &str) -> EngineError {
         let file = self.part.file();
+
         EngineError::Run(format!("{file}: {words}"))
     }
 }

@@ -129,6 +129,7 @@ impl BuiltPlan {
         // The length is compared first, because its message says more than that of a hash.
         let bytes = fs::read(&file).map_err(|error| broken(error.to_string()))?;
         let length = bytes.len() as u64;
+
         if length != expected.bytes {
             let built = expected.bytes;
             return Err(broken(format!("{length} bytes, {built} were built")));
@@ -164,12 +165,14 @@ impl BuiltPlan {
 
         // The accepted plan gets the plain name of its key, in one step of the file system.
         let serving = self.path.with_file_name(self.key.name());
+
         if self.path != serving {
             replace(&self.path, &serving)?;
         }
 
         // An older refusal of the same key is no longer true.
         remove(&self.beside(REFUSED))?;
+
         BuiltPlan::open(&serving)
     }
 
@@ -184,12 +187,14 @@ impl BuiltPlan {
         // and not a broken one.
         self.manifest.refused = Some(reason.to_owned());
         self.manifest.write(&self.path)?;
+
         for name in self.manifest.files.keys() {
             remove(&self.path.join(name))?;
         }
 
         let refused = self.beside(REFUSED);
         replace(&self.path, &refused)?;
+
         BuiltPlan::open(&refused)
     }
 
@@ -198,6 +203,7 @@ impl BuiltPlan {
         // A plan that cannot be opened has no successor; the first error is told instead.
         let now = BuiltPlan::open(&self.path).ok()?;
         let is_other = now.state == PlanState::Accepted && now.manifest != self.manifest;
+
         is_other.then_some(now)
     }
 
@@ -217,6 +223,7 @@ impl BuiltPlan {
     /// A path beside the serving plan's folder: its name with an ending.
     fn beside(&self, ending: &str) -> PathBuf {
         let name = self.key.name();
+
         self.path.with_file_name(format!("{name}.{ending}"))
     }
 }
@@ -224,6 +231,7 @@ impl BuiltPlan {
 impl PlanManifest {
     pub fn write(&self, folder: &Path) -> Result<(), EngineError> {
         let text = toml::to_string(self).expect("a manifest is made of plain values");
+
         write(&folder.join(MANIFEST), text.as_bytes())
     }
 }
@@ -242,6 +250,7 @@ pub(super) fn sha256(bytes: &[u8]) -> String {
 pub(super) fn unwritable(path: &Path) -> impl Fn(io::Error) -> EngineError {
     move |error| {
         let path = path.display();
+
         EngineError::Unavailable(format!("cannot write {path}: {error}"))
     }
 }
@@ -266,6 +275,7 @@ fn write_and_rename(part: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     // The bytes are on the disk before the name is.
     file.write_all(bytes)?;
     file.sync_all()?;
+
     fs::rename(part, path)
 }
 
@@ -279,6 +289,7 @@ pub(super) fn replace(from: &Path, to: &Path) -> Result<(), EngineError> {
     // A missing `to` needs no exchange, and some file systems have none.
     match error.kind() {
         io::ErrorKind::NotFound => {}
+
         // For a moment neither is there on such a file system.
         io::ErrorKind::Unsupported => remove(to)?,
         _ => return Err(unwritable(to)(error)),

@@ -25,6 +25,7 @@ pub fn bytes_of(path: &Path) -> Result<Vec<u8>, PictureFileError> {
     // Asked before the file is opened: opening a pipe would wait for its writer.
     let metadata = std::fs::metadata(path);
     let metadata = metadata.map_err(|error| PictureFileError::read(path, error))?;
+
     if !metadata.is_file() {
         return Err(PictureFileError::unfit(path, Unfit::NotAFile));
     }
@@ -54,6 +55,7 @@ pub fn decode_other(format: ImageFormat, bytes: &[u8]) -> Result<DynamicImage, U
     let orientation = decoder.orientation()?;
     let mut decoded = DynamicImage::from_decoder(decoder)?;
     decoded.apply_orientation(orientation);
+
     Ok(decoded)
 }
 
@@ -76,6 +78,7 @@ fn check_header(decoder: &impl ImageDecoder) -> Result<(), Unfit> {
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
     let decoded = decoder.total_bytes();
+
     if pixels > PIXELS_MAX || decoded > DECODED_MAX {
         return Err(Unfit::TooLarge {
             width,
@@ -86,6 +89,7 @@ fn check_header(decoder: &impl ImageDecoder) -> Result<(), Unfit> {
 
     // Decoders convert CMYK without its profile, to colours that no camera saw.
     let original = decoder.original_color_type();
+
     if matches!(
         original,
         ExtendedColorType::Cmyk8 | ExtendedColorType::Cmyk16
@@ -95,6 +99,7 @@ fn check_header(decoder: &impl ImageDecoder) -> Result<(), Unfit> {
 
     // The white of floating-point values is a convention of the program that wrote them.
     let colour = decoder.color_type();
+
     if matches!(colour, ColorType::Rgb32F | ColorType::Rgba32F) {
         return Err(Unfit::Float);
     }

@@ -37,6 +37,7 @@ fn png_bits(bytes: &[u8]) -> Option<u32> {
     let reader = png::Decoder::new(Cursor::new(bytes)).read_info().ok()?;
     let info = reader.info();
     let bits = info.sbit.as_ref()?;
+
     // Transparency, which stands last, has bits of its own, often all.
     let colours = match info.color_type {
         png::ColorType::GrayscaleAlpha | png::ColorType::Rgba => bits.len().checked_sub(1)?,
@@ -51,9 +52,11 @@ fn tiff_bits(bytes: &[u8]) -> Option<u32> {
     let mut decoder = TiffDecoder::new(Cursor::new(bytes)).ok()?;
     let largest = decoder.find_tag(Tag::Unknown(MAX_SAMPLE_VALUE)).ok()??;
     let largest = largest.into_u16_vec().ok()?.into_iter().max()?;
+
     // Some writers store the picture's own largest value, which says nothing of the camera's bits:
     // one picture would be brighter than the next. Only a full white of so many bits is believed.
     let bits = ALL - largest.leading_zeros();
+
     (largest.count_ones() == bits).then_some(bits)
 }
 
@@ -68,6 +71,7 @@ pub fn scale(picture: &mut DynamicImage, bits: u32) -> bool {
 
     // Values that reach above the bits are scaled.
     let white = u16::MAX >> above;
+
     if colours.highest() > white {
         return true;
     }
@@ -86,9 +90,11 @@ fn is_scaled(value: u16, bits: u32) -> bool {
     let above = ALL - bits;
     let sample = u32::from(value >> above);
     let white = u32::from(u16::MAX >> above);
+
     // The places may be more than the bits, so that those come again and again.
     let mut repeated = 0;
     let mut filled = 0;
+
     while filled < ALL {
         repeated = repeated << bits | u64::from(sample);
         filled += bits;
@@ -96,6 +102,7 @@ fn is_scaled(value: u16, bits: u32) -> bool {
 
     let repeated = (repeated >> (filled - ALL)) as u32;
     let exact = (sample * u32::from(u16::MAX) + white / 2) / white;
+
     [sample << above, repeated, exact].contains(&u32::from(value))
 }
 
@@ -133,12 +140,14 @@ fn colours(picture: &mut DynamicImage) -> Option<Colours<'_>> {
 impl Colours<'_> {
     fn all(&self, fits: impl Fn(u16) -> bool) -> bool {
         let mut pixels = self.values.chunks_exact(self.channels);
+
         pixels.all(|pixel| pixel[..self.coloured].iter().all(|value| fits(*value)))
     }
 
     fn highest(&self) -> u16 {
         // Over all colours of all pixels.
         let mut highest = 0;
+
         for pixel in self.values.chunks_exact(self.channels) {
             for value in &pixel[..self.coloured] {
                 highest = highest.max(*value);

@@ -18,6 +18,7 @@ const NAME: &[u8] = b"Exif\0\0";
 pub fn orientation(jpeg: &[u8]) -> Orientation {
     // A tag that is none of the eight orientations is as good as none.
     let chunk = segment(jpeg).and_then(Orientation::from_exif_chunk);
+
     chunk.unwrap_or(Orientation::NoTransforms)
 }
 
@@ -25,6 +26,7 @@ pub fn orientation(jpeg: &[u8]) -> Orientation {
 fn segment(jpeg: &[u8]) -> Option<&[u8]> {
     // Behind the start marker, segments follow each other; the length counts its own two bytes.
     let mut at = 2;
+
     loop {
         // A marker, its fill bytes before it, and its length behind it.
         let rest = jpeg.get(at..)?;
@@ -32,12 +34,14 @@ fn segment(jpeg: &[u8]) -> Option<&[u8]> {
         let marker = rest[fill];
         let length = rest.get(fill + 1..fill + 3)?;
         let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
+
         if marker == SCAN {
             return None;
         }
 
         // A segment that reaches beyond the file has no content that could be relied on.
         let content = rest.get(fill + 3..fill + 1 + length)?;
+
         if marker == APP1
             && let Some(exif) = content.strip_prefix(NAME)
         {

@@ -65,6 +65,7 @@ pub fn list(folder: &Path) -> Result<Listing, PictureFileError> {
 
     // Only the folder itself: what lies in folders below it belongs to another class or line.
     let entries = std::fs::read_dir(folder);
+
     for entry in entries.map_err(|error| PictureFileError::read(folder, error))? {
         let path = entry
             .map_err(|error| PictureFileError::read(folder, error))?
@@ -101,6 +102,7 @@ pub fn list(folder: &Path) -> Result<Listing, PictureFileError> {
 /// Expands paths: a file is itself, a folder is its pictures. A folder without any is a problem.
 pub fn expand(paths: &[PathBuf]) -> Expanded {
     let mut expanded = Expanded::default();
+
     for path in paths {
         if !path.is_dir() {
             expanded.files.push(path.clone());
@@ -113,6 +115,7 @@ pub fn expand(paths: &[PathBuf]) -> Expanded {
                 expanded.files.extend(found.pictures);
                 expanded.passed_over.extend(told(path, &found.passed_over));
             }
+
             Err(problem) => expanded.problems.push(problem),
         }
     }
@@ -133,6 +136,7 @@ pub fn told(folder: &Path, passed_over: &PassedOver) -> Option<String> {
 /// True for a name that other programs give to files and folders of their own, hidden ones included.
 pub fn is_foreign(name: &OsStr) -> bool {
     let name = name.to_string_lossy().to_lowercase();
+
     name.starts_with('.') || FOREIGN.contains(&name.as_str())
 }
 
@@ -176,6 +180,7 @@ fn format(path: &Path) -> Option<ImageFormat> {
     let file = File::open(path).ok()?;
     file.take(HEAD).read_to_end(&mut head).ok()?;
     let format = image::guess_format(&head).ok()?;
+
     is_firm(format, &head).then_some(format)
 }
 
@@ -185,13 +190,17 @@ fn is_firm(format: ImageFormat, head: &[u8]) -> bool {
         // "BM", the file's size, four reserved bytes, the pixels' place, and the length of the header.
         ImageFormat::Bmp => {
             let lengths = [12, 40, 52, 56, 64, 108, 124];
+
             head.len() > 17 && lengths.contains(&head[14]) && head[15..18] == [0; 3]
         }
+
         // "P5", a space or a new line, then a number or a comment.
         ImageFormat::Pnm => {
             let begins = |byte: u8| byte.is_ascii_digit() || byte == b'#' || byte == b'W';
+
             head.len() > 3 && head[2].is_ascii_whitespace() && begins(head[3])
         }
+
         _ => true,
     }
 }
@@ -199,6 +208,7 @@ fn is_firm(format: ImageFormat, head: &[u8]) -> bool {
 fn has_picture_suffix(path: &Path) -> bool {
     // Cameras and Windows programs write `.JPG`.
     let suffix = path.extension().unwrap_or_default().to_string_lossy();
+
     SUFFIXES.contains(&suffix.to_lowercase().as_str())
 }
 
@@ -207,6 +217,7 @@ fn has_picture_suffix(path: &Path) -> bool {
 fn natural_key(name: &str) -> Vec<(String, u128, String)> {
     let mut key = Vec::new();
     let mut rest = name;
+
     // Each turn takes the characters before a number and the number itself.
     while !rest.is_empty() {
         let is_digit = |c: char| c.is_ascii_digit();

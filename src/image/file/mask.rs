@@ -133,6 +133,7 @@ pub fn read(path: &Path) -> Result<Mask, MaskError> {
 pub fn orientation_of(path: &Path) -> Orientation {
     // The picture itself was read before, so that a failure here is not the first one.
     let bytes = bytes_of(path).unwrap_or_default();
+
     match image::guess_format(&bytes) {
         Ok(format) => orientation(format, &bytes),
         Err(_) => Orientation::NoTransforms,
@@ -177,6 +178,7 @@ impl Mask {
 
         let right = self.width - 1;
         let are_sides_marked = rows.all(|row| row[0] && row[right]);
+
         if are_ends_marked && are_sides_marked {
             let percent = (100.0 * share) as u32;
             return Err(Unclear::Inverted { percent });
@@ -193,11 +195,13 @@ fn refuse_lossy(format: ImageFormat, bytes: &[u8]) -> Result<(), Unclear> {
         // The lossless form has the chunk `VP8L`; a file of both holds lossy pixels.
         ImageFormat::WebP => {
             let mut names = bytes.windows(4);
+
             match names.any(|name| name == b"VP8 ") {
                 true => Err(Unclear::Lossy("lossy WebP")),
                 false => Ok(()),
             }
         }
+
         ImageFormat::Tiff if is_jpeg_in_tiff(bytes) => Err(Unclear::Lossy("JPEG in TIFF")),
         _ => Ok(()),
     }
@@ -244,6 +248,7 @@ fn refuse_palette(format: ImageFormat, bytes: &[u8]) -> Result<(), Unclear> {
     let depth = reader.info().bit_depth as usize;
     let width = reader.info().width as usize;
     let mut used = BTreeSet::new();
+
     while let Ok(Some(row)) = reader.next_row() {
         used.extend(indices(row.data(), depth).take(width));
     }
@@ -286,10 +291,12 @@ fn marked(decoded: &DynamicImage) -> Result<Vec<bool>, Unclear> {
     let mut levels = BTreeSet::new();
     let mut is_alpha_full = true;
     let mut is_alpha_equal = true;
+
     for pixel in pixels.values.chunks_exact(pixels.channels) {
         let (colour, alpha) = pixel.split_at(pixels.coloured);
         let is_marked = colour.iter().any(|value| *value != 0);
         marked.push(is_marked);
+
         if labels.len() <= LABELS_MAX {
             labels.insert(label(colour));
             levels.extend(colour.iter().max());

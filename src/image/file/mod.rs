@@ -82,6 +82,7 @@ struct DecodedFile {
 fn decode_file(bytes: &[u8]) -> Result<DecodedFile, Unfit> {
     // The first bytes of the content tell the format. Suffixes lie: a JPEG called `.png` is common.
     let format = image::guess_format(bytes).map_err(|_| Unfit::Unknown)?;
+
     if format == ImageFormat::Jpeg {
         return Ok(DecodedFile {
             picture: decode_jpeg(bytes)?,
@@ -111,6 +112,7 @@ fn decode_file(bytes: &[u8]) -> Result<DecodedFile, Unfit> {
 /// The pixels of a JPEG, turned as its camera was.
 fn decode_jpeg(bytes: &[u8]) -> Result<Picture, Unfit> {
     let decoded = jpeg::decode(bytes, Vec::new())?;
+
     // What the decoder concealed is not what the camera saw.
     if let Some(damage) = decoded.damage {
         return Err(Unfit::Damaged(damage));
@@ -126,6 +128,7 @@ fn decode_jpeg(bytes: &[u8]) -> Result<Picture, Unfit> {
     let rgb = image::RgbImage::from_raw(width, height, decoded.picture.into_rgb());
     let mut turned = DynamicImage::ImageRgb8(rgb.expect("a picture has all its bytes"));
     turned.apply_orientation(orientation);
+
     packed(turned)
 }
 
@@ -134,6 +137,7 @@ fn packed(decoded: DynamicImage) -> Result<Picture, Unfit> {
     let rgb = decoded.into_rgb8();
     let width = rgb.width() as usize;
     let height = rgb.height() as usize;
+
     Ok(Picture::new(width, height, rgb.into_raw())?)
 }
 

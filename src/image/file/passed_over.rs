@@ -26,6 +26,7 @@ impl fmt::Display for PassedOver {
     /// `2 hidden or of other programs, 1 folder`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut words = Vec::new();
+
         if self.foreign > 0 {
             words.push(format!("{} hidden or of other programs", self.foreign));
         }

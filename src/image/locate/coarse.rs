@@ -101,6 +101,7 @@ impl TurnedTemplates {
         // All turns have their best place: the likeness of neighbouring ones differs little here.
         for turned in &self.turns {
             let mut best: Option<(Place, f32)> = None;
+
             for dy in -self.reach[1]..=self.reach[1] {
                 let Some((dx, likeness)) = turned.best_in_row(&continued, dy, self.reach[0]) else {
                     continue;
@@ -142,8 +143,10 @@ impl Turned {
 
         let mut values = vec![0.0; width * height];
         let mut runs = vec![];
+
         for row in 0..height {
             let mut run = 0..0;
+
             for column in 0..width {
                 // The pixel of the turned template comes from where it was before the turn.
                 let right = left + column as f32 + 0.5 - middle[0];
@@ -151,6 +154,7 @@ impl Turned {
 
                 let from_x = cos * right + sin * down;
                 let from_y = cos * down - sin * right;
+
                 if from_x.abs() > w / 2.0 || from_y.abs() > h / 2.0 {
                     continue;
                 }
@@ -191,6 +195,7 @@ impl Turned {
         let mut squares = 0.0;
         for (row, run) in self.runs.iter().enumerate() {
             let line = row * self.width;
+
             for value in &mut self.values[line..][run.clone()] {
                 *value -= mean;
                 squares += *value * *value;
@@ -211,6 +216,7 @@ impl Turned {
 
         let height = picture.height as isize;
         let is_beyond = top < 0 || below > height;
+
         if is_beyond {
             return None;
         }
@@ -227,6 +233,7 @@ impl Turned {
 
         // Places are told from that on the master.
         let from_master = first + place as isize - self.left;
+
         Some((from_master, likeness))
     }
 
@@ -271,6 +278,7 @@ impl RowSums {
     /// pixels.
     fn best(&self, count: f32) -> Option<(usize, f32)> {
         let mut best: Option<(usize, f32)> = None;
+
         for (place, both) in self.both.iter().enumerate() {
             // The template has norm 1 and mean 0 already, so that only the picture's spread is left.
             let of_mean = self.sum[place] * self.sum[place] / count;
@@ -293,9 +301,11 @@ impl RowSums {
 #[multiversion(targets("x86_64+avx2+fma", "x86_64+sse4.2", "aarch64+neon"))]
 fn add_products(sums: &mut [f32], values: &[f32], picture: &[f32]) {
     let places = sums.len();
+
     for (column, value) in values.iter().enumerate() {
         // The inner loop goes along the places, which lie side by side in memory.
         let under = &picture[column..column + places];
+
         for (sum, other) in sums.iter_mut().zip(under) {
             *sum += value * other;
         }
@@ -311,6 +321,7 @@ fn add_runs(sums: &mut [f32], run: &std::ops::Range<usize>, picture: &[f32]) {
     // The sum of a run is the difference of the running sums at its ends.
     let from = &picture[run.start..];
     let to = &picture[run.end..];
+
     for (place, sum) in sums.iter_mut().enumerate() {
         *sum += to[place] - from[place];
     }

@@ -19,14 +19,17 @@ impl Grey {
 
         let mut values = Vec::with_capacity(width * height);
         let mut sums = vec![0u32; 3 * side * width];
+
         // Each pixel has four shares: one of red, two of green, one of blue.
         let part = 1.0 / (4 * side * side) as f32;
 
         for row in 0..height {
             // Rows are added first: that goes straight through memory.
             sums.fill(0);
+
             for line in row * side..(row + 1) * side {
                 let bytes = &picture.rgb()[line * row_bytes..];
+
                 for (sum, byte) in sums.iter_mut().zip(bytes) {
                     *sum += u32::from(*byte);
                 }
@@ -106,6 +109,7 @@ impl Grey {
         // Half a pixel at the edges has its own value: there is no other to mix it with.
         let is_across = (0.0..=self.width as f32).contains(&x);
         let is_down = (0.0..=self.height as f32).contains(&y);
+
         if !is_across || !is_down {
             return None;
         }
@@ -130,6 +134,7 @@ impl Grey {
         // The two upper pixels are mixed, then the two lower ones, then both.
         let upper = mixed(self.values[at], self.values[next], right);
         let lower = mixed(self.values[at + under], self.values[next + under], right);
+
         Some(mixed(upper, lower, below))
     }
 

@@ -101,6 +101,7 @@ impl Template {
     /// Standard deviation of the template's grey values.
     pub(super) fn contrast(&self) -> f32 {
         let count = self.samples.len().max(1) as f32;
+
         // The mean is taken off already.
         let squares = self.samples.iter().map(|sample| sample.value.powi(2));
         let sum: f32 = squares.sum();
@@ -119,6 +120,7 @@ impl Template {
     ) -> Option<(Place, f32)> {
         let mut place = start;
         let mut best: Option<(Place, f32)> = None;
+
         for _ in 0..STEPS {
             let sums = self.sums(picture, place)?;
             let likeness = sums.correlation();
@@ -137,6 +139,7 @@ impl Template {
 
             // It ends where steps no longer move it, and where it leaves what the coarse search saw.
             let way = (place.dx - start.dx).hypot(place.dy - start.dy);
+
             if moved < STEP_MIN || way > WAY_MAX {
                 break;
             }
@@ -252,6 +255,7 @@ impl Sums {
         let both = self.right[0] - template_sum * picture_sum / count;
 
         let scale = template * picture;
+
         // A grey level of deviation is noise of a camera, and no part.
         match picture > count {
             true if scale > 0.0 => (both / scale.sqrt()).clamp(-1.0, 1.0),
@@ -266,6 +270,7 @@ impl Sums {
         // The damping is Levenberg's: as a share of what the two directions say. A turn moves the
         // outermost sample by its radius.
         let least = (gram[2][2] + gram[3][3]) * DAMPING;
+
         for (i, arm) in [(2, 1.0), (3, 1.0), (4, radius)] {
             gram[i][i] += least * arm * arm;
         }
@@ -282,12 +287,14 @@ impl Sums {
 
         // A picture that is the template's negative leads nowhere.
         let is_alike = contrast > 1e-3;
+
         if !is_alike {
             return None;
         }
 
         // The step was solved for in the picture's contrast.
         let step = [2, 3, 4].map(|i| solved[i] / contrast);
+
         Some(step)
     }
 }
@@ -310,12 +317,14 @@ fn solved(
 
         // The matrix is singular where even the largest factor is 0.
         let pivot = matrix[column][column];
+
         if pivot.abs() < f32::EPSILON {
             return None;
         }
 
         // The unknown goes out of all rows below.
         let pivot_row = matrix[column];
+
         for row in column + 1..UNKNOWNS {
             let factor = matrix[row][column] / pivot;
 
@@ -330,6 +339,7 @@ fn solved(
 
     // The last row has one unknown left; each above it has one more.
     let mut solved = [0.0; UNKNOWNS];
+
     for row in (0..UNKNOWNS).rev() {
         let known: f32 = (row + 1..UNKNOWNS)
             .map(|i| matrix[row][i] * solved[i])
@@ -340,6 +350,7 @@ fn solved(
 
     // A nearly singular matrix may still lead beyond what a number holds.
     let is_finite = solved.iter().all(|value| value.is_finite());
+
     is_finite.then_some(solved)
 }
 
@@ -347,5 +358,6 @@ fn solved(
 pub(super) fn on_level(area: Area, side: usize) -> [f32; 4] {
     let side = side as f32;
     let lengths = [area.x, area.y, area.w, area.h];
+
     lengths.map(|length| length as f32 / side)
 }

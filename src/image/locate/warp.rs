@@ -20,11 +20,13 @@ pub fn aligned(picture: &Picture, pose: &Pose, size: (usize, usize), shown: Area
     let mut rgb = vec![0; 3 * width * height];
 
     let (sin, cos) = pose.turn_deg.to_radians().sin_cos();
+
     // One pixel to the right on the master is this step in the camera's picture.
     let step = [fixed(cos), fixed(sin)];
 
     let shown_bottom = shown.y + shown.h;
     let bottom = shown_bottom.min(height);
+
     for row in shown.y..bottom {
         // The middle of the first pixel, then one step for each.
         let first = [shown.x as f32 + 0.5, row as f32 + 0.5];
@@ -61,8 +63,10 @@ pub fn aligned(picture: &Picture, pose: &Pose, size: (usize, usize), shown: Area
 
 fn fixed(value: f32) -> i64 {
     let scale = f64::from(1 << BITS);
+
     // Double precision holds every place of a picture with all fractional bits.
     let scaled = f64::from(value) * scale;
+
     scaled.round() as i64
 }
 
@@ -74,6 +78,7 @@ fn has_neighbours(picture: &Picture, [x, y]: FixedPlace) -> bool {
 
     let columns = 0..last_column << BITS;
     let rows = 0..last_row << BITS;
+
     columns.contains(&x) && rows.contains(&y)
 }
 
@@ -136,6 +141,7 @@ fn share(place: i64) -> u32 {
     // The uppermost fractional bits are enough: a colour has 8 bits itself.
     let shortened = place >> (BITS - SHARE_BITS);
     let fraction = WHOLE - 1;
+
     shortened as u32 & fraction
 }
 
@@ -152,5 +158,6 @@ fn mixed(above: [u32; 2], below: [u32; 2], [right, down]: [u32; 2]) -> u8 {
     // Half of the divisor is added, so that the shift rounds to the nearest value.
     let half = WHOLE * WHOLE / 2;
     let rounded = (sum + half) >> (2 * SHARE_BITS);
+
     rounded as u8
 }

@@ -77,22 +77,28 @@ fn resize_rows_in_strips(rgb: &[u8], taps: &Taps, out: &mut Vec<u8>) {
     // `from` and `to` are the bytes of a row before and after: three channels a pixel.
     let from = 3 * taps.from;
     let to = 3 * taps.to;
+
     // A picture's bytes are whole rows.
     let rows = rgb.len() / from;
+
     // Whole strips; what is beyond the last row is dropped at the end.
     out.resize(rows.next_multiple_of(ROWS) * to, 0);
+
     // The buffers are of one strip: `wide` is `[from, ROWS]` and `small` is `[to, ROWS]`, one
     // column of the strip in each place.
     let mut fours = vec![[0; 4]; ROWS / 4 * from.max(to)];
     let mut wide = vec![[0; ROWS]; from];
     let mut small = vec![[0; ROWS]; to];
+
     // The last strip may have fewer rows; what stands in the buffers beyond them is computed and
     // then dropped.
     let strips = rgb.chunks(ROWS * from);
+
     // For each strip:
     //   rgb [ROWS, from] -> wide [from, ROWS] -> weighted sums -> small [to, ROWS] -> out [ROWS, to]
     for (rgb, out) in strips.zip(out.chunks_exact_mut(ROWS * to)) {
         turn(rgb, &mut fours, &mut wide);
+
         // One output pixel is three columns of the strip, red, green and blue, 3 * ROWS values in a
         // run. Its source pixels are as long, one after the other.
         for (tap, out) in taps.each.iter().zip(small.as_chunks_mut::<3>().0) {
@@ -128,11 +134,14 @@ fn turn(rows: &[u8], fours: &mut [[u8; 4]], columns: &mut [[u8; ROWS]]) {
     //   columns   a0 b0 c0 d0 and the next seven fours of column 0, then column 1, ...
     let width = columns.len();
     let groups = rows.chunks_exact(4 * width);
+
     // One to three rows may fill no group, in the last strip of a picture alone.
     let rest = groups.remainder();
     let whole_groups = groups.len();
+
     for (rows, fours) in groups.zip(fours.chunks_exact_mut(width)) {
         let [a, b, c, d] = [0, 1, 2, 3].map(|row| &rows[row * width..][..width]);
+
         // All four rows are walked at once, byte by byte: the compiler makes interleaving
         // instructions of it.
         for ((((four, a), b), c), d) in fours.iter_mut().zip(a).zip(b).zip(c).zip(d) {
@@ -144,6 +153,7 @@ fn turn(rows: &[u8], fours: &mut [[u8; 4]], columns: &mut [[u8; ROWS]]) {
         // These rows go to the group after the last whole one, in which only the first places of
         // each four are written.
         let fours = &mut fours[whole_groups * width..];
+
         for (four, value) in fours.iter_mut().zip(values) {
             four[row] = *value;
         }
@@ -153,6 +163,7 @@ fn turn(rows: &[u8], fours: &mut [[u8; 4]], columns: &mut [[u8; ROWS]]) {
     for (x, column) in columns.iter_mut().enumerate() {
         // A column of ROWS values is ROWS / 4 fours.
         let groups = column.as_chunks_mut::<4>().0;
+
         for (group, four) in groups.iter_mut().enumerate() {
             *four = fours[group * width + x];
         }
@@ -171,9 +182,11 @@ fn turn_back(columns: &[[u8; ROWS]], fours: &mut [[u8; 4]], rows: &mut [u8]) {
     //   fours     a0 b0 c0 d0   a1 b1 c1 d1   ...
     //   rows      a0 a1 a2 ...  b0 b1 b2 ...  c0 c1 c2 ...  d0 d1 d2 ...
     let width = columns.len();
+
     for (x, column) in columns.iter().enumerate() {
         // Four values of a column are four rows of the same byte.
         let groups = column.as_chunks::<4>().0;
+
         for (group, four) in groups.iter().enumerate() {
             fours[group * width + x] = *four;
         }
@@ -181,12 +194,14 @@ fn turn_back(columns: &[[u8; ROWS]], fours: &mut [[u8; 4]], rows: &mut [u8]) {
 
     // Places of four become four rows.
     let groups = rows.chunks_exact_mut(4 * width);
+
     for (rows, fours) in groups.zip(fours.chunks_exact(width)) {
         // The four rows are separate slices, because one mutable slice cannot be walked at four
         // places.
         let (ab, cd) = rows.split_at_mut(2 * width);
         let (a, b) = ab.split_at_mut(width);
         let (c, d) = cd.split_at_mut(width);
+
         for ((((four, a), b), c), d) in fours.iter().zip(a).zip(b).zip(c).zip(d) {
             [*a, *b, *c, *d] = *four;
         }
@@ -198,9 +213,11 @@ pub fn resize_columns(values: &[u8], row_values: usize, taps: &Taps, out: &mut V
     // Rows `[from, row_values]` become `[to, row_values]`, where `row_values` is three times the
     // width.
     out.resize(taps.to * row_values, 0);
+
     // A row of the output is a weighted sum of whole rows, which lie in memory as they are summed:
     // nothing has to be turned.
     let rows = out.chunks_exact_mut(row_values);
+
     for (tap, row) in taps.each.iter().zip(rows) {
         // The window begins at the tap's first row; `weighted_row` reads as many rows as there are
         // weights.
@@ -222,8 +239,10 @@ fn weighted_row(values: &[u8], row_values: usize, weights: &[i32], out: &mut [u8
     // Whole blocks come first, whose sums fill the registers; then the values that are left, one by
     // one.
     let (blocks, rest) = out.as_chunks_mut::<LANES>();
+
     // `beyond` is the first value that no block covers.
     let beyond = blocks.len() * LANES;
+
     // Every block reads the same columns of all rows of the window.
     for (i, block) in blocks.iter_mut().enumerate() {
         sum(&values[i * LANES..], row_values, weights, block);
@@ -243,6 +262,7 @@ fn sum<const N: usize>(values: &[u8], row_values: usize, weights: &[i32], out: &
     // An i32 is enough: weights of 22 bits sum to 1, lobes included they stay below 2, and a value
     // has 8 bits.
     let mut sums = [0; N];
+
     // Row by row, so that each weight is broadcast once for all N values. The last row of the
     // picture may be shorter than `row_values` here, as the slice began inside of a row.
     for (row, weight) in values.chunks(row_values).zip(weights) {
@@ -262,6 +282,7 @@ fn sum<const N: usize>(values: &[u8], row_values: usize, weights: &[i32], out: &
 fn grey(sum: i32) -> u8 {
     // Halves go up, as in `Resample.c`.
     let half = 1 << (BITS - 1);
+
     ((sum + half) >> BITS).clamp(0, 255) as u8
 }
 

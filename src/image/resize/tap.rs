@@ -23,14 +23,17 @@ impl Tap {
         // width.
         let scale = from as f64 / to as f64;
         let stretch = scale.max(1.0);
+
         // `centre` is the output pixel's centre among the source pixels, `support` the reach of the
         // kernel on either side.
         let centre = (at as f64 + 0.5) * scale;
         let support = 2.0 * stretch;
+
         // The window is [first, end), cut at the picture's edges, and rounded as `Resample.c`
         // rounds it.
         let first = (centre - support + 0.5).max(0.0) as usize;
         let end = ((centre + support + 0.5) as usize).min(from);
+
         // The kernel is taken at the centres of the source pixels, with its argument scaled back.
         let raw: Vec<f64> = (first..end)
             .map(|x| cubic((x as f64 - centre + 0.5) / stretch))
@@ -56,8 +59,10 @@ fn fixed(weight: f64) -> i32 {
 /// Keys' cubic convolution kernel with a = -0.5.
 fn cubic(x: f64) -> f64 {
     const A: f64 = -0.5;
+
     // The kernel has cubic pieces on [0, 1) and [1, 2); the second one gives the negative lobes.
     let x = x.abs();
+
     if x < 1.0 {
         ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
     } else if x < 2.0 {

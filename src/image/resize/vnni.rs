@@ -63,6 +63,7 @@ impl RowPlan {
 
         // One block whose window is too large makes the whole plan impossible.
         let blocks: Option<Vec<OutputBlock>> = taps.chunks(LANES).map(OutputBlock::new).collect();
+
         Some(RowPlan { blocks: blocks? })
     }
 
@@ -71,10 +72,13 @@ impl RowPlan {
         // Three planes of `from` values, each with a window of zeros behind it, so that the last
         // load stays inside the buffer.
         let mut planes = vec![0; 3 * (from + WINDOW)];
+
         // `made` has three planes of whole blocks of outputs; those beyond `to` are dropped.
         let mut made = vec![0; 3 * to.next_multiple_of(LANES)];
+
         // Buffers are made once and used for each row.
         let rows = rgb.chunks_exact(3 * from);
+
         for (rgb, out) in rows.zip(out.chunks_exact_mut(3 * to)) {
             // SAFETY: a plan is only made where the processor has the instructions.
             unsafe { self.resize_row(rgb, &mut planes, &mut made, out) };
@@ -87,12 +91,15 @@ impl RowPlan {
         // `plane` and `lanes` are the bytes of one plane before and after.
         let plane = planes.len() / 3;
         let lanes = made.len() / 3;
+
         // Planes lie one after the other in one buffer: red, green, blue, each followed by its
         // window of zeros.
         let (red, rest) = planes.split_at_mut(plane);
         let (green, blue) = rest.split_at_mut(plane);
+
         // Pixels RGB, RGB, ... become all red, all green and all blue values.
         let pixels = rgb.as_chunks::<3>().0.iter();
+
         for (((pixel, red), green), blue) in pixels.zip(red).zip(green).zip(blue) {
             [*red, *green, *blue] = *pixel;
         }
@@ -108,6 +115,7 @@ impl RowPlan {
         let (red, rest) = made.split_at(lanes);
         let (green, blue) = rest.split_at(lanes);
         let pixels = out.as_chunks_mut::<3>().0.iter_mut();
+
         for (((pixel, red), green), blue) in pixels.zip(red).zip(green).zip(blue) {
             *pixel = [*red, *green, *blue];
         }
@@ -121,8 +129,10 @@ impl OutputBlock {
         // any: it must hold the pixels of all sixteen.
         let first = taps.first()?.first;
         let last = taps.iter().map(|tap| tap.first + tap.weights.len()).max()?;
+
         // The steps are as many as the output with the most taps needs.
         let most = taps.iter().map(|tap| tap.weights.len()).max()?;
+
         if last - first > WINDOW {
             return None;
         }
@@ -150,9 +160,11 @@ impl TapStep {
         // The window begins at the first output's first source pixel; first pixels never decrease
         // from output to output.
         let first = taps[0].first;
+
         // A step has taps 4 * step to 4 * step + 3 of each output, at the four bytes of its lane.
         for (lane, tap) in taps.iter().enumerate() {
             let weights = tap.weights.iter().enumerate();
+
             for (k, weight) in weights.skip(FOUR * step).take(FOUR) {
                 // `at` is the byte of the lane; the pixel's place within the window is below 128.
                 let at = FOUR * lane + k % FOUR;
@@ -168,6 +180,7 @@ impl TapStep {
     fn set_weight(&mut self, at: usize, weight: i32) {
         // Digits are signed, so that the rest after a negative one is carried upwards.
         let mut rest = weight;
+
         //   weight = d0 + 256 d1 + 65536 d2,   each digit from -128 to 127
         // 24 bits are enough: weights have 22 fractional bits and stay well below 2.
         for digit in &mut self.digits {
@@ -191,13 +204,16 @@ fn sixteen(block: &OutputBlock, values: &[u8], made: &mut [u8; LANES]) {
     let (low, high) = window.split_at(WINDOW / 2);
     let low = load(low.try_into().expect("half"));
     let high = load(high.try_into().expect("half"));
+
     // Each digit of the weights has the sums of sixteen outputs in a register of its own.
     let mut sums = [_mm512_setzero_si512(); 3];
+
     // The values are unsigned bytes and the weights signed ones, which is what the instruction
     // multiplies; sums of four products go to 32 bits.
     for step in &block.steps {
         // Each lane gets its output's four neighbours, and adds the sum of their four products.
         let four = _mm512_permutex2var_epi8(low, load(&step.places), high);
+
         for (sum, digit) in sums.iter_mut().zip(&step.digits) {
             *sum = _mm512_dpbusd_epi32(*sum, four, load(digit));
         }
@@ -219,6 +235,7 @@ fn sixteen(block: &OutputBlock, values: &[u8], made: &mut [u8; LANES]) {
     let whole = _mm512_srai_epi32::<{ BITS }>(sum);
     let positive = _mm512_max_epi32(whole, _mm512_setzero_si512());
     let grey = _mm512_cvtusepi32_epi8(positive);
+
     // SAFETY: `made` has room for sixteen bytes.
     unsafe { _mm_storeu_si128(made.as_mut_ptr().cast(), grey) };
 }

@@ -43,6 +43,7 @@ pub fn agent() -> Agent {
 /// Words for an error of the network.
 pub fn unreachable_because(error: &HttpError) -> String {
     let words = error.to_string();
+
     // The causes are tried in the order of how surely they can be told.
     if let HttpError::Io(error) = error
         && error.kind() == ErrorKind::ConnectionRefused
@@ -70,12 +71,14 @@ pub fn version_of(headers: &HeaderMap) -> Option<String> {
     // A weak tag (`W/`) names files that are alike, not files whose bytes are the same.
     let strong = header_text(headers, header::ETAG).filter(|tag| !tag.starts_with("W/"));
     let version = strong.or_else(|| header_text(headers, header::LAST_MODIFIED))?;
+
     Some(version.to_owned())
 }
 
 /// True if `Content-Range: bytes 10-19/20` begins at `have`.
 pub fn begins_at(headers: &HeaderMap, have: u64) -> bool {
     let range = header_text(headers, header::CONTENT_RANGE);
+
     range.is_some_and(|range| range.starts_with(&format!("bytes {have}-")))
 }
 

@@ -99,12 +99,14 @@ pub fn layout(
         vision_keys,
         &mut problems,
     );
+
     let text = one_of(
         config,
         ["text_config", "text_config_dict"],
         text_keys,
         &mut problems,
     );
+
     check_sizes(&vision, &text, &mut problems);
 
     // The preprocessor's file may be missing; CLIP's constants are then used, as transformers does.
@@ -181,6 +183,7 @@ fn one_of<K: PartialEq>(
     problems: &mut Problems,
 ) -> K {
     let is_there = |name: &str| config.get(name).is_some_and(|value| !value.is_null());
+
     if !is_there(other) {
         return read(config, name, problems);
     }
@@ -211,6 +214,7 @@ fn vision_keys(config: &Value, place: &'static str, problems: &mut Problems) -> 
     let heads = keys.count("num_attention_heads", Some(12));
     let mlp = keys.count("intermediate_size", Some(3072));
     let channels = keys.count("num_channels", Some(3));
+
     // The activation and the epsilon go to the graph; all others are sizes of tensors.
     ClipVisionKeys {
         side,
@@ -232,6 +236,7 @@ fn text_keys(config: &Value, place: &'static str, problems: &mut Problems) -> Cl
     let mut keys = Keys::new(config.get(place), place, problems);
     check_tower(&mut keys);
     let end = keys.value("eos_token_id").and_then(Value::as_f64);
+
     if let Some(end) = end
         && !END_TOKENS.contains(&end)
     {
@@ -266,6 +271,7 @@ pub fn vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
     let spec = &layout.spec;
     let width = spec.width;
     let cells = spec.grid().cells();
+
     // The token is [D] and the positions are [1 + P, D], with the class token's in row 0.
     let token = reader.tensor("vision_model.embeddings.class_embedding", &[width]);
     let positions = reader.tensor(
@@ -275,8 +281,10 @@ pub fn vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
 
     // `start` has the class token with its position, [D], and the patches' positions, [P, D].
     let start = ClassAndPositions::new(&token, &positions, width);
+
     // The projection is [D, E], stored as [E, D].
     let projection = transposed_projection(reader, "visual_projection.weight", width, spec.embed);
+
     // The convolution is [D, 3, p, p]: a patch's pixels, channel by channel.
     let convolution_shape = [width, 3, spec.patch, spec.patch];
     Vision {

@@ -86,6 +86,7 @@ pub fn layout(
     refuse_keys(&mut keys);
     let has_registers = keys.text("model_type") == Some(WITH_REGISTERS);
     let mut registers = 0;
+
     if has_registers {
         registers = keys.count_or_none(REGISTERS.0, REGISTERS_BY_DEFAULT);
     } else {
@@ -98,12 +99,15 @@ pub fn layout(
     let blocks = keys.count("num_hidden_layers", Some(12));
     let heads = keys.count("num_attention_heads", Some(12));
     let channels = keys.count("num_channels", Some(3));
+
     // DINOv2's configuration has a ratio here, where CLIP's has the width itself.
     let mlp = keys.mlp_by_ratio(width);
+
     // The epsilon is 1e-6 here, while CLIP's is 1e-5.
     let epsilon = keys.number("layer_norm_eps", Some(1e-6)) as f32;
     check_transformers(width, heads, channels, "hidden_size", &mut problems);
     check_grid(side, patch, "image_size", &mut problems);
+
     // ImageNet's constants are used where the preprocessor's file is missing.
     let normalisation =
         IMAGENET_NORMALISATION.or_configured(Some(preprocessor), "", "image_", &mut problems);
@@ -165,6 +169,7 @@ fn refuse_keys(keys: &mut Keys) {
 
     // Only the exact GELU can be run; its tanh form, which other models use, is another function.
     let activation = keys.text("hidden_act").unwrap_or("gelu");
+
     if activation != "gelu" {
         let words = format!("{activation:?} cannot be run; \"gelu\" can");
         keys.note("hidden_act", words);
@@ -187,6 +192,7 @@ pub fn vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
 
     // The registers come behind class token and positions, and have no positions.
     let mut registers = Vec::new();
+
     if spec.registers > 0 {
         let shape = [1, spec.registers, width];
         registers = reader.tensor("embeddings.register_tokens", &shape);
@@ -222,6 +228,7 @@ fn block(reader: &mut TensorReader, names: &BlockNames, width: usize, mlp: usize
     let [query, key, value, out] = if is_5 { ATTENTION_5 } else { ATTENTION };
 
     let norm1 = reader.norm(&names.part("norm1"), width);
+
     // The matrices of the attention are all [D, D].
     let query = reader.linear(&names.part(query), width, width);
     let key = reader.linear(&names.part(key), width, width);
@@ -229,6 +236,7 @@ fn block(reader: &mut TensorReader, names: &BlockNames, width: usize, mlp: usize
     let mut out = reader.linear(&names.part(out), width, width);
 
     let norm2 = reader.norm(&names.part("norm2"), width);
+
     // `up` is [D, mlp] and `down` is [mlp, D].
     let up = reader.linear(&names.part("mlp.fc1"), width, mlp);
     let mut down = reader.linear(&names.part("mlp.fc2"), mlp, width);
@@ -236,6 +244,7 @@ fn block(reader: &mut TensorReader, names: &BlockNames, width: usize, mlp: usize
     // Layer scales [D] multiply the outputs of attention and MLP before the residual sums: the same
     // as scaled columns of the matrices that make them.
     let attention_scale = reader.tensor(&names.part("layer_scale1.lambda1"), &[width]);
+
     // The scales [D] go onto the columns of [D, D], then of [mlp, D].
     scale_columns(&mut out, &attention_scale);
     let mlp_scale = reader.tensor(&names.part("layer_scale2.lambda1"), &[width]);

@@ -107,6 +107,7 @@ impl<'a> Keys<'a> {
     /// A key's value. `None` if it is absent or null.
     pub fn value(&self, key: &str) -> Option<&'a Value> {
         let value = self.object?.get(key)?;
+
         (!value.is_null()).then_some(value)
     }
 
@@ -149,6 +150,7 @@ impl<'a> Keys<'a> {
             Some(number) if number.is_finite() && number > 0.0 => number,
             _ => {
                 self.note(key, format!("must be a number above 0, got {value}"));
+
                 1.0
             }
         }
@@ -158,6 +160,7 @@ impl<'a> Keys<'a> {
     pub fn count(&mut self, key: &str, default: Option<usize>) -> usize {
         // JSON has one kind of number: `16.0` is a whole one, too.
         let number = self.number(key, default.map(|default| default as f64));
+
         if number.fract() != 0.0 || number > COUNT_MAX {
             let words = format!("must be a whole number up to {COUNT_MAX}, got {number}");
             self.note(key, words);
@@ -190,6 +193,7 @@ impl<'a> Keys<'a> {
             Some(side) if a == b && side > 0 && side < 1 << 20 => side as usize,
             _ => {
                 self.note(key, format!("only squares can be run, got [{a}, {b}]"));
+
                 1
             }
         }
@@ -219,6 +223,7 @@ impl<'a> Keys<'a> {
 
         for (key, value) in object {
             let is_known = known.iter().any(|names| names.contains(&key.as_str()));
+
             if !is_known && !value.is_null() {
                 let words =
                     "is not known, and the model may need it; remove it if it changes nothing";
@@ -231,6 +236,7 @@ impl<'a> Keys<'a> {
     pub fn mlp_by_ratio(&mut self, width: usize) -> usize {
         // The product is rounded down, as open_clip and transformers do: `int(width * ratio)`.
         let ratio = self.number("mlp_ratio", Some(4.0));
+
         (width as f64 * ratio) as usize
     }
 
@@ -243,6 +249,7 @@ impl<'a> Keys<'a> {
             other => {
                 let words = format!("{other:?} cannot be run; \"gelu\" and \"quick_gelu\" can");
                 self.note("hidden_act", words);
+
                 Activation::Gelu
             }
         }

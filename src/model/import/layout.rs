@@ -210,6 +210,7 @@ pub fn read_blocks(
     let head_width = shape.width / shape.heads;
     let scale = 1.0 / (head_width as f32).sqrt();
     let mut blocks = Vec::with_capacity(count);
+
     for i in 0..count {
         // Blocks count from 0 in all layouts.
         let mut block = read(&BlockNames {
@@ -256,6 +257,7 @@ pub fn transposed_projection(
 ) -> Linear {
     // torch stores a linear layer as [out, in].
     let stored = reader.tensor(name, &[columns, rows]);
+
     projection(transposed(&stored, columns, rows), rows, columns)
 }
 
@@ -265,9 +267,11 @@ pub fn packed_attention(reader: &mut TensorReader, prefix: &str, width: usize) -
     // The tensors are [3 D, D] and [3 D]: queries, then keys, then values.
     let weight = reader.tensor(&format!("{prefix}weight"), &[3 * width, width]);
     let bias = reader.tensor(&format!("{prefix}bias"), &[3 * width]);
+
     // A missing tensor is empty (its problem is noted already).
     let mut weights = weight.chunks(width * width);
     let mut biases = bias.chunks(width);
+
     // Each third is turned from [out, in] to [in, out].
     [(); 3].map(|()| {
         let weight = weights.next().unwrap_or_default();

@@ -96,14 +96,17 @@ pub fn import_from(
 ) -> Result<ModelFolder, ModelError> {
     // All that is cheap is checked before the first byte is written.
     check_vacant(folder)?;
+
     // All keys of the configuration that cannot be run are told together.
     let layout = read_layout(source)?;
+
     // A missing file of weights is told before anything is written.
     let weights = Weights::open(&source.join(layout.weights))?;
 
     // The name is beside the target and of this process, so that two imports do not write into one
     // folder and the rename stays on one disk.
     let partial = folder.with_extension(format!("importing-{}", std::process::id()));
+
     // The model appears whole or not at all: the target is replaced only after the last file was
     // written.
     let result = write(origin, &layout, &weights, &partial, progress)
@@ -133,12 +136,14 @@ fn read_layout(folder: &Path) -> Result<SourceLayout, ModelError> {
     // open_clip's file is asked for first: its hub folders often hold a `config.json` of
     // transformers as well, whose weights are in another file.
     let open_clip = folder.join("open_clip_config.json");
+
     if open_clip.exists() {
         return open_clip::layout(&read_json(&open_clip)?, &open_clip);
     }
 
     // transformers and timm keep their configurations under this name.
     let path = folder.join("config.json");
+
     if !path.exists() {
         return Err(ModelError::Content(format!(
             "{}: neither open_clip_config.json nor config.json is there; give a folder as the hub has it",
@@ -147,6 +152,7 @@ fn read_layout(folder: &Path) -> Result<SourceLayout, ModelError> {
     }
 
     let config = read_json(&path)?;
+
     // The file is optional: its absence is `Null`, which has no keys, so that the layout's defaults
     // are used.
     let preprocessor = folder.join("preprocessor_config.json");
@@ -194,8 +200,10 @@ fn read_vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
 /// The text tower's weights. `None` for a model without one.
 fn read_text(layout: &SourceLayout, reader: &mut TensorReader) -> Option<Text> {
     let text = layout.text.as_ref()?;
+
     // Both are there or neither is: the layout set them together.
     let spec = layout.spec.text.as_ref()?;
+
     match layout.format {
         WeightLayout::OpenClip => Some(open_clip::text(layout, text, spec, reader)),
         WeightLayout::Clip => Some(clip::text(layout, text, spec, reader)),
@@ -212,6 +220,7 @@ fn write(
 ) -> Result<(), ModelError> {
     // All tensors are read before a folder is made: a model that does not fit leaves no trace.
     let mut reader = weights.reader()?;
+
     // The tensors are copied, since a few of them are turned or scaled on the way.
     progress("reading the vision tower");
     let vision = read_vision(layout, &mut reader);
@@ -221,16 +230,20 @@ fn write(
 
     // From here on the disk may be full: every error names its file.
     std::fs::create_dir_all(folder).map_err(|error| ModelError::write(folder, error))?;
+
     // Graphs are small, and refer to the weights by the name of their file in the same folder.
     progress("writing the graphs");
+
     // The weights come first, because a graph holds offsets into their file.
     let graphs = with_weights(folder, "vision.weights", |file| {
         tower::write_vision(&vision, file)
     })?;
 
     write_file(folder, "trunk.onnx", &graphs.trunk.encode_to_vec())?;
+
     // There are two files, since a recipe without windows needs the first one alone.
     write_file(folder, "windows.onnx", &graphs.windows.encode_to_vec())?;
+
     // The text tower has weights of its own, as it runs on the processor and only when prompts
     // change.
     if let Some(text) = &text {
@@ -243,6 +256,7 @@ fn write(
     progress("hashing the weights");
     let files = sizes(folder).map_err(|error| ModelError::read(folder, error))?;
     let mut sha256 = BTreeMap::new();
+
     for name in files.keys() {
         let file = folder.join(name);
         let sum = sha256_of(&file).map_err(|error| ModelError::read(&file, error))?;
@@ -273,6 +287,7 @@ fn write(
 
     // The manifest comes last: its presence says that all the others are whole.
     let toml = toml::to_string(&manifest).expect("a manifest is plain values");
+
     write_file(folder, MANIFEST, toml.as_bytes())
 }
 
@@ -281,6 +296,7 @@ fn licence(source: &Path) -> String {
     // The front matter of a hub's README is YAML; of it only this one line is needed.
     let readme = std::fs::read_to_string(source.join("README.md")).unwrap_or_default();
     let mut lines = readme.lines().take(README_LINES);
+
     match lines.find_map(|line| line.strip_prefix("license:")) {
         Some(licence) => licence.trim().to_owned(),
         None => "not stated by the source".to_owned(),
@@ -297,22 +313,27 @@ fn with_weights<T>(
     let path = folder.join(name);
     let failed = |error| ModelError::write(&path, error);
     let file = File::create(&path).map_err(failed)?;
+
     // The writer has a buffer, since norms are written as vectors of a few kilobytes.
     let mut file = WeightFile::new(BufWriter::new(file), name);
+
     // What `write` made, the graphs, is returned only after the file was flushed.
     let made = write(&mut file).map_err(failed)?;
     file.finish().map_err(failed)?;
+
     Ok(made)
 }
 
 fn write_file(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), ModelError> {
     let path = folder.join(name);
+
     std::fs::write(&path, bytes).map_err(|error| ModelError::write(&path, error))
 }
 
 /// Names and sizes in bytes of a folder's files.
 fn sizes(folder: &Path) -> std::io::Result<BTreeMap<String, u64>> {
     let mut sizes = BTreeMap::new();
+
     // The folder was made a moment ago, and holds plain files only.
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;

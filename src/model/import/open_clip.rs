@@ -138,13 +138,16 @@ impl OpenClipTextKeys {
 pub fn layout(config: &Value, path: &Path) -> Result<SourceLayout, ModelError> {
     // All keys are read before anything is refused, so that one run tells all of them.
     let mut problems = Problems::new();
+
     // Hub folders have the configuration under `model_cfg`; files out of open_clip's own repository
     // are that part alone.
     let model = config.get("model_cfg").unwrap_or(config);
     let mut keys = Keys::new(Some(model), "model_cfg", &mut problems);
+
     // The embedding's length has no default in open_clip.
     let embed = keys.count("embed_dim", None);
     let is_quick = keys.flag("quick_gelu").unwrap_or(false);
+
     // Each refused key would change the graph; ignored, it would give wrong features in silence.
     keys.refuse(&MODEL_REFUSED);
     keys.refuse_unknown(&[&MODEL_KNOWN, &names(&MODEL_REFUSED)]);
@@ -216,6 +219,7 @@ fn vision_keys(model: &Value, problems: &mut Problems) -> OpenClipVisionKeys {
     let place = "model_cfg.vision_cfg";
     let mut keys = Keys::new(model.get("vision_cfg"), place, problems);
     let is_resnet = keys.value("layers").is_some_and(Value::is_array);
+
     if is_resnet {
         let words = "a list: ResNet towers cannot be run, only ViT";
         keys.note("layers", words);
@@ -264,6 +268,7 @@ fn text_keys(model: &Value, problems: &mut Problems) -> OpenClipTextKeys {
     let heads = keys.count("heads", Some(8));
     let blocks = keys.count("layers", Some(12));
     let mlp = keys.mlp_by_ratio(width);
+
     // The key is a negation; absent means a causal mask.
     let causal = keys.flag("no_causal_mask") != Some(true);
     check_text(context, vocabulary, width, heads, place, problems);
@@ -284,13 +289,16 @@ pub fn vision(layout: &SourceLayout, reader: &mut TensorReader) -> Vision {
     let spec = &layout.spec;
     let width = spec.width;
     let cells = spec.grid().cells();
+
     // The token is [D] and the positions are [1 + P, D], with the class token's in row 0.
     let token = reader.tensor("visual.class_embedding", &[width]);
     let positions = reader.tensor("visual.positional_embedding", &[1 + cells, width]);
     let start = ClassAndPositions::new(&token, &positions, width);
+
     // The projection is [D, E], stored as the graph multiplies it: a plain matrix rather than a
     // torch `Linear`.
     let image_projection = reader.tensor("visual.proj", &[width, spec.embed]);
+
     // The convolution is [D, 3, p, p]: a patch's pixels, channel by channel.
     let convolution_shape = [width, 3, spec.patch, spec.patch];
     Vision {

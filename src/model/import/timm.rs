@@ -138,6 +138,7 @@ const UNUSED_ARGUMENTS: [&str; 9] = [
 /// True if this is a configuration of timm's: no other library's names its architecture so.
 pub fn is_timm(config: &Value) -> bool {
     let architecture = config.get("architecture");
+
     architecture.is_some_and(Value::is_string)
 }
 
@@ -183,6 +184,7 @@ pub fn layout(config: &Value, path: &Path) -> Result<SourceLayout, ModelError> {
         "model_args.embed_dim",
         &mut problems,
     );
+
     check_grid(side, patch, "model_args.img_size", &mut problems);
 
     // From here on all sizes are right.
@@ -232,6 +234,7 @@ fn pretrained(value: Option<&Value>, problems: &mut Problems) -> (usize, Normali
     // Where the table names no constants, those of the published models count.
     let constants = IMAGENET_NORMALISATION;
     let normalisation = constants.or_configured(value, "pretrained_cfg.", "", problems);
+
     (side, normalisation)
 }
 
@@ -260,6 +263,7 @@ fn check_pool(keys: &mut Keys) {
     // An empty name pools nothing and leaves all tokens, the class token's among them.
     let pool = keys.text("global_pool").unwrap_or("token");
     let can_be_run = ["token", ""].contains(&pool);
+
     if !can_be_run {
         let words = format!("{pool:?} cannot be run; \"token\" can");
         keys.note("global_pool", words);
@@ -288,6 +292,7 @@ fn input_side(keys: &mut Keys) -> usize {
         _ => {
             let words = format!("must be [3, side, side]: RGB and a square, got {size}");
             keys.note("input_size", words);
+
             SIDE
         }
     }
@@ -307,6 +312,7 @@ pub fn vision(layout: &SourceLayout, patches_alone: bool, reader: &mut TensorRea
 
     let mut class = reader.tensor("cls_token", &[1, 1, width]);
     let mut registers = Vec::new();
+
     if spec.registers > 0 {
         let shape = [1, spec.registers, width];
         registers = reader.tensor("reg_token", &shape);
@@ -315,9 +321,11 @@ pub fn vision(layout: &SourceLayout, patches_alone: bool, reader: &mut TensorRea
     // Their own positions stand before those of the patches, the class token's first. They are
     // added once here rather than for each picture.
     let own_values = own * width;
+
     // A tensor that is missing was read as an empty one, and is refused later.
     let (first, patches) = positions.split_at(own_values.min(positions.len()));
     let own_tokens = class.iter_mut().chain(&mut registers);
+
     for (token, position) in own_tokens.zip(first) {
         *token += position;
     }
@@ -350,6 +358,7 @@ fn block(reader: &mut TensorReader, names: &BlockNames, width: usize, mlp: usize
     let mut out = reader.linear(&names.part("attn.proj"), width, width);
 
     let norm2 = reader.norm(&names.part("norm2"), width);
+
     // The MLP goes from D to its own width, and back.
     let up = reader.linear(&names.part("mlp.fc1"), width, mlp);
     let mut down = reader.linear(&names.part("mlp.fc2"), mlp, width);

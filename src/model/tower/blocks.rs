@@ -14,6 +14,7 @@ pub fn norm(g: &mut GraphBuilder, weights: &str, name: &str, x: &str, shape: Tow
     let last_axis = int("axis", -1);
     let epsilon = float("epsilon", shape.epsilon);
     let attributes = vec![last_axis, epsilon];
+
     g.node("LayerNormalization", name, &[x, &weight, &bias], attributes)
 }
 
@@ -90,6 +91,7 @@ impl Blocks {
 
         // The second residual sum is the block's value, under the name that a plan asks for.
         let value = format!("{}{i}", self.value);
+
         g.op("Add", &value, &[&middle, &down])
     }
 
@@ -127,6 +129,7 @@ impl Blocks {
 
         // The scores are [N, heads, T, T], with a row for each token that asks.
         let mut scores = g.op("MatMul", &part("scores"), &[&q, &k]);
+
         if let Some(mask) = self.mask {
             // The mask [C, C] is broadcast over prompts and heads.
             scores = g.op("Add", &part("masked"), &[&scores, mask]);
@@ -141,6 +144,7 @@ impl Blocks {
         // them.
         let order = vec![ints("perm", &[0, 2, 1, 3])];
         let back = g.node("Transpose", &part("back"), &[&mixed], order);
+
         g.op("Reshape", name, &[&back, &joined])
     }
 }
@@ -154,6 +158,7 @@ fn split_heads(g: &mut GraphBuilder, x: &str, split: &str, name: &str, axes: &[i
     // Queries and values become [N, heads, T, h], keys [N, heads, h, T].
     let order = vec![ints("perm", axes)];
     let heads_name = format!("{name}.heads");
+
     g.node("Transpose", &heads_name, &[&apart], order)
 }
 
@@ -166,6 +171,7 @@ fn linear(g: &mut GraphBuilder, weights: &str, name: &str, x: &str) -> String {
     // [.., in] times [in, out] gives [.., out], and each row gets the bias [out].
     let product_name = format!("{name}.product");
     let product = g.op("MatMul", &product_name, &[x, &weight]);
+
     g.op("Add", name, &[&product, &bias])
 }
 
@@ -191,14 +197,17 @@ fn activation(g: &mut GraphBuilder, name: &str, x: &str, kind: Activation) -> St
 
             // The sum is multiplied by x and halved.
             let product = g.op("Mul", &part("product"), &[x, &raised]);
+
             g.op("Mul", name, &[&product, &half])
         }
+
         Activation::QuickGelu => {
             // openai/CLIP's `QuickGELU` is x sigmoid(1.702 x).
             let slope = g.float("slope", 1.702);
 
             let scaled = g.op("Mul", &part("scaled"), &[x, &slope]);
             let sigmoid = g.op("Sigmoid", &part("sigmoid"), &[&scaled]);
+
             g.op("Mul", name, &[x, &sigmoid])
         }
     }

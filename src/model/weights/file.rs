@@ -21,6 +21,7 @@ impl WeightsFile {
         // The file is mapped rather than read: it may have gigabytes, and each tensor is touched
         // once.
         let file = File::open(path).map_err(|error| ModelError::read(path, error))?;
+
         // SAFETY: the map is only read. A weights file that is truncated during its import ends the
         // process; nothing else of it is changed.
         let map = unsafe { Mmap::map(&file) }.map_err(|error| ModelError::read(path, error))?;
@@ -54,6 +55,7 @@ impl WeightsFile {
     /// The file's name in its folder.
     pub fn file_name(&self) -> String {
         let name = self.path.file_name().unwrap_or_default();
+
         name.to_string_lossy().into_owned()
     }
 }

@@ -32,6 +32,7 @@ impl<'de> Deserialize<'de> for Entries {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
                 let mut entries = Vec::new();
+
                 while let Some(entry) = map.next_entry()? {
                     entries.push(entry);
                 }
@@ -66,6 +67,7 @@ pub fn open(path: &Path) -> Result<Vec<WeightsFile>, ModelError> {
 
     // A shard that is missing is told once, not for each of its tensors.
     compare(&wanted, &files, &mut problems);
+
     if problems.is_empty() {
         return Ok(files);
     }
@@ -90,6 +92,7 @@ fn wanted(
     let mut shards: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut places: BTreeMap<String, String> = BTreeMap::new();
     let mut outside = BTreeSet::new();
+
     for (tensor, file) in entries {
         if let Some(first) = places.get(&tensor) {
             problems.note(&tensor, format!("is named twice, in {first} and {file}"));
@@ -112,6 +115,7 @@ fn wanted(
 /// links.
 fn is_beside(file: &str) -> bool {
     let mut parts = Path::new(file).components();
+
     matches!(parts.next(), Some(Component::Normal(name)) if name == file) && parts.next().is_none()
 }
 
@@ -122,6 +126,7 @@ fn shard(
     problems: &mut Problems,
 ) -> Option<WeightsFile> {
     let path = folder.join(name);
+
     if !path.exists() {
         let words = format!("is missing; {tensors} tensors should be in it");
         problems.note(name, words);
@@ -132,6 +137,7 @@ fn shard(
         Ok(file) => Some(file),
         Err(error) => {
             problems.add(error);
+
             None
         }
     }
@@ -145,6 +151,7 @@ fn compare(
 ) {
     // The first shard of each tensor, by which a second one is seen.
     let mut found: BTreeMap<String, String> = BTreeMap::new();
+
     for file in files {
         let Some(tensors) = problems.check("shard", file.tensors()) else {
             continue;
@@ -154,6 +161,7 @@ fn compare(
         let shard = file.file_name();
         let wanted = wanted.get(&shard).expect("only wanted files are opened");
         let has: BTreeSet<String> = names(&tensors);
+
         for tensor in wanted.difference(&has) {
             problems.note(tensor, format!("should be in {shard}, and is not"));
         }

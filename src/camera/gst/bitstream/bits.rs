@@ -7,6 +7,7 @@ const HEADER_MAX: usize = 512;
 pub fn unescaped(payload: &[u8]) -> Vec<u8> {
     let mut clean = Vec::with_capacity(payload.len().min(HEADER_MAX));
     let mut zeros = 0;
+
     for byte in payload.iter().take(HEADER_MAX) {
         // Two zeros and a 3 stand for the two zeros: the 3 keeps them from becoming a start code.
         if zeros >= 2 && *byte == 3 {
@@ -38,12 +39,14 @@ impl<'a> Bits<'a> {
         let byte = *self.bytes.get(self.at / 8)?;
         let bit = byte >> (7 - self.at % 8) & 1;
         self.at += 1;
+
         Some(bit == 1)
     }
 
     /// A number of `count` bits, at most 32: `u(n)`.
     pub fn number(&mut self, count: u32) -> Option<u32> {
         let mut value = 0;
+
         for _ in 0..count {
             value = value << 1 | u32::from(self.flag()?);
         }
@@ -63,6 +66,7 @@ impl<'a> Bits<'a> {
     /// An unsigned Exp-Golomb code: `ue(v)`.
     pub fn golomb(&mut self) -> Option<u32> {
         let mut zeros = 0;
+
         while !self.flag()? {
             zeros += 1;
 
@@ -83,6 +87,7 @@ impl<'a> Bits<'a> {
 
         // The codes go 0, 1, -1, 2, -2: odd ones are positive.
         let is_positive = code % 2 == 1;
+
         Some(if is_positive { size } else { -size })
     }
 }

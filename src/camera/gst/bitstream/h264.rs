@@ -95,11 +95,13 @@ impl H264 {
                     self.sps.insert(id, sps);
                 }
             }
+
             PPS => {
                 if let Some((id, pps)) = pps(&payload) {
                     self.pps.insert(id, pps);
                 }
             }
+
             _ => {}
         }
     }
@@ -114,6 +116,7 @@ impl H264 {
         let mut unit = AccessUnit::default();
         let mut slices = vec![];
         let mut unread = 0;
+
         for nal in nals {
             match nal[0] & 31 {
                 SLICE | IDR_SLICE => match self.slice(nal) {
@@ -154,6 +157,7 @@ impl H264 {
     /// A slice that all pictures before this one had.
     fn missing_slice(&mut self, slices: &[Slice]) -> Option<String> {
         let is_ordered = slices.iter().all(|slice| slice.is_ordered);
+
         if !is_ordered {
             return None;
         }
@@ -161,6 +165,7 @@ impl H264 {
         let begins: Vec<u32> = slices.iter().map(|slice| slice.first_block).collect();
         self.layout.of_size(slices[0].size);
         let missing = self.layout.missing(&begins, slices[0].is_idr)?;
+
         Some(format!("the slice from macroblock {missing} on is missing"))
     }
 
@@ -168,6 +173,7 @@ impl H264 {
     /// next, unless numbers may be left out.
     fn follow_numbers(&mut self, unit: &mut AccessUnit, first: &Slice) {
         let now = first.frame_num;
+
         if let Some(last) = self.last_reference
             && !first.is_idr
             && !first.gaps_allowed
@@ -202,8 +208,10 @@ impl H264 {
         let frame_num = bits.number(sps.frame_num_bits)?;
         let is_idr = nal[0] & 31 == IDR_SLICE;
         let is_reference = nal[0] & 0x60 != 0;
+
         // The rest is of no use where it cannot be read: then the numbers go on.
         let mut resets = None;
+
         if let Some(fields) = pps.fields.filter(|_| is_reference && !is_idr) {
             resets = resets_numbers(&mut bits, kind, sps.fields, fields);
         }
@@ -233,6 +241,7 @@ fn fault_of(slices: &[Slice], unread: usize) -> Option<String> {
     // Slices of one picture agree in all that names the picture.
     let first = slices[0];
     let agree = |slice: &Slice| slice.frame_num == first.frame_num && slice.is_idr == first.is_idr;
+
     if !slices.iter().all(agree) {
         return Some("slices of two pictures stand in it".to_owned());
     }
@@ -268,6 +277,7 @@ fn sps(payload: &[u8]) -> Option<(u32, Sps)> {
     bits.skip(8)?;
     let id = bits.golomb()?;
     let mut chroma = Chroma::COMMON;
+
     if HIGH_PROFILES.contains(&profile) {
         chroma = high_fields(&mut bits)?;
     }
@@ -328,6 +338,7 @@ fn high_fields(bits: &mut Bits) -> Option<Chroma> {
     // Scaling lists of 16 values, the last of 64.
     if bits.flag()? {
         let lists = if chroma_format == 3 { 12 } else { 8 };
+
         for list in 0..lists {
             if bits.flag()? {
                 skip_scaling_list(bits, if list < 6 { 16 } else { 64 })?;
@@ -345,6 +356,7 @@ fn high_fields(bits: &mut Bits) -> Option<Chroma> {
 fn skip_scaling_list(bits: &mut Bits, size: usize) -> Option<()> {
     let mut last = 8;
     let mut next = 8;
+
     for _ in 0..size {
         if next != 0 {
             next = (last + bits.signed()? + 256) % 256;
@@ -361,8 +373,10 @@ fn order(bits: &mut Bits) -> Option<Order> {
     match bits.golomb()? {
         0 => {
             let count = bits.golomb()?.checked_add(4)?;
+
             Some(Order::Bits(count))
         }
+
         1 => {
             let is_always_zero = bits.flag()?;
             bits.signed()?; // offset_for_non_ref_pic
@@ -377,6 +391,7 @@ fn order(bits: &mut Bits) -> Option<Order> {
                 Order::Differences
             })
         }
+
         _ => Some(Order::None),
     }
 }
@@ -390,6 +405,7 @@ fn pps(payload: &[u8]) -> Option<(u32, Pps)> {
     let has_bottom_order = bits.flag()?;
     let slice_groups = bits.golomb()?;
     let mut fields = None;
+
     if slice_groups == 0 {
         fields = PictureFields::read(&mut bits, has_bottom_order);
     }
@@ -408,6 +424,7 @@ fn pps(payload: &[u8]) -> Option<(u32, Pps)> {
 fn recovery_point(payload: &[u8]) -> Option<Entry> {
     let payload = unescaped(payload);
     let after = sei_payload(&payload, RECOVERY_POINT)?;
+
     match Bits::new(after).golomb()? {
         0 => Some(Entry::Open),
         count => Some(Entry::Gradual(count)),

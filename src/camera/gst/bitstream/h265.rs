@@ -76,11 +76,13 @@ impl H265 {
                     self.sps.insert(id, sps);
                 }
             }
+
             PPS => {
                 if let Some((id, pps)) = pps(&payload) {
                     self.pps.insert(id, pps);
                 }
             }
+
             _ => {}
         }
     }
@@ -90,6 +92,7 @@ impl H265 {
         let mut unit = AccessUnit::default();
         let mut slices = vec![];
         let mut unread = 0;
+
         for nal in nals {
             match nal_type(nal) {
                 ..=SLICE_LAST => match self.slice(nal) {
@@ -117,6 +120,7 @@ impl H265 {
         // The unit's type says what it needs, more surely than the slices' types.
         unit.is_leading = RASL.contains(&first.nal_type);
         unit.is_intra = slices.iter().all(|slice| slice.kind.unwrap_or(2) == 2);
+
         match first.nal_type {
             kind if IDR.contains(&kind) => unit.entry = Entry::Closed,
             BLA_FIRST..=IRAP_LAST => unit.entry = Entry::Open,
@@ -148,9 +152,11 @@ impl H265 {
 
         let pps = self.pps.get(&bits.golomb()?)?;
         let sps = self.sps.get(&pps.sps)?;
+
         // Every segment but the first tells where it begins.
         let mut is_dependent = false;
         let mut address = 0;
+
         if !is_first {
             is_dependent = pps.has_dependent_slices && bits.flag()?;
             address = bits.number(sps.address_bits)?;
@@ -188,6 +194,7 @@ fn fault_of(slices: &[Slice], unread: usize) -> Option<String> {
 
     // The flag stands at the picture's beginning alone, so that a picture without it lacks that.
     let first = slices[0];
+
     if !first.is_first {
         let block = first.address;
         return Some(format!("its first slice begins at block {block}"));
@@ -195,6 +202,7 @@ fn fault_of(slices: &[Slice], unread: usize) -> Option<String> {
 
     // The flag of the first segment stands once in a picture, and all are of one type.
     let agree = |slice: &Slice| !slice.is_first && slice.nal_type == first.nal_type;
+
     if !slices[1..].iter().all(agree) {
         return Some("slices of two pictures stand in it".to_owned());
     }
@@ -232,6 +240,7 @@ fn sps(payload: &[u8]) -> Option<(u32, Sps)> {
     // Width and height are in pixels, before the conformance window cuts them.
     let width = bits.golomb()?;
     let height = bits.golomb()?;
+
     if bits.flag()? {
         for _ in 0..4 {
             bits.golomb()?; // conf_win offsets
@@ -242,6 +251,7 @@ fn sps(payload: &[u8]) -> Option<(u32, Sps)> {
     bits.golomb()?; // bit_depth_chroma_minus8
     bits.golomb()?; // log2_max_pic_order_cnt_lsb_minus4
     let all_layers = bits.flag()?;
+
     for _ in if all_layers { 0 } else { layers }..=layers {
         for _ in 0..3 {
             bits.golomb()?; // buffering, reordering, latency
@@ -251,6 +261,7 @@ fn sps(payload: &[u8]) -> Option<(u32, Sps)> {
     // Blocks are squares of 8 << a << b pixels, at most 64; the picture is rounded up to them.
     let size_bits = bits.golomb()?.checked_add(3)?;
     let size_bits = size_bits.checked_add(bits.golomb()?)?;
+
     if !(3..=6).contains(&size_bits) {
         return None;
     }
@@ -271,6 +282,7 @@ fn skip_profile(bits: &mut Bits, layers: u32) -> Option<()> {
     bits.skip(88)?;
     bits.skip(8)?; // general_level_idc
     let mut present = vec![];
+
     for _ in 0..layers {
         let has_profile = bits.flag()?;
         let has_level = bits.flag()?;

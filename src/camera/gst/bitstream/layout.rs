@@ -53,8 +53,10 @@ impl SliceLayout {
         // A slice that is missing from a sure layout is damage. The layout stays as it is: the next
         // picture has the slice again, unless the encoder was set up anew.
         let is_sure = !self.is_free && self.seen >= SURE;
+
         if !has_others && is_sure {
             self.lacking += 1;
+
             if self.lacking < CHANGED {
                 return missing;
             }
@@ -63,6 +65,7 @@ impl SliceLayout {
         // Fewer slices before the layout is sure are no evidence for either. Only a picture with
         // other slices shows that the encoder cuts as it likes.
         let stays = !has_others && !is_sure && !is_key;
+
         if stays {
             self.seen = 0;
             return None;
@@ -72,6 +75,7 @@ impl SliceLayout {
         self.begins = begins.to_vec();
         self.seen = 1;
         self.lacking = 0;
+
         None
     }
 }

@@ -78,6 +78,7 @@ pub fn resets_numbers(
     picture: PictureFields,
 ) -> Option<bool> {
     let is_field = !sequence.frames_only && bits.flag()?;
+
     if is_field {
         bits.skip(1)?; // bottom_field_flag
     }
@@ -114,6 +115,7 @@ pub fn resets_numbers(
     } else {
         picture.weighs_p
     };
+
     if lists > 0 && has_weights {
         skip_weights(bits, &references[..lists], sequence.has_chroma)?;
     }
@@ -127,6 +129,7 @@ fn skip_order(bits: &mut Bits, order: Order, has_bottom: bool) -> Option<()> {
         Order::Differences => {
             bits.signed()?;
         }
+
         Order::None => return Some(()),
     }
 
@@ -161,6 +164,7 @@ fn skip_weights(bits: &mut Bits, references: &[u32], has_chroma: bool) -> Option
     // A weight and an offset for brightness, and two of both for colour.
     for _ in 0..references.iter().sum::<u32>() {
         skip_pairs(bits, 1)?;
+
         if has_chroma {
             skip_pairs(bits, 2)?;
         }
@@ -187,6 +191,7 @@ fn has_reset(bits: &mut Bits) -> Option<bool> {
 
     // The operations by their numbers of values; 0 ends them.
     let mut has_reset = false;
+
     loop {
         let values = match bits.golomb()? {
             0 => return Some(has_reset),
@@ -194,8 +199,10 @@ fn has_reset(bits: &mut Bits) -> Option<bool> {
             3 => 2,
             RESET => {
                 has_reset = true;
+
                 0
             }
+
             _ => return None,
         };
 

@@ -110,6 +110,7 @@ fn after_start_codes(bytes: &[u8]) -> Vec<&[u8]> {
                 at += 3;
                 begin = Some(at);
             }
+
             _ => at += 1,
         }
     }
@@ -135,6 +136,7 @@ fn without_zeros(nal: &[u8]) -> &[u8] {
 fn after_lengths(bytes: &[u8], size: usize) -> (Vec<&[u8]>, Option<String>) {
     let mut nals = vec![];
     let mut rest = bytes;
+
     while !rest.is_empty() {
         // A length is big-endian, of 1 to 4 bytes as the stream's header says.
         let Some((length, after)) = rest.split_at_checked(size) else {

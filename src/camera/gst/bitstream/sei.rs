@@ -8,6 +8,7 @@ pub(super) fn sei_payload(payload: &[u8], wanted: u32) -> Option<&[u8]> {
     while rest.len() > 2 {
         let kind = sei_number(&mut rest)?;
         let size = sei_number(&mut rest)? as usize;
+
         if kind == wanted {
             return Some(rest);
         }
@@ -21,10 +22,12 @@ pub(super) fn sei_payload(payload: &[u8], wanted: u32) -> Option<&[u8]> {
 /// A number of an SEI unit: 255 for each byte of 255, then the last byte.
 fn sei_number(rest: &mut &[u8]) -> Option<u32> {
     let mut number = 0u32;
+
     loop {
         let (byte, after) = rest.split_first()?;
         *rest = after;
         number = number.checked_add(u32::from(*byte))?;
+
         if *byte != 255 {
             return Some(number);
         }

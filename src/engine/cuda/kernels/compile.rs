@@ -46,6 +46,7 @@ pub struct CompileTarget {
 impl CompileTarget {
     fn options(&self) -> Vec<String> {
         let half = u8::from(self.precision == Precision::Fp16);
+
         // By its defaults the compiler keeps denormals and rounds divisions and roots; it may fuse
         // a product with a sum.
         vec![
@@ -58,6 +59,7 @@ impl CompileTarget {
     /// The end of a kept file's name but for the compiler's version.
     fn kind(&self) -> String {
         let precision = self.precision.name();
+
         format!("-{precision}-sm{}-nvrtc", self.sm)
     }
 
@@ -66,6 +68,7 @@ impl CompileTarget {
         // The hash covers names, lengths and texts of all files and the options: a change of any of
         // them gives another name, and an old file is never taken for new code.
         let mut hash = Sha256::new();
+
         for (name, text) in files() {
             let length = text.len();
             hash.update(format!("{name} {length}\n{text}"));
@@ -74,6 +77,7 @@ impl CompileTarget {
         hash.update(self.options().join("\n"));
         let digest = hash.finalize();
         let short = hex(&digest[..8]);
+
         format!("kernels-{short}{}", self.kind())
     }
 }
@@ -135,6 +139,7 @@ pub fn loaded<T>(
     // New code is kept only after the driver took it. A folder that cannot be written to costs time
     // at each start, and is no reason not to run.
     let ready = load(&cubin)?;
+
     if let Err(error) = keep(folder, target, nvrtc.version, &cubin) {
         tracing::warn!(
             folder = %folder.display(),
@@ -160,6 +165,7 @@ fn kept<T>(
     // A compiler of another version makes other code, so that its files are passed over while there
     // is one to compile with.
     let mut paths = vec![];
+
     for entry in std::fs::read_dir(folder).ok()?.flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
@@ -176,12 +182,14 @@ fn kept<T>(
     // The last by name is tried first, which is the newest version as long as minors have one
     // digit; a broken file makes way for the one before.
     paths.sort();
+
     paths.iter().rev().find_map(|path| load_kept(path, &load))
 }
 
 /// One kept file as `load` makes it; `None`, with a warning, when it is broken or refused.
 fn load_kept<T>(path: &Path, load: impl Fn(&[u8]) -> Result<T, EngineError>) -> Option<T> {
     let file = std::fs::read(path).ok()?;
+
     if let Some(cubin) = unsealed(&file)
         && let Ok(loaded) = load(cubin)
     {
@@ -202,6 +210,7 @@ fn unsealed(file: &[u8]) -> Option<&[u8]> {
     let sealed = file.strip_prefix(MAGIC)?;
     let (seal, cubin) = sealed.split_at_checked(SEAL)?;
     let digest = Sha256::digest(cubin);
+
     (digest[..] == *seal).then_some(cubin)
 }
 
@@ -234,9 +243,11 @@ fn keep(
 
 fn remove_older(folder: &Path, target: &CompileTarget) -> io::Result<()> {
     let kind = target.kind();
+
     for entry in std::fs::read_dir(folder)?.flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
+
         if name.starts_with("kernels-") && name.contains(&kind) {
             // Another process may have been faster, and a file that stays is not used.
             let _ = std::fs::remove_file(entry.path());
@@ -251,6 +262,7 @@ fn write_sealed(path: &Path, cubin: &[u8]) -> io::Result<()> {
     file.write_all(MAGIC)?;
     file.write_all(&Sha256::digest(cubin))?;
     file.write_all(cubin)?;
+
     file.sync_all()
 }
 

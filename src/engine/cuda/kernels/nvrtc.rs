@@ -81,6 +81,7 @@ impl Nvrtc {
     /// [`EngineError::Unavailable`], as [`Nvrtc::open`].
     pub fn open_at(places: &[PathBuf]) -> Result<Self, EngineError> {
         let found = places.iter().find_map(|place| Nvrtc::load(place));
+
         found.ok_or_else(|| EngineError::Unavailable(missing(places)))
     }
 
@@ -102,6 +103,7 @@ impl Nvrtc {
         // The first library is held back: its refusal names the compute capability that no library
         // here knows.
         let mut first = None;
+
         for nvrtc in places.iter().filter_map(|place| Nvrtc::load(place)) {
             if nvrtc.knows(sm) {
                 return Ok(nvrtc);
@@ -146,6 +148,7 @@ impl Nvrtc {
 
         let get = self.function::<NumbersFn>(c"nvrtcGetSupportedArchs").ok()?;
         let mut number = 0;
+
         // SAFETY: a place for a number.
         let code = unsafe { count(&mut number) };
         self.checked(code, "tell how many GPUs it knows").ok()?;
@@ -153,9 +156,11 @@ impl Nvrtc {
         // The number came from C and may be negative for a library that is not what it says.
         let number = usize::try_from(number).ok()?;
         let mut known: Vec<c_int> = vec![0; number];
+
         // SAFETY: as many places as the library asked for.
         let code = unsafe { get(known.as_mut_ptr()) };
         self.checked(code, "tell which GPUs it knows").ok()?;
+
         Some(known)
     }
 
@@ -163,9 +168,11 @@ impl Nvrtc {
         let function = self.function::<VersionNumbersFn>(c"nvrtcVersion")?;
         let mut major = 0;
         let mut minor = 0;
+
         // SAFETY: two places for two numbers.
         let code = unsafe { function(&mut major, &mut minor) };
         self.checked(code, "tell its version")?;
+
         Ok((major, minor))
     }
 
@@ -215,12 +222,14 @@ impl Nvrtc {
 
         // SAFETY: any number may be asked for.
         let text = unsafe { function(code) };
+
         if text.is_null() {
             return format!("code {code}");
         }
 
         // SAFETY: the library's own constant text.
         let text = unsafe { CStr::from_ptr(text) };
+
         words(text)
     }
 }
@@ -255,6 +264,7 @@ impl<'n> Compiling<'n> {
         let name_pointers = pointers(&header_names);
         let text_pointers = pointers(&header_texts);
         let mut program = null_mut();
+
         // SAFETY: terminated texts, and as many of them as is said; the library copies them.
         let code = unsafe {
             function(
@@ -278,6 +288,7 @@ impl<'n> Compiling<'n> {
         let terminated: Vec<CString> = options.iter().map(|option| terminated(option)).collect();
         let pointers = pointers(&terminated);
         let count = pointers.len() as c_int;
+
         // SAFETY: a program that was made and not destroyed; terminated texts, as many as is said.
         let code = unsafe { function(self.program, count, pointers.as_ptr()) };
         self.nvrtc
@@ -318,14 +329,17 @@ impl<'n> Compiling<'n> {
         let size = self.nvrtc.function::<SizeFn>(size)?;
         let get = self.nvrtc.function::<BytesFn>(get)?;
         let mut count = 0;
+
         // SAFETY: a program that was made and not destroyed, a place for a number.
         let code = unsafe { size(self.program, &mut count) };
         self.nvrtc.checked(code, what)?;
         let mut bytes = vec![0u8; count];
         let start = bytes.as_mut_ptr().cast();
+
         // SAFETY: the same program; as many bytes as the library asked for.
         let code = unsafe { get(self.program, start) };
         self.nvrtc.checked(code, what)?;
+
         Ok(bytes)
     }
 }
@@ -346,8 +360,10 @@ fn places() -> Vec<PathBuf> {
     // Bare names let the loader search its own paths; the full paths below are of libraries that
     // came in winspect's folder.
     let mut places: Vec<PathBuf> = NAMES.iter().map(PathBuf::from).collect();
+
     for folder in library_folders() {
         let folder = folder.join(FOLDER);
+
         if folder.is_dir() {
             places.extend(NAMES.map(|name| folder.join(name)));
         }

@@ -140,6 +140,7 @@ pub unsafe fn language_map(
     maps: Maps,
 ) -> Result<(), EngineError> {
     let mut args = ScatterArgs::new(layers, maps)?;
+
     match mean {
         LanguageMean::Harmonic { whole } => args.whole = whole,
         LanguageMean::OddsMean => args.odds = 1,
@@ -168,6 +169,7 @@ pub unsafe fn visual_map(
     maps: Maps,
 ) -> Result<(), EngineError> {
     let args = ScatterArgs::new(layers, maps)?;
+
     if args.crops == 0 {
         return Ok(());
     }

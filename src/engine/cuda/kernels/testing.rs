@@ -26,6 +26,7 @@ pub fn device() -> Option<Device> {
 pub fn on_device(test: impl Fn(&Bench)) {
     let Some(device) = device() else { return };
     let kept = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/kernels");
+
     for precision in [Precision::Fp16, Precision::Fp32] {
         let kernels =
             Kernels::load(&device.context, precision, Some(&kept)).expect("kernels that compile");
@@ -61,6 +62,7 @@ impl Bench {
         let slice = self.stream.clone_htod(values).expect("room on the device");
         let address = slice.device_ptr(&self.stream).0;
         self.held.borrow_mut().push(Box::new(slice));
+
         address
     }
 
@@ -118,6 +120,7 @@ impl Bench {
     pub fn down_real(&self, out: &Out<u8>) -> Vec<f32> {
         let bytes = self.down(out);
         let half = |bytes: &[u8; 2]| f16::from_le_bytes(*bytes).to_f32();
+
         match self.is_half() {
             true => bytes.as_chunks().0.iter().map(half).collect(),
             false => bytes
@@ -133,5 +136,6 @@ impl Bench {
 /// Values between -1 and 1, the same ones each time.
 pub fn random(seed: u64, count: usize) -> Vec<f32> {
     let mut random = StdRng::seed_from_u64(seed);
+
     (0..count).map(|_| random.random_range(-1.0..1.0)).collect()
 }

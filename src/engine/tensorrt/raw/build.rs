@@ -90,6 +90,7 @@ impl<'a> Builder<'a> {
         // The number of kinds is set before any of them.
         let count = capabilities.list.len();
         let slot = capabilities.slots.config_capabilities;
+
         if !call!(self.config.0, slot, (c_int) -> bool, count as c_int) {
             let words = self.logger.words();
             return Err(format!("cannot build for {count} GPUs at once: {words}"));
@@ -100,6 +101,7 @@ impl<'a> Builder<'a> {
         // Each capability has an index of its own, and a number such as 86.
         for (index, sm) in capabilities.list.iter().enumerate() {
             let index = index as c_int;
+
             if !call!(self.config.0, slot, (c_int, c_int) -> bool, *sm as c_int, index) {
                 let words = self.logger.words();
                 return Err(format!("cannot build for sm_{sm}: {words}"));
@@ -115,11 +117,13 @@ impl<'a> Builder<'a> {
     /// The library's words.
     pub fn add_profile(&self, inputs: &[Shapes]) -> Result<(), String> {
         self.logger.clear();
+
         // Profiles are the builder's: it frees them.
         let profile = call!(self.builder.0, self.slots.builder_profile, () -> *mut c_void);
 
         // A null pointer stands for a failure, which only the logger can explain.
         let profile = Object::new(profile).ok_or_else(|| self.logger.words())?;
+
         for shapes in inputs {
             self.set_shapes(profile, shapes)?;
         }
@@ -129,6 +133,7 @@ impl<'a> Builder<'a> {
         let slot = self.slots.config_add_profile;
         let address = profile.0.as_ptr();
         let index = call!(self.config.0, slot, (*mut c_void) -> c_int, address);
+
         if index < 0 {
             return Err(self.logger.words());
         }
@@ -141,6 +146,7 @@ impl<'a> Builder<'a> {
         let slot = self.slots.profile_set_dims;
         let input = shapes.input;
         let name = c_string(input);
+
         for (which, dims) in shapes.dims.iter().enumerate() {
             let dims = Dims::new(dims);
             let set = call!(
@@ -253,6 +259,7 @@ impl<'a> Builder<'a> {
 
         // `false` asks the library to refuse measurements of another GPU.
         let set = call!(self.config.0, slot, (*mut c_void, bool) -> bool, address, false);
+
         set.then_some(cache)
     }
 
@@ -284,6 +291,7 @@ impl Parser<'_> {
         // The parser numbers its errors from 0.
         let count = call_own!(self.object, self.slots.parser_errors, () -> c_int);
         let errors: Vec<String> = (0..count).filter_map(|index| self.error(index)).collect();
+
         if errors.is_empty() {
             return None;
         }
@@ -302,6 +310,7 @@ impl Parser<'_> {
 
         // The node is the place in the graph, where there is one.
         let node = call_own!(error, self.slots.parser_error_node, () -> *const c_char);
+
         match text(node) {
             Some(node) if !node.is_empty() => Some(format!("{node}: {words}")),
             _ => Some(words),
@@ -318,6 +327,7 @@ fn text(words: *const c_char) -> Option<String> {
     // SAFETY: the library's strings end with a zero and live as long as the object that they are
     // about.
     let words = unsafe { CStr::from_ptr(words) };
+
     Some(words.to_string_lossy().into_owned())
 }
 

@@ -13,6 +13,7 @@ use std::path::Path;
 pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
     let one = CString::new(one.as_os_str().as_bytes())?;
     let other = CString::new(other.as_os_str().as_bytes())?;
+
     // SAFETY: both names end with a zero and live during the call.
     let done = unsafe {
         libc::renameat2(

@@ -60,6 +60,7 @@ impl Jit {
         // kernels.
         let address = jit.cache.address();
         let set = call!(jit.config.0, rtx.jit_set_cache, (*const c_void) -> bool, address);
+
         set.then_some(jit)
     }
 
@@ -69,12 +70,14 @@ impl Jit {
         let slot = self.rtx.jit_cache_deserialize;
         let start = kept.as_ptr();
         let size = kept.len();
+
         call!(self.cache.0, slot, (*const u8, usize) -> bool, start, size)
     }
 
     pub fn new_context(&self, engine: Object) -> *mut c_void {
         let slot = self.rtx.engine_create_context;
         let config = self.config.address();
+
         call!(engine, slot, (*mut c_void) -> *mut c_void, config)
     }
 
@@ -82,12 +85,14 @@ impl Jit {
     pub fn compiled(&self) -> Option<Memory<'static>> {
         let slot = self.rtx.jit_cache_serialize;
         let bytes = call!(self.cache.0, slot, () -> *mut c_void);
+
         Memory::new(bytes, self.slots)
     }
 
     /// True when a run of `context` can be captured on `stream`.
     pub fn capturable(&self, context: Object, stream: *mut c_void) -> bool {
         let slot = self.rtx.context_capturable;
+
         call!(context, slot, (*mut c_void) -> bool, stream)
     }
 }

@@ -143,6 +143,7 @@ impl Logger {
 
         // Told errors are gone, so that they are not told again for the next call.
         self.clear();
+
         if errors.is_empty() {
             return "the library does not say why".to_owned();
         }
@@ -192,6 +193,7 @@ extern "C" fn log(_: *const c_void, severity: c_int, words: *const c_char) {
 fn note(errors: &mut Vec<String>, words: &str) {
     // The library tells some errors once a layer.
     let is_known = errors.iter().any(|known| known == words);
+
     if !is_known && errors.len() < KEPT {
         errors.push(words.to_owned());
     }
@@ -243,8 +245,10 @@ impl<'a> Monitor<'a> {
 unsafe fn called<'a>(monitor: *const c_void, phase: *const c_char) -> (&'a Monitor<'a>, String) {
     // SAFETY: the caller's promise.
     let monitor = unsafe { &*monitor.cast::<Monitor>() };
+
     // SAFETY: the library passes a string that lives during the call.
     let phase = unsafe { CStr::from_ptr(phase) };
+
     (monitor, phase.to_string_lossy().into_owned())
 }
 

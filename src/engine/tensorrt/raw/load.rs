@@ -30,6 +30,7 @@ impl Loaded {
         // Symbols are resolved now, so that a library that lacks a dependency is refused here. They
         // stay local, because two versions may be loaded.
         let flags = RTLD_NOW | RTLD_LOCAL;
+
         // SAFETY: initialisers of NVIDIA's libraries run; another library in their place could only
         // be put there by someone who can run code of their own anyway.
         let library = unsafe { Library::open(Some(name), flags) };
@@ -49,6 +50,7 @@ impl Loaded {
         // SAFETY: every TensorRT has it with this signature.
         let function = unsafe { self.0.get::<LibVersionFn>(b"getInferLibVersion\0") };
         let function = function.map_err(|error| chain(&error))?;
+
         // SAFETY: it takes nothing and has no conditions.
         let version = unsafe { function() };
 
@@ -69,6 +71,7 @@ impl Loaded {
         // The error names the function that the library lacks.
         let make = make.map_err(|error| chain(&error))?;
         logger.clear();
+
         // SAFETY: the logger is of the kind that this version knows and lives for ever.
         let made = unsafe { make(logger.address(), version as c_int) };
 
@@ -90,8 +93,10 @@ impl Loaded {
         // The network is only borrowed by the parser, and outlives it.
         let network = network.0.as_ptr();
         logger.clear();
+
         // SAFETY: the network is alive, the logger lives for ever.
         let made = unsafe { make(network, logger.address(), PARSER_VERSION) };
+
         Object::new(made).ok_or_else(|| format!("{MAKE_PARSER}: {}", logger.words()))
     }
 }

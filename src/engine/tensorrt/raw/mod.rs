@@ -43,6 +43,7 @@ impl Object {
         // Null is the usual sign of a failure, a small address that of one version.
         let address = NonNull::new(address)?;
         let is_object = address.as_ptr() as usize >= LOWEST;
+
         is_object.then_some(Object(address))
     }
 
@@ -51,22 +52,27 @@ impl Object {
     fn method(self, slot: usize) -> (Function, *mut c_void) {
         // The public class is a thin shell of two pointers; the methods are the implementation's.
         let fields = self.0.as_ptr().cast::<*mut c_void>();
+
         // SAFETY: a live object of the public classes is `{ vtable, implementation }`.
         let address = unsafe { fields.add(1).read() };
+
         // SAFETY: the implementation of a live object is a live object.
         let implementation = unsafe { NonNull::new_unchecked(address) };
 
         // The implementation is passed on, because it is the method's `this`.
         let function = Object(implementation).own_method(slot);
+
         (function, address)
     }
 
     /// The method at `slot` of the object's own table: a plain interface's, or a destructor.
     fn own_method(self, slot: usize) -> Function {
         let fields = self.0.as_ptr().cast::<*const Function>();
+
         // SAFETY: the first field of an object with virtual functions is the address of their
         // table.
         let table = unsafe { fields.read() };
+
         // SAFETY: the slots name functions that the table has (`vtable.rs`).
         unsafe { table.add(slot).read() }
     }
@@ -80,8 +86,10 @@ impl Object {
         // Itanium tables hold two destructors side by side: the first destroys, the second frees as
         // well.
         let address = self.own_method(slot + FREE);
+
         // SAFETY: the second half of a destructor takes the object and gives nothing.
         let free: FreeFn = unsafe { std::mem::transmute(address) };
+
         // SAFETY: the caller's promise.
         unsafe { free(self.0.as_ptr()) }
     }
@@ -135,6 +143,7 @@ impl Dims {
 
         // The rest stays zero, and the library reads `count` dims only.
         let mut all = [0; 8];
+
         for (to, from) in all.iter_mut().zip(dims) {
             *to = *from as i64;
         }
@@ -151,6 +160,7 @@ impl Dims {
         // A negative count is the library's answer for an unknown tensor.
         let count = usize::try_from(self.count).ok()?;
         let dims = self.dims.get(..count)?;
+
         Some(dims.to_vec())
     }
 }

@@ -39,6 +39,7 @@ pub struct Memory<'a> {
 impl<'a> Memory<'a> {
     pub(super) fn new(address: *mut c_void, slots: &'a Vtable) -> Option<Self> {
         let object = Owned::new(address)?;
+
         Some(Memory { object, slots })
     }
 

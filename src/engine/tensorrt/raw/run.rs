@@ -104,6 +104,7 @@ impl DeserializedEngine {
         self.logger.clear();
         let jit = Jit::new(self.engine.0, self.slots, rtx, kept);
         self.jit = Some(jit.ok_or_else(|| self.logger.words())?);
+
         Ok(self)
     }
 
@@ -111,6 +112,7 @@ impl DeserializedEngine {
     pub fn tensors(&self) -> Vec<TensorInfo> {
         // The library numbers inputs and outputs together, from 0.
         let count = call!(self.engine.0, self.slots.engine_tensors, () -> c_int);
+
         (0..count).filter_map(|index| self.tensor(index)).collect()
     }
 
@@ -128,6 +130,7 @@ impl DeserializedEngine {
         let dims = call!(engine, slots.engine_tensor_shape, (*const c_char) -> Dims, name);
         let element = call!(engine, slots.engine_tensor_type, (*const c_char) -> c_int, name);
         let mode = call!(engine, slots.engine_tensor_mode, (*const c_char) -> c_int, name);
+
         // SAFETY: the engine's names end with a zero and live as long as it.
         let name = unsafe { CStr::from_ptr(name) };
         Some(TensorInfo {
@@ -141,6 +144,7 @@ impl DeserializedEngine {
     /// Number of profiles.
     pub fn profiles(&self) -> usize {
         let count = call!(self.engine.0, self.slots.engine_profiles, () -> c_int);
+
         usize::try_from(count).unwrap_or(0)
     }
 
@@ -149,6 +153,7 @@ impl DeserializedEngine {
         // The two ends bound what a profile serves; the best shape between is of no interest here.
         let smallest = self.limit(input, profile, SMALLEST)?;
         let largest = self.limit(input, profile, LARGEST)?;
+
         Some([smallest, largest])
     }
 
@@ -175,6 +180,7 @@ impl DeserializedEngine {
         // The largest need of all profiles serves each of them, because they never run at the same
         // time.
         let mut most = 0;
+
         for profile in 0..self.profiles() {
             let bytes = call!(self.engine.0, slot, (c_int) -> i64, profile as c_int);
             most = most.max(bytes);
@@ -203,6 +209,7 @@ impl DeserializedEngine {
         // The profile is chosen before the shapes, which are compared with its limits.
         let slot = self.slots.context_set_profile;
         let profile = profile as c_int;
+
         if !call!(context.0, slot, (c_int, *mut c_void) -> bool, profile, stream) {
             return Err(self.logger.words());
         }
@@ -224,6 +231,7 @@ impl DeserializedEngine {
             Some(jit) => jit.new_context(self.engine.0),
             None => {
                 let slot = self.slots.engine_create_context;
+
                 call!(self.engine.0, slot, (c_int) -> *mut c_void, USER_MANAGED)
             }
         }
@@ -274,6 +282,7 @@ impl Context {
         let name = c_string(name);
         let slot = self.engine.slots.context_tensor_shape;
         let dims = call!(self.context.0, slot, (*const c_char) -> Dims, name.as_ptr());
+
         dims.list()
     }
 
@@ -328,6 +337,7 @@ impl Context {
         self.engine.logger.clear();
         let slot = self.engine.slots.context_enqueue;
         let enqueued = call!(self.context.0, slot, (*mut c_void) -> bool, stream);
+
         self.engine.checked(enqueued)
     }
 }

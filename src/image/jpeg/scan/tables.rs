@@ -55,8 +55,10 @@ impl CodeTable {
         // Codes of one length count upwards; the first one of the next length is twice what follows.
         let mut code = 0u32;
         let mut place = 0usize;
+
         for (length, count) in (1..=16u32).zip(counts) {
             table.offsets[length as usize] = place as i32 - code as i32;
+
             for _ in 0..*count {
                 table.add_short(code, length, symbols[place]);
                 code += 1;
@@ -88,8 +90,10 @@ impl CodeTable {
     fn steps_in(&self, bits: u64) -> Steps {
         let mut steps = Steps::default();
         let bits = bits << (64 - LOOK_MANY);
+
         while let Some(step) = self.look_up_step(bits << steps.bits) {
             let (length, coefficients) = (step & 0xFF, step >> 8);
+
             if u32::from(steps.bits) + u32::from(length) > LOOK_MANY {
                 break;
             }
@@ -123,6 +127,7 @@ impl CodeTable {
         // The code stands at the top of the LOOK bits; whatever follows it has the same entry.
         let first = (code << (LOOK - length)) as usize;
         let entry = (length as u16) << 8 | u16::from(symbol);
+
         // A table with too many codes, which libjpeg refuses, must not lead beyond the end.
         let last = (first + (1 << (LOOK - length))).min(1 << LOOK);
         let first = first.min(last);
@@ -135,6 +140,7 @@ impl CodeTable {
     pub fn look_up_step(&self, bits: u64) -> Option<u16> {
         // One look for nine codes of ten.
         let entry = self.steps[(bits >> (64 - LOOK)) as usize];
+
         if entry != 0 {
             return Some(entry);
         }
@@ -148,6 +154,7 @@ impl CodeTable {
     pub fn look_up(&self, bits: u64) -> Option<(u32, u32)> {
         // An entry of 0 has no length, and so is none.
         let entry = self.short[(bits >> (64 - LOOK)) as usize];
+
         if entry != 0 {
             return Some((u32::from(entry & 0xFF), u32::from(entry >> 8)));
         }
@@ -159,6 +166,7 @@ impl CodeTable {
         // Codes of one length are consecutive, and those of a longer one come behind them: the
         // first length below whose limit the bits lie is the code's own.
         let sixteen = (bits >> 48) as u32;
+
         for length in LOOK + 1..=16 {
             if sixteen < self.limits[length as usize] {
                 let code = (sixteen >> (16 - length)) as i32;
@@ -184,6 +192,7 @@ fn step(symbol: u32, length: u32) -> u16 {
     let run = symbol >> 4;
     let ends = size == 0 && run < 15;
     let coefficients = if ends { END_OF_BLOCK } else { run + 1 };
+
     (coefficients << 8 | (length + size)) as u16
 }
 

@@ -141,6 +141,7 @@ impl CropDescriptor {
 
         let table_width = across.table.from();
         let table_height = down.table.from();
+
         if table_width != crop.w || table_height != crop.h {
             return Err(EngineError::Run(format!(
                 "tables for {table_width} x {table_height} pixels cannot resize the crop {crop}"
@@ -170,6 +171,7 @@ impl CropDescriptor {
 /// Bytes between the passes for a crop with the vertical table `down`.
 pub fn wide_bytes(down: &TapTable, side: usize) -> usize {
     let rows = down.sources().len();
+
     3 * rows * side
 }
 
@@ -225,9 +227,11 @@ pub unsafe fn enqueue(
     // Across comes first, as in Pillow: its rows are the vertical pass's input, rounded to bytes
     // between.
     let across = shape(args, args.rows);
+
     // SAFETY: the caller's promise; `PixelArgs` is the kernel's struct.
     unsafe { launch(stream, &kernels.pixels_across, across, args) }?;
     let down = shape(args, args.side);
+
     // SAFETY: the caller's promise; `PixelArgs` is the kernel's struct.
     unsafe { launch(stream, &kernels.pixels_down, down, args) }
 }

@@ -59,6 +59,7 @@ fn words(taps: &[(usize, &[i32])]) -> Vec<i32> {
     // The header is three words an output pixel (first source, number of weights, index of the
     // first weight), so that the weights begin after all headers.
     let mut begin = 3 * taps.len();
+
     for (first, weights) in taps {
         words.push(*first as i32);
         words.push(weights.len() as i32);
@@ -77,6 +78,7 @@ fn words(taps: &[(usize, &[i32])]) -> Vec<i32> {
 fn sources(taps: &[(usize, &[i32])]) -> Range<usize> {
     let mut start = usize::MAX;
     let mut end = 0;
+
     for (first, weights) in taps {
         start = start.min(*first);
         end = end.max(first + weights.len());

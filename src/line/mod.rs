@@ -90,7 +90,6 @@ use self::doors::{camera_names, doors_of, identity_of};
 use self::evidence::{EvidenceStage, evidence_stage};
 use self::inspect::InspectStage;
 use self::live_settings::{LiveSettings, Reloaded};
-use self::misses::TriggerMisses;
 use self::overlays::{OverlayEnds, OverlayPainter, OverlayStage};
 use self::policy::LinePolicy;
 use self::queue::{FrameReceiver, frame_queue};
@@ -299,15 +298,12 @@ impl Stages {
         let (mut active, shared) = prepare(config, &mut opening, &preparer, run_id)?;
         // The painters are taken before the inspector moves to its own thread.
         let painter = OverlayPainter(active.inspector.painter());
-        let (kept, evidence) = match &config.evidence {
-            None => (None, None),
-            Some(settings) => {
-                let painter = OverlayPainter(active.inspector.painter());
-                let (kept, stage) = evidence_stage(settings.clone(), painter, &shared.diagnostics);
+        let evidence = config.evidence.as_ref().map(|settings| {
+            let painter = OverlayPainter(active.inspector.painter());
+            evidence_stage(settings.clone(), painter, &shared.diagnostics)
+        });
 
-                (Some(kept), Some(stage))
-            }
-        };
+        let (kept, evidence) = evidence.unzip();
 
         // Each camera has a place of its own in the queue, in the order of the configuration, on
         // which `open_cameras` relies.
@@ -318,18 +314,8 @@ impl Stages {
         let inspected = inspected_cameras(&cameras);
         // The store's thread asks the line through this policy, which holds a weak sender alone:
         // the control socket ends when all senders are gone, and holds the store itself.
-        let policy = LinePolicy {
-            control: shared.control.clone(),
-            views: shared.views.clone(),
-            misses: TriggerMisses::new(&shared),
-            evidence: kept,
-            newest: shared.newest_frames.clone(),
-            identity: shared.identity(),
-            watchers: channels.watchers,
-            part_counts: shared.part_counts.clone(),
-            timed_reject: config.mqtt.timed_reject,
-        };
-
+        let timed = config.mqtt.timed_reject;
+        let policy = LinePolicy::new(&shared, kept, channels.watchers, timed);
         let doors = doors_of(config, &opening);
         let is_continuous = doors.is_continuous;
         let events = channels.page_events;

@@ -8,7 +8,7 @@ use crate::line::control::LineControl;
 use crate::line::events::Watchers;
 use crate::line::evidence::EvidenceSender;
 use crate::line::misses::TriggerMisses;
-use crate::line::shared::NewestFrames;
+use crate::line::shared::{NewestFrames, Shared};
 use crate::line::views::ViewJoiner;
 use crate::protocol::birth::Identity;
 use crate::protocol::reject::reject;
@@ -20,26 +20,46 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The policy of a line; its `control` decides, its `views` know what other cameras saw.
 pub struct LinePolicy {
     /// Thresholds and challenges.
-    pub control: LineControl,
+    control: LineControl,
     /// Views of parts that several cameras see.
-    pub views: Arc<Mutex<ViewJoiner>>,
+    views: Arc<Mutex<ViewJoiner>>,
     /// Triggers without a frame.
-    pub misses: TriggerMisses,
+    misses: TriggerMisses,
     /// Pictures of parts that the inspector has not seen; `None` where none are kept.
-    pub evidence: Option<EvidenceSender>,
+    evidence: Option<EvidenceSender>,
     /// The cameras' newest frames.
-    pub newest: NewestFrames,
+    newest: NewestFrames,
     /// The names that results carry.
-    pub identity: Identity,
+    identity: Identity,
     /// Told of every result that is committed.
-    pub watchers: Watchers,
+    watchers: Watchers,
     /// Counts every result that is committed.
-    pub part_counts: Arc<PartCounts>,
+    part_counts: Arc<PartCounts>,
     /// True when the gate is told of each rejected part (`mqtt.timed_reject`).
-    pub timed_reject: bool,
+    timed_reject: bool,
 }
 
 impl LinePolicy {
+    /// The policy of a line; `evidence` takes the parts that are kept, `timed_reject` says whether the gate is told.
+    pub fn new(
+        shared: &Shared,
+        evidence: Option<EvidenceSender>,
+        watchers: Watchers,
+        timed_reject: bool,
+    ) -> Self {
+        LinePolicy {
+            control: shared.control.clone(),
+            views: shared.views.clone(),
+            misses: TriggerMisses::new(shared),
+            evidence,
+            newest: shared.newest_frames.clone(),
+            identity: shared.identity(),
+            watchers,
+            part_counts: shared.part_counts.clone(),
+            timed_reject,
+        }
+    }
+
     /// The picture that stands for a part of which none came.
     fn newest_of(&self, camera: &Arc<str>) -> ShownPicture {
         let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);

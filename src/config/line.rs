@@ -170,7 +170,7 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     check_timed_reject(&mqtt.link, &cameras, problems);
     let store = store::settings(store, &station, mqtt.reject_window, base, problems);
     let page = page::settings(page, problems);
-    let all = recipes.iter().chain([&recipe]);
+    let all = [&recipe].into_iter().chain(&recipes);
     let keys = ConfigKeys::of(&file, all);
     LineConfig {
         prefix,

@@ -52,19 +52,23 @@ fn without_users(text: &str) -> String {
 
     for part in parts {
         clean.push_str("://");
-        let is_end = |c: char| matches!(c, '"' | '\'' | '\\') || c.is_whitespace();
-        let address = &part[..part.find(is_end).unwrap_or(part.len())];
+        let end = part.find(is_end_of_word).unwrap_or(part.len());
+        let address = &part[..end];
 
-        match end_of_user(address) {
-            Some(at) => {
-                clean.push_str(HIDDEN);
-                clean.push_str(&part[at..]);
-            }
-            None => clean.push_str(part),
+        if let Some(at) = end_of_user(address) {
+            clean.push_str(HIDDEN);
+            clean.push_str(&part[at..]);
+        } else {
+            clean.push_str(part);
         }
     }
 
     clean
+}
+
+/// True for what ends an address or a value within a text.
+fn is_end_of_word(c: char) -> bool {
+    matches!(c, '"' | '\'' | '\\') || c.is_whitespace()
 }
 
 /// Place of the `@` that ends user and password; `None` where an address has none.
@@ -89,16 +93,15 @@ fn without_named(text: &str) -> String {
     let mut rest = text;
 
     while let Some(at) = rest.find('=') {
-        let (before, value) = rest.split_at(at + 1);
-        clean.push_str(before);
-        rest = value;
+        let (name, value) = rest.split_at(at);
+        clean.push_str(name);
+        clean.push('=');
+        rest = &value[1..];
 
-        let name = before[..at].trim_end();
-        let is_of_name = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
-        let start = name.trim_end_matches(is_of_name).len();
-        if is_secret_name(&name[start..]) {
-            let value = value.trim_start();
-            rest = &value[end_of_value(value)..];
+        if is_secret_name(last_word(name)) {
+            let value = rest.trim_start();
+            let end = end_of_value(value);
+            rest = &value[end..];
             clean.push_str(HIDDEN);
         }
     }
@@ -106,17 +109,28 @@ fn without_named(text: &str) -> String {
     clean + rest
 }
 
+/// The name at the end of a text.
+fn last_word(text: &str) -> &str {
+    let text = text.trim_end();
+    let is_of_name = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
+    let before = text.trim_end_matches(is_of_name);
+
+    &text[before.len()..]
+}
+
 /// Place behind a value in quotes, which may be escaped, or behind a word.
 fn end_of_value(text: &str) -> usize {
     for quote in ["\\\"", "\"", "'"] {
-        if let Some(inner) = text.strip_prefix(quote) {
-            let end = inner.find(quote);
-            return end.map_or(text.len(), |end| end + 2 * quote.len());
-        }
+        let Some(inner) = text.strip_prefix(quote) else {
+            continue;
+        };
+
+        // Without an end the rest of the text is the secret.
+        let end = inner.find(quote);
+        return end.map_or(text.len(), |end| end + 2 * quote.len());
     }
 
-    let is_end = |c: char| matches!(c, '&' | '"' | '\'' | '\\' | ';' | ',') || c.is_whitespace();
-
+    let is_end = |c: char| matches!(c, '&' | ';' | ',') || is_end_of_word(c);
     text.find(is_end).unwrap_or(text.len())
 }
 

@@ -2,17 +2,17 @@
 //!
 //! Keys are those of the file, with the environment over it: `mqtt.port`, `camera[0].kind`. A recipe's keys
 //! stand under its name, whether its table is in the line's file, in a file of its own or in the library:
-//! `recipe.nut.threshold`; one of the library has its revision besides, `recipe.nut.library`.
+//! `recipe.nut.threshold`; one of the library has its revision besides, `recipe.nut.library`. `recipe` alone is what
+//! the file names as the line's first recipe, or the name of the table that stands there.
 
+use crate::base::secret::{HIDDEN, is_secret_name, without_credentials};
 use crate::recipe::spec::RecipeSpec;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
-/// Words of a value that is not shown.
-const HIDDEN: &str = "***";
-/// Parts of the names of keys whose values are not shown. The names of files with secrets are.
-const SECRETS: [&str; 4] = ["password", "secret", "token", "passphrase"];
+/// Key of the line's first recipe.
+pub const FIRST_RECIPE: &str = "recipe";
 /// Characters of a value that are shown; of a longer one the rest is cut.
 const SHOWN: usize = 120;
 
@@ -32,15 +32,22 @@ pub struct KeyChange {
 }
 
 impl ConfigKeys {
-    /// The keys of a line's file and of its recipes.
+    /// The keys of a line's file and of its recipes, the first of which is the line's first.
     pub(super) fn of<'a>(file: &Value, recipes: impl IntoIterator<Item = &'a RecipeSpec>) -> Self {
         let mut keys = ConfigKeys::default();
+        let mut recipes = recipes.into_iter().peekable();
 
         for (key, value) in file.as_object().into_iter().flatten() {
             // The table of the first recipe stands under its name, as those of the others do.
-            if key != "recipe" || !value.is_object() {
+            if key != FIRST_RECIPE || !value.is_object() {
                 keys.add(key, value);
             }
+        }
+
+        if let Some(first) = recipes.peek()
+            && !keys.0.contains_key(FIRST_RECIPE)
+        {
+            keys.add(FIRST_RECIPE, &first.name.as_str().into());
         }
 
         for recipe in recipes {
@@ -137,43 +144,16 @@ fn shown(key: &str, value: Option<&str>) -> String {
 
     // The last word of the key decides. The name of a file with a secret is none, and helps a person.
     let name = key.rsplit('.').next().unwrap_or(key);
-    let is_secret = SECRETS.iter().any(|word| name.contains(word)) && !name.ends_with("_file");
-
-    if is_secret {
+    if is_secret_name(name) {
         return HIDDEN.to_owned();
     }
 
-    let value = without_users(value);
+    let value = without_credentials(value);
 
     match value.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{}...", &value[..end]),
         None => value,
     }
-}
-
-/// The text with `***` in the place of what stands before an `@` in an address.
-fn without_users(text: &str) -> String {
-    // An address may stand in the middle of a pipeline's text, and there may be several.
-    let mut shown = String::new();
-    let mut rest = text;
-
-    while let Some(at) = rest.find("://") {
-        let (before, address) = rest.split_at(at + 3);
-
-        shown += before;
-        let ends = |c: char| c == '/' || c == '"' || c.is_whitespace();
-        let host_end = address.find(ends).unwrap_or(address.len());
-        let (host, after) = address.split_at(host_end);
-
-        match host.rsplit_once('@') {
-            Some((_, host)) => shown += &format!("{HIDDEN}@{host}"),
-            None => shown += host,
-        }
-
-        rest = after;
-    }
-
-    shown + rest
 }
 
 #[cfg(test)]
@@ -232,6 +212,11 @@ mod tests {
                 "camera[0].pipeline",
                 "\"rtspsrc location=rtsp://a:hush@b ! x rtsp://c:hush@d/\"",
             ),
+            (
+                "camera[0].pipeline",
+                "\"rtspsrc location=rtsp://a:hush/hush@b user-pw=hush ! x\"",
+            ),
+            ("camera[0].user_pw", "\"hush\""),
         ] {
             let told = hidden(key, value);
             assert!(!told.contains("hush") && told.contains("***"), "{told}");

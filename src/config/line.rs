@@ -159,7 +159,7 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     let store = store::settings(store, &station, mqtt.reject_window, base, problems);
     let evidence = evidence::settings(evidence, base, problems);
     let page = page::settings(page, &store.file, base, problems);
-    let all = recipes.iter().chain([&recipe]);
+    let all = [&recipe].into_iter().chain(&recipes);
     let keys = ConfigKeys::of(&file, all);
     LineConfig {
         prefix,

@@ -35,6 +35,6 @@ mod trigger;
 mod tests;
 
 pub use camera::CameraConfig;
-pub use keys::{ConfigKeys, KeyChange};
+pub use keys::{ConfigKeys, FIRST_RECIPE, KeyChange};
 pub use line::{LineConfig, library_of, load};
 pub use recipes::{as_of_now, recipe_of};

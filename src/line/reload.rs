@@ -7,14 +7,16 @@
 //!                                          \--deadlines, gate, heat maps, recipes to select: for parts from now on
 //! ```
 //! Nothing is taken over before all that can fail has been done. What needs a restart stays as it was, and
-//! is named again by each reload until then.
+//! is named again by each reload until then. Recipes are made for a model and out of a library: where the file names
+//! another of them, none of its recipes is taken over before the restart either.
 
 use crate::base::health::Health;
 use crate::base::stop::Stop;
 use crate::base::systemd::Heartbeat;
-use crate::config::{self, ConfigKeys, KeyChange, LineConfig};
+use crate::config::{self, ConfigKeys, FIRST_RECIPE, KeyChange, LineConfig};
 use crate::line::changeover::{Changeover, name_in};
 use crate::line::live_settings::{LiveSettings, Reloaded, recipes_of};
+use crate::recipe::library::folder::Library;
 use crate::recipe::spec::RecipeSpec;
 use crate::trigger::Trigger;
 
@@ -35,25 +37,56 @@ const OF_CAMERA: [&str; 7] = [
 struct Changes {
     live: Vec<KeyChange>,
     needs_restart: Vec<KeyChange>,
+    /// True where the recipes wait for the restart, with what they are made for.
+    recipes_wait: bool,
+}
+
+/// What runs, beside which a file is looked at.
+struct Running<'a> {
+    keys: &'a ConfigKeys,
+    settings: &'a LiveSettings,
+    library: &'a Library,
+    /// Name of the recipe that judges.
+    judging: &'a str,
 }
 
 impl Changes {
-    fn between(running: &ConfigKeys, config: &LineConfig, settings: &LiveSettings) -> Self {
-        let changes = running.changes_to(&config.keys).into_iter();
-        let (live, needs_restart): (Vec<KeyChange>, Vec<KeyChange>) =
-            changes.partition(|change| is_live(&change.key, config, settings));
+    fn between(running: &Running, config: &LineConfig) -> Self {
+        let changes = running.keys.changes_to(&config.keys).into_iter();
+        let (live, mut needs_restart): (Vec<KeyChange>, Vec<KeyChange>) =
+            changes.partition(|change| is_live(change, config, running));
 
         // A camera that needs a restart keeps all of its values until then: its gate's times follow from its
         // trigger and speed.
-        let (waiting, live) = live
+        let (waiting, mut live): (Vec<KeyChange>, Vec<KeyChange>) = live
             .into_iter()
             .partition(|change| waits(&change.key, &needs_restart));
 
+        needs_restart.extend(waiting);
+
+        // A recipe's references, block and threshold are those of a model: with another one they would judge wrongly.
+        let has_other_model = needs_restart.iter().any(|change| change.key == "model");
+        let has_other_library = config.library.folder() != running.library.folder();
+        let recipes_wait = has_other_model || has_other_library;
+
+        if recipes_wait {
+            let of_recipes = live.extract_if(.., |change| is_of_recipe(&change.key));
+            needs_restart.extend(of_recipes);
+        }
+
+        needs_restart.sort_by(|a, b| a.key.cmp(&b.key));
+
         Changes {
             live,
-            needs_restart: [needs_restart, waiting].concat(),
+            needs_restart,
+            recipes_wait,
         }
     }
+}
+
+/// True for the keys of all recipes, and of those that can be selected.
+fn is_of_recipe(key: &str) -> bool {
+    key == FIRST_RECIPE || key.starts_with("recipe.") || key.starts_with("recipes")
 }
 
 /// True for a key of a camera that another change makes wait for a restart.
@@ -66,13 +99,16 @@ fn waits(key: &str, needs_restart: &[KeyChange]) -> bool {
     place.starts_with("camera[") && needs_restart.iter().any(is_same)
 }
 
-/// True for a key that can change while the line runs.
-fn is_live(key: &str, config: &LineConfig, settings: &LiveSettings) -> bool {
-    if key == "mqtt.heatmaps"
-        || key.starts_with("recipe.")
-        || key.starts_with("recipes")
-        || key == "recipe"
-    {
+/// True for a change that is taken over while the line runs.
+fn is_live(change: &KeyChange, config: &LineConfig, running: &Running) -> bool {
+    let key = &change.key;
+
+    // The first recipe of a file judges from a start on; while the line runs another one is selected by a command.
+    if key == FIRST_RECIPE {
+        return config.recipe.name == running.judging;
+    }
+
+    if key == "mqtt.heatmaps" || is_of_recipe(key) {
         return true;
     }
 
@@ -91,7 +127,7 @@ fn is_live(key: &str, config: &LineConfig, settings: &LiveSettings) -> bool {
     // A web's speed says which frames are parts as well.
     let is_web = matches!(camera.trigger, Trigger::Distance(_));
 
-    settings.timings.contains_key(&camera.camera.name)
+    running.settings.timings.contains_key(&camera.camera.name)
         && OF_CAMERA.contains(&name)
         && !(is_web && name == "belt_mm_s")
 }
@@ -144,38 +180,18 @@ impl Changeover {
         stop: &Stop,
         pulse: &Heartbeat,
     ) -> Result<Changes, String> {
-        // A recipe that judges must stay in the file: which other one was to judge is a person's decision.
-        let changes = Changes::between(&self.running, config, &self.settings);
-        let recipes = recipes_of(config);
         let judging = self.judging();
-        let name = name_in(&judging);
-        let recipe = recipes.iter().find(|recipe| recipe.name == name);
-        let recipe = recipe.ok_or_else(|| {
-            format!("recipe {judging} judges, and is not in the file any more; select another one before")
-        })?;
-
-        // Something else may have become current since the file was read.
-        let recipe =
-            &config::as_of_now(recipe, &self.library).map_err(|error| error.to_string())?;
-
-        // All that can fail comes before all that is taken over.
-        let prepared = match self.has_changed(recipe, &judging) {
-            true => {
-                let failed = |error| format!("recipe {}: {error}", recipe.label());
-
-                Some(self.prepare(recipe).map_err(failed)?)
-            }
-            false => None,
+        let running = Running {
+            keys: &self.running,
+            settings: &self.settings,
+            library: &self.library,
+            judging: name_in(&judging),
         };
 
-        if let Some(prepared) = prepared {
-            let gallery = self.swap(prepared, None, stop, pulse)?;
-            let told = self.with_set_thresholds(recipe.label());
-            let gallery = gallery.as_deref().unwrap_or("none");
-
-            self.store
-                .audit(format!("recipe {told} judges, gallery {gallery}"));
-            tracing::info!("recipe {told} judges from now on");
+        // All that can fail comes before all that is taken over.
+        let changes = Changes::between(&running, config);
+        if !changes.recipes_wait {
+            self.take_recipes_over(config, &judging, stop, pulse)?;
         }
 
         self.settings.heatmaps.set(config.mqtt.heatmaps);
@@ -188,12 +204,47 @@ impl Changeover {
             }
         }
 
-        self.settings.recipes.set(recipes);
         for change in &changes.live {
             self.running.take_over(change);
         }
 
         Ok(changes)
+    }
+
+    /// Takes the file's recipes over, and lets the one that judges judge as it stands there.
+    fn take_recipes_over(
+        &mut self,
+        config: &LineConfig,
+        judging: &str,
+        stop: &Stop,
+        pulse: &Heartbeat,
+    ) -> Result<(), String> {
+        // A recipe that judges must stay in the file: which other one was to judge is a person's decision.
+        let recipes = recipes_of(config);
+        let name = name_in(judging);
+        let recipe = recipes.iter().find(|recipe| recipe.name == name);
+        let recipe = recipe.ok_or_else(|| {
+            format!("recipe {judging} judges, and is not in the file any more; select another one before")
+        })?;
+
+        // Something else may have become current since the file was read.
+        let recipe =
+            &config::as_of_now(recipe, &self.library).map_err(|error| error.to_string())?;
+
+        if self.has_changed(recipe, judging) {
+            let failed = |error| format!("recipe {}: {error}", recipe.label());
+            let prepared = self.prepare(recipe).map_err(failed)?;
+            let gallery = self.swap(prepared, None, stop, pulse)?;
+            let told = self.with_set_thresholds(recipe.label());
+            let gallery = gallery.as_deref().unwrap_or("none");
+
+            self.store
+                .audit(format!("recipe {told} judges, gallery {gallery}"));
+            tracing::info!("recipe {told} judges from now on");
+        }
+
+        self.settings.recipes.set(recipes);
+        Ok(())
     }
 
     /// True if the recipe of the file is another one than the recipe that judges.
@@ -240,26 +291,89 @@ mod tests {
         config::load(&file).expect("a line")
     }
 
+    /// Keys of the changes that go live, and of those that need a restart, while `judging` judges.
+    fn told(before: &LineConfig, after: &LineConfig, judging: &str) -> (Vec<String>, Vec<String>) {
+        let running = Running {
+            keys: &before.keys,
+            settings: &LiveSettings::new(before),
+            library: &before.library,
+            judging,
+        };
+
+        let keys = |changes: Vec<KeyChange>| {
+            let keys = changes.into_iter().map(|change| change.key);
+            keys.collect::<Vec<String>>()
+        };
+
+        let changes = Changes::between(&running, after);
+        (keys(changes.live), keys(changes.needs_restart))
+    }
+
+    #[test]
+    fn another_first_recipe_needs_a_restart_unless_it_judges() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in ["nut", "bolt"] {
+            let table = format!("name = \"{name}\"\nthreshold = 0.3\n");
+            std::fs::write(folder.path().join(format!("{name}.toml")), table).expect("written");
+        }
+
+        let rest = "[[camera]]\nname = \"top\"\nkind = \"test\"\n";
+        let top = "prefix = \"plant\"\nstation = \"box\"\nmodel = \"m\"\n";
+        let line = |first: &str, other: &str| {
+            let recipes = format!("recipe = \"{first}.toml\"\nrecipes = [\"{other}.toml\"]\n");
+            loaded(folder.path(), &format!("{top}{recipes}{rest}"))
+        };
+
+        let before = line("nut", "bolt");
+        let after = line("bolt", "nut");
+        assert_eq!(
+            told(&before, &after, "nut"),
+            (vec!["recipes".to_owned()], vec!["recipe".to_owned()])
+        );
+
+        let (live, restart) = told(&before, &after, "bolt");
+        assert_eq!((live.len(), restart.len()), (2, 0), "{live:?}");
+
+        // The name in a table is the first recipe's too.
+        let with_table = |name: &str| {
+            let table = format!("[recipe]\nname = \"{name}\"\nthreshold = 0.3\n");
+            let others = "recipes = [\"nut.toml\"]\n";
+            loaded(folder.path(), &format!("{top}{others}{table}{rest}"))
+        };
+
+        let (_, restart) = told(&with_table("screw"), &with_table("bolt"), "nut");
+        assert_eq!(restart, ["recipe"]);
+    }
+
+    #[test]
+    fn no_recipe_goes_live_beside_a_model_or_a_library_that_waits_for_a_restart() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let line = |head: &str, threshold: &str| {
+            let text = format!(
+                "prefix = \"plant\"\nstation = \"box\"\n{head}\n[recipe]\nname = \"nut\"\nthreshold = {threshold}\n[[camera]]\nname = \"top\"\nkind = \"test\"\n[mqtt]\nheatmaps = \"all\"\n"
+            );
+
+            loaded(folder.path(), &text)
+        };
+
+        let before = line("model = \"m\"", "0.3");
+        for (head, key) in [
+            ("model = \"n\"", "model"),
+            ("model = \"m\"\nlibrary = \"elsewhere\"", "library"),
+        ] {
+            let (live, restart) = told(&before, &line(head, "0.4"), "nut");
+            assert_eq!(live, Vec::<String>::new());
+            assert_eq!(restart, [key, "recipe.nut.threshold"]);
+        }
+    }
+
     #[test]
     fn what_can_change_while_the_line_runs_is_told_from_what_cannot() {
         let folder = tempfile::tempdir().expect("a folder");
         let top = "prefix = \"plant\"\nstation = \"box\"\nmodel = \"m\"\n";
         let rest = "[recipe]\nname = \"nut\"\nthreshold = 0.3\n[[camera]]\nname = \"top\"\nkind = \"test\"\n";
         let before = loaded(folder.path(), &format!("{top}{rest}"));
-        let settings = LiveSettings::new(&before);
-        let changes = |text: &str| {
-            let after = loaded(folder.path(), text);
-            let changes = Changes::between(&before.keys, &after, &settings);
-            let keys = |changes: &[KeyChange]| {
-                changes
-                    .iter()
-                    .map(|change| change.key.clone())
-                    .collect::<Vec<String>>()
-            };
-
-            (keys(&changes.live), keys(&changes.needs_restart))
-        };
-
+        let changes = |text: &str| told(&before, &loaded(folder.path(), text), "nut");
         let none: Vec<String> = vec![];
         assert_eq!(
             changes(&format!("{top}# words\n{rest}")),

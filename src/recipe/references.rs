@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// Bytes of all references, decoded: they are held at once while a recipe is prepared, beside a line that
 /// judges.
-const DECODED_BYTES: usize = 4 << 30;
+pub const DECODED_BYTES: usize = 4 << 30;
 
 /// Pictures of good parts and the files that they come from.
 #[derive(Default)]

@@ -21,6 +21,7 @@ use super::pixels::PixelError;
 use super::preset::Parameters;
 use super::recipe::Recipe;
 use super::region::{RegionInspector, RegionPixels};
+use super::room::FeatureRoom;
 use super::top_share::TopShare;
 use super::turned::Way;
 use crate::data::map::Map;
@@ -85,6 +86,7 @@ impl Inspector {
         // A recipe that does not fit the model is refused before any picture is encoded, with all
         // of its problems at once.
         recipe.encode_plan(spec, !references.is_empty())?;
+        FeatureRoom::new(recipe, spec, plan).check(references.len())?;
         let mut inspector = Self::without_references(recipe, spec, plan, encoder, prototypes)?;
         let mut features = Vec::with_capacity(references.len());
 

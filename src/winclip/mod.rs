@@ -20,6 +20,7 @@ pub mod preset;
 pub mod prompts;
 pub mod recipe;
 mod region;
+pub mod room;
 pub mod scorer;
 mod thinning;
 pub mod tiles;

@@ -140,3 +140,21 @@ fn what_needs_a_restart_is_named_each_time_and_the_rest_is_taken_over() {
 
     assert_eq!(station.summary()["balanced"], true);
 }
+
+#[test]
+fn a_recipe_for_another_model_waits_for_the_restart_with_it() {
+    let station = passing();
+    assert_eq!(judged(&station, "a")["verdict"], "pass");
+    reload(&station, "model = \"another\"", "threshold = 0.0001", "");
+    station.line.wait_for_words("needs a restart");
+
+    assert_eq!(judged(&station, "b")["verdict"], "pass");
+    let told = audit(&station);
+    let restart = told.lines().find(|line| line.contains("needs a restart"));
+    let restart = restart.expect("it is told");
+    assert!(
+        restart.contains("recipe.nut.threshold: 0.4 -> 0.0001"),
+        "{restart}"
+    );
+    assert_eq!(station.summary()["balanced"], true);
+}

@@ -1,5 +1,6 @@
 //! Errors of a pipeline, in words that name the package that is missing and no password.
 
+use crate::base::secret::without_credentials;
 use crate::camera::source::CameraError;
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -103,46 +104,9 @@ fn package_hint(message: &str) -> String {
     }
 }
 
-/// True for a character behind the host of an address.
-fn is_host_end(c: char) -> bool {
-    c == '/' || c == '"' || c.is_whitespace()
-}
-
-/// The text without users and passwords: `rtsp://user:password@host` becomes `rtsp://***@host`.
-pub fn without_credentials(text: &str) -> String {
-    // Each address is cut at `://`; user and password end at the last `@` before the host's end.
-    let mut parts = text.split("://");
-    let mut clean = parts.next().unwrap_or_default().to_owned();
-
-    for part in parts {
-        clean.push_str("://");
-        let host_end = part.find(is_host_end).unwrap_or(part.len());
-
-        match part[..host_end].rfind('@') {
-            Some(at) => {
-                clean.push_str("***");
-                clean.push_str(&part[at..]);
-            }
-
-            None => clean.push_str(part),
-        }
-    }
-
-    clean
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn messages_hold_no_password() {
-        let said = "cannot open rtsp://me:secret@10.0.0.7/a@b, nor rtsp://10.0.0.8/x";
-        assert_eq!(
-            without_credentials(said),
-            "cannot open rtsp://***@10.0.0.7/a@b, nor rtsp://10.0.0.8/x"
-        );
-    }
 
     #[test]
     fn a_missing_element_is_named_with_its_package() {

@@ -20,6 +20,7 @@ mod probes;
 mod references;
 mod rtsp;
 
+use crate::base::secret::without_credentials;
 use crate::base::stop::Stop;
 use crate::camera::lookup::Lookup;
 use crate::camera::pipelines::{Pipeline, filled};
@@ -121,7 +122,7 @@ impl GstSource {
             camera: settings.name.clone(),
             launch: filled(template, &settings.values),
             // A plant's own launch string may hold an address with its password.
-            template: errors::without_credentials(&words.join(" ")),
+            template: without_credentials(&words.join(" ")),
             live: pipeline.live,
             endless: pipeline.endless,
             stall: settings.stall,

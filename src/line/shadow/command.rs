@@ -123,6 +123,7 @@ impl Changeover {
 
         let prepared = PreparedShadow {
             number,
+            label: label.to_owned(),
             active,
             judges,
             hold,

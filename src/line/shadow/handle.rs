@@ -3,6 +3,9 @@
 //! The inspector takes no lock here. The stage's thread has the lowest priority, and might be held up while it
 //! holds one, and the inspector with it. So a frame is handed over by one atomic exchange of a pointer, and what
 //! the inspector counts is an atomic number.
+//!
+//! A shadow may end, and another begin, while the stage judges a frame or the inspector hands one over. So each frame
+//! and each count names the number of its shadow, and what is not of the one that is on counts for none.
 
 use crate::data::picture::Picture;
 use crate::data::report::Report;
@@ -18,6 +21,8 @@ const NONE: u64 = 0;
 /// A frame's parts as the line judged them, and its picture.
 #[derive(Debug)]
 pub struct ShadowFrame {
+    /// Number of the shadow that it was handed to.
+    pub shadow: u64,
     /// The parts that passed or failed, one a region; at least one.
     pub parts: Vec<ShadowPart>,
     /// The picture that was judged.
@@ -36,6 +41,20 @@ pub struct ShadowPart {
     seen_by: Arc<str>,
     /// The judgement that the line went by.
     pub active: ShadowJudgement,
+}
+
+impl ShadowFrame {
+    /// The parts that a revision `name@revision` can be compared on: those judged by another revision of the same recipe.
+    /// Just after a changeover frames come that another recipe judged, or the shadow's own revision.
+    pub fn comparable(&self, label: &str) -> Vec<&ShadowPart> {
+        let name = |label: &str| label.rsplit_once('@').map(|(name, _)| name.to_owned());
+        let is_other = |part: &&ShadowPart| {
+            let active = &part.active.recipe;
+            active != label && name(active) == name(label)
+        };
+
+        self.parts.iter().filter(is_other).collect()
+    }
 }
 
 impl ShadowPart {
@@ -98,7 +117,8 @@ struct Counted {
 impl Shadow {
     /// Offers the parts of one judged frame. Never waits.
     pub fn see(&self, reports: &[Report], picture: &Arc<Picture>) {
-        if self.0.on.load(Ordering::Relaxed) == NONE {
+        let shadow = self.0.on.load(Ordering::Relaxed);
+        if shadow == NONE {
             return;
         }
 
@@ -116,12 +136,31 @@ impl Shadow {
         }
 
         let picture = picture.clone();
-        let frame = Box::new(ShadowFrame { parts, picture });
+        let frame = Box::new(ShadowFrame {
+            shadow,
+            parts,
+            picture,
+        });
 
         // The newest frame waits alone, so that a slow shadow falls behind in numbers and not in time.
         if let Some(before) = self.0.waiting.swap(Some(frame)) {
-            let parts = before.parts.len() as u64;
+            self.leave_out(&before);
+        }
+    }
+
+    /// Counts the parts of a frame that nobody looks at, where its shadow is still on.
+    fn leave_out(&self, frame: &ShadowFrame) {
+        if self.is_on(frame.shadow) {
+            let parts = frame.parts.len() as u64;
             self.0.replaced.fetch_add(parts, Ordering::Relaxed);
+        }
+    }
+
+    /// Empties the slot while no revision is ready to look at a frame: the inspector may have put one there just as its
+    /// shadow ended.
+    pub fn empty(&self) {
+        if let Some(frame) = self.take() {
+            self.leave_out(&frame);
         }
     }
 
@@ -154,7 +193,20 @@ impl Shadow {
 
     /// Ends the shadow. Returns its counters, if there was one.
     pub fn end(&self) -> Option<ShadowCounts> {
+        self.end_counted(&mut self.counted())
+    }
+
+    /// Ends the shadow of that number; another one stays. Returns its counters, if it was on.
+    pub fn end_of(&self, number: u64) -> Option<ShadowCounts> {
         let mut counted = self.counted();
+        if counted.last != number {
+            return None;
+        }
+
+        self.end_counted(&mut counted)
+    }
+
+    fn end_counted(&self, counted: &mut Counted) -> Option<ShadowCounts> {
         let counts = self.with_replaced(counted.counts.take());
         self.0.on.store(NONE, Ordering::Relaxed);
         drop(self.take());
@@ -173,9 +225,10 @@ impl Shadow {
         self.with_replaced(counted.counts.clone())
     }
 
-    /// Counts one part that both judged: what differs. Begins anew where another revision judges the line.
-    pub fn count(&self, active: &ShadowJudgement, shadow: Verdict, is_told: bool) {
-        self.with(&active.recipe, |counts| {
+    /// Counts one part that the line and the shadow of that number judged: what differs. Begins anew where another
+    /// revision judges the line.
+    pub fn count(&self, number: u64, active: &ShadowJudgement, shadow: Verdict, is_told: bool) {
+        self.with(number, &active.recipe, |counts| {
             counts.parts += 1;
             if active.verdict == shadow {
                 return;
@@ -191,13 +244,17 @@ impl Shadow {
         });
     }
 
-    /// Counts parts that the shadow could not judge.
-    pub fn drop_parts(&self, active: &str, parts: usize) {
-        self.with(active, |counts| counts.dropped += parts as u64);
+    /// Counts parts that the shadow of that number could not judge.
+    pub fn drop_parts(&self, number: u64, active: &str, parts: usize) {
+        self.with(number, active, |counts| counts.dropped += parts as u64);
     }
 
-    fn with(&self, active: &str, change: impl FnOnce(&mut ShadowCounts)) {
+    fn with(&self, number: u64, active: &str, change: impl FnOnce(&mut ShadowCounts)) {
         let mut counted = self.counted();
+        if counted.last != number {
+            return; // another one has begun meanwhile
+        }
+
         let Some(counts) = &mut counted.counts else {
             return; // it has ended meanwhile
         };
@@ -297,11 +354,11 @@ mod tests {
             threshold: Some(0.4),
         };
 
-        shadow.count(&active(Verdict::Pass), Verdict::Pass, true);
-        shadow.count(&active(Verdict::Fail), Verdict::Pass, true);
-        shadow.count(&active(Verdict::Pass), Verdict::Fail, false);
-        shadow.count(&active(Verdict::Pass), Verdict::Undecided, true);
-        shadow.drop_parts("nut@7", 2);
+        shadow.count(1, &active(Verdict::Pass), Verdict::Pass, true);
+        shadow.count(1, &active(Verdict::Fail), Verdict::Pass, true);
+        shadow.count(1, &active(Verdict::Pass), Verdict::Fail, false);
+        shadow.count(1, &active(Verdict::Pass), Verdict::Undecided, true);
+        shadow.drop_parts(1, "nut@7", 2);
         let counts = shadow.counts().expect("on");
         assert_eq!((counts.parts, counts.differ, counts.untold), (4, 3, 1));
         assert_eq!((counts.passes_more, counts.fails_more), (1, 1));
@@ -311,10 +368,54 @@ mod tests {
             ..active(Verdict::Pass)
         };
 
-        shadow.count(&other, Verdict::Pass, true);
+        shadow.count(1, &other, Verdict::Pass, true);
         let counts = shadow.counts().expect("on");
         assert_eq!((counts.parts, counts.differ, counts.dropped), (1, 0, 0));
         assert_eq!(counts.active.as_deref(), Some("nut@9"));
         assert_eq!(counts.recipe, "nut@8");
+    }
+
+    #[test]
+    fn what_is_of_the_shadow_before_counts_for_no_other() {
+        let shadow = Shadow::default();
+        let first = shadow.begin("nut@8").expect("none is on");
+        shadow.see(&[report(1)], &picture());
+        let frame = shadow.take().expect("the newest");
+        assert_eq!(frame.shadow, first);
+
+        // The stage still judges that frame while the next shadow begins.
+        shadow.end();
+        let next = shadow.begin("nut@9").expect("none is on");
+        shadow.count(first, &frame.parts[0].active, Verdict::Pass, true);
+        shadow.drop_parts(first, "nut@7", 1);
+        assert_eq!(shadow.end_of(first), None);
+        assert!(shadow.is_on(next));
+        let counts = shadow.counts().expect("on");
+        assert_eq!((counts.parts, counts.dropped), (0, 0));
+
+        // Nor does a frame count that was handed over just as the first one ended.
+        shadow.0.waiting.store(Some(frame));
+        shadow.see(&[report(2)], &picture());
+        assert_eq!(shadow.counts().map(|counts| counts.dropped), Some(0));
+        shadow.empty();
+        assert_eq!(shadow.counts().map(|counts| counts.dropped), Some(1));
+        assert!(shadow.take().is_none());
+        assert!(shadow.end_of(next).is_some());
+    }
+
+    #[test]
+    fn parts_are_compared_that_another_revision_of_the_recipe_judged() {
+        let shadow = Shadow::default();
+        shadow.begin("nut@8").expect("none is on");
+        let by = |recipe: &str| Report {
+            recipe: recipe.into(),
+            ..report(1)
+        };
+
+        shadow.see(&[by("nut@7"), by("bolt@8"), by("nut@8")], &picture());
+        let frame = shadow.take().expect("a frame");
+        let found = frame.comparable("nut@8");
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].active.recipe, "nut@7");
     }
 }

@@ -39,6 +39,8 @@ const TOLD_TIME: Duration = Duration::from_secs(1);
 pub struct PreparedShadow {
     /// Number of the shadow.
     pub number: u64,
+    /// Its `name@revision`.
+    pub label: String,
     /// The revision, ready to judge.
     pub active: ActiveRecipe,
     /// Thresholds of its regions.
@@ -111,7 +113,7 @@ impl ShadowStage {
             self.judging
                 .take_if(|judging| !shadow.is_on(judging.number));
 
-            let frame = self.judging.as_ref().and_then(|_| self.shadow.take());
+            let frame = self.next_frame();
             let wait = match (&frame, &self.judging) {
                 (Some(_), _) => Duration::ZERO,
                 (None, Some(_)) => LOOK,
@@ -128,11 +130,28 @@ impl ShadowStage {
         }
     }
 
+    /// The frame that waits for the revision that judges.
+    fn next_frame(&self) -> Option<Box<ShadowFrame>> {
+        let Some(judging) = &self.judging else {
+            self.shadow.empty();
+            return None;
+        };
+
+        // One that was handed over just as the shadow before ended is none of this one's.
+        let frame = self.shadow.take()?;
+        (frame.shadow == judging.number).then_some(frame)
+    }
+
     /// Judges one frame, and compares.
     fn see(&mut self, frame: &ShadowFrame) {
         let Some(judging) = &mut self.judging else {
             return;
         };
+
+        let parts = frame.comparable(&judging.label);
+        if parts.is_empty() {
+            return;
+        }
 
         let outcome = match judging.active.gate.flaw(&frame.picture) {
             Some(flaw) => {
@@ -148,11 +167,11 @@ impl ShadowStage {
         match outcome {
             Ok(scores) => {
                 self.failures = 0;
-                for part in &frame.parts {
+                for part in parts {
                     self.compare(part, &scores);
                 }
             }
-            Err(words) => self.fail(frame, &words),
+            Err(words) => self.fail(frame.shadow, &parts, &words),
         }
     }
 
@@ -161,15 +180,22 @@ impl ShadowStage {
             return;
         };
 
+        // It may have ended while it judged: nobody asks for its differences any more.
+        let number = judging.number;
+        if !self.shadow.is_on(number) {
+            return;
+        }
+
         let judgement = judgement(&judging.judges, part.region.as_ref(), scores);
         let Some(judgement) = judgement else {
             // The revision has no such region.
-            return self.shadow.drop_parts(&part.active.recipe, 1);
+            return self.shadow.drop_parts(number, &part.active.recipe, 1);
         };
 
         let differs = judgement.verdict != part.active.verdict;
         let is_told = differs && self.told.allows(Instant::now());
-        self.shadow.count(&part.active, judgement.verdict, is_told);
+        self.shadow
+            .count(number, &part.active, judgement.verdict, is_told);
 
         if is_told {
             let difference = part.against(judgement);
@@ -177,17 +203,17 @@ impl ShadowStage {
         }
     }
 
-    /// Counts a failure of the engine; too many in a row end the shadow.
-    fn fail(&mut self, frame: &ShadowFrame, words: &str) {
+    /// Counts a failure of the engine of the shadow `number`; too many in a row end it.
+    fn fail(&mut self, number: u64, parts: &[&ShadowPart], words: &str) {
         self.failures += 1;
         tracing::warn!(
             "the shadow could not judge a picture ({} in a row): {words}",
             self.failures
         );
 
-        if let Some(part) = frame.parts.first() {
+        if let Some(part) = parts.first() {
             let active = &part.active.recipe;
-            self.shadow.drop_parts(active, frame.parts.len());
+            self.shadow.drop_parts(number, active, parts.len());
         }
 
         if self.failures < FAILURES_MAX {
@@ -195,7 +221,7 @@ impl ShadowStage {
         }
 
         self.judging = None;
-        if let Some(counts) = self.shadow.end() {
+        if let Some(counts) = self.shadow.end_of(number) {
             let words = format!(
                 "{} does not judge in the shadow any more, the line does: {words}; begin it again, or confirm with reset",
                 counts.recipe
@@ -261,12 +287,13 @@ mod tests {
         let picture = Picture::new(2, 2, vec![7; 12]).expect("a picture");
         shadow.see(&[report(1)], &Arc::new(picture));
         let frame = shadow.take().expect("a frame");
-        stage.fail(&frame, "no memory");
-        stage.fail(&frame, "no memory");
+        let parts: Vec<&ShadowPart> = frame.parts.iter().collect();
+        stage.fail(number, &parts, "no memory");
+        stage.fail(number, &parts, "no memory");
         assert!(shadow.is_on(number));
         assert_eq!(shadow.counts().map(|counts| counts.dropped), Some(2));
         assert_eq!(diagnostics.all().0, Health::Normal);
-        stage.fail(&frame, "no memory");
+        stage.fail(number, &parts, "no memory");
         assert!(!shadow.is_on(number));
         let (health, causes) = diagnostics.all();
         assert_eq!(health, Health::MaintenanceRequired);

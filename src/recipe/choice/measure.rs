@@ -11,20 +11,20 @@ use super::rule::CombinationScores;
 use crate::base::exit::{Exit, Failure, chain};
 use crate::data::map::Map;
 use crate::data::picture::Picture;
-use crate::engine::EngineError;
-use crate::engine::PatchLayer;
 use crate::engine::select::{Backend, Engines};
+use crate::engine::{EncodePlan, EngineError, PatchLayer};
 use crate::image::file as image_file;
 use crate::model::ModelFolder;
 use crate::recipe::library::choice_note::Combination;
 use crate::recipe::locate::{located, refuse_not_found};
 use crate::recipe::preparation::Preparation;
 use crate::recipe::quality::Gate;
-use crate::recipe::references::References;
+use crate::recipe::references::{DECODED_BYTES, References};
 use crate::recipe::spec::RecipeSpec;
 use crate::winclip::inspector::{InspectError, RegionFeatures};
-use crate::winclip::{Inspector, TopShare};
-use std::path::PathBuf;
+use crate::winclip::room::{FEATURES_MAX, FeatureRoom};
+use crate::winclip::{Inspector, Recipe, TopShare};
+use std::path::{Path, PathBuf};
 
 /// Pictures of each kind that are compared, at most: the features of all blocks lie in memory.
 pub const PICTURES_MAX: usize = 64;
@@ -59,44 +59,50 @@ impl KnownParts {
             good.push(in_place.map_err(|error| Failure::new(Exit::Data, error))?);
         }
 
-        let mut found = vec![];
-        for file in bad {
-            let name = file.file_name().unwrap_or_default().to_string_lossy();
-            match image_file::read(file) {
-                Err(error) => passed_over.push(chain(&error)),
-                Ok(picture) => match gate.flaw(&picture) {
-                    None => match recipe.in_place(picture) {
-                        Ok(picture) => found.push(picture),
-                        Err(error) => {
-                            passed_over.push(format!("bad {name}: {}; not counted", chain(&error)))
-                        }
-                    },
-                    Some(flaw) => passed_over.push(format!(
-                        "bad {name}: a part's picture would not be judged: {flaw}; not counted"
-                    )),
-                },
-            }
+        if good.len() > PICTURES_MAX {
+            passed_over.push(thinned_words("good", good.len()));
+            thin(&mut good);
         }
 
         let mut parts = KnownParts {
             good,
-            bad: found,
+            bad: vec![],
             passed_over,
         };
 
-        for (kind, pictures) in [("good", &mut parts.good), ("bad", &mut parts.bad)] {
-            if pictures.len() > PICTURES_MAX {
+        parts.read_bad(bad, &recipe, &gate)?;
+        Ok(parts)
+    }
+
+    /// Reads bad pictures until there are [`PICTURES_MAX`], those first that lie evenly apart. No more of them are in
+    /// memory than are compared.
+    fn read_bad(&mut self, files: &[PathBuf], recipe: &Recipe, gate: &Gate) -> Result<(), Failure> {
+        let mut bytes = 0;
+        for file in evenly_first(files) {
+            if self.bad.len() == PICTURES_MAX {
+                self.passed_over.push(thinned_words("bad", files.len()));
+                break;
+            }
+
+            match read_one(file, recipe, gate) {
+                Err(words) => self.passed_over.push(words),
+                Ok(picture) => {
+                    bytes += picture.rgb().len();
+                    self.bad.push(picture);
+                }
+            }
+
+            if bytes > DECODED_BYTES {
                 let words = format!(
-                    "{PICTURES_MAX} of the {} {kind} pictures are compared, evenly apart",
-                    pictures.len()
+                    "--choose: the first {} bad pictures hold {bytes} bytes decoded, and at most {DECODED_BYTES} are held at once; give fewer, or smaller pictures",
+                    self.bad.len()
                 );
 
-                thin(pictures);
-                parts.passed_over.push(words);
+                return Err(Failure::words(Exit::Data, words));
             }
         }
 
-        Ok(parts)
+        Ok(())
     }
 
     /// Number of good pictures.
@@ -115,11 +121,44 @@ fn thin(pictures: &mut Vec<Picture>) {
     let all = pictures.len();
     let mut place = 0;
     pictures.retain(|_| {
-        // Number `place` is kept where the even scale passes a whole number.
-        let is_kept = (place + 1) * PICTURES_MAX / all > place * PICTURES_MAX / all;
+        let is_kept = is_even(place, all);
         place += 1;
         is_kept
     });
+}
+
+/// True for [`PICTURES_MAX`] of `all` places, evenly apart; for each where there are no more.
+fn is_even(place: usize, all: usize) -> bool {
+    // The place is taken at which the even scale passes a whole number.
+    (place + 1) * PICTURES_MAX / all > place * PICTURES_MAX / all
+}
+
+/// All files: those first that lie evenly apart, then the others, which fill the places of those that cannot be used.
+fn evenly_first(files: &[PathBuf]) -> impl Iterator<Item = &PathBuf> {
+    let places = 0..files.len();
+    let (even, others): (Vec<usize>, Vec<usize>) =
+        places.partition(|place| is_even(*place, files.len()));
+
+    let order = even.into_iter().chain(others);
+    order.map(|place| &files[place])
+}
+
+fn thinned_words(kind: &str, all: usize) -> String {
+    format!("{PICTURES_MAX} of the {all} {kind} pictures are compared, evenly apart")
+}
+
+/// A picture of a bad part at its place, or why it does not count.
+fn read_one(file: &Path, recipe: &Recipe, gate: &Gate) -> Result<Picture, String> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let picture = image_file::read(file).map_err(|error| chain(&error))?;
+    if let Some(flaw) = gate.flaw(&picture) {
+        return Err(format!(
+            "bad {name}: a part's picture would not be judged: {flaw}; not counted"
+        ));
+    }
+
+    let in_place = recipe.in_place(picture);
+    in_place.map_err(|error| format!("bad {name}: {}; not counted", chain(&error)))
 }
 
 /// How a picture is encoded: as a reference, or as one that is judged.
@@ -155,6 +194,8 @@ impl Measuring<'_> {
         let bad = self.parts.bad.len();
         let pictures = good + bad + pasted::count(good);
         let all = inputs.len() * pictures;
+        self.check_room(combinations, &inputs)?;
+
         let mut scores = vec![CombinationScores::default(); combinations.len()];
         for (number, input) in inputs.iter().enumerate() {
             let of_input: Vec<usize> = (0..combinations.len())
@@ -162,11 +203,7 @@ impl Measuring<'_> {
                 .collect();
 
             // One run of the model gives the patches of all blocks.
-            let of_combinations = of_input.iter().map(|at| combinations[*at].block);
-            let mut blocks: Vec<usize> = of_combinations.collect();
-            blocks.sort_unstable();
-            blocks.dedup();
-
+            let blocks = blocks_of(combinations, input);
             let done = number * pictures;
             let mut encoded = self.encoded(input, &blocks, &mut |of_input| {
                 progress(done + of_input, all);
@@ -197,14 +234,42 @@ impl Measuring<'_> {
 
         Ok(scores)
     }
+    /// Refuses what would not fit into memory, before anything is encoded.
+    fn check_room(
+        &self,
+        combinations: &[Combination],
+        inputs: &[Combination],
+    ) -> Result<(), Failure> {
+        let good = self.parts.good.len();
+        let others = self.parts.bad.len() + pasted::count(good);
+        for input in inputs {
+            let blocks = blocks_of(combinations, input);
+            let (recipe, plan) = self.planned(input, &blocks)?;
+            let room = FeatureRoom::new(&recipe, &self.model.spec, &plan);
+            let bytes = room.bytes(good, others);
 
-    /// Encodes all pictures once for these blocks.
-    fn encoded(
+            if bytes > FEATURES_MAX {
+                let words = format!(
+                    "--choose: the features of {} pictures for {} blocks take {} MB (at most {}), and nothing was measured; give fewer pictures, a larger tile_px, turned = \"none\" or a smaller input, or teach without --choose",
+                    good + others,
+                    blocks.len(),
+                    bytes >> 20,
+                    FEATURES_MAX >> 20
+                );
+
+                return Err(Failure::words(Exit::Data, words));
+            }
+        }
+
+        Ok(())
+    }
+
+    /// The recipe with the cells of `input`, and the plan of all blocks that are compared.
+    fn planned(
         &self,
         input: &Combination,
         blocks: &[usize],
-        progress: &mut dyn FnMut(usize),
-    ) -> Result<EncodedParts, Failure> {
+    ) -> Result<(Recipe, EncodePlan), Failure> {
         let recipe = with(input, &self.spec.winclip);
         let recipe = recipe.for_pictures_like(self.parts.good.first());
 
@@ -213,11 +278,20 @@ impl Measuring<'_> {
             .encode_plan(&self.model.spec, true)
             .map_err(|problems| Failure::words(Exit::Config, problems.to_string()))?;
 
-        plan.patches = blocks
-            .iter()
-            .map(|block| PatchLayer::Block(*block))
-            .collect();
+        let layers = blocks.iter().map(|block| PatchLayer::Block(*block));
+        plan.patches = layers.collect();
 
+        Ok((recipe, plan))
+    }
+
+    /// Encodes all pictures once for these blocks.
+    fn encoded(
+        &self,
+        input: &Combination,
+        blocks: &[usize],
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<EncodedParts, Failure> {
+        let (recipe, plan) = self.planned(input, blocks)?;
         let preparation = Preparation {
             model: self.model,
             recipe: &recipe,
@@ -265,6 +339,16 @@ impl Measuring<'_> {
             pasted: drawn,
         })
     }
+}
+
+/// The blocks that are compared with as many cells as `input` has.
+fn blocks_of(combinations: &[Combination], input: &Combination) -> Vec<usize> {
+    let of_input = combinations.iter().filter(|one| one.has_cells_of(input));
+    let mut blocks: Vec<usize> = of_input.map(|one| one.block).collect();
+    blocks.sort_unstable();
+    blocks.dedup();
+
+    blocks
 }
 
 /// One combination for each number of cells, in their order.
@@ -342,5 +426,26 @@ impl EncodedParts {
         }
 
         Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_lie_evenly_apart_come_first_and_the_others_fill_up() {
+        let files: Vec<PathBuf> = (0..200).map(|number| number.to_string().into()).collect();
+        let order: Vec<&PathBuf> = evenly_first(&files).collect();
+        assert_eq!(order.len(), 200);
+        let first: Vec<usize> = order[..PICTURES_MAX]
+            .iter()
+            .map(|file| file.to_string_lossy().parse().expect("a number"))
+            .collect();
+
+        let steps: Vec<usize> = first.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(steps.iter().all(|step| (3..=4).contains(step)), "{steps:?}");
+        assert_eq!(evenly_first(&files[..3]).count(), 3);
+        assert_eq!(evenly_first(&[]).count(), 0);
     }
 }

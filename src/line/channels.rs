@@ -15,6 +15,7 @@ use crate::line::shadow::stage::PreparedShadow;
 use crate::line::shared::Shared;
 use crate::mqtt::publisher::PublisherWiring;
 use crate::mqtt::session::COMMANDS_MAX;
+use crate::page::teach::TeachSource;
 use crate::page::{FrameSlots, PagePictures, PageSettings, PageWiring, Pulses, frame_slots};
 use crate::protocol::event::{Event, EventReceiver};
 use crate::protocol::request::Request;
@@ -200,6 +201,7 @@ pub fn page_wiring(
     is_continuous: bool,
     store_folder: PathBuf,
     bound: (&PageSettings, TcpListener),
+    teach: TeachSource,
     ends: PageEnds,
 ) -> PageWiring {
     let view = shared.view();
@@ -212,6 +214,7 @@ pub fn page_wiring(
         audit: Box::new(move |words| store.audit(words)),
         causes: shared.diagnostics.clone(),
         users: settings.users.clone(),
+        teach,
         now: Box::new(move || view.now(is_continuous)),
         pictures: PagePictures::default(),
         pulses: Pulses::new([]),

@@ -47,6 +47,7 @@ pub mod events;
 pub mod evidence;
 pub mod inspect;
 mod lesson;
+mod lesson_change;
 pub mod lessons;
 pub mod live_settings;
 pub mod misses;
@@ -58,6 +59,7 @@ pub mod policy;
 pub mod queue;
 pub mod rate_limit;
 mod recipe_change;
+mod recipe_edit;
 pub mod reload;
 mod revisions;
 pub mod selection;
@@ -69,6 +71,7 @@ mod stored_part;
 mod suggested_groups;
 mod suggestion;
 mod summary;
+mod teach_source;
 pub mod views;
 
 pub use self::channels::{
@@ -96,6 +99,7 @@ use self::queue::{FrameReceiver, frame_queue};
 use self::shadow::stage::ShadowStage;
 use self::shared::{CameraStates, Shared, Tallies};
 use self::stage::Stage;
+use self::teach_source::teach_source;
 use crate::base::backoff::Backoff;
 use crate::base::exit::{Exit, Failure};
 use crate::base::stop::{Stop, Stopper, stop_pair};
@@ -107,10 +111,12 @@ use crate::control::socket_path;
 use crate::mqtt::MqttSettings;
 use crate::mqtt::publisher;
 use crate::mqtt::publisher::PublisherWiring;
+use crate::page::teach::TeachSource;
 use crate::page::{self, FrameSlots, PageWiring, PictureStage, Pulses};
 use crate::protocol::birth::Identity;
 use crate::recipe::active::ActiveRecipe;
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
+use crate::recipe::spec::RecipeSpec;
 use crate::store::{Outbox, StoreWriter};
 use crossbeam::channel::Sender;
 use std::path::{Path, PathBuf};
@@ -294,7 +300,8 @@ impl Stages {
     ) -> Result<Self, Failure> {
         // The recipe comes first. It is the slowest step, and the one that most often fails, on a
         // picture or a model.
-        let (mut active, shared) = prepare(config, &mut opening, &preparer, run_id)?;
+        let begun = opening.begun(config);
+        let (mut active, shared) = prepare(config, (&mut opening, &begun), &preparer, run_id)?;
         // The painters are taken before the inspector moves to its own thread.
         let painter = OverlayPainter(active.inspector.painter());
         let evidence = config.evidence.as_ref().map(|settings| {
@@ -308,7 +315,7 @@ impl Stages {
         // which `open_cameras` relies.
         let channels = Channels::new(&shared, kept.clone());
         let (frames, queue) = frame_queue(&overflows_of(config));
-        let settings = LiveSettings::new(config);
+        let settings = LiveSettings::new(config, &begun);
         let cameras = open_cameras(config, &shared, queue, &settings, &channels.camera_events)?;
         let inspected = inspected_cameras(&cameras);
         // The store's thread asks the line through this policy, which holds a weak sender alone:
@@ -317,8 +324,9 @@ impl Stages {
         let policy = LinePolicy::new(&shared, kept, channels.watchers, timed);
         let doors = doors_of(config, &opening);
         let is_continuous = doors.is_continuous;
-        let slots = channels.page_frames;
-        let page = PageStages::open(config, &shared, is_continuous, channels.page, slots)?;
+        let teach = teach_source(config, &shared, &settings, &preparer.model.spec);
+        let page = (channels.page, channels.page_frames);
+        let page = PageStages::open(config, &shared, is_continuous, teach, page)?;
         Ok(Stages {
             inspect: InspectStage::new(&shared, active, config.batch, inspected, channels.inspect),
             writer: StoreWriter::new(opening.open_store, policy),
@@ -363,13 +371,13 @@ impl Stages {
 /// Prepares the recipe that was selected last, and what all stages share under its policy.
 fn prepare(
     config: &LineConfig,
-    opening: &mut Opening,
+    (opening, begun): (&mut Opening, &[RecipeSpec]),
     preparer: &RecipePreparer,
     run_id: &str,
 ) -> Result<(ActiveRecipe, Shared), Failure> {
     // A recipe that was selected by a command in an earlier run judges again, also after a power
     // cut.
-    let spec = opening.selected(config).clone();
+    let spec = opening.selected(config, begun).clone();
     let mut active = preparer.prepare(&spec, PrepareMode::Startup)?;
     let policies = active.policies(&spec)?;
     active.recall_self_test(&spec, &mut opening.recovered.kept, &opening.store);
@@ -467,8 +475,8 @@ impl PageStages {
         config: &LineConfig,
         shared: &Shared,
         is_continuous: bool,
-        ends: PageEnds,
-        frames: FrameSlots,
+        teach: TeachSource,
+        (ends, frames): (PageEnds, FrameSlots),
     ) -> Result<Option<Self>, Failure> {
         let Some(settings) = &config.page else {
             return Ok(None);
@@ -476,7 +484,8 @@ impl PageStages {
 
         let listener = page::bind(settings)?;
         let folder = folder_of(&config.store.file);
-        let server = page_wiring(shared, is_continuous, folder, (settings, listener), ends);
+        let bound = (settings, listener);
+        let server = page_wiring(shared, is_continuous, folder, bound, teach, ends);
         let pictures = PictureStage::new(frames, server.pictures.clone());
         Ok(Some(PageStages { pictures, server }))
     }

@@ -19,6 +19,7 @@ use crate::protocol::birth::Identity;
 use crate::protocol::broker::BrokerLink;
 use crate::protocol::condition::{COMMANDS, FENCES, RESULTS};
 use crate::protocol::event::ListenerState;
+use crate::protocol::lesson_board::LessonBoard;
 use crate::protocol::metrics::{CameraMetrics, Metrics};
 use crate::recipe::active::RecipePolicy;
 use crate::store::{Outbox, Store};
@@ -82,6 +83,8 @@ pub struct Shared {
     pub outcomes: Outcomes,
     /// Pictures for teaching.
     pub lessons: Lessons,
+    /// Lessons and scores, for the page.
+    pub board: LessonBoard,
     /// The revision that judges beside the line, if one does.
     pub shadow: Shadow,
     /// Folder where pictures of parts are kept; `None` where none are.
@@ -119,6 +122,7 @@ impl Shared {
             broker: BrokerLink::default(),
             outcomes: Outcomes::default(),
             lessons: Lessons::default(),
+            board: LessonBoard::default(),
             shadow: Shadow::default(),
             evidence: None,
             own_clock: Arc::default(),

@@ -45,6 +45,7 @@ pub mod screen;
 pub mod server;
 mod state;
 mod tabs;
+pub mod teach;
 mod words;
 
 pub use self::frames::{FrameSlots, ShownFrames, frame_slots};
@@ -53,3 +54,4 @@ pub use self::now::{LineNow, PageSettings};
 pub use self::painter::{PagePictures, PictureStage};
 pub use self::pulses::Pulses;
 pub use self::server::{PageWiring, bind, run};
+pub use self::teach::small_picture;

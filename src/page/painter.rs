@@ -6,6 +6,7 @@
 
 use super::album::{Album, LARGE_PX, Photo, PhotoKey, SMALL_PX};
 use super::frames::{FrameSlots, SlotKey};
+use crate::data::picture::Picture;
 use crate::data::shown_part::ShownPart;
 use image::codecs::jpeg::JpegEncoder;
 use image::{ImageBuffer, Rgb, imageops};
@@ -154,6 +155,15 @@ pub(super) fn place(camera: &str, region: Option<&str>) -> String {
     }
 }
 
+/// The JPEG file of a picture whose longer side has at most `longest` pixels; `None` for one that cannot be written, which
+/// a picture of ours never is.
+pub(super) fn picture_file(picture: &Picture, longest: u32) -> Option<Arc<[u8]>> {
+    let width = u32::try_from(picture.width()).ok()?;
+    let height = u32::try_from(picture.height()).ok()?;
+    let source = FrameImage::from_raw(width, height, picture.rgb())?;
+    jpeg(&source, longest)
+}
+
 /// The JPEG file of a picture whose longer side has at most `longest` pixels.
 fn jpeg(source: &FrameImage, longest: u32) -> Option<Arc<[u8]>> {
     let (width, height) = source.dimensions();
@@ -181,7 +191,6 @@ fn jpeg(source: &FrameImage, longest: u32) -> Option<Arc<[u8]>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::picture::Picture;
     use crate::data::report::tests::report;
     use crate::data::shown_part::ShownPicture;
 

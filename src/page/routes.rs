@@ -11,6 +11,7 @@ use super::form_page::Layout;
 use super::metrics::{self, MEDIA_TYPE};
 use super::screen::{RENDER_EVERY, ScreenName, WholePage};
 use super::state::Page;
+use super::teach;
 use askama::Template;
 use axum::Router;
 use axum::body::Body;
@@ -49,6 +50,7 @@ pub fn router(state: Page) -> Router {
         .route("/health/live", get(is_live))
         .route("/health/ready", get(is_ready))
         .merge(sign_in::routes())
+        .merge(teach::routes())
         .fallback(none_such)
         .layer(middleware::from_fn(guard))
         .with_state(state)

@@ -12,6 +12,7 @@ use super::painter::PagePictures;
 use super::pulses::Pulses;
 use super::routes::router;
 use super::state::{PageParts, PageState};
+use super::teach::TeachSource;
 use crate::base::exit::{Exit, Failure};
 use crate::base::health::Diagnostics;
 use crate::protocol::event::EventReceiver;
@@ -66,6 +67,8 @@ pub struct PageWiring {
     pub causes: Diagnostics,
     /// The users' file.
     pub users: PathBuf,
+    /// The line's recipes and lessons.
+    pub teach: TeachSource,
 }
 
 /// Binds the page's address: before the line starts, so that a port that is taken ends the start.
@@ -108,6 +111,7 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
     tracing::info!("page at http://{}/", listener.local_addr()?);
     let mut events = wiring.events;
     events.state.listen(true);
+    wiring.teach.board.want();
     let state = Arc::new(PageState::new(PageParts {
         now: wiring.now,
         listener: events.state.clone(),
@@ -116,6 +120,7 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
         store_folder: wiring.store_folder,
         access: Access::new(&wiring.users, wiring.audit, wiring.causes),
         commands: PageCommands::new(wiring.requests),
+        teach: wiring.teach,
     }));
 
     let router = router(state.clone());

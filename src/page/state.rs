@@ -10,6 +10,7 @@ use super::now::{LineNow, disk_room};
 use super::painter::PagePictures;
 use super::pulses::Pulses;
 use super::screen::{Facts, Screen, ScreenName};
+use super::teach::TeachSource;
 use super::{counters, health, live};
 use crate::protocol::event::{Event, ListenerState};
 use jiff::Timestamp;
@@ -40,6 +41,8 @@ pub struct PageParts {
     pub access: Access,
     /// The way to the command handler.
     pub commands: PageCommands,
+    /// The line's recipes and lessons.
+    pub teach: TeachSource,
 }
 
 /// The shared state.
@@ -51,6 +54,8 @@ pub struct PageState {
     pub cookie: SessionCookie,
     /// The way to the command handler.
     pub commands: PageCommands,
+    /// The line's recipes and lessons.
+    pub teach: TeachSource,
     listener: Arc<ListenerState>,
     /// Pictures of parts.
     pub pictures: PagePictures,
@@ -74,6 +79,7 @@ impl PageState {
             access: parts.access,
             cookie: SessionCookie::new(&station, false),
             commands: parts.commands,
+            teach: parts.teach,
             listener: parts.listener,
             pictures: parts.pictures,
             assets: Assets::new(),

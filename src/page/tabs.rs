@@ -18,4 +18,5 @@ pub const TABS: &[Tab] = &[
     tab("Live", "/"),
     tab("Health", "/health"),
     tab("Counters", "/counters"),
+    tab("Teach", "/teach"),
 ];

@@ -1,6 +1,7 @@
 //! Commands in words, for the audit log and the journal.
 
 use super::command::{Action, ChallengeSpec, Expect};
+use super::editing::{EditCommand, ThresholdWish};
 use super::teaching::{RecipeChange, TaughtAs};
 
 /// A command in words, without its name.
@@ -75,6 +76,7 @@ fn of_change(change: &RecipeChange) -> String {
             Some(revision) => format!("to revision {revision}"),
             None => "to the revision that judged before".to_owned(),
         },
+        RecipeChange::Edit(command) => of_edit(command),
         RecipeChange::Shadow(command) => match command.revision {
             Some(revision) => format!("revision {revision} in the shadow"),
             None => "the shadow ends".to_owned(),
@@ -83,6 +85,29 @@ fn of_change(change: &RecipeChange) -> String {
     };
 
     words + &recipe
+}
+
+fn of_edit(command: &EditCommand) -> String {
+    let mut words = vec![];
+    if let Some(like) = &command.like {
+        words.push(format!("a new recipe like {like}"));
+    }
+
+    if let Some(view) = &command.view {
+        words.push(view.words());
+    }
+
+    match &command.threshold {
+        Some(ThresholdWish::Number(value)) => words.push(format!("threshold {value}")),
+        Some(ThresholdWish::Word(word)) => words.push(format!("threshold {word}")),
+        None => {}
+    }
+
+    if let Some(rate) = command.false_reject_rate {
+        words.push(format!("false_reject_rate {rate}"));
+    }
+
+    words.join(", ")
 }
 
 #[cfg(test)]
@@ -114,6 +139,11 @@ mod tests {
                 "label",
                 r#"{"run_id":"01A","camera":"top","seq":7,"as":"really_bad","note":"a \"crack\""}"#,
                 "part 01A/top/7 is really_bad, note \"a \\\"crack\\\"\"",
+            ),
+            (
+                "edit",
+                r#"{"recipe":"bolt","like":"nut","view":{"crop":[1,2,3,4]},"threshold":"auto"}"#,
+                "a new recipe like nut, crop 1,2,3,4, threshold auto, recipe bolt",
             ),
             ("rollback", "{}", "to the revision that judged before"),
         ] {

@@ -13,6 +13,8 @@ use std::time::Instant;
 
 /// First answer to a change that needs no part.
 const PREPARED: &str = "the revision is prepared; the outcome comes as done";
+/// First answer to a recipe that begins.
+const BEGINS: &str = "the recipe begins; the outcome comes as done";
 /// First answer to a suggestion.
 const GROUPED: &str = "the doubtful parts are grouped; the outcome comes as done";
 /// First answer to the end of a shadow.
@@ -121,14 +123,25 @@ impl CommandHandler {
             RecipeChange::Shadow(command) if command.off => {
                 (ChangeSource::Nothing, SHADOW_ENDS.to_owned())
             }
+            RecipeChange::Edit(command) if command.like.is_some() => {
+                self.check_new(&named)?;
+                (ChangeSource::Nothing, BEGINS.to_owned())
+            }
             RecipeChange::Teach(_)
+            | RecipeChange::Edit(_)
             | RecipeChange::Forget(_)
             | RecipeChange::Rollback(_)
             | RecipeChange::Shadow(_) => (ChangeSource::Nothing, PREPARED.to_owned()),
         };
 
+        // A recipe that begins is like another one.
+        let found = match change {
+            RecipeChange::Edit(command) => command.like.as_deref().unwrap_or(&named),
+            _ => &named,
+        };
+
         // A revision is named once it is known.
-        let recipe = self.recipe_of_name(&named)?;
+        let recipe = self.recipe_of_name(found)?;
         let selection = Selection::new(change.name(), id, "");
         let lesson = match (change, &source) {
             (RecipeChange::Teach(command), ChangeSource::Lesson(number)) => {
@@ -152,6 +165,16 @@ impl CommandHandler {
         }
 
         Ok(Done::begun(words))
+    }
+
+    /// Refuses the name of a recipe that the line has.
+    fn check_new(&self, name: &str) -> Result<(), String> {
+        match self.recipes.now().iter().any(|known| known.name == name) {
+            true => Err(format!(
+                "there is a recipe {name:?} already; give another name"
+            )),
+            false => Ok(()),
+        }
     }
 
     /// True for a recipe that is, or may have become, one of the library.

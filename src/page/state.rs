@@ -5,12 +5,15 @@ use super::access::keeper::Access;
 use super::assets::Assets;
 use super::board::Board;
 use super::commands::PageCommands;
+use super::hosts::Names;
 use super::metrics::Readings;
 use super::now::{LineNow, disk_room};
 use super::painter::PagePictures;
 use super::pulses::Pulses;
 use super::screen::{Facts, Screen, ScreenName};
+use super::tls::PageTls;
 use super::{counters, health, live};
+use crate::base::health::Diagnostics;
 use crate::protocol::event::{Event, ListenerState};
 use jiff::Timestamp;
 use std::path::PathBuf;
@@ -40,6 +43,10 @@ pub struct PageParts {
     pub access: Access,
     /// The way to the command handler.
     pub commands: PageCommands,
+    /// Certificate and key, if the page has them.
+    pub tls: Option<Arc<PageTls>>,
+    /// Faults of the moment: a certificate that ends is told there.
+    pub causes: Diagnostics,
 }
 
 /// The shared state.
@@ -51,6 +58,8 @@ pub struct PageState {
     pub cookie: SessionCookie,
     /// The way to the command handler.
     pub commands: PageCommands,
+    tls: Option<Arc<PageTls>>,
+    causes: Diagnostics,
     listener: Arc<ListenerState>,
     /// Pictures of parts.
     pub pictures: PagePictures,
@@ -72,8 +81,10 @@ impl PageState {
         PageState {
             now: parts.now,
             access: parts.access,
-            cookie: SessionCookie::new(&station, false),
+            cookie: SessionCookie::new(&station, parts.tls.is_some()),
             commands: parts.commands,
+            tls: parts.tls,
+            causes: parts.causes,
             listener: parts.listener,
             pictures: parts.pictures,
             assets: Assets::new(),
@@ -94,6 +105,12 @@ impl PageState {
     /// The line now.
     pub fn now(&self) -> LineNow {
         (self.now)()
+    }
+
+    /// Names of this machine out of the certificate.
+    pub fn names(&self) -> Names {
+        let tls = self.tls.as_ref();
+        tls.map(|tls| tls.names()).unwrap_or_default()
     }
 
     /// Name of the line.
@@ -189,6 +206,10 @@ impl PageState {
         let is_watched =
             lock(&self.viewed).is_some_and(|viewed| viewed.elapsed() < UNWATCHED_AFTER);
         self.pictures.watch(is_watched);
+        if let Some(tls) = &self.tls {
+            tls.look(&self.causes, Timestamp::now());
+        }
+
         // The signs are looked at all the time, so that a request finds how long they have been away.
         self.stuck();
     }

@@ -10,7 +10,9 @@ use super::metrics::Readings;
 use super::now::{LineNow, disk_room};
 use super::painter::PagePictures;
 use super::pulses::Pulses;
+use super::recipes::RecipeRow;
 use super::screen::{Facts, Screen, ScreenName};
+use super::shift::ShiftBase;
 use super::tls::PageTls;
 use super::{counters, health, live};
 use crate::base::health::Diagnostics;
@@ -47,6 +49,8 @@ pub struct PageParts {
     pub tls: Option<Arc<PageTls>>,
     /// Faults of the moment: a certificate that ends is told there.
     pub causes: Diagnostics,
+    /// The line's recipes with their revisions. Reads the disk.
+    pub recipes: Box<dyn Fn() -> Vec<RecipeRow> + Send + Sync>,
 }
 
 /// The shared state.
@@ -60,6 +64,8 @@ pub struct PageState {
     pub commands: PageCommands,
     tls: Option<Arc<PageTls>>,
     causes: Diagnostics,
+    recipes: Box<dyn Fn() -> Vec<RecipeRow> + Send + Sync>,
+    shift: Mutex<ShiftBase>,
     listener: Arc<ListenerState>,
     /// Pictures of parts.
     pub pictures: PagePictures,
@@ -85,6 +91,8 @@ impl PageState {
             commands: parts.commands,
             tls: parts.tls,
             causes: parts.causes,
+            recipes: parts.recipes,
+            shift: Mutex::default(),
             listener: parts.listener,
             pictures: parts.pictures,
             assets: Assets::new(),
@@ -167,6 +175,7 @@ impl PageState {
                 board: &board,
                 album: &album,
                 disk: disk_room(&self.store_folder),
+                shift: lock(&self.shift).clone(),
                 at: Timestamp::now(),
             };
 
@@ -180,6 +189,21 @@ impl PageState {
         }
 
         Ok(read(&screen))
+    }
+
+    /// The line's recipes with their revisions. Reads the disk: for a thread that may wait.
+    pub fn recipes(&self) -> Vec<RecipeRow> {
+        (self.recipes)()
+    }
+
+    /// Verdicts of the shift so far, and who began it.
+    pub fn shift(&self) -> ShiftBase {
+        lock(&self.shift).clone()
+    }
+
+    /// Begins the shift's counters anew.
+    pub fn begin_shift(&self, base: ShiftBase) {
+        *lock(&self.shift) = base;
     }
 
     /// Remembers an event, and tells those who wait.

@@ -18,4 +18,6 @@ pub const TABS: &[Tab] = &[
     tab("Live", "/"),
     tab("Health", "/health"),
     tab("Counters", "/counters"),
+    tab("Recipes", "/recipes"),
+    tab("Users", "/users"),
 ];

@@ -45,6 +45,7 @@ mod doubtful;
 pub mod drift;
 pub mod events;
 pub mod evidence;
+pub mod hold;
 pub mod inspect;
 mod lesson;
 mod lesson_change;
@@ -60,6 +61,7 @@ pub mod queue;
 pub mod rate_limit;
 mod recipe_change;
 mod recipe_edit;
+mod recipe_rows;
 pub mod reload;
 mod revisions;
 pub mod selection;
@@ -75,8 +77,8 @@ mod teach_source;
 pub mod views;
 
 pub use self::channels::{
-    Channels, ControlEnds, DoorSettings, PageEnds, PublisherEnds, control_wiring, page_wiring,
-    publisher_wiring,
+    Channels, ControlEnds, DoorSettings, PageEnds, PageFiles, PublisherEnds, control_wiring,
+    page_wiring, publisher_wiring,
 };
 pub use self::opening::Opening;
 pub use self::stage::end_process_on_panic;
@@ -96,6 +98,7 @@ use self::live_settings::{LiveSettings, Reloaded};
 use self::overlays::{OverlayEnds, OverlayPainter, OverlayStage};
 use self::policy::LinePolicy;
 use self::queue::{FrameReceiver, frame_queue};
+use self::recipe_rows::RecipeRows;
 use self::shadow::stage::ShadowStage;
 use self::shared::{CameraStates, Shared, Tallies};
 use self::stage::Stage;
@@ -325,8 +328,10 @@ impl Stages {
         let doors = doors_of(config, &opening);
         let is_continuous = doors.is_continuous;
         let teach = teach_source(config, &shared, &settings, &preparer.model.spec);
+        let recipes = RecipeRows::new(settings.recipes.clone(), config.library.clone());
+        let known = (recipes, teach);
         let page = (channels.page, channels.page_frames);
-        let page = PageStages::open(config, &shared, is_continuous, teach, page)?;
+        let page = PageStages::open(config, &shared, is_continuous, known, page)?;
         Ok(Stages {
             inspect: InspectStage::new(&shared, active, config.batch, inspected, channels.inspect),
             writer: StoreWriter::new(opening.open_store, policy),
@@ -475,17 +480,20 @@ impl PageStages {
         config: &LineConfig,
         shared: &Shared,
         is_continuous: bool,
-        teach: TeachSource,
+        known: (RecipeRows, TeachSource),
         (ends, frames): (PageEnds, FrameSlots),
     ) -> Result<Option<Self>, Failure> {
         let Some(settings) = &config.page else {
             return Ok(None);
         };
 
-        let listener = page::bind(settings)?;
-        let folder = folder_of(&config.store.file);
-        let bound = (settings, listener);
-        let server = page_wiring(shared, is_continuous, folder, bound, teach, ends);
+        let bound = page::bind(settings)?;
+        let files = PageFiles {
+            store_folder: folder_of(&config.store.file),
+            users: settings.users.clone(),
+        };
+
+        let server = page_wiring(shared, is_continuous, files, bound, ends, known);
         let pictures = PictureStage::new(frames, server.pictures.clone());
         Ok(Some(PageStages { pictures, server }))
     }

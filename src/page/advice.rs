@@ -114,10 +114,22 @@ const STEPS: &[(&str, &str)] = &[
         "The broker takes no pictures: give the client id with -pictures at its end its rights.",
     ),
     (
+        "control held",
+        "Somebody sets the line up: wait, or ask who it is to release control.",
+    ),
+    (
         "control",
         "No control socket: look at the rights of the store's folder.",
     ),
     ("page", "The page cannot be served: look at the log."),
+    (
+        "page users",
+        "Mend the users' file, or make the users anew with winspect user; the line goes on meanwhile.",
+    ),
+    (
+        "page certificate",
+        "Renew the page's certificate: browsers refuse the page without a valid one; the line goes on.",
+    ),
     (
         "slow disk",
         "The disk is slow: see what else writes to it, or replace it.",
@@ -173,19 +185,24 @@ mod tests {
     use super::*;
     use crate::line::control::{COMMAND_IDS, DRIFT_OF, LIBRARY, LINE_OF, THRESHOLD, WEB_OF};
     use crate::line::shared::{ENGINE, PICTURES_OF, PRESENCE_OF};
-    use crate::protocol::condition::{COMMANDS, FENCES, GATE, RESULTS};
+    use crate::page::access::keeper::PAGE_USERS;
+    use crate::page::tls::PAGE_CERTIFICATE;
+    use crate::protocol::condition::{COMMANDS, FENCES, GATE, HELD, RESULTS};
     use crate::store::{GIVEN_UP, MOVED_ASIDE};
 
     #[test]
     fn each_source_has_a_step_of_its_own() {
         let sources = [
             COMMAND_IDS,
+            PAGE_CERTIFICATE,
+            PAGE_USERS,
             LIBRARY,
             THRESHOLD,
             ENGINE,
             COMMANDS,
             FENCES,
             GATE,
+            HELD,
             RESULTS,
             GIVEN_UP,
             MOVED_ASIDE,

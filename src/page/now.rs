@@ -1,10 +1,12 @@
 //! The line as the page reads it, and the page's settings.
 
+use super::tls::TlsFiles;
 use crate::base::health::LineCondition;
 use crate::camera::CameraStatus;
 use crate::data::part_counts::PartTotals;
 use crate::protocol::birth::Identity;
 use crate::protocol::broker::BrokerState;
+use crate::protocol::condition::Holder;
 use crate::protocol::metrics::Metrics;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,10 +15,12 @@ use std::path::PathBuf;
 /// Settings of the page, out of `[page]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PageSettings {
-    /// Address of this machine alone: without users and TLS nobody else may look.
+    /// Address; one that other machines reach needs TLS and a user.
     pub listen: SocketAddr,
     /// The users' file.
     pub users: PathBuf,
+    /// Certificate and key, if the page has them.
+    pub tls: Option<TlsFiles>,
 }
 
 /// A line at one moment.
@@ -28,6 +32,8 @@ pub struct LineNow {
     pub condition: LineCondition,
     /// Status of each camera; `None` while it starts.
     pub cameras: BTreeMap<String, Option<CameraStatus>>,
+    /// Who has control of the set-up.
+    pub holder: Option<Holder>,
     /// Whether the broker is there.
     pub broker: BrokerState,
     /// The counters that balance.

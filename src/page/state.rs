@@ -5,13 +5,18 @@ use super::access::keeper::Access;
 use super::assets::Assets;
 use super::board::Board;
 use super::commands::PageCommands;
+use super::hosts::Names;
 use super::metrics::Readings;
 use super::now::{LineNow, disk_room};
 use super::painter::PagePictures;
 use super::pulses::Pulses;
+use super::recipes::RecipeRow;
 use super::screen::{Facts, Screen, ScreenName};
+use super::shift::ShiftBase;
 use super::teach::TeachSource;
+use super::tls::PageTls;
 use super::{counters, health, live};
+use crate::base::health::Diagnostics;
 use crate::protocol::event::{Event, ListenerState};
 use jiff::Timestamp;
 use std::path::PathBuf;
@@ -43,6 +48,12 @@ pub struct PageParts {
     pub commands: PageCommands,
     /// The line's recipes and lessons.
     pub teach: TeachSource,
+    /// Certificate and key, if the page has them.
+    pub tls: Option<Arc<PageTls>>,
+    /// Faults of the moment: a certificate that ends is told there.
+    pub causes: Diagnostics,
+    /// The line's recipes with their revisions. Reads the disk.
+    pub recipes: Box<dyn Fn() -> Vec<RecipeRow> + Send + Sync>,
 }
 
 /// The shared state.
@@ -56,6 +67,10 @@ pub struct PageState {
     pub commands: PageCommands,
     /// The line's recipes and lessons.
     pub teach: TeachSource,
+    tls: Option<Arc<PageTls>>,
+    causes: Diagnostics,
+    recipes: Box<dyn Fn() -> Vec<RecipeRow> + Send + Sync>,
+    shift: Mutex<ShiftBase>,
     listener: Arc<ListenerState>,
     /// Pictures of parts.
     pub pictures: PagePictures,
@@ -77,9 +92,13 @@ impl PageState {
         PageState {
             now: parts.now,
             access: parts.access,
-            cookie: SessionCookie::new(&station, false),
+            cookie: SessionCookie::new(&station, parts.tls.is_some()),
             commands: parts.commands,
             teach: parts.teach,
+            tls: parts.tls,
+            causes: parts.causes,
+            recipes: parts.recipes,
+            shift: Mutex::default(),
             listener: parts.listener,
             pictures: parts.pictures,
             assets: Assets::new(),
@@ -100,6 +119,12 @@ impl PageState {
     /// The line now.
     pub fn now(&self) -> LineNow {
         (self.now)()
+    }
+
+    /// Names of this machine out of the certificate.
+    pub fn names(&self) -> Names {
+        let tls = self.tls.as_ref();
+        tls.map(|tls| tls.names()).unwrap_or_default()
     }
 
     /// Name of the line.
@@ -156,6 +181,7 @@ impl PageState {
                 board: &board,
                 album: &album,
                 disk: disk_room(&self.store_folder),
+                shift: lock(&self.shift).clone(),
                 at: Timestamp::now(),
             };
 
@@ -169,6 +195,21 @@ impl PageState {
         }
 
         Ok(read(&screen))
+    }
+
+    /// The line's recipes with their revisions. Reads the disk: for a thread that may wait.
+    pub fn recipes(&self) -> Vec<RecipeRow> {
+        (self.recipes)()
+    }
+
+    /// Verdicts of the shift so far, and who began it.
+    pub fn shift(&self) -> ShiftBase {
+        lock(&self.shift).clone()
+    }
+
+    /// Begins the shift's counters anew.
+    pub fn begin_shift(&self, base: ShiftBase) {
+        *lock(&self.shift) = base;
     }
 
     /// Remembers an event, and tells those who wait.
@@ -195,6 +236,10 @@ impl PageState {
         let is_watched =
             lock(&self.viewed).is_some_and(|viewed| viewed.elapsed() < UNWATCHED_AFTER);
         self.pictures.watch(is_watched);
+        if let Some(tls) = &self.tls {
+            tls.look(&self.causes, Timestamp::now());
+        }
+
         // The signs are looked at all the time, so that a request finds how long they have been away.
         self.stuck();
     }

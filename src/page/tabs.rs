@@ -19,4 +19,6 @@ pub const TABS: &[Tab] = &[
     tab("Health", "/health"),
     tab("Counters", "/counters"),
     tab("Teach", "/teach"),
+    tab("Recipes", "/recipes"),
+    tab("Users", "/users"),
 ];

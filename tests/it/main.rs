@@ -55,6 +55,7 @@ mod own_part;
 mod page;
 mod page_access;
 mod page_browser;
+mod page_teach;
 mod parts;
 mod pictures;
 mod planted;

@@ -212,6 +212,8 @@ pub fn page_wiring(
         audit: Box::new(move |words| store.audit(words)),
         causes: shared.diagnostics.clone(),
         users: settings.users.clone(),
+        store: shared.store.clone(),
+        evidence: shared.evidence.clone(),
         now: Box::new(move || view.now(is_continuous)),
         pictures: PagePictures::default(),
         pulses: Pulses::new([]),

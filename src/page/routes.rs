@@ -6,9 +6,9 @@
 
 use super::access::{Viewer, sign_in};
 use super::album::{PhotoKey, PhotoSize};
-use super::assets::Asset;
 use super::form_page::Layout;
 use super::metrics::{self, MEDIA_TYPE};
+use super::rejects;
 use super::screen::{RENDER_EVERY, ScreenName, WholePage};
 use super::state::Page;
 use askama::Template;
@@ -43,12 +43,12 @@ pub fn router(state: Page) -> Router {
         .route("/counters", get(counters))
         .route("/updates/{screen}", get(updates))
         .route("/picture/{run}/{place}/{seq}/{size}", get(picture))
-        .route("/assets/page.css", get(style))
-        .route("/assets/page.js", get(script))
+        .route("/assets/{name}", get(asset))
         .route("/metrics", get(metrics))
         .route("/health/live", get(is_live))
         .route("/health/ready", get(is_ready))
         .merge(sign_in::routes())
+        .merge(rejects::routes())
         .fallback(none_such)
         .layer(middleware::from_fn(guard))
         .with_state(state)
@@ -228,17 +228,13 @@ async fn picture(
     tagged(&headers, &tag, lasting, "image/jpeg", body)
 }
 
-async fn style(State(page): State<Page>, headers: HeaderMap) -> Response {
-    asset(&page.assets.style, &headers)
-}
+async fn asset(State(page): State<Page>, Path(name): Path<String>, headers: HeaderMap) -> Response {
+    let Some(asset) = page.assets.file(&name) else {
+        return none_such().await.into_response();
+    };
 
-async fn script(State(page): State<Page>, headers: HeaderMap) -> Response {
-    asset(&page.assets.script, &headers)
-}
-
-fn asset(asset: &Asset, headers: &HeaderMap) -> Response {
     let body = Body::from(asset.text);
-    tagged(headers, &asset.tag, "no-cache", asset.kind, body)
+    tagged(&headers, &asset.tag, "no-cache", asset.kind, body)
 }
 
 /// A file with its tag; 304 to a browser that has it.

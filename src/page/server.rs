@@ -7,6 +7,7 @@
 use super::access::Peer;
 use super::access::keeper::{Access, Audit};
 use super::commands::PageCommands;
+use super::evidence::EvidenceReader;
 use super::now::{LineNow, PageSettings};
 use super::painter::PagePictures;
 use super::pulses::Pulses;
@@ -16,6 +17,7 @@ use crate::base::exit::{Exit, Failure};
 use crate::base::health::Diagnostics;
 use crate::protocol::event::EventReceiver;
 use crate::protocol::request::Request;
+use crate::store::Store;
 use axum::{Extension, Router};
 use crossbeam::channel::Sender;
 use hyper::server::conn::http1;
@@ -23,7 +25,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::io::Write;
 use std::net::TcpListener as StdListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -66,6 +68,10 @@ pub struct PageWiring {
     pub causes: Diagnostics,
     /// The users' file.
     pub users: PathBuf,
+    /// The store, to be searched.
+    pub store: Store,
+    /// Folder where pictures of parts are kept; `None` where none are.
+    pub evidence: Option<Arc<Path>>,
 }
 
 /// Binds the page's address: before the line starts, so that a port that is taken ends the start.
@@ -96,8 +102,9 @@ pub fn run(wiring: PageWiring) -> std::io::Result<()> {
     // Passwords are computed beside this thread, one at a time; files of users are written there too.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .thread_name("page-passwords")
-        .max_blocking_threads(2)
+        // Passwords are compared there, and folders looked at that may hang; each has bounds of its own.
+        .thread_name("page-waits")
+        .max_blocking_threads(8)
         .build()?;
 
     runtime.block_on(serve(wiring))
@@ -116,6 +123,8 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
         store_folder: wiring.store_folder,
         access: Access::new(&wiring.users, wiring.audit, wiring.causes),
         commands: PageCommands::new(wiring.requests),
+        store: wiring.store,
+        evidence: EvidenceReader::new(wiring.evidence),
     }));
 
     let router = router(state.clone());

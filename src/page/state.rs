@@ -5,6 +5,7 @@ use super::access::keeper::Access;
 use super::assets::Assets;
 use super::board::Board;
 use super::commands::PageCommands;
+use super::evidence::EvidenceReader;
 use super::metrics::Readings;
 use super::now::{LineNow, disk_room};
 use super::painter::PagePictures;
@@ -12,6 +13,7 @@ use super::pulses::Pulses;
 use super::screen::{Facts, Screen, ScreenName};
 use super::{counters, health, live};
 use crate::protocol::event::{Event, ListenerState};
+use crate::store::Store;
 use jiff::Timestamp;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -40,6 +42,10 @@ pub struct PageParts {
     pub access: Access,
     /// The way to the command handler.
     pub commands: PageCommands,
+    /// The store, to be searched.
+    pub store: Store,
+    /// Pictures of kept parts.
+    pub evidence: EvidenceReader,
 }
 
 /// The shared state.
@@ -51,6 +57,10 @@ pub struct PageState {
     pub cookie: SessionCookie,
     /// The way to the command handler.
     pub commands: PageCommands,
+    /// The store, to be searched.
+    pub store: Store,
+    /// Pictures of kept parts.
+    pub evidence: EvidenceReader,
     listener: Arc<ListenerState>,
     /// Pictures of parts.
     pub pictures: PagePictures,
@@ -74,6 +84,8 @@ impl PageState {
             access: parts.access,
             cookie: SessionCookie::new(&station, false),
             commands: parts.commands,
+            store: parts.store,
+            evidence: parts.evidence,
             listener: parts.listener,
             pictures: parts.pictures,
             assets: Assets::new(),

@@ -16,6 +16,7 @@ const fn tab(title: &'static str, address: &'static str) -> Tab {
 /// All of them, in their order.
 pub const TABS: &[Tab] = &[
     tab("Live", "/"),
+    tab("Rejects", "/rejects"),
     tab("Health", "/health"),
     tab("Counters", "/counters"),
 ];

@@ -90,6 +90,13 @@ pub struct LabelCommand {
     /// True where the revision is to be a candidate.
     #[serde(default)]
     pub candidate: bool,
+    /// False where the label is kept with the part and the recipe learns nothing of it yet.
+    #[serde(default = "yes")]
+    pub teach: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Label of a part that was judged.

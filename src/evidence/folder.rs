@@ -195,7 +195,7 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::picture::Area;
+    use crate::data::picture::{Area, Picture};
     use crate::data::report::Report;
     use crate::data::report::tests::report;
     use crate::data::shown_part::ShownPicture;

@@ -444,6 +444,10 @@ mod tests {
         }
     }
 
+    fn of_report(report: &Report) -> HeatScale {
+        scale_of(report.score, report.threshold, report.map.as_ref())
+    }
+
     /// A judged part, whose map covers the whole of a picture of that size.
     fn judged(width: usize, height: usize) -> ShownPart {
         let mut report = report(11);
@@ -530,16 +534,16 @@ mod tests {
     #[test]
     fn the_scale_is_the_thresholds_where_the_score_is_the_maps() {
         let mut report = report(1);
-        assert_eq!(scale(&report), HeatScale::of_threshold(0.337));
+        assert_eq!(of_report(&report), HeatScale::of_threshold(0.337));
         // A score by words is above all that the map has.
         report.score = Some(7.0);
-        assert!(!scale(&report).is_threshold);
+        assert!(!of_report(&report).is_threshold);
         report.score = Some(0.4);
         report.threshold = None;
-        assert!(!scale(&report).is_threshold);
+        assert!(!of_report(&report).is_threshold);
         report.threshold = Some(0.0);
         report.map = Some(Map::new(Grid::square(1), vec![0.5]));
-        assert!(!scale(&report).is_threshold);
+        assert!(!of_report(&report).is_threshold);
         draw(&shown(report, ShownPicture::Own(grey(9, 9))), paint);
     }
 

@@ -6,12 +6,15 @@ use super::assets::Assets;
 use super::board::Board;
 use super::commands::PageCommands;
 use super::evidence::EvidenceReader;
+use super::hosts::Names;
 use super::metrics::Readings;
 use super::now::{LineNow, disk_room};
 use super::painter::PagePictures;
 use super::pulses::Pulses;
 use super::screen::{Facts, Screen, ScreenName};
+use super::tls::PageTls;
 use super::{counters, health, live};
+use crate::base::health::Diagnostics;
 use crate::protocol::event::{Event, ListenerState};
 use crate::store::Store;
 use jiff::Timestamp;
@@ -46,6 +49,10 @@ pub struct PageParts {
     pub store: Store,
     /// Pictures of kept parts.
     pub evidence: EvidenceReader,
+    /// Certificate and key, if the page has them.
+    pub tls: Option<Arc<PageTls>>,
+    /// Faults of the moment: a certificate that ends is told there.
+    pub causes: Diagnostics,
 }
 
 /// The shared state.
@@ -61,6 +68,8 @@ pub struct PageState {
     pub store: Store,
     /// Pictures of kept parts.
     pub evidence: EvidenceReader,
+    tls: Option<Arc<PageTls>>,
+    causes: Diagnostics,
     listener: Arc<ListenerState>,
     /// Pictures of parts.
     pub pictures: PagePictures,
@@ -82,10 +91,12 @@ impl PageState {
         PageState {
             now: parts.now,
             access: parts.access,
-            cookie: SessionCookie::new(&station, false),
+            cookie: SessionCookie::new(&station, parts.tls.is_some()),
             commands: parts.commands,
             store: parts.store,
             evidence: parts.evidence,
+            tls: parts.tls,
+            causes: parts.causes,
             listener: parts.listener,
             pictures: parts.pictures,
             assets: Assets::new(),
@@ -106,6 +117,12 @@ impl PageState {
     /// The line now.
     pub fn now(&self) -> LineNow {
         (self.now)()
+    }
+
+    /// Names of this machine out of the certificate.
+    pub fn names(&self) -> Names {
+        let tls = self.tls.as_ref();
+        tls.map(|tls| tls.names()).unwrap_or_default()
     }
 
     /// Name of the line.
@@ -201,6 +218,10 @@ impl PageState {
         let is_watched =
             lock(&self.viewed).is_some_and(|viewed| viewed.elapsed() < UNWATCHED_AFTER);
         self.pictures.watch(is_watched);
+        if let Some(tls) = &self.tls {
+            tls.look(&self.causes, Timestamp::now());
+        }
+
         // The signs are looked at all the time, so that a request finds how long they have been away.
         self.stuck();
     }

@@ -29,6 +29,19 @@ pub fn keep_screens(browser: &Browser, page: &Page, name: &str) {
     }
 }
 
+/// Keeps what is shown as it is, in both sizes.
+pub fn keep_shown(browser: &Browser, name: &str) {
+    let Some(folder) = std::env::var_os("WINSPECT_SCREENS") else {
+        return;
+    };
+
+    for (width, height) in SIZES {
+        browser.resize(width, height);
+        let file = std::path::Path::new(&folder).join(format!("{name}-{width}.jpg"));
+        std::fs::write(file, browser.screenshot()).expect("the folder is there");
+    }
+}
+
 fn trigger(station: &Station, part_id: &str) {
     station.plc.ask(
         "trigger",

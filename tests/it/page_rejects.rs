@@ -7,7 +7,7 @@ use crate::harness::page::Page;
 use crate::harness::sign_in::{Session, add_user, sign_in};
 use crate::harness::station::Station;
 use crate::harness::{PATIENCE, assert_said, require, wait_until};
-use crate::page_browser::keep_screens;
+use crate::page_browser::{keep_screens, keep_shown};
 
 /// A line that keeps each part, with a page, an operator `otto` and a setter `sara`; all parts fail.
 fn rejecting() -> (Station, Page) {
@@ -86,6 +86,7 @@ fn an_operator_sees_a_reject_and_marks_it_false() {
             .contains("2 rejects in the last 24 hours")
     );
     browser.script("document.querySelector('input[name=note]').value = 'a shadow <b>'");
+    keep_shown(&browser, "reject");
     browser.click("#say button[value=false_reject]");
     browser.wait_for("#label", |label| {
         label.contains("↺ false reject")
@@ -156,7 +157,7 @@ fn a_setter_teaches_a_reject_and_an_operator_may_not() {
 #[test]
 fn parts_are_taken_away_and_pictures_lead_nowhere_else() {
     let (station, page) = rejecting();
-    reject(&station, "=cmd");
+    reject(&station, "E-5");
     let csv = page.get("/rejects/parts.csv");
     assert_eq!(csv.headers["content-type"], "text/csv; charset=utf-8");
     assert_eq!(csv.body.lines().count(), 2, "{}", csv.body);

@@ -5,11 +5,12 @@ use super::keys::ConfigKeys;
 use super::mqtt::ClientIdentity;
 use super::recipes::{self, RecipePlaces};
 use super::table::TableReader;
-use super::{mqtt, page, source, store, topic};
+use super::{mqtt, page, shift_check, source, store, topic};
 use crate::base::problems::Problems;
 use crate::engine::select::Engines;
 use crate::mqtt::MqttSettings;
 use crate::page::PageSettings;
+use crate::protocol::check_due::CheckDue;
 use crate::recipe::library::folder::Library;
 use crate::recipe::spec::RecipeSpec;
 use crate::store::StoreSettings;
@@ -44,6 +45,8 @@ pub struct LineConfig {
     pub mqtt: MqttSettings,
     /// The file where parts and results are kept, and how long.
     pub store: StoreSettings,
+    /// When a shift check is due.
+    pub check_due: CheckDue,
     /// The page for people; `None` for none.
     pub page: Option<PageSettings>,
     /// A folder that heat-map overlays are also written to; `None` for none.
@@ -146,6 +149,7 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     let mqtt = table.take("mqtt");
     let store = table.take("store");
     let page = table.take("page");
+    let checks = table.take("shift_check");
     table.finish();
 
     // The first recipe comes before the others, whose names must differ from it. The store needs
@@ -170,6 +174,7 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     check_timed_reject(&mqtt.link, &cameras, problems);
     let store = store::settings(store, &station, mqtt.reject_window, base, problems);
     let page = page::settings(page, problems);
+    let check_due = shift_check::settings(checks, problems);
     let all = recipes.iter().chain([&recipe]);
     let keys = ConfigKeys::of(&file, all);
     LineConfig {
@@ -184,6 +189,7 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
         cameras,
         mqtt: mqtt.link,
         store,
+        check_due,
         page,
         overlays,
         keys,

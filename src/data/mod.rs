@@ -4,6 +4,7 @@ pub mod counters;
 pub mod frame;
 pub mod grid;
 pub mod history;
+pub mod lens;
 pub mod map;
 pub mod part;
 pub mod part_counts;

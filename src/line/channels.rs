@@ -203,10 +203,12 @@ pub fn page_wiring(
 /// Connects the control socket with a line; `is_continuous` as in [`LineView::condition`](crate::line::shared::LineView::condition).
 pub fn control_wiring(shared: &Shared, is_continuous: bool, ends: ControlEnds) -> ControlWiring {
     let view = shared.view();
+    let checks = shared.control.checks.clone();
     ControlWiring {
         requests: ends.requests,
         events: ends.events,
         status: Box::new(move || view.status(is_continuous)),
+        shift_checks: Box::new(move |most| checks.newest(most)),
         store: shared.store.clone(),
         causes: shared.diagnostics.clone(),
     }

@@ -37,6 +37,7 @@ mod cameras;
 pub mod challenge;
 pub mod changeover;
 mod channels;
+pub mod cleanings;
 pub mod commands;
 pub mod control;
 mod doors;
@@ -44,6 +45,7 @@ mod doubtful;
 pub mod drift;
 pub mod events;
 pub mod inspect;
+pub mod lens;
 mod lesson;
 pub mod lessons;
 pub mod live_settings;
@@ -63,6 +65,7 @@ pub mod selection;
 pub mod set_thresholds;
 pub mod shadow;
 pub mod shared;
+pub mod shift_check;
 mod stage;
 mod suggested_groups;
 mod suggestion;
@@ -379,6 +382,7 @@ fn prepare(
     let names = camera_names(config);
     let policy = active.policy(policies);
     let shared = Shared::new(opening, &names, joiner_of(config), policy, identity);
+    shared.control.checks.ask(config.check_due.clone());
     Ok((active, shared))
 }
 

@@ -5,8 +5,10 @@ use crate::base::health::{Diagnostics, Health, LineCondition, LineState};
 use crate::camera::{CameraState, CameraStatus};
 use crate::control::messages::{LineCamera, LineStatus};
 use crate::data::counters::Tally;
+use crate::data::lens::Lenses;
 use crate::data::part_counts::PartCounts;
 use crate::data::result::whole_ms;
+use crate::line::cleanings::Cleanings;
 use crate::line::control::{LineControl, THRESHOLD};
 use crate::line::lessons::Lessons;
 use crate::line::opening::Opening;
@@ -73,6 +75,10 @@ pub struct Shared {
     pub lessons: Lessons,
     /// The revision that judges beside the line, if one does.
     pub shadow: Shadow,
+    /// What the cameras' lenses show.
+    pub lenses: Lenses,
+    /// Lenses that somebody has cleaned.
+    pub cleanings: Cleanings,
     /// This machine's clock, watched for steps.
     pub own_clock: Arc<OwnClock>,
     /// The publisher as a listener of events: how many heat maps found no room.
@@ -107,6 +113,8 @@ impl Shared {
             outcomes: Outcomes::default(),
             lessons: Lessons::default(),
             shadow: Shadow::default(),
+            lenses: Lenses::default(),
+            cleanings: Cleanings::default(),
             own_clock: Arc::default(),
             publisher: Arc::default(),
         }

@@ -48,6 +48,18 @@ const STEPS: &[(&str, &str)] = &[
         "challenge",
         "The line did not catch all known parts: stop production, and call the setter.",
     ),
+    (
+        "shift check under way",
+        "Go on with the shift check: parts, the question of the gate, signature.",
+    ),
+    (
+        "shift check overdue",
+        "Do a shift check now, with the known parts.",
+    ),
+    (
+        "shift check",
+        "A shift check failed: stop production, mend it, and check again; or acknowledge it by name with a note.",
+    ),
     ("paused", "Send resume when the line may judge again."),
     (
         "threshold",

@@ -10,6 +10,7 @@ use crate::camera::CameraStatus;
 use crate::data::part_counts::PLACES;
 use crate::protocol::answer::AnswerStatus;
 use crate::protocol::event::{CommandOutcome, Event, PartResult};
+use crate::protocol::shift_check::SHIFT_CHECK;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -167,7 +168,8 @@ impl Board {
             AnswerStatus::Rejected => mark("bad", "✕", "not done"),
         };
 
-        if is_done && outcome.name == "challenge" {
+        // All known parts of a shift check had the verdict that they must have, as those of a challenge.
+        if is_done && ["challenge", SHIFT_CHECK].contains(&outcome.name) {
             self.challenge_met = Some(now);
         }
 

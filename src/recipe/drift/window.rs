@@ -1,7 +1,9 @@
 //! Windows over the last passed parts: how many of them lie beyond a limit.
 
+use super::cell_area;
 use super::limits::{CellLimits, Range};
 use crate::data::grid::Grid;
+use crate::data::lens::LensPlace;
 use crate::data::map::Map;
 use crate::data::picture::Area;
 use crate::data::verdict::{Defect, find_defects};
@@ -103,6 +105,30 @@ impl CellWindow {
 
         self.beyond.add(beyond);
         self.area = Some(area);
+    }
+
+    /// The cells that were beyond their limits on a part at least: their pixels, and the share of the parts.
+    pub(super) fn places(&self, grid: Grid) -> Vec<LensPlace> {
+        let parts = self.beyond.flags.len() as f32;
+        let Some(area) = self.area else {
+            return vec![];
+        };
+
+        let counts = self.beyond.counts.iter().enumerate();
+        let beyond = counts.filter(|(_, count)| **count > 0);
+        beyond
+            .map(|(cell, count)| {
+                let place = cell_area(cell, grid, area);
+                LensPlace {
+                    area: Area {
+                        x: area.x + place.x,
+                        y: area.y + place.y,
+                        ..place
+                    },
+                    share: *count as f32 / parts,
+                }
+            })
+            .collect()
     }
 
     /// The place that was beyond its limits on most parts; its peak is their number. With the number of

@@ -173,7 +173,7 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     let mqtt = mqtt::settings(mqtt, &identity, base, problems);
     check_timed_reject(&mqtt.link, &cameras, problems);
     let store = store::settings(store, &station, mqtt.reject_window, base, problems);
-    let page = page::settings(page, problems);
+    let page = page::settings(page, &store.file, base, problems);
     let check_due = shift_check::settings(checks, problems);
     let all = recipes.iter().chain([&recipe]);
     let keys = ConfigKeys::of(&file, all);

@@ -3,19 +3,32 @@
 use super::table::TableReader;
 use crate::base::problems::Problems;
 use crate::page::PageSettings;
+use crate::page::access::users_path;
 use serde_json::Value;
 use std::net::SocketAddr;
+use std::path::Path;
 
 /// The usual address.
 const LISTEN: &str = "127.0.0.1:8080";
 
 /// Reads `[page]`.
-pub fn settings(value: Option<Value>, problems: &mut Problems) -> Option<PageSettings> {
+///
+/// Users are those of the line with that `store`, unless `users` names a file that several lines share.
+pub fn settings(
+    value: Option<Value>,
+    store: &Path,
+    base: &Path,
+    problems: &mut Problems,
+) -> Option<PageSettings> {
     let mut table = TableReader::new("page", value?, problems);
     let listen = table.text("listen").unwrap_or_else(|| LISTEN.to_owned());
     let listen = table.check("listen", address(&listen));
+    let users = table.path("users", base);
     table.finish();
-    Some(PageSettings { listen: listen? })
+    Some(PageSettings {
+        listen: listen?,
+        users: users.unwrap_or_else(|| users_path(store)),
+    })
 }
 
 /// An address of this machine alone.
@@ -49,7 +62,12 @@ mod tests {
 
     fn read(listen: Value) -> Result<Option<PageSettings>, String> {
         let mut problems = Problems::new();
-        let settings = settings(Some(json!({ "listen": listen })), &mut problems);
+        let settings = settings(
+            Some(json!({ "listen": listen })),
+            Path::new("box.db"),
+            Path::new("."),
+            &mut problems,
+        );
         problems
             .into_result()
             .map(|()| settings)
@@ -59,8 +77,13 @@ mod tests {
     #[test]
     fn the_page_is_off_unless_given_and_never_open() {
         let mut problems = Problems::new();
-        assert_eq!(settings(None, &mut problems), None);
-        let usual = settings(Some(json!({})), &mut problems).expect("a page");
+        let (store, base) = (Path::new("/a/box.db"), Path::new("/etc"));
+        assert_eq!(settings(None, store, base, &mut problems), None);
+        let usual = settings(Some(json!({})), store, base, &mut problems).expect("a page");
+        assert_eq!(usual.users, Path::new("/a/box.users.toml"));
+        let shared = Some(json!({"users": "users.toml"}));
+        let shared = settings(shared, store, base, &mut problems).expect("a page");
+        assert_eq!(shared.users, Path::new("/etc/users.toml"));
         assert_eq!(usual.listen.to_string(), LISTEN);
         for own in ["127.0.0.1:9000", "127.1.2.3:1", "[::1]:8080"] {
             assert!(read(json!(own)).is_ok(), "{own}");

@@ -14,7 +14,7 @@ use crate::line::shadow::stage::PreparedShadow;
 use crate::line::shared::Shared;
 use crate::mqtt::publisher::PublisherWiring;
 use crate::mqtt::session::COMMANDS_MAX;
-use crate::page::{FrameSlots, PagePictures, PageWiring, Pulses, frame_slots};
+use crate::page::{FrameSlots, PagePictures, PageSettings, PageWiring, Pulses, frame_slots};
 use crate::protocol::event::{Event, EventReceiver};
 use crate::protocol::request::Request;
 use crossbeam::channel::{Receiver, Sender, bounded};
@@ -57,8 +57,8 @@ pub struct Channels {
     pub publisher: PublisherEnds,
     /// Ends of the control socket's server.
     pub control: ControlEnds,
-    /// The page's events.
-    pub page_events: EventReceiver,
+    /// Ends of the page's server.
+    pub page: PageEnds,
     /// The newest judged frames, for the page.
     pub page_frames: FrameSlots,
     /// The line's file as it was read again, to the changeover.
@@ -78,6 +78,14 @@ pub struct ControlEnds {
     /// Results and changes of state to tell watchers.
     pub events: EventReceiver,
     /// Commands that were received, to the command handler.
+    pub requests: Sender<Request>,
+}
+
+/// The page's ends.
+pub struct PageEnds {
+    /// Results and changes of state to show.
+    pub events: EventReceiver,
+    /// Commands of signed-in users, to the command handler.
     pub requests: Sender<Request>,
 }
 
@@ -130,9 +138,12 @@ impl Channels {
             },
             control: ControlEnds {
                 events: event_ends.control,
+                requests: requests.clone(),
+            },
+            page: PageEnds {
+                events: event_ends.page,
                 requests,
             },
-            page_events: event_ends.page,
             page_frames,
             reloads,
         }
@@ -186,13 +197,19 @@ pub fn page_wiring(
     shared: &Shared,
     is_continuous: bool,
     store_folder: PathBuf,
-    listener: TcpListener,
-    events: EventReceiver,
+    bound: (&PageSettings, TcpListener),
+    ends: PageEnds,
 ) -> PageWiring {
     let view = shared.view();
+    let store = shared.store.clone();
+    let (settings, listener) = bound;
     PageWiring {
         listener,
-        events,
+        events: ends.events,
+        requests: ends.requests,
+        audit: Box::new(move |words| store.audit(words)),
+        causes: shared.diagnostics.clone(),
+        users: settings.users.clone(),
         now: Box::new(move || view.now(is_continuous)),
         pictures: PagePictures::default(),
         pulses: Pulses::new([]),

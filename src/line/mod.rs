@@ -4,7 +4,7 @@
 //! ```text
 //! frames    camera --trigger, frame queue--> inspector --results--> store --outbox--> publisher --> broker
 //! pictures  inspector --judged frames, may drop--> overlays --heat maps, may drop--> events
-//! commands  publisher, control socket --requests--> command handler --> triggers, control, snapshots
+//! commands  publisher, control socket, page --requests--> command handler --> triggers, control, snapshots
 //! recipes   command handler --selected--> changeover --prepared--> inspector, between two parts
 //! shadow    inspector --newest judged frame, may drop--> shadow --where both differ--> events
 //! events    cameras, command handler, changeover, overlays, shadow, store --> publisher, control socket
@@ -73,7 +73,7 @@ mod summary;
 pub mod views;
 
 pub use self::channels::{
-    Channels, ControlEnds, DoorSettings, PublisherEnds, control_wiring, page_wiring,
+    Channels, ControlEnds, DoorSettings, PageEnds, PublisherEnds, control_wiring, page_wiring,
     publisher_wiring,
 };
 pub use self::opening::Opening;
@@ -111,7 +111,6 @@ use crate::mqtt::publisher;
 use crate::mqtt::publisher::PublisherWiring;
 use crate::page::{self, FrameSlots, PageWiring, PictureStage, Pulses};
 use crate::protocol::birth::Identity;
-use crate::protocol::event::EventReceiver;
 use crate::recipe::active::ActiveRecipe;
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
 use crate::store::{Outbox, StoreWriter};
@@ -313,9 +312,8 @@ impl Stages {
 
         let doors = doors_of(config, &opening);
         let is_continuous = doors.is_continuous;
-        let events = channels.page_events;
         let slots = channels.page_frames;
-        let page = PageStages::open(config, &shared, is_continuous, events, slots)?;
+        let page = PageStages::open(config, &shared, is_continuous, channels.page, slots)?;
         Ok(Stages {
             inspect: InspectStage::new(&shared, active, config.batch, inspected, channels.inspect),
             writer: StoreWriter::new(opening.open_store, policy),
@@ -455,7 +453,7 @@ impl PageStages {
         config: &LineConfig,
         shared: &Shared,
         is_continuous: bool,
-        events: EventReceiver,
+        ends: PageEnds,
         frames: FrameSlots,
     ) -> Result<Option<Self>, Failure> {
         let Some(settings) = &config.page else {
@@ -464,7 +462,7 @@ impl PageStages {
 
         let listener = page::bind(settings)?;
         let folder = folder_of(&config.store.file);
-        let server = page_wiring(shared, is_continuous, folder, listener, events);
+        let server = page_wiring(shared, is_continuous, folder, (settings, listener), ends);
         let pictures = PictureStage::new(frames, server.pictures.clone());
         Ok(Some(PageStages { pictures, server }))
     }

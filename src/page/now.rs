@@ -15,6 +15,8 @@ use std::path::PathBuf;
 pub struct PageSettings {
     /// Address of this machine alone: without users and TLS nobody else may look.
     pub listen: SocketAddr,
+    /// The users' file.
+    pub users: PathBuf,
 }
 
 /// A line at one moment.

@@ -1,14 +1,16 @@
 //! The addresses of the page, and the headers of every answer.
 //!
-//! Reading alone: every address takes GET and HEAD. The `Host` must be this machine's (a foreign page
+//! An address takes GET and HEAD, and POST where a form does something (`access`). The `Host` must be this machine's (a foreign page
 //! could else read the line through a name of its own that leads here), and every answer carries a
 //! Content-Security-Policy without inline script and style.
 
+use super::access::{Viewer, sign_in};
 use super::album::{PhotoKey, PhotoSize};
 use super::assets::Asset;
+use super::form_page::Layout;
 use super::metrics::{self, MEDIA_TYPE};
-use super::screen::{RENDER_EVERY, SCREENS, ScreenName, WholePage};
-use super::state::PageState;
+use super::screen::{RENDER_EVERY, ScreenName, WholePage};
+use super::state::Page;
 use askama::Template;
 use axum::Router;
 use axum::body::Body;
@@ -22,7 +24,6 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -32,9 +33,7 @@ const UPDATE_WAIT: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Sources of a page: our own, and nothing inline.
 const POLICY: &str = "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; \
-                      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
-type Page = Arc<PageState>;
+                      connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// All addresses.
 pub fn router(state: Page) -> Router {
@@ -49,6 +48,7 @@ pub fn router(state: Page) -> Router {
         .route("/metrics", get(metrics))
         .route("/health/live", get(is_live))
         .route("/health/ready", get(is_ready))
+        .merge(sign_in::routes())
         .fallback(none_such)
         .layer(middleware::from_fn(guard))
         .with_state(state)
@@ -73,7 +73,8 @@ async fn guard(request: Request, next: Next) -> Response {
     let headers = response.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    // `no-referrer` would take the Origin from our own forms.
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
 
     let policy = HeaderName::from_static("cross-origin-resource-policy");
     headers.insert(policy, HeaderValue::from_static("same-origin"));
@@ -104,32 +105,30 @@ fn is_own_host(host: &str) -> bool {
     is_name || is_loopback
 }
 
-async fn live(State(page): State<Page>) -> Response {
-    whole(&page, ScreenName::Live)
+async fn live(State(page): State<Page>, viewer: Viewer) -> Response {
+    whole(&page, viewer, ScreenName::Live)
 }
 
-async fn health(State(page): State<Page>) -> Response {
-    whole(&page, ScreenName::Health)
+async fn health(State(page): State<Page>, viewer: Viewer) -> Response {
+    whole(&page, viewer, ScreenName::Health)
 }
 
-async fn counters(State(page): State<Page>) -> Response {
-    whole(&page, ScreenName::Counters)
+async fn counters(State(page): State<Page>, viewer: Viewer) -> Response {
+    whole(&page, viewer, ScreenName::Counters)
 }
 
-fn whole(page: &PageState, name: ScreenName) -> Response {
+fn whole(page: &Page, viewer: Viewer, name: ScreenName) -> Response {
     page.viewed();
 
-    let station = page.station();
+    let layout = Layout::new(page, viewer, name.title());
     let html = page.with_screen(name, |screen| {
         // Everything is newer than version 0.
         let update = screen.update(0, &page.assets.build);
 
         let whole = WholePage {
-            station: &station,
+            layout: &layout,
             screen: name,
-            screens: SCREENS,
             version: update.version,
-            build: update.build,
             fragments: update.fragments,
         };
 

@@ -2,16 +2,22 @@
 //!
 //! Each connection is a task. Bounds: [`CONNECTIONS_MAX`] connections, one more is refused in words;
 //! [`HEADERS_MAX`] bytes of a request's head, `HEAD_TIME` for it to come and between two requests,
-//! `WRITE_TIME` for a viewer to take something of an answer. Bodies are not read.
+//! `WRITE_TIME` for a viewer to take something of an answer. Bodies are read for signed-in users alone (`access`).
 
+use super::access::Peer;
+use super::access::keeper::{Access, Audit};
+use super::commands::PageCommands;
 use super::now::{LineNow, PageSettings};
 use super::painter::PagePictures;
 use super::pulses::Pulses;
 use super::routes::router;
-use super::state::PageState;
+use super::state::{PageParts, PageState};
 use crate::base::exit::{Exit, Failure};
+use crate::base::health::Diagnostics;
 use crate::protocol::event::EventReceiver;
-use axum::Router;
+use crate::protocol::request::Request;
+use axum::{Extension, Router};
+use crossbeam::channel::Sender;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -52,6 +58,14 @@ pub struct PageWiring {
     pub pulses: Pulses,
     /// Folder of the store, whose disk is told.
     pub store_folder: PathBuf,
+    /// Commands, to the command handler.
+    pub requests: Sender<Request>,
+    /// Sentences for the audit log.
+    pub audit: Audit,
+    /// Diagnostics of the line: a users' file that cannot be read is told there.
+    pub causes: Diagnostics,
+    /// The users' file.
+    pub users: PathBuf,
 }
 
 /// Binds the page's address: before the line starts, so that a port that is taken ends the start.
@@ -79,8 +93,11 @@ pub fn bind(settings: &PageSettings) -> Result<StdListener, Failure> {
 /// # Errors
 /// When the asynchronous runtime cannot be made.
 pub fn run(wiring: PageWiring) -> std::io::Result<()> {
+    // Passwords are computed beside this thread, one at a time; files of users are written there too.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .thread_name("page-passwords")
+        .max_blocking_threads(2)
         .build()?;
 
     runtime.block_on(serve(wiring))
@@ -91,13 +108,15 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
     tracing::info!("page at http://{}/", listener.local_addr()?);
     let mut events = wiring.events;
     events.state.listen(true);
-    let state = Arc::new(PageState::new(
-        wiring.now,
-        events.state.clone(),
-        wiring.pictures,
-        wiring.pulses,
-        wiring.store_folder,
-    ));
+    let state = Arc::new(PageState::new(PageParts {
+        now: wiring.now,
+        listener: events.state.clone(),
+        pictures: wiring.pictures,
+        pulses: wiring.pulses,
+        store_folder: wiring.store_folder,
+        access: Access::new(&wiring.users, wiring.audit, wiring.causes),
+        commands: PageCommands::new(wiring.requests),
+    }));
 
     let router = router(state.clone());
     let mut tasks = JoinSet::new();
@@ -108,8 +127,9 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
                 Ok((stream, _)) if tasks.len() >= CONNECTIONS_MAX => {
                     refuse(stream);
                 }
-                Ok((stream, _)) => {
-                    tasks.spawn(connection(stream, router.clone()));
+                Ok((stream, peer)) => {
+                    let peer = Peer(peer.ip().to_canonical());
+                    tasks.spawn(connection(stream, router.clone().layer(Extension(peer))));
                 }
                 // Too many open files, for one; they may become fewer.
                 Err(error) => {

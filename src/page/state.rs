@@ -1,7 +1,10 @@
 //! What all requests of the page share: the line to read, the page's memory, and the rendered screens.
 
+use super::access::cookie::SessionCookie;
+use super::access::keeper::Access;
 use super::assets::Assets;
 use super::board::Board;
+use super::commands::PageCommands;
 use super::metrics::Readings;
 use super::now::{LineNow, disk_room};
 use super::painter::PagePictures;
@@ -18,9 +21,36 @@ use std::time::{Duration, Instant};
 /// Time since the last request after which nobody looks.
 const UNWATCHED_AFTER: Duration = Duration::from_secs(30);
 
+/// The shared state as the requests have it.
+pub type Page = Arc<PageState>;
+
+/// What the state is made of, from outside of the page.
+pub struct PageParts {
+    /// The line at the moment.
+    pub now: Box<dyn Fn() -> LineNow + Send + Sync>,
+    /// Counts the events that the page misses.
+    pub listener: Arc<ListenerState>,
+    /// Pictures of parts.
+    pub pictures: PagePictures,
+    /// Signs of life of the stages.
+    pub pulses: Pulses,
+    /// Folder of the store.
+    pub store_folder: PathBuf,
+    /// Users, sessions and limits.
+    pub access: Access,
+    /// The way to the command handler.
+    pub commands: PageCommands,
+}
+
 /// The shared state.
 pub struct PageState {
     now: Box<dyn Fn() -> LineNow + Send + Sync>,
+    /// Users, sessions and limits.
+    pub access: Access,
+    /// The cookie of sessions.
+    pub cookie: SessionCookie,
+    /// The way to the command handler.
+    pub commands: PageCommands,
     listener: Arc<ListenerState>,
     /// Pictures of parts.
     pub pictures: PagePictures,
@@ -36,25 +66,23 @@ pub struct PageState {
 }
 
 impl PageState {
-    /// The state of a page that has seen nothing yet; `listener` counts the events that it misses.
-    pub fn new(
-        now: Box<dyn Fn() -> LineNow + Send + Sync>,
-        listener: Arc<ListenerState>,
-        pictures: PagePictures,
-        pulses: Pulses,
-        store_folder: PathBuf,
-    ) -> Self {
+    /// The state of a page that has seen nothing yet.
+    pub fn new(parts: PageParts) -> Self {
+        let station = (parts.now)().identity.station;
         PageState {
-            now,
-            listener,
-            pictures,
+            now: parts.now,
+            access: parts.access,
+            cookie: SessionCookie::new(&station, false),
+            commands: parts.commands,
+            listener: parts.listener,
+            pictures: parts.pictures,
             assets: Assets::new(),
             board: Mutex::default(),
             screens: Default::default(),
-            pulses: Mutex::new(pulses),
+            pulses: Mutex::new(parts.pulses),
             viewed: Mutex::default(),
             connections: AtomicUsize::new(0),
-            store_folder,
+            store_folder: parts.store_folder,
         }
     }
 
@@ -139,6 +167,10 @@ impl PageState {
 
     /// Remembers an event, and tells those who wait.
     pub fn see(&self, event: Event) {
+        if let Event::Outcome(outcome) = &event {
+            self.commands.see(&outcome.answer);
+        }
+
         self.board().see(event, Timestamp::now());
         self.pictures.tell();
     }

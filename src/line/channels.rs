@@ -202,6 +202,7 @@ pub fn page_wiring(
 ) -> PageWiring {
     let view = shared.view();
     let store = shared.store.clone();
+    let checks = shared.control.checks.clone();
     let (settings, listener) = bound;
     PageWiring {
         listener,
@@ -210,6 +211,8 @@ pub fn page_wiring(
         audit: Box::new(move |words| store.audit(words)),
         causes: shared.diagnostics.clone(),
         users: settings.users.clone(),
+        checks: Box::new(move |most| checks.newest(most)),
+        lenses: shared.lenses.clone(),
         now: Box::new(move || view.now(is_continuous)),
         pictures: PagePictures::default(),
         pulses: Pulses::new([]),

@@ -6,9 +6,11 @@
 //! One cleaning a camera is under way at most.
 
 use crate::data::lens::{LensView, Lenses};
-use crate::line::lens::CLEANED_PARTS;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Passed parts after which a lens that was cleaned is looked at.
+pub const CLEANED_PARTS: u64 = 20;
 
 /// The cleanings of a line. Clones share one state.
 #[derive(Debug, Clone, Default)]

@@ -6,6 +6,7 @@
 
 use crate::data::lens::{LensFigures, LensPicture, LensView};
 use crate::data::picture::Picture;
+use crate::line::cleanings::CLEANED_PARTS;
 use crate::line::shared::Shared;
 use crate::recipe::drift::{Drift, DriftLimits, DriftWatch, PassedPart, WINDOW};
 use crate::recipe::quality::Measures;
@@ -16,8 +17,6 @@ use std::time::{Duration, Instant};
 
 /// Shortest time between two views of a lens for people.
 const SHOWN_EVERY: Duration = Duration::from_millis(200);
-/// Passed parts after which a lens that was cleaned is looked at.
-pub const CLEANED_PARTS: u64 = 20;
 
 /// The last passed parts of a camera, for people.
 #[derive(Debug, Default)]

@@ -6,6 +6,7 @@
 
 use super::album::{Album, LARGE_PX, Photo, PhotoKey, SMALL_PX};
 use super::frames::{FrameSlots, SlotKey};
+use crate::data::picture::Picture;
 use crate::data::report::JudgedFrame;
 use image::codecs::jpeg::JpegEncoder;
 use image::{ImageBuffer, Rgb, imageops};
@@ -146,6 +147,14 @@ fn photo(frame: &JudgedFrame) -> Option<Photo> {
     })
 }
 
+/// A camera's picture as a JPEG file of [`LARGE_PX`]. `None` for one that cannot be written.
+pub(super) fn large_jpeg(picture: &Picture) -> Option<Arc<[u8]>> {
+    let width = u32::try_from(picture.width()).ok()?;
+    let height = u32::try_from(picture.height()).ok()?;
+    let source = FrameImage::from_raw(width, height, picture.rgb())?;
+    jpeg(&source, LARGE_PX)
+}
+
 /// The name of a place.
 pub(super) fn place(camera: &str, region: Option<&str>) -> String {
     match region {
@@ -181,7 +190,6 @@ fn jpeg(source: &FrameImage, longest: u32) -> Option<Arc<[u8]>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::picture::Picture;
     use crate::data::report::tests::report;
 
     #[test]

@@ -11,9 +11,10 @@ use super::now::{LineNow, PageSettings};
 use super::painter::PagePictures;
 use super::pulses::Pulses;
 use super::routes::router;
-use super::state::{PageParts, PageState};
+use super::state::{NewestChecks, PageParts, PageState};
 use crate::base::exit::{Exit, Failure};
 use crate::base::health::Diagnostics;
+use crate::data::lens::Lenses;
 use crate::protocol::event::EventReceiver;
 use crate::protocol::request::Request;
 use axum::{Extension, Router};
@@ -66,6 +67,10 @@ pub struct PageWiring {
     pub causes: Diagnostics,
     /// The users' file.
     pub users: PathBuf,
+    /// The shift checks.
+    pub checks: NewestChecks,
+    /// What the cameras' lenses show.
+    pub lenses: Lenses,
 }
 
 /// Binds the page's address: before the line starts, so that a port that is taken ends the start.
@@ -116,6 +121,8 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
         store_folder: wiring.store_folder,
         access: Access::new(&wiring.users, wiring.audit, wiring.causes),
         commands: PageCommands::new(wiring.requests),
+        checks: wiring.checks,
+        lenses: wiring.lenses,
     }));
 
     let router = router(state.clone());

@@ -9,9 +9,11 @@ use super::metrics::Readings;
 use super::now::{LineNow, disk_room};
 use super::painter::PagePictures;
 use super::pulses::Pulses;
-use super::screen::{Facts, Screen, ScreenName};
-use super::{counters, health, live};
+use super::screen::{Facts, SCREENS, Screen, ScreenName};
+use super::{check, counters, health, lens, live};
+use crate::data::lens::{LensView, Lenses};
 use crate::protocol::event::{Event, ListenerState};
+use crate::protocol::shift_check::ShiftCheck;
 use jiff::Timestamp;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,6 +25,9 @@ const UNWATCHED_AFTER: Duration = Duration::from_secs(30);
 
 /// The shared state as the requests have it.
 pub type Page = Arc<PageState>;
+
+/// The newest shift checks, so many at most.
+pub type NewestChecks = Box<dyn Fn(usize) -> Vec<ShiftCheck> + Send + Sync>;
 
 /// What the state is made of, from outside of the page.
 pub struct PageParts {
@@ -40,6 +45,10 @@ pub struct PageParts {
     pub access: Access,
     /// The way to the command handler.
     pub commands: PageCommands,
+    /// The shift checks.
+    pub checks: NewestChecks,
+    /// What the cameras' lenses show.
+    pub lenses: Lenses,
 }
 
 /// The shared state.
@@ -51,13 +60,15 @@ pub struct PageState {
     pub cookie: SessionCookie,
     /// The way to the command handler.
     pub commands: PageCommands,
+    checks: NewestChecks,
+    lenses: Lenses,
     listener: Arc<ListenerState>,
     /// Pictures of parts.
     pub pictures: PagePictures,
     /// Style and script.
     pub assets: Assets,
     board: Mutex<Board>,
-    screens: [Mutex<Screen>; 3],
+    screens: [Mutex<Screen>; SCREENS.len()],
     pulses: Mutex<Pulses>,
     /// Moment of the last request for a screen.
     viewed: Mutex<Option<Instant>>,
@@ -69,11 +80,14 @@ impl PageState {
     /// The state of a page that has seen nothing yet.
     pub fn new(parts: PageParts) -> Self {
         let station = (parts.now)().identity.station;
+        parts.lenses.want_pictures();
         PageState {
             now: parts.now,
             access: parts.access,
             cookie: SessionCookie::new(&station, false),
             commands: parts.commands,
+            checks: parts.checks,
+            lenses: parts.lenses,
             listener: parts.listener,
             pictures: parts.pictures,
             assets: Assets::new(),
@@ -108,6 +122,25 @@ impl PageState {
         }
 
         self.board().place_of(number).map(str::to_owned)
+    }
+
+    /// The newest shift checks, the newest first.
+    pub fn checks(&self, most: usize) -> Vec<ShiftCheck> {
+        (self.checks)(most)
+    }
+
+    /// The cameras' lenses, by name.
+    pub fn lenses(&self) -> Vec<LensView> {
+        self.lenses.all()
+    }
+
+    /// Names under which parts have come, or those of the cameras before the first.
+    pub fn part_cameras(&self) -> Vec<String> {
+        let cameras = self.board().cameras();
+        match cameras.is_empty() {
+            true => self.now().cameras.into_keys().collect(),
+            false => cameras,
+        }
     }
 
     /// Notes that somebody looks.
@@ -150,6 +183,14 @@ impl PageState {
                 board: &board,
                 album: &album,
                 disk: disk_room(&self.store_folder),
+                checks: match name {
+                    ScreenName::ShiftCheck => self.checks(check::LISTED),
+                    _ => vec![],
+                },
+                lenses: match name {
+                    ScreenName::Lens => self.lenses(),
+                    _ => vec![],
+                },
                 at: Timestamp::now(),
             };
 
@@ -157,6 +198,8 @@ impl PageState {
                 ScreenName::Live => live::fragments(&facts),
                 ScreenName::Health => health::fragments(&facts),
                 ScreenName::Counters => counters::fragments(&facts),
+                ScreenName::ShiftCheck => check::screen::fragments(&facts),
+                ScreenName::Lens => lens::screen::fragments(&facts),
             };
 
             screen.take(fragments?, facts.at);
@@ -189,6 +232,7 @@ impl PageState {
         let is_watched =
             lock(&self.viewed).is_some_and(|viewed| viewed.elapsed() < UNWATCHED_AFTER);
         self.pictures.watch(is_watched);
+        lens::develop::develop(&self.lenses());
         // The signs are looked at all the time, so that a request finds how long they have been away.
         self.stuck();
     }

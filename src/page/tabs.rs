@@ -18,4 +18,6 @@ pub const TABS: &[Tab] = &[
     tab("Live", "/"),
     tab("Health", "/health"),
     tab("Counters", "/counters"),
+    tab("Shift check", "/shift-check"),
+    tab("Camera and lens", "/lens"),
 ];

@@ -14,11 +14,10 @@ use crate::line::shadow::stage::PreparedShadow;
 use crate::line::shared::Shared;
 use crate::mqtt::publisher::PublisherWiring;
 use crate::mqtt::session::COMMANDS_MAX;
-use crate::page::{FrameSlots, PagePictures, PageSettings, PageWiring, Pulses, frame_slots};
+use crate::page::{Bound, FrameSlots, PagePictures, PageWiring, Pulses, frame_slots};
 use crate::protocol::event::{Event, EventReceiver};
 use crate::protocol::request::Request;
 use crossbeam::channel::{Receiver, Sender, bounded};
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -197,20 +196,20 @@ pub fn page_wiring(
     shared: &Shared,
     is_continuous: bool,
     store_folder: PathBuf,
-    bound: (&PageSettings, TcpListener),
+    bound: Bound,
+    users: PathBuf,
     ends: PageEnds,
 ) -> PageWiring {
     let view = shared.view();
     let store = shared.store.clone();
     let checks = shared.control.checks.clone();
-    let (settings, listener) = bound;
     PageWiring {
-        listener,
+        bound,
         events: ends.events,
         requests: ends.requests,
         audit: Box::new(move |words| store.audit(words)),
         causes: shared.diagnostics.clone(),
-        users: settings.users.clone(),
+        users,
         checks: Box::new(move |most| checks.newest(most)),
         lenses: shared.lenses.clone(),
         now: Box::new(move || view.now(is_continuous)),

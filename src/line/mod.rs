@@ -460,9 +460,10 @@ impl PageStages {
             return Ok(None);
         };
 
-        let listener = page::bind(settings)?;
+        let bound = page::bind(settings)?;
+        let users = settings.users.clone();
         let folder = folder_of(&config.store.file);
-        let server = page_wiring(shared, is_continuous, folder, (settings, listener), ends);
+        let server = page_wiring(shared, is_continuous, folder, bound, users, ends);
         let pictures = PictureStage::new(frames, server.pictures.clone());
         Ok(Some(PageStages { pictures, server }))
     }

@@ -5,12 +5,15 @@ use super::access::keeper::Access;
 use super::assets::Assets;
 use super::board::Board;
 use super::commands::PageCommands;
+use super::hosts::Names;
 use super::metrics::Readings;
 use super::now::{LineNow, disk_room};
 use super::painter::PagePictures;
 use super::pulses::Pulses;
 use super::screen::{Facts, SCREENS, Screen, ScreenName};
+use super::tls::PageTls;
 use super::{check, counters, health, lens, live};
+use crate::base::health::Diagnostics;
 use crate::data::lens::{LensView, Lenses};
 use crate::protocol::event::{Event, ListenerState};
 use crate::protocol::shift_check::ShiftCheck;
@@ -49,6 +52,10 @@ pub struct PageParts {
     pub checks: NewestChecks,
     /// What the cameras' lenses show.
     pub lenses: Lenses,
+    /// Certificate and key, if the page has them.
+    pub tls: Option<Arc<PageTls>>,
+    /// Faults of the moment: a certificate that ends is told there.
+    pub causes: Diagnostics,
 }
 
 /// The shared state.
@@ -62,6 +69,8 @@ pub struct PageState {
     pub commands: PageCommands,
     checks: NewestChecks,
     lenses: Lenses,
+    tls: Option<Arc<PageTls>>,
+    causes: Diagnostics,
     listener: Arc<ListenerState>,
     /// Pictures of parts.
     pub pictures: PagePictures,
@@ -84,10 +93,12 @@ impl PageState {
         PageState {
             now: parts.now,
             access: parts.access,
-            cookie: SessionCookie::new(&station, false),
+            cookie: SessionCookie::new(&station, parts.tls.is_some()),
             commands: parts.commands,
             checks: parts.checks,
             lenses: parts.lenses,
+            tls: parts.tls,
+            causes: parts.causes,
             listener: parts.listener,
             pictures: parts.pictures,
             assets: Assets::new(),
@@ -108,6 +119,12 @@ impl PageState {
     /// The line now.
     pub fn now(&self) -> LineNow {
         (self.now)()
+    }
+
+    /// Names of this machine out of the certificate.
+    pub fn names(&self) -> Names {
+        let tls = self.tls.as_ref();
+        tls.map(|tls| tls.names()).unwrap_or_default()
     }
 
     /// Name of the line.
@@ -233,6 +250,10 @@ impl PageState {
             lock(&self.viewed).is_some_and(|viewed| viewed.elapsed() < UNWATCHED_AFTER);
         self.pictures.watch(is_watched);
         lens::develop::develop(&self.lenses());
+        if let Some(tls) = &self.tls {
+            tls.look(&self.causes, Timestamp::now());
+        }
+
         // The signs are looked at all the time, so that a request finds how long they have been away.
         self.stuck();
     }

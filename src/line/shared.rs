@@ -267,6 +267,7 @@ impl LineView {
             cameras,
             broker: self.broker.state(),
             metrics: self.metrics(),
+            check_passed: self.control.checks.passed(),
             // Results come after the store's counters, so that no verdict is missing among them.
             parts: self.part_counts.totals(),
         }

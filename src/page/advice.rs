@@ -34,7 +34,7 @@ const STEPS: &[(&str, &str)] = &[
     ),
     (
         "drift of ",
-        "Clean the lens, look at lamp and camera mount; if the parts have changed, teach them, then send reset.",
+        "Clean the lens and say so on Camera and lens; look at lamp and camera mount; if the parts have changed, teach them.",
     ),
     (
         "challenge under way",

@@ -7,6 +7,7 @@ use crate::data::part_counts::PartTotals;
 use crate::protocol::birth::Identity;
 use crate::protocol::broker::BrokerState;
 use crate::protocol::metrics::Metrics;
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -35,6 +36,8 @@ pub struct LineNow {
     pub broker: BrokerState,
     /// The counters that balance.
     pub metrics: Metrics,
+    /// When the last shift check passed; `None` without one.
+    pub check_passed: Option<Timestamp>,
     /// Verdicts, and times of the stages.
     pub parts: PartTotals,
 }

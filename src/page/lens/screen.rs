@@ -9,8 +9,8 @@ use askama::Template;
 
 /// Share of the last parts from which a cell is painted: fewer are what good parts show, too.
 const PAINTED_FROM: f32 = 0.3;
-/// Opacity of a cell that is unlike on all parts.
-const OPACITY: f32 = 0.65;
+/// Opacity of a cell that is unlike on all parts: what lies beneath stays visible.
+const OPACITY: f32 = 0.4;
 
 /// One camera's lens.
 #[derive(Template)]

@@ -20,7 +20,6 @@ mod window;
 pub use limits::{DriftLimits, MAPS_FROM};
 pub use window::WINDOW;
 
-use crate::data::grid::Grid;
 use crate::data::lens::LensPlace;
 use crate::data::map::Map;
 use crate::data::picture::Area;
@@ -28,7 +27,7 @@ use crate::data::verdict::Defect;
 use crate::recipe::quality::Measures;
 use limits::SizeLimits;
 use std::fmt;
-use window::{CellWindow, MeasureWindow};
+use window::{CellWindow, MeasureWindow, cell_area};
 
 /// Parts beyond a limit from which on it is drift: three fifths of a full window.
 const TOLD_FROM: usize = WINDOW * 3 / 5;
@@ -236,10 +235,10 @@ impl DriftWatch {
         level: &dyn Fn(DriftKind) -> usize,
     ) -> Vec<Drift> {
         let mut drifts = vec![];
-        if let Some(range) = &of_size.brightness {
-            if let Some(median) = self.brightness.drift(level(DriftKind::Brightness)) {
-                drifts.push(Drift::Brightness(median, range.lowest, range.highest));
-            }
+        if let Some(range) = &of_size.brightness
+            && let Some(median) = self.brightness.drift(level(DriftKind::Brightness))
+        {
+            drifts.push(Drift::Brightness(median, range.lowest, range.highest));
         }
 
         drifts.extend(self.softness(of_size, level));
@@ -281,24 +280,6 @@ impl DriftWatch {
             true => STAYS_FROM,
             false => TOLD_FROM,
         }
-    }
-}
-
-/// The pixels of a cell.
-fn cell_area(cell: usize, grid: Grid, whole: Area) -> Area {
-    let column = grid.column(cell);
-    let left = column * whole.w / grid.w;
-    let right = (column + 1) * whole.w / grid.w;
-
-    let row = grid.row(cell);
-    let top = row * whole.h / grid.h;
-    let bottom = (row + 1) * whole.h / grid.h;
-
-    Area {
-        x: left,
-        y: top,
-        w: right - left,
-        h: bottom - top,
     }
 }
 

@@ -1,6 +1,5 @@
 //! Windows over the last passed parts: how many of them lie beyond a limit.
 
-use super::cell_area;
 use super::limits::{CellLimits, Range};
 use crate::data::grid::Grid;
 use crate::data::lens::LensPlace;
@@ -158,5 +157,23 @@ impl CellWindow {
             .find(|place| cells(place) >= PLACE_CELLS)?;
 
         Some((place, self.beyond.flags.len()))
+    }
+}
+
+/// The pixels of a cell.
+pub(super) fn cell_area(cell: usize, grid: Grid, whole: Area) -> Area {
+    let column = grid.column(cell);
+    let left = column * whole.w / grid.w;
+    let right = (column + 1) * whole.w / grid.w;
+
+    let row = grid.row(cell);
+    let top = row * whole.h / grid.h;
+    let bottom = (row + 1) * whole.h / grid.h;
+
+    Area {
+        x: left,
+        y: top,
+        w: right - left,
+        h: bottom - top,
     }
 }

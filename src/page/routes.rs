@@ -12,7 +12,7 @@ use super::hosts::is_own_host;
 use super::metrics::{self, MEDIA_TYPE};
 use super::screen::{RENDER_EVERY, ScreenName, WholePage};
 use super::state::Page;
-use super::{check, lens};
+use super::{check, lens, recipes, shift, users};
 use askama::Template;
 use axum::Router;
 use axum::body::Body;
@@ -54,6 +54,9 @@ pub fn router(state: Page) -> Router {
         .merge(sign_in::routes())
         .merge(check::forms::routes())
         .merge(lens::forms::routes())
+        .merge(recipes::routes())
+        .merge(shift::routes())
+        .merge(users::routes())
         .fallback(none_such)
         .layer(middleware::from_fn_with_state(state.clone(), guard))
         .with_state(state)

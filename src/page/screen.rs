@@ -4,6 +4,7 @@ use super::album::Album;
 use super::board::Board;
 use super::form_page::Layout;
 use super::now::{DiskRoom, LineNow};
+use super::shift::ShiftBase;
 use crate::data::lens::LensView;
 use crate::protocol::shift_check::ShiftCheck;
 use askama::Template;
@@ -46,6 +47,8 @@ pub struct Facts<'a> {
     pub board: &'a Board,
     /// Pictures.
     pub album: &'a Album,
+    /// The counters at the beginning of the shift.
+    pub shift: ShiftBase,
     /// The disk of the store.
     pub disk: Option<DiskRoom>,
     /// The last shift checks, the newest first: for their screen alone.

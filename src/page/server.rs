@@ -11,6 +11,7 @@ use super::commands::PageCommands;
 use super::now::{LineNow, PageSettings};
 use super::painter::PagePictures;
 use super::pulses::Pulses;
+use super::recipes::RecipeRow;
 use super::routes::router;
 use super::state::{NewestChecks, PageParts, PageState};
 use super::tls::{PageTls, TlsProblem};
@@ -83,6 +84,8 @@ pub struct PageWiring {
     pub checks: NewestChecks,
     /// What the cameras' lenses show.
     pub lenses: Lenses,
+    /// The line's recipes with their revisions. Reads the disk.
+    pub recipes: Box<dyn Fn() -> Vec<RecipeRow> + Send + Sync>,
 }
 
 /// The page's address, bound, and what guards it.
@@ -179,6 +182,7 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
         store_folder: wiring.store_folder,
         access: Access::new(&wiring.users, wiring.audit, wiring.causes.clone()),
         causes: wiring.causes,
+        recipes: wiring.recipes,
         tls: tls.clone(),
         commands: PageCommands::new(wiring.requests),
         checks: wiring.checks,

@@ -10,7 +10,9 @@ use super::metrics::Readings;
 use super::now::{LineNow, disk_room};
 use super::painter::PagePictures;
 use super::pulses::Pulses;
+use super::recipes::RecipeRow;
 use super::screen::{Facts, SCREENS, Screen, ScreenName};
+use super::shift::ShiftBase;
 use super::tls::PageTls;
 use super::{check, counters, health, lens, live};
 use crate::base::health::Diagnostics;
@@ -56,6 +58,8 @@ pub struct PageParts {
     pub tls: Option<Arc<PageTls>>,
     /// Faults of the moment: a certificate that ends is told there.
     pub causes: Diagnostics,
+    /// The line's recipes with their revisions. Reads the disk.
+    pub recipes: Box<dyn Fn() -> Vec<RecipeRow> + Send + Sync>,
 }
 
 /// The shared state.
@@ -71,6 +75,8 @@ pub struct PageState {
     lenses: Lenses,
     tls: Option<Arc<PageTls>>,
     causes: Diagnostics,
+    recipes: Box<dyn Fn() -> Vec<RecipeRow> + Send + Sync>,
+    shift: Mutex<ShiftBase>,
     listener: Arc<ListenerState>,
     /// Pictures of parts.
     pub pictures: PagePictures,
@@ -99,6 +105,8 @@ impl PageState {
             lenses: parts.lenses,
             tls: parts.tls,
             causes: parts.causes,
+            recipes: parts.recipes,
+            shift: Mutex::default(),
             listener: parts.listener,
             pictures: parts.pictures,
             assets: Assets::new(),
@@ -208,6 +216,7 @@ impl PageState {
                     ScreenName::Lens => self.lenses(),
                     _ => vec![],
                 },
+                shift: lock(&self.shift).clone(),
                 at: Timestamp::now(),
             };
 
@@ -223,6 +232,21 @@ impl PageState {
         }
 
         Ok(read(&screen))
+    }
+
+    /// The line's recipes with their revisions. Reads the disk: for a thread that may wait.
+    pub fn recipes(&self) -> Vec<RecipeRow> {
+        (self.recipes)()
+    }
+
+    /// Verdicts of the shift so far, and who began it.
+    pub fn shift(&self) -> ShiftBase {
+        lock(&self.shift).clone()
+    }
+
+    /// Begins the shift's counters anew.
+    pub fn begin_shift(&self, base: ShiftBase) {
+        *lock(&self.shift) = base;
     }
 
     /// Remembers an event, and tells those who wait.

@@ -20,4 +20,6 @@ pub const TABS: &[Tab] = &[
     tab("Counters", "/counters"),
     tab("Shift check", "/shift-check"),
     tab("Camera and lens", "/lens"),
+    tab("Recipes", "/recipes"),
+    tab("Users", "/users"),
 ];

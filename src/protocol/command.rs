@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 /// Names of all commands.
-pub const NAMES: [&str; 16] = [
+pub const NAMES: [&str; 18] = [
     "trigger",
     "select_recipe",
     "set_threshold",
@@ -27,6 +27,8 @@ pub const NAMES: [&str; 16] = [
     "pause",
     "resume",
     "reset",
+    "take_control",
+    "release_control",
 ];
 /// Name of the command that says that a lens was cleaned.
 pub const CLEANED: &str = "cleaned";
@@ -101,6 +103,10 @@ pub enum Action {
     Resume,
     /// Ends what an operator has seen: a missed challenge, a store that was moved aside.
     Reset,
+    /// The sender alone may change recipes and thresholds for a while.
+    TakeControl,
+    /// Others may change them again.
+    ReleaseControl,
 }
 
 /// A part has come.
@@ -261,6 +267,8 @@ fn read_command(name: &str, payload: &[u8]) -> Result<Command, String> {
         "pause" => read_plain(payload, Action::Pause),
         "resume" => read_plain(payload, Action::Resume),
         "reset" => read_plain(payload, Action::Reset),
+        "take_control" => read_plain(payload, Action::TakeControl),
+        "release_control" => read_plain(payload, Action::ReleaseControl),
         // Those that change a recipe are read beside this file.
         _ => match RecipeChange::read(name, payload) {
             Some(change) => change.map(|(id, change)| Command::new(id, Action::Change(change))),

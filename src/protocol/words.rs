@@ -18,7 +18,11 @@ pub fn words(action: &Action) -> String {
         Action::Snapshot { camera } | Action::Cleaned { camera } => {
             camera.clone().unwrap_or_default()
         }
-        Action::Pause | Action::Resume | Action::Reset => String::new(),
+        Action::Pause
+        | Action::Resume
+        | Action::Reset
+        | Action::TakeControl
+        | Action::ReleaseControl => String::new(),
     }
 }
 

@@ -52,6 +52,7 @@ mod networks;
 mod notify;
 mod own_part;
 mod page;
+mod page_access;
 mod page_browser;
 mod page_checks;
 mod parts;

@@ -15,6 +15,7 @@ use crate::protocol::answer::Answer;
 use crate::protocol::command;
 use crate::protocol::event::{Event, EventReceiver};
 use crate::protocol::request::{Reply, ReplyTo, ReplyToken, Request, RequestSource};
+use crate::protocol::shift_check::ShiftCheck;
 use crate::store::{Search, SearchPage, Store};
 use crossbeam::channel::{Sender, TrySendError};
 use std::collections::HashMap;
@@ -58,6 +59,8 @@ pub struct ControlWiring {
     pub events: EventReceiver,
     /// The line at the moment.
     pub status: Box<dyn Fn() -> LineStatus + Send>,
+    /// The newest shift checks, so many at most.
+    pub shift_checks: Box<dyn Fn(usize) -> Vec<ShiftCheck> + Send>,
     /// The history, which is searched beside the line's work.
     pub store: Store,
     /// Diagnostics of the line: a socket that cannot be bound is told there.
@@ -261,6 +264,10 @@ impl Server {
                 // expects.
                 Ok(Wish::Command { name, payload }) => self.on_command(number, &name, &payload),
                 Ok(Wish::Status) => self.send_status(number),
+                Ok(Wish::ShiftChecks(most)) => {
+                    let checks = (self.wiring.shift_checks)(most.into());
+                    self.send(number, &ControlReply::ShiftChecks(checks));
+                }
                 Ok(Wish::Watch) => self.on_watch(number),
                 Ok(Wish::Search(search)) => self.on_search(number, search),
                 Err(words) => self.send(number, &ControlReply::Error(words)),

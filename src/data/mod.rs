@@ -5,6 +5,7 @@ pub mod frame;
 pub mod grid;
 pub mod history;
 pub mod history_rows;
+pub mod lens;
 pub mod map;
 pub mod part;
 pub mod part_counts;

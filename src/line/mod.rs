@@ -38,6 +38,7 @@ mod cameras;
 pub mod challenge;
 pub mod changeover;
 mod channels;
+pub mod cleanings;
 pub mod commands;
 pub mod control;
 mod doors;
@@ -45,7 +46,9 @@ mod doubtful;
 pub mod drift;
 pub mod events;
 pub mod evidence;
+pub mod hold;
 pub mod inspect;
+pub mod lens;
 mod lesson;
 pub mod lessons;
 pub mod live_settings;
@@ -58,12 +61,14 @@ pub mod policy;
 pub mod queue;
 pub mod rate_limit;
 mod recipe_change;
+mod recipe_rows;
 pub mod reload;
 mod revisions;
 pub mod selection;
 pub mod set_thresholds;
 pub mod shadow;
 pub mod shared;
+pub mod shift_check;
 mod stage;
 mod stored_part;
 mod suggested_groups;
@@ -72,8 +77,8 @@ mod summary;
 pub mod views;
 
 pub use self::channels::{
-    Channels, ControlEnds, DoorSettings, PageEnds, PublisherEnds, control_wiring, page_wiring,
-    publisher_wiring,
+    Channels, ControlEnds, DoorSettings, PageEnds, PageFiles, PublisherEnds, control_wiring,
+    page_wiring, publisher_wiring,
 };
 pub use self::opening::Opening;
 pub use self::stage::end_process_on_panic;
@@ -93,6 +98,7 @@ use self::live_settings::{LiveSettings, Reloaded};
 use self::overlays::{OverlayEnds, OverlayPainter, OverlayStage};
 use self::policy::LinePolicy;
 use self::queue::{FrameReceiver, frame_queue};
+use self::recipe_rows::RecipeRows;
 use self::shadow::stage::ShadowStage;
 use self::shared::{CameraStates, Shared, Tallies};
 use self::stage::Stage;
@@ -318,7 +324,15 @@ impl Stages {
         let doors = doors_of(config, &opening);
         let is_continuous = doors.is_continuous;
         let slots = channels.page_frames;
-        let page = PageStages::open(config, &shared, is_continuous, channels.page, slots)?;
+        let recipes = RecipeRows::new(settings.recipes.clone(), config.library.clone());
+        let page = PageStages::open(
+            config,
+            &shared,
+            is_continuous,
+            channels.page,
+            slots,
+            recipes,
+        )?;
         Ok(Stages {
             inspect: InspectStage::new(&shared, active, config.batch, inspected, channels.inspect),
             writer: StoreWriter::new(opening.open_store, policy),
@@ -387,6 +401,7 @@ fn prepare(
     let mut shared = Shared::new(opening, &names, joiner_of(config), policy, identity);
     let evidence = config.evidence.as_ref();
     shared.evidence = evidence.map(|evidence| evidence.folder.as_path().into());
+    shared.control.checks.ask(config.check_due.clone());
     Ok((active, shared))
 }
 
@@ -469,15 +484,19 @@ impl PageStages {
         is_continuous: bool,
         ends: PageEnds,
         frames: FrameSlots,
+        recipes: RecipeRows,
     ) -> Result<Option<Self>, Failure> {
         let Some(settings) = &config.page else {
             return Ok(None);
         };
 
         let bound = page::bind(settings)?;
-        let users = settings.users.clone();
-        let folder = folder_of(&config.store.file);
-        let server = page_wiring(shared, is_continuous, folder, bound, users, ends);
+        let files = PageFiles {
+            store_folder: folder_of(&config.store.file),
+            users: settings.users.clone(),
+        };
+
+        let server = page_wiring(shared, is_continuous, files, bound, ends, recipes);
         let pictures = PictureStage::new(frames, server.pictures.clone());
         Ok(Some(PageStages { pictures, server }))
     }

@@ -5,10 +5,13 @@ use crate::base::health::{Diagnostics, Health, LineCondition, LineState};
 use crate::camera::{CameraState, CameraStatus};
 use crate::control::messages::{LineCamera, LineStatus};
 use crate::data::counters::Tally;
+use crate::data::lens::Lenses;
 use crate::data::part_counts::PartCounts;
 use crate::data::picture::Picture;
 use crate::data::result::whole_ms;
+use crate::line::cleanings::Cleanings;
 use crate::line::control::{LineControl, THRESHOLD};
+use crate::line::hold::Hold;
 use crate::line::lessons::Lessons;
 use crate::line::opening::Opening;
 use crate::line::outcomes::Outcomes;
@@ -17,7 +20,7 @@ use crate::line::views::ViewJoiner;
 use crate::page::LineNow;
 use crate::protocol::birth::Identity;
 use crate::protocol::broker::BrokerLink;
-use crate::protocol::condition::{COMMANDS, FENCES, RESULTS};
+use crate::protocol::condition::{COMMANDS, FENCES, HELD, RESULTS};
 use crate::protocol::event::ListenerState;
 use crate::protocol::metrics::{CameraMetrics, Metrics};
 use crate::recipe::active::RecipePolicy;
@@ -62,6 +65,8 @@ pub struct Shared {
     pub store: Store,
     /// Pause, thresholds and challenges.
     pub control: LineControl,
+    /// Who has control of the set-up.
+    pub hold: Hold,
     /// Faults of the moment, by source.
     pub diagnostics: Diagnostics,
     /// Views of parts that several cameras see.
@@ -86,6 +91,10 @@ pub struct Shared {
     pub shadow: Shadow,
     /// Folder where pictures of parts are kept; `None` where none are.
     pub evidence: Option<Arc<Path>>,
+    /// What the cameras' lenses show.
+    pub lenses: Lenses,
+    /// Lenses that somebody has cleaned.
+    pub cleanings: Cleanings,
     /// This machine's clock, watched for steps.
     pub own_clock: Arc<OwnClock>,
     /// The publisher as a listener of events: how many heat maps found no room.
@@ -109,6 +118,7 @@ impl Shared {
         Shared {
             store: opening.store.clone(),
             control: LineControl::new(policy, kept, opening.diagnostics.clone()),
+            hold: Hold::new(opening.diagnostics.clone()),
             diagnostics: opening.diagnostics.clone(),
             views: Arc::new(Mutex::new(views)),
             identity: Arc::new(Mutex::new(identity)),
@@ -121,6 +131,8 @@ impl Shared {
             lessons: Lessons::default(),
             shadow: Shadow::default(),
             evidence: None,
+            lenses: Lenses::default(),
+            cleanings: Cleanings::default(),
             own_clock: Arc::default(),
             publisher: Arc::default(),
         }
@@ -141,6 +153,7 @@ impl Shared {
     pub fn view(&self) -> LineView {
         LineView {
             control: self.control.clone(),
+            hold: self.hold.clone(),
             diagnostics: self.diagnostics.clone(),
             identity: self.identity.clone(),
             tallies: self.tallies.clone(),
@@ -159,6 +172,7 @@ impl Shared {
 #[derive(Clone)]
 pub struct LineView {
     control: LineControl,
+    hold: Hold,
     diagnostics: Diagnostics,
     identity: Arc<Mutex<Identity>>,
     tallies: Tallies,
@@ -272,7 +286,9 @@ impl LineView {
             condition: self.condition(is_continuous),
             cameras,
             broker: self.broker.state(),
+            holder: self.hold.holder(),
             metrics: self.metrics(),
+            check_passed: self.control.checks.passed(),
             // Results come after the store's counters, so that no verdict is missing among them.
             parts: self.part_counts.totals(),
         }
@@ -319,11 +335,12 @@ impl LineView {
     }
 }
 
-/// True for a fault under which a part that came now would not be judged, or not be heard of. Others
+/// True for a fault under which a part that came now would not be judged, or not be heard of, and while somebody
+/// changes what it would be judged by. Others
 /// say that a verdict may be wrong (a missed challenge), or that things were lost before.
 fn keeps_from_judging(source: &str) -> bool {
     let of_camera = [PICTURES_OF, PRESENCE_OF];
-    [ENGINE, THRESHOLD, COMMANDS, FENCES, RESULTS].contains(&source)
+    [ENGINE, THRESHOLD, COMMANDS, FENCES, RESULTS, HELD].contains(&source)
         || of_camera.iter().any(|begin| source.starts_with(begin))
 }
 

@@ -34,7 +34,7 @@ const STEPS: &[(&str, &str)] = &[
     ),
     (
         "drift of ",
-        "Clean the lens, look at lamp and camera mount; if the parts have changed, teach them, then send reset.",
+        "Clean the lens and say so on Camera and lens; look at lamp and camera mount; if the parts have changed, teach them.",
     ),
     (
         "challenge under way",
@@ -47,6 +47,18 @@ const STEPS: &[(&str, &str)] = &[
     (
         "challenge",
         "The line did not catch all known parts: stop production, and call the setter.",
+    ),
+    (
+        "shift check under way",
+        "Go on with the shift check: parts, the question of the gate, signature.",
+    ),
+    (
+        "shift check overdue",
+        "Do a shift check now, with the known parts.",
+    ),
+    (
+        "shift check",
+        "A shift check failed: stop production, mend it, and check again; or acknowledge it by name with a note.",
     ),
     ("paused", "Send resume when the line may judge again."),
     (
@@ -112,6 +124,10 @@ const STEPS: &[(&str, &str)] = &[
     (
         "pictures",
         "The broker takes no pictures: give the client id with -pictures at its end its rights.",
+    ),
+    (
+        "control held",
+        "Somebody sets the line up: wait, or ask who it is to release control.",
     ),
     (
         "control",
@@ -183,7 +199,7 @@ mod tests {
     use crate::line::shared::{ENGINE, PICTURES_OF, PRESENCE_OF};
     use crate::page::access::keeper::PAGE_USERS;
     use crate::page::tls::PAGE_CERTIFICATE;
-    use crate::protocol::condition::{COMMANDS, FENCES, GATE, RESULTS};
+    use crate::protocol::condition::{COMMANDS, FENCES, GATE, HELD, RESULTS};
     use crate::store::{GIVEN_UP, MOVED_ASIDE};
 
     #[test]
@@ -198,6 +214,7 @@ mod tests {
             COMMANDS,
             FENCES,
             GATE,
+            HELD,
             RESULTS,
             GIVEN_UP,
             MOVED_ASIDE,

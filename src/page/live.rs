@@ -9,6 +9,7 @@ use super::words::{
 };
 use crate::base::health::{Health, LineState};
 use crate::camera::{CameraState, CameraStatus};
+use crate::protocol::condition::HELD;
 use crate::protocol::event::PartResult;
 use askama::Template;
 use std::collections::BTreeMap;
@@ -199,6 +200,7 @@ pub fn line_bar(facts: &Facts) -> LineBar {
                 more: condition.causes.len(),
             };
         }
+        _ if now.holder.is_some() => (mark("calm", "◆", "IN SET-UP"), cause(HELD)),
         _ if !condition.ready => (mark("bad", "✕", "NOT READY"), first),
         _ if condition.health == Health::Normal => (mark("good", "✓", "READY"), None),
         _ => (mark("doubt", "!", "READY, BUT"), first),
@@ -255,6 +257,10 @@ fn figures<'a>(facts: &Facts) -> LineFigures<'a> {
     let met = met.map(|met| words::since(met, facts.at));
     let met = met.map_or_else(|| "none in this run".to_owned(), |ago| format!("{ago} ago"));
 
+    let checked = facts.now.check_passed;
+    let checked = checked.map(|passed| words::since(passed, facts.at));
+    let checked = checked.map_or_else(|| "none passed".to_owned(), |ago| format!("{ago} ago"));
+
     LineFigures {
         figures: vec![
             ("recipe", facts.now.identity.recipe.clone()),
@@ -265,6 +271,7 @@ fn figures<'a>(facts: &Facts) -> LineFigures<'a> {
             ("yield", percent(all.pass_share())),
             ("parts a minute", speed),
             ("last met challenge", met),
+            ("last shift check", checked),
         ],
     }
 }

@@ -6,7 +6,9 @@ use crate::camera::CameraStatus;
 use crate::data::part_counts::PartTotals;
 use crate::protocol::birth::Identity;
 use crate::protocol::broker::BrokerState;
+use crate::protocol::condition::Holder;
 use crate::protocol::metrics::Metrics;
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -31,10 +33,14 @@ pub struct LineNow {
     pub condition: LineCondition,
     /// Status of each camera; `None` while it starts.
     pub cameras: BTreeMap<String, Option<CameraStatus>>,
+    /// Who has control of the set-up.
+    pub holder: Option<Holder>,
     /// Whether the broker is there.
     pub broker: BrokerState,
     /// The counters that balance.
     pub metrics: Metrics,
+    /// When the last shift check passed; `None` without one.
+    pub check_passed: Option<Timestamp>,
     /// Verdicts, and times of the stages.
     pub parts: PartTotals,
 }

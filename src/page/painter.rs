@@ -6,6 +6,7 @@
 
 use super::album::{Album, LARGE_PX, Photo, PhotoKey, SMALL_PX};
 use super::frames::{FrameSlots, SlotKey};
+use crate::data::picture::Picture;
 use crate::data::shown_part::ShownPart;
 use crate::image::jpeg_file;
 use std::collections::BTreeMap;
@@ -141,6 +142,13 @@ fn photo(frame: &ShownPart) -> Option<Photo> {
     })
 }
 
+/// A camera's picture as a JPEG file of [`LARGE_PX`]. `None` for one that cannot be written.
+pub(super) fn large_jpeg(picture: &Picture) -> Option<Arc<[u8]>> {
+    let file = jpeg_file::encode_small(picture, LARGE_PX, QUALITY);
+
+    (!file.is_empty()).then(|| file.into())
+}
+
 /// The name of a place.
 pub(super) fn place(camera: &str, region: Option<&str>) -> String {
     match region {
@@ -152,7 +160,6 @@ pub(super) fn place(camera: &str, region: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::picture::Picture;
     use crate::data::report::tests::report;
     use crate::data::shown_part::ShownPicture;
 

@@ -4,7 +4,7 @@
 //! could else read the line through a name of its own that leads here), and every answer carries a
 //! Content-Security-Policy without inline script and style.
 
-use super::access::{Viewer, sign_in};
+use super::access::{Right, Viewer, sign_in};
 use super::album::{PhotoKey, PhotoSize};
 use super::form_page::Layout;
 use super::hosts::is_own_host;
@@ -12,6 +12,7 @@ use super::metrics::{self, MEDIA_TYPE};
 use super::rejects;
 use super::screen::{RENDER_EVERY, ScreenName, WholePage};
 use super::state::Page;
+use super::{check, lens, recipes, shift, users};
 use askama::Template;
 use axum::Router;
 use axum::body::Body;
@@ -41,6 +42,8 @@ pub fn router(state: Page) -> Router {
         .route("/", get(live))
         .route("/health", get(health))
         .route("/counters", get(counters))
+        .route(check::ADDRESS, get(shift_check))
+        .route(lens::ADDRESS, get(lens))
         .route("/updates/{screen}", get(updates))
         .route("/picture/{run}/{place}/{seq}/{size}", get(picture))
         .route("/assets/{name}", get(asset))
@@ -49,6 +52,11 @@ pub fn router(state: Page) -> Router {
         .route("/health/ready", get(is_ready))
         .merge(sign_in::routes())
         .merge(rejects::routes())
+        .merge(check::forms::routes())
+        .merge(lens::forms::routes())
+        .merge(recipes::routes())
+        .merge(shift::routes())
+        .merge(users::routes())
         .fallback(none_such)
         .layer(middleware::from_fn_with_state(state.clone(), guard))
         .with_state(state)
@@ -111,10 +119,32 @@ async fn counters(State(page): State<Page>, viewer: Viewer) -> Response {
     whole(&page, viewer, ScreenName::Counters)
 }
 
+async fn shift_check(State(page): State<Page>, viewer: Viewer) -> Response {
+    whole(&page, viewer, ScreenName::ShiftCheck)
+}
+
+async fn lens(State(page): State<Page>, viewer: Viewer) -> Response {
+    whole(&page, viewer, ScreenName::Lens)
+}
+
+/// A live screen for a viewer, with the forms of what the viewer may do there.
 fn whole(page: &Page, viewer: Viewer, name: ScreenName) -> Response {
     page.viewed();
 
+    let hindrance = viewer.hindrance(Right::Operate);
     let layout = Layout::new(page, viewer, name.title());
+    let forms = match name {
+        ScreenName::Live | ScreenName::Health | ScreenName::Counters => Ok(String::new()),
+        ScreenName::ShiftCheck => check::forms::forms(page, &layout, hindrance),
+        ScreenName::Lens => lens::forms::forms(page, &layout, hindrance),
+    };
+
+    let forms = match forms {
+        Ok(forms) => forms,
+        Err(error) => return fault(&error),
+    };
+
+    let reloads = name != ScreenName::ShiftCheck || check::forms::is_waiting(page);
     let html = page.with_screen(name, |screen| {
         // Everything is newer than version 0.
         let update = screen.update(0, &page.assets.build);
@@ -124,6 +154,8 @@ fn whole(page: &Page, viewer: Viewer, name: ScreenName) -> Response {
             screen: name,
             version: update.version,
             fragments: update.fragments,
+            forms,
+            reloads,
         };
 
         whole.render()
@@ -149,7 +181,8 @@ async fn updates(
 ) -> Response {
     let since = since(query.as_deref());
     let Some((name, since)) = ScreenName::of(&screen).zip(since) else {
-        let words = "ask for /updates/live, health or counters with since=VERSION\n";
+        let words =
+            "ask for /updates/live, health, counters, shift-check or lens with since=VERSION\n";
         return (StatusCode::BAD_REQUEST, words).into_response();
     };
 

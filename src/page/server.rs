@@ -12,11 +12,13 @@ use super::evidence::EvidenceReader;
 use super::now::{LineNow, PageSettings};
 use super::painter::PagePictures;
 use super::pulses::Pulses;
+use super::recipes::RecipeRow;
 use super::routes::router;
-use super::state::{PageParts, PageState};
+use super::state::{NewestChecks, PageParts, PageState};
 use super::tls::{PageTls, TlsProblem};
 use crate::base::exit::{Exit, Failure};
 use crate::base::health::Diagnostics;
+use crate::data::lens::Lenses;
 use crate::protocol::event::EventReceiver;
 use crate::protocol::request::Request;
 use crate::store::Store;
@@ -84,6 +86,12 @@ pub struct PageWiring {
     pub store: Store,
     /// Folder where pictures of parts are kept; `None` where none are.
     pub evidence: Option<Arc<Path>>,
+    /// The shift checks.
+    pub checks: NewestChecks,
+    /// What the cameras' lenses show.
+    pub lenses: Lenses,
+    /// The line's recipes with their revisions. Reads the disk.
+    pub recipes: Box<dyn Fn() -> Vec<RecipeRow> + Send + Sync>,
 }
 
 /// The page's address, bound, and what guards it.
@@ -181,10 +189,13 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
         store_folder: wiring.store_folder,
         access: Access::new(&wiring.users, wiring.audit, wiring.causes.clone()),
         causes: wiring.causes,
+        recipes: wiring.recipes,
         tls: tls.clone(),
         commands: PageCommands::new(wiring.requests),
         store: wiring.store,
         evidence: EvidenceReader::new(wiring.evidence),
+        checks: wiring.checks,
+        lenses: wiring.lenses,
     }));
 
     let router = router(state.clone());

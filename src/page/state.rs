@@ -11,11 +11,15 @@ use super::metrics::Readings;
 use super::now::{LineNow, disk_room};
 use super::painter::PagePictures;
 use super::pulses::Pulses;
-use super::screen::{Facts, Screen, ScreenName};
+use super::recipes::RecipeRow;
+use super::screen::{Facts, SCREENS, Screen, ScreenName};
+use super::shift::ShiftBase;
 use super::tls::PageTls;
-use super::{counters, health, live};
+use super::{check, counters, health, lens, live};
 use crate::base::health::Diagnostics;
+use crate::data::lens::{LensView, Lenses};
 use crate::protocol::event::{Event, ListenerState};
+use crate::protocol::shift_check::ShiftCheck;
 use crate::store::Store;
 use jiff::Timestamp;
 use std::path::PathBuf;
@@ -28,6 +32,9 @@ const UNWATCHED_AFTER: Duration = Duration::from_secs(30);
 
 /// The shared state as the requests have it.
 pub type Page = Arc<PageState>;
+
+/// The newest shift checks, so many at most.
+pub type NewestChecks = Box<dyn Fn(usize) -> Vec<ShiftCheck> + Send + Sync>;
 
 /// What the state is made of, from outside of the page.
 pub struct PageParts {
@@ -49,10 +56,16 @@ pub struct PageParts {
     pub store: Store,
     /// Pictures of kept parts.
     pub evidence: EvidenceReader,
+    /// The shift checks.
+    pub checks: NewestChecks,
+    /// What the cameras' lenses show.
+    pub lenses: Lenses,
     /// Certificate and key, if the page has them.
     pub tls: Option<Arc<PageTls>>,
     /// Faults of the moment: a certificate that ends is told there.
     pub causes: Diagnostics,
+    /// The line's recipes with their revisions. Reads the disk.
+    pub recipes: Box<dyn Fn() -> Vec<RecipeRow> + Send + Sync>,
 }
 
 /// The shared state.
@@ -68,15 +81,19 @@ pub struct PageState {
     pub store: Store,
     /// Pictures of kept parts.
     pub evidence: EvidenceReader,
+    checks: NewestChecks,
+    lenses: Lenses,
     tls: Option<Arc<PageTls>>,
     causes: Diagnostics,
+    recipes: Box<dyn Fn() -> Vec<RecipeRow> + Send + Sync>,
+    shift: Mutex<ShiftBase>,
     listener: Arc<ListenerState>,
     /// Pictures of parts.
     pub pictures: PagePictures,
     /// Style and script.
     pub assets: Assets,
     board: Mutex<Board>,
-    screens: [Mutex<Screen>; 3],
+    screens: [Mutex<Screen>; SCREENS.len()],
     pulses: Mutex<Pulses>,
     /// Moment of the last request for a screen.
     viewed: Mutex<Option<Instant>>,
@@ -88,6 +105,7 @@ impl PageState {
     /// The state of a page that has seen nothing yet.
     pub fn new(parts: PageParts) -> Self {
         let station = (parts.now)().identity.station;
+        parts.lenses.want_pictures();
         PageState {
             now: parts.now,
             access: parts.access,
@@ -95,8 +113,12 @@ impl PageState {
             commands: parts.commands,
             store: parts.store,
             evidence: parts.evidence,
+            checks: parts.checks,
+            lenses: parts.lenses,
             tls: parts.tls,
             causes: parts.causes,
+            recipes: parts.recipes,
+            shift: Mutex::default(),
             listener: parts.listener,
             pictures: parts.pictures,
             assets: Assets::new(),
@@ -139,6 +161,25 @@ impl PageState {
         self.board().place_of(number).map(str::to_owned)
     }
 
+    /// The newest shift checks, the newest first.
+    pub fn checks(&self, most: usize) -> Vec<ShiftCheck> {
+        (self.checks)(most)
+    }
+
+    /// The cameras' lenses, by name.
+    pub fn lenses(&self) -> Vec<LensView> {
+        self.lenses.all()
+    }
+
+    /// Names under which parts have come, or those of the cameras before the first.
+    pub fn part_cameras(&self) -> Vec<String> {
+        let cameras = self.board().cameras();
+        match cameras.is_empty() {
+            true => self.now().cameras.into_keys().collect(),
+            false => cameras,
+        }
+    }
+
     /// Notes that somebody looks.
     pub fn viewed(&self) {
         *lock(&self.viewed) = Some(Instant::now());
@@ -179,6 +220,15 @@ impl PageState {
                 board: &board,
                 album: &album,
                 disk: disk_room(&self.store_folder),
+                checks: match name {
+                    ScreenName::ShiftCheck => self.checks(check::LISTED),
+                    _ => vec![],
+                },
+                lenses: match name {
+                    ScreenName::Lens => self.lenses(),
+                    _ => vec![],
+                },
+                shift: lock(&self.shift).clone(),
                 at: Timestamp::now(),
             };
 
@@ -186,12 +236,29 @@ impl PageState {
                 ScreenName::Live => live::fragments(&facts),
                 ScreenName::Health => health::fragments(&facts),
                 ScreenName::Counters => counters::fragments(&facts),
+                ScreenName::ShiftCheck => check::screen::fragments(&facts),
+                ScreenName::Lens => lens::screen::fragments(&facts),
             };
 
             screen.take(fragments?, facts.at);
         }
 
         Ok(read(&screen))
+    }
+
+    /// The line's recipes with their revisions. Reads the disk: for a thread that may wait.
+    pub fn recipes(&self) -> Vec<RecipeRow> {
+        (self.recipes)()
+    }
+
+    /// Verdicts of the shift so far, and who began it.
+    pub fn shift(&self) -> ShiftBase {
+        lock(&self.shift).clone()
+    }
+
+    /// Begins the shift's counters anew.
+    pub fn begin_shift(&self, base: ShiftBase) {
+        *lock(&self.shift) = base;
     }
 
     /// Remembers an event, and tells those who wait.
@@ -218,6 +285,7 @@ impl PageState {
         let is_watched =
             lock(&self.viewed).is_some_and(|viewed| viewed.elapsed() < UNWATCHED_AFTER);
         self.pictures.watch(is_watched);
+        lens::develop::develop(&self.lenses());
         if let Some(tls) = &self.tls {
             tls.look(&self.causes, Timestamp::now());
         }

@@ -19,4 +19,8 @@ pub const TABS: &[Tab] = &[
     tab("Rejects", "/rejects"),
     tab("Health", "/health"),
     tab("Counters", "/counters"),
+    tab("Shift check", "/shift-check"),
+    tab("Camera and lens", "/lens"),
+    tab("Recipes", "/recipes"),
+    tab("Users", "/users"),
 ];

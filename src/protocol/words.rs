@@ -14,8 +14,15 @@ pub fn words(action: &Action) -> String {
         Action::SetThreshold { region, value } => format!("{value}{}", of(region.as_deref())),
         Action::Change(change) => of_change(change),
         Action::Challenge(spec) => of_challenge(spec),
-        Action::Snapshot { camera } => camera.clone().unwrap_or_default(),
-        Action::Pause | Action::Resume | Action::Reset => String::new(),
+        Action::ShiftCheck(step) => step.words(),
+        Action::Snapshot { camera } | Action::Cleaned { camera } => {
+            camera.clone().unwrap_or_default()
+        }
+        Action::Pause
+        | Action::Resume
+        | Action::Reset
+        | Action::TakeControl
+        | Action::ReleaseControl => String::new(),
     }
 }
 

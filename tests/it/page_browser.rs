@@ -11,6 +11,7 @@ use crate::harness::{require, wait_until};
 /// A landscape and a portrait tablet.
 const SIZES: [(u32, u32); 2] = [(1280, 800), (800, 1280)];
 
+/// Writes a screen as pictures in both sizes, where they are wanted.
 pub fn keep_screens(browser: &Browser, page: &Page, name: &str) {
     let Some(folder) = std::env::var_os("WINSPECT_SCREENS") else {
         return;

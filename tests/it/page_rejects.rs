@@ -17,11 +17,9 @@ fn rejecting() -> (Station, Page) {
     let station = Station::configured(TRIGGERED, |config, _| config.tables(&tables));
     add_user(station.folder.path(), "otto", "operator");
     add_user(station.folder.path(), "sara", "setter");
-    station.plc.ask(
-        "set_threshold",
-        r#"{"id": "t", "value": 0.0001}"#,
-        "done",
-    );
+    station
+        .plc
+        .ask("set_threshold", r#"{"id": "t", "value": 0.0001}"#, "done");
 
     (station, page)
 }

@@ -10,23 +10,28 @@
 //! id within an hour gets the first answer again, and the outcome behind it, and is not done twice. The
 //! outcome of a challenge or a selection is an event: the broker is told until it has it.
 
+mod cleaned;
 mod label;
 mod recipes;
 mod repeat;
+mod shift_check;
 mod triggers;
 
 use crate::base::health::Diagnostics;
 use crate::base::live::Live;
 use crate::base::stop::Stop;
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
+use crate::data::lens::Lenses;
 use crate::data::part::Part;
 use crate::line::admission::Admission;
 use crate::line::answer_cache::AnswerCache;
 use crate::line::camera_group::CameraGroup;
 use crate::line::challenge::Challenge;
 use crate::line::changeover::RecipeRequest;
+use crate::line::cleanings::Cleanings;
 use crate::line::control::{ControlEvent, LineControl};
 use crate::line::events::Events;
+use crate::line::hold::{Hold, changes_set_up};
 use crate::line::lessons::Lessons;
 use crate::line::outcomes::Outcomes;
 use crate::line::overlays::Snapshot;
@@ -37,6 +42,7 @@ use crate::protocol::birth::Identity;
 use crate::protocol::command::{Action, ChallengeSpec};
 use crate::protocol::event::{CommandOutcome, Event};
 use crate::protocol::request::{Request, RequestSource};
+use crate::protocol::shift_check::{CheckStep, ShiftCheckCommand};
 use crate::protocol::words::words;
 use crate::recipe::spec::RecipeSpec;
 use crate::store::{Pending, Store};
@@ -59,12 +65,18 @@ pub struct CommandHandler {
     store: Store,
     /// Pause, thresholds and challenges of the line.
     control: LineControl,
+    /// Who has control of the set-up.
+    hold: Hold,
     /// Outcomes of this run's commands.
     outcomes: Outcomes,
     /// Pictures for teaching.
     lessons: Lessons,
     /// True where pictures of parts are kept.
     has_evidence: bool,
+    /// What the cameras' lenses show.
+    lenses: Lenses,
+    /// Lenses that somebody has cleaned.
+    cleanings: Cleanings,
     /// This machine's clock, watched for steps.
     own_clock: Arc<OwnClock>,
     /// Faults of the moment: an id that stands for two commands goes there.
@@ -139,9 +151,12 @@ impl CommandHandler {
             snapshots: ends.snapshots,
             store: shared.store.clone(),
             control: shared.control.clone(),
+            hold: shared.hold.clone(),
             outcomes: shared.outcomes.clone(),
             lessons: shared.lessons.clone(),
             has_evidence: shared.evidence.is_some(),
+            lenses: shared.lenses.clone(),
+            cleanings: shared.cleanings.clone(),
             own_clock: shared.own_clock.clone(),
             diagnostics: shared.diagnostics.clone(),
             admissions,
@@ -162,6 +177,7 @@ impl CommandHandler {
         while !stop.is_stopped() {
             pulse.beat();
             self.look_at_challenges();
+            self.look_at_hold();
             // Regular looks tell a step's moment, also while no frame and no trigger comes.
             self.tell_own_clock(&self.own_clock.look());
             match self.requests.recv_timeout(HEARTBEAT) {
@@ -174,11 +190,14 @@ impl CommandHandler {
         // Nothing more is begun. A challenge that is under way ends here, while the store still
         // writes what became of it.
         self.control.stop();
+        self.cleanings.cut(None, "the line stops");
         self.look_at_challenges();
     }
 
     /// Keeps what became of challenges, and tells it once it is on the disk.
     fn look_at_challenges(&self) {
+        self.look_at_checks();
+        self.look_at_cleanings();
         let mut ended = vec![];
         // What is kept goes to the store at once: the store keeps more of a challenge with its
         // parts' results.
@@ -192,6 +211,15 @@ impl CommandHandler {
 
         for challenge in ended {
             self.end_challenge(challenge);
+        }
+    }
+
+    /// Ends a hold whose time is over.
+    fn look_at_hold(&self) {
+        if let Some(who) = self.hold.look(Instant::now()) {
+            let words = format!("the time of {who} is over: others have control again");
+            tracing::info!("{words}");
+            self.store.audit(words);
         }
     }
 
@@ -283,6 +311,14 @@ impl CommandHandler {
             return PendingAnswer::NotNow(Answer::rejected(id, reason));
         }
 
+        // Who has control now may not have it in a minute.
+        if changes_set_up(&request.command.action)
+            && let Err(holder) = self.hold.check(&request.who(), Instant::now())
+        {
+            let reason = format!("{holder}; send it again then");
+            return PendingAnswer::NotNow(Answer::rejected(id, reason));
+        }
+
         // It is known to be under way before it is: another thread may end it at once.
         if let Some(id) = id.filter(|_| has_outcome(&request.command.action)) {
             self.outcomes.begin(id);
@@ -354,18 +390,22 @@ impl CommandHandler {
     /// Does a command that is no trigger.
     fn obey(&mut self, request: &Request) -> Answer {
         let id = request.command.id.as_deref();
+        let who = request.who();
+        let now = Instant::now();
         let outcome = match &request.command.action {
             Action::Trigger(_) => Err("not here".to_owned()), // see `begin`
             Action::SelectRecipe { recipe, revision } => self.select(id, recipe, *revision),
-            Action::Change(change) => {
-                self.change_recipe(id, change, &request.who(), request.came_at)
-            }
+            Action::Change(change) => self.change_recipe(id, change, &who, request.came_at),
             Action::Challenge(spec) => self.challenge(id, spec, request.came_at),
             Action::SetThreshold { region, value } => self.set_threshold(region.as_deref(), *value),
+            Action::ShiftCheck(step) => self.shift_check(step, request),
+            Action::Cleaned { camera } => self.cleaned(camera.as_deref(), request),
             Action::Snapshot { camera } => self.snapshot(camera.as_deref()),
             Action::Pause => self.pause(true),
             Action::Resume => self.pause(false),
             Action::Reset => self.reset(),
+            Action::TakeControl => self.hold.take(&who, now).map(Done::with),
+            Action::ReleaseControl => self.hold.release(&who, now).map(|()| Done::plain()),
         };
 
         match outcome {
@@ -412,16 +452,7 @@ impl CommandHandler {
         spec: &ChallengeSpec,
         came_at: Instant,
     ) -> Result<Done, String> {
-        // A challenge for a camera that makes no parts could never be met.
-        let names = self.part_cameras();
-        if let Some(name) = spec.camera.as_deref().filter(|name| !names.contains(name)) {
-            let names: Vec<&str> = names.into_iter().collect();
-            return Err(format!(
-                "no parts come from a camera {name:?}; there are {}",
-                names.join(", ")
-            ));
-        }
-
+        self.check_part_camera(spec.camera.as_deref())?;
         self.look_at_challenges(); // of those before
         self.control
             .challenge(id.unwrap_or_default(), spec, came_at)?;
@@ -431,6 +462,20 @@ impl CommandHandler {
             "the next {} parts are its; the outcome comes as done",
             spec.parts
         )))
+    }
+
+    /// Refuses a camera that makes no parts: known parts of it could never come.
+    fn check_part_camera(&self, camera: Option<&str>) -> Result<(), String> {
+        let names = self.part_cameras();
+        let Some(name) = camera.filter(|name| !names.contains(name)) else {
+            return Ok(());
+        };
+
+        let names: Vec<&str> = names.into_iter().collect();
+        Err(format!(
+            "no parts come from a camera {name:?}; there are {}",
+            names.join(", ")
+        ))
     }
 
     /// Names under which parts come: those of groups, and of cameras that are in no group.
@@ -514,6 +559,7 @@ impl CommandHandler {
     fn reset(&self) -> Result<Done, String> {
         self.control.reset();
         self.lessons.cut("reset ended the lesson");
+        self.cleanings.cut(None, "reset ended the comparison");
         self.look_at_challenges();
         Ok(Done::plain())
     }
@@ -523,7 +569,14 @@ impl CommandHandler {
 fn has_outcome(action: &Action) -> bool {
     matches!(
         action,
-        Action::SelectRecipe { .. } | Action::Change(_) | Action::Challenge(_)
+        Action::SelectRecipe { .. }
+            | Action::Change(_)
+            | Action::Challenge(_)
+            | Action::Cleaned { .. }
+            | Action::ShiftCheck(ShiftCheckCommand {
+                step: CheckStep::Start { .. },
+                ..
+            })
     )
 }
 

@@ -24,11 +24,12 @@ use crate::line::lessons::TaughtPicture;
 use crate::line::selection::Selection;
 use crate::protocol::answer::{Answer, AnswerStatus};
 use crate::protocol::event::{CommandOutcome, Event};
-use crate::protocol::teaching::{Label, RecipeChange, TaughtAs, TeachCommand};
+use crate::protocol::teaching::{Label, RecipeChange, RollbackCommand, TaughtAs, TeachCommand};
 use crate::recipe::adopt::{adopted, note_of};
 use crate::recipe::default_block;
 use crate::recipe::library::draft::Draft;
 use crate::recipe::library::manifest::PictureUse;
+use crate::recipe::library::promotion::Promotion;
 use crate::recipe::library::revision::Revision;
 use crate::recipe::library::writer::LibraryWriter;
 use crate::recipe::references::References;
@@ -105,7 +106,7 @@ impl Changeover {
             }
             RecipeChange::Rollback(command) => {
                 let outcome = |this: &mut Self, selection: &mut Selection| {
-                    this.roll_back(selection, &recipe, command.revision, stop, pulse)
+                    this.roll_back(selection, &recipe, &command, stop, pulse)
                 };
 
                 return self.finish(selection, outcome);
@@ -314,8 +315,10 @@ impl Changeover {
             writer.keep_candidate(&proven.revision).map_err(words)?;
             selection.is_candidate = true;
             self.keep_label(selection, &label)?;
-            let judging = self.judging();
-            return Ok(format!("{counts}; it is a candidate, {judging} judges"));
+            let mut told = vec![counts];
+            told.extend(proven.prepared.known_bad_words());
+            told.push(format!("it is a candidate, {} judges", self.judging()));
+            return Ok(told.join("; "));
         }
 
         self.keep_label(selection, &label)?;
@@ -338,7 +341,7 @@ impl Changeover {
         &mut self,
         selection: &mut Selection,
         recipe: &RecipeSpec,
-        to: Option<u64>,
+        command: &RollbackCommand,
         stop: &Stop,
         pulse: &Heartbeat,
     ) -> Result<String, String> {
@@ -348,13 +351,14 @@ impl Changeover {
         let pointer = self.library.pointer(name).map_err(words)?;
 
         let before = pointer.and_then(|pointer| pointer.before);
-        let Some(to) = to.or(before) else {
+        let Some(to) = command.revision.or(before) else {
             return Err(format!(
                 "recipe {name} has no revision before the current one"
             ));
         };
 
         let revision = self.library.revision(name, to).map_err(words)?;
+        let promotion = Promotion::to(&revision, &self.library, command.force).map_err(words)?;
         let proven = self.prepared(revision)?;
         let label = proven.revision.manifest().label();
         self.keep_label(selection, &label)?;
@@ -367,12 +371,7 @@ impl Changeover {
 
         drop(writer);
         let judges = self.take_over(proven, None, stop, pulse)?;
-        let went = match pointer {
-            Some(pointer) if pointer.current < to => "went on to",
-            _ => "rolled back to",
-        };
-
-        Ok(format!("{went} {label}; {judges}"))
+        Ok(format!("{}; {judges}", promotion.words()))
     }
 
     /// The label of the revision that is changed, and its draft. A recipe out of a file becomes a revision first, so that there

@@ -29,6 +29,7 @@ mod album;
 mod assets;
 mod board;
 mod counters;
+mod disk;
 mod frames;
 mod health;
 mod live;

@@ -125,7 +125,7 @@ fn whole(page: &PageState, name: ScreenName) -> Response {
         let update = screen.update(0, &page.assets.build);
 
         let whole = WholePage {
-            station: &station,
+            station,
             screen: name,
             screens: SCREENS,
             version: update.version,

@@ -2,7 +2,8 @@
 
 use super::album::Album;
 use super::board::Board;
-use super::now::{DiskRoom, LineNow};
+use super::disk::DiskRoom;
+use super::now::LineNow;
 use askama::Template;
 use jiff::Timestamp;
 use serde::Serialize;

@@ -4,6 +4,7 @@
 //! [`HEADERS_MAX`] bytes of a request's head, `HEAD_TIME` for it to come and between two requests,
 //! `WRITE_TIME` for a viewer to take something of an answer. Bodies are not read.
 
+use super::disk::DiskLooks;
 use super::now::{LineNow, PageSettings};
 use super::painter::PagePictures;
 use super::pulses::Pulses;
@@ -83,7 +84,11 @@ pub fn run(wiring: PageWiring) -> std::io::Result<()> {
         .enable_all()
         .build()?;
 
-    runtime.block_on(serve(wiring))
+    let served = runtime.block_on(serve(wiring));
+    // A disk that hangs must not hold the end of the line either.
+    runtime.shutdown_background();
+
+    served
 }
 
 async fn serve(wiring: PageWiring) -> std::io::Result<()> {
@@ -96,8 +101,9 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
         events.state.clone(),
         wiring.pictures,
         wiring.pulses,
-        wiring.store_folder,
     ));
+
+    let mut disk = DiskLooks::new(wiring.store_folder, state.disk.clone());
 
     let router = router(state.clone());
     let mut tasks = JoinSet::new();
@@ -122,7 +128,10 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
                 None => return Ok(()),
             },
             Some(_) = tasks.join_next() => {}
-            _ = looks.tick() => state.look(),
+            _ = looks.tick() => {
+                disk.look();
+                state.look();
+            }
         }
 
         state.count_connections(tasks.len());

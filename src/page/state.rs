@@ -2,15 +2,15 @@
 
 use super::assets::Assets;
 use super::board::Board;
+use super::disk::NewestRoom;
 use super::metrics::Readings;
-use super::now::{LineNow, disk_room};
+use super::now::LineNow;
 use super::painter::PagePictures;
 use super::pulses::Pulses;
 use super::screen::{Facts, Screen, ScreenName};
 use super::{counters, health, live};
 use crate::protocol::event::{Event, ListenerState};
 use jiff::Timestamp;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -32,7 +32,11 @@ pub struct PageState {
     /// Moment of the last request for a screen.
     viewed: Mutex<Option<Instant>>,
     connections: AtomicUsize,
-    store_folder: PathBuf,
+    /// Newest room on the store's disk.
+    pub disk: NewestRoom,
+    /// The run, which never changes: a picture's address names it, and a look at the whole line would copy all counters.
+    run_id: String,
+    station: String,
 }
 
 impl PageState {
@@ -42,8 +46,8 @@ impl PageState {
         listener: Arc<ListenerState>,
         pictures: PagePictures,
         pulses: Pulses,
-        store_folder: PathBuf,
     ) -> Self {
+        let identity = now().identity;
         PageState {
             now,
             listener,
@@ -54,7 +58,9 @@ impl PageState {
             pulses: Mutex::new(pulses),
             viewed: Mutex::default(),
             connections: AtomicUsize::new(0),
-            store_folder,
+            disk: NewestRoom::default(),
+            run_id: identity.run_id,
+            station: identity.station,
         }
     }
 
@@ -69,13 +75,13 @@ impl PageState {
     }
 
     /// Name of the line.
-    pub fn station(&self) -> String {
-        self.now().identity.station
+    pub fn station(&self) -> &str {
+        &self.station
     }
 
     /// Name of a place by its number, in this run.
     pub fn place(&self, run_id: &str, number: usize) -> Option<String> {
-        if self.now().identity.run_id != run_id {
+        if self.run_id != run_id {
             return None;
         }
 
@@ -97,7 +103,7 @@ impl PageState {
     pub fn readings(&self) -> Readings {
         Readings {
             now: self.now(),
-            disk: disk_room(&self.store_folder),
+            disk: self.disk.at(Instant::now()),
             events_missed: self.listener.missed(),
             connections: self.connections.load(Ordering::Relaxed),
             stuck: self.stuck().len(),
@@ -121,7 +127,7 @@ impl PageState {
                 now: self.now(),
                 board: &board,
                 album: &album,
-                disk: disk_room(&self.store_folder),
+                disk: self.disk.at(Instant::now()),
                 at: Timestamp::now(),
             };
 

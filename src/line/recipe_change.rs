@@ -85,7 +85,7 @@ impl Changeover {
 
         let becomes = Becomes::of(&change);
         let edit = match change {
-            RecipeChange::Suggest(_) => return self.suggest(selection, &recipe),
+            RecipeChange::Suggest(_) => return self.suggest(selection, &recipe, stop),
             RecipeChange::Teach(TeachCommand {
                 group: Some(group),
                 run_id,
@@ -95,8 +95,12 @@ impl Changeover {
                 let taken = self.group(&recipe, group, run_id.as_deref());
                 return self.finish(selection, |this, selection| {
                     let (files, parts) = taken?;
-                    let edit = Edit::Group(taught_as, files);
-                    let told = this.edit(selection, &recipe, (edit, becomes), stop, pulse)?;
+                    let known = this.known_group(&recipe, taught_as, &files)?;
+                    let edit = (Edit::Group(taught_as, files), becomes);
+                    let told = match known {
+                        Some(words) => words,
+                        None => this.edit(selection, &recipe, edit, stop, pulse)?,
+                    };
                     this.forget_group(group, &parts);
                     Ok(told)
                 });
@@ -264,7 +268,7 @@ impl Changeover {
             Err(why) if why == STOPPING => return,
             Err(why) => {
                 tracing::error!("{} was refused: {why}", selection.command);
-                Answer::rejected(id.as_deref(), why)
+                Answer::rejected(id.as_deref(), selection.refusal(why))
             }
         };
 

@@ -82,7 +82,7 @@ pub use self::channels::{
 };
 pub use self::opening::Opening;
 pub use self::stage::end_process_on_panic;
-pub use self::suggestion::SHEET;
+pub use self::suggestion::sheet_name;
 pub use self::summary::Summary;
 
 use self::answer_cache::AnswerCache;

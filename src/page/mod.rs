@@ -33,6 +33,7 @@ mod board;
 mod check;
 mod commands;
 mod counters;
+mod disk;
 mod evidence;
 mod form_page;
 mod frames;

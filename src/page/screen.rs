@@ -2,8 +2,9 @@
 
 use super::album::Album;
 use super::board::Board;
+use super::disk::DiskRoom;
 use super::form_page::Layout;
-use super::now::{DiskRoom, LineNow};
+use super::now::LineNow;
 use super::shift::ShiftBase;
 use crate::data::lens::LensView;
 use crate::protocol::shift_check::ShiftCheck;

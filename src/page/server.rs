@@ -8,6 +8,7 @@ use super::access::Peer;
 use super::access::keeper::{Access, Audit};
 use super::access::users::UsersFile;
 use super::commands::PageCommands;
+use super::disk::DiskLooks;
 use super::evidence::EvidenceReader;
 use super::now::{LineNow, PageSettings};
 use super::painter::PagePictures;
@@ -171,7 +172,11 @@ pub fn run(wiring: PageWiring) -> std::io::Result<()> {
         .max_blocking_threads(8)
         .build()?;
 
-    runtime.block_on(serve(wiring))
+    let served = runtime.block_on(serve(wiring));
+    // A disk that hangs must not hold the end of the line either.
+    runtime.shutdown_background();
+
+    served
 }
 
 async fn serve(wiring: PageWiring) -> std::io::Result<()> {
@@ -186,7 +191,6 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
         listener: events.state.clone(),
         pictures: wiring.pictures,
         pulses: wiring.pulses,
-        store_folder: wiring.store_folder,
         access: Access::new(&wiring.users, wiring.audit, wiring.causes.clone()),
         causes: wiring.causes,
         recipes: wiring.recipes,
@@ -197,6 +201,8 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
         checks: wiring.checks,
         lenses: wiring.lenses,
     }));
+
+    let mut disk = DiskLooks::new(wiring.store_folder, state.disk.clone());
 
     let router = router(state.clone());
     let mut tasks = JoinSet::new();
@@ -224,7 +230,10 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
                 None => return Ok(()),
             },
             Some(_) = tasks.join_next() => {}
-            _ = looks.tick() => state.look(),
+            _ = looks.tick() => {
+                disk.look();
+                state.look();
+            }
         }
 
         state.count_connections(tasks.len());

@@ -5,10 +5,11 @@ use super::access::keeper::Access;
 use super::assets::Assets;
 use super::board::Board;
 use super::commands::PageCommands;
+use super::disk::NewestRoom;
 use super::evidence::EvidenceReader;
 use super::hosts::Names;
 use super::metrics::Readings;
-use super::now::{LineNow, disk_room};
+use super::now::LineNow;
 use super::painter::PagePictures;
 use super::pulses::Pulses;
 use super::recipes::RecipeRow;
@@ -22,7 +23,6 @@ use crate::protocol::event::{Event, ListenerState};
 use crate::protocol::shift_check::ShiftCheck;
 use crate::store::Store;
 use jiff::Timestamp;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -46,8 +46,6 @@ pub struct PageParts {
     pub pictures: PagePictures,
     /// Signs of life of the stages.
     pub pulses: Pulses,
-    /// Folder of the store.
-    pub store_folder: PathBuf,
     /// Users, sessions and limits.
     pub access: Access,
     /// The way to the command handler.
@@ -98,18 +96,22 @@ pub struct PageState {
     /// Moment of the last request for a screen.
     viewed: Mutex<Option<Instant>>,
     connections: AtomicUsize,
-    store_folder: PathBuf,
+    /// Newest room on the store's disk.
+    pub disk: NewestRoom,
+    /// The run, which never changes: a picture's address names it, and a look at the whole line would copy all counters.
+    run_id: String,
+    station: String,
 }
 
 impl PageState {
     /// The state of a page that has seen nothing yet.
     pub fn new(parts: PageParts) -> Self {
-        let station = (parts.now)().identity.station;
+        let identity = (parts.now)().identity;
         parts.lenses.want_pictures();
         PageState {
             now: parts.now,
             access: parts.access,
-            cookie: SessionCookie::new(&station, parts.tls.is_some()),
+            cookie: SessionCookie::new(&identity.station, parts.tls.is_some()),
             commands: parts.commands,
             store: parts.store,
             evidence: parts.evidence,
@@ -127,7 +129,9 @@ impl PageState {
             pulses: Mutex::new(parts.pulses),
             viewed: Mutex::default(),
             connections: AtomicUsize::new(0),
-            store_folder: parts.store_folder,
+            disk: NewestRoom::default(),
+            run_id: identity.run_id,
+            station: identity.station,
         }
     }
 
@@ -148,13 +152,13 @@ impl PageState {
     }
 
     /// Name of the line.
-    pub fn station(&self) -> String {
-        self.now().identity.station
+    pub fn station(&self) -> &str {
+        &self.station
     }
 
     /// Name of a place by its number, in this run.
     pub fn place(&self, run_id: &str, number: usize) -> Option<String> {
-        if self.now().identity.run_id != run_id {
+        if self.run_id != run_id {
             return None;
         }
 
@@ -195,7 +199,7 @@ impl PageState {
     pub fn readings(&self) -> Readings {
         Readings {
             now: self.now(),
-            disk: disk_room(&self.store_folder),
+            disk: self.disk.at(Instant::now()),
             events_missed: self.listener.missed(),
             connections: self.connections.load(Ordering::Relaxed),
             stuck: self.stuck().len(),
@@ -219,7 +223,7 @@ impl PageState {
                 now: self.now(),
                 board: &board,
                 album: &album,
-                disk: disk_room(&self.store_folder),
+                disk: self.disk.at(Instant::now()),
                 checks: match name {
                     ScreenName::ShiftCheck => self.checks(check::LISTED),
                     _ => vec![],

@@ -162,6 +162,9 @@ pub struct RollbackCommand {
     pub recipe: Option<String>,
     /// The revision; the one that judged before unless given.
     pub revision: Option<u64>,
+    /// True where a candidate may become it although that loses what was taught since it was made.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// A command about the revisions of a recipe of the library.

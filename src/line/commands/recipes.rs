@@ -63,6 +63,8 @@ impl CommandHandler {
         wish: RecipeWish,
     ) -> Result<(), String> {
         let key = selection.key.clone();
+        let busy = "another recipe is being prepared; wait for its outcome";
+        let busy = selection.refusal(busy.to_owned());
         drop(self.store.set(&key, &selection.kept()));
         let (unanswered, answered) = bounded(0);
         let wanted = RecipeRequest {
@@ -76,7 +78,7 @@ impl CommandHandler {
         // not yet taken over.
         if self.wanted.try_send(wanted).is_err() {
             drop(self.store.set(&key, ""));
-            return Err("another recipe is being prepared; wait for its outcome".to_owned());
+            return Err(busy);
         }
 
         self.unanswered.push(unanswered);
@@ -128,8 +130,9 @@ impl CommandHandler {
         };
 
         // A revision is named once it is known.
-        let recipe = self.recipe_of_name(&named)?;
         let selection = Selection::new(change.name(), id, "");
+        let recipe = self.recipe_of_name(&named);
+        let recipe = recipe.map_err(|why| selection.refusal(why))?;
         let lesson = match (change, &source) {
             (RecipeChange::Teach(command), ChangeSource::Lesson(number)) => {
                 Some((command, *number))

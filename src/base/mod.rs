@@ -18,3 +18,4 @@ pub mod stop;
 pub mod systemd;
 pub mod telemetry;
 pub mod text;
+pub mod times;

@@ -32,6 +32,9 @@ pub struct LabelArguments {
     /// Make the revision a candidate: it does not judge until `recipe rollback` names it
     #[arg(long)]
     candidate: bool,
+    /// Keep the label with the part, and teach nothing yet
+    #[arg(long, conflicts_with = "candidate")]
+    keep_only: bool,
 }
 
 /// What a part is.
@@ -78,6 +81,7 @@ pub fn run(arguments: &LabelArguments) -> Result<(), Failure> {
         ("note", arguments.note.clone().map(Into::into)),
         ("recipe", arguments.recipe.clone().map(Into::into)),
         ("candidate", arguments.candidate.then_some(true.into())),
+        ("teach", arguments.keep_only.then_some(false.into())),
     ];
 
     carry_out(&arguments.line, "label", &payload)

@@ -20,6 +20,7 @@ mod recipe;
 mod renamed;
 mod run;
 mod running_line;
+mod shift_check;
 mod sight;
 mod status;
 mod suggest;
@@ -58,6 +59,8 @@ enum CliCommand {
     Status(status::StatusArguments),
     /// Tell a running line that a part has come
     Trigger(trigger::TriggerArguments),
+    /// Prove that a running line sees: known bad and good parts, the gate, a signature; list and print checks
+    ShiftCheck(Box<shift_check::ShiftCheckArguments>),
     /// Say what each threshold costs, by pictures of good and bad parts and the line's last ones
     Threshold(Box<threshold::ThresholdArguments>),
     /// Show the parts that a line has judged, count them, or show who changed what
@@ -136,6 +139,7 @@ fn run(command: CliCommand) -> Result<(), Failure> {
         // Beside a running line.
         CliCommand::Status(arguments) => status::run(&arguments),
         CliCommand::Trigger(arguments) => trigger::run(&arguments),
+        CliCommand::ShiftCheck(arguments) => shift_check::run(&arguments),
         CliCommand::Threshold(arguments) => threshold::run(&arguments),
         CliCommand::History(arguments) => history::run(&arguments),
         CliCommand::Watch(arguments) => watch::run(&arguments),

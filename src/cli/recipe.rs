@@ -3,7 +3,7 @@
 
 use super::live_command::{carry_out, take_over};
 use super::run::configuration;
-use super::terminal::print;
+use super::terminal::{print, say};
 use crate::base::exit::{Exit, Failure};
 use crate::config::{self, LineConfig};
 use crate::model::ModelFolder;
@@ -14,6 +14,7 @@ use crate::recipe::library::draft::Draft;
 use crate::recipe::library::error::LibraryError;
 use crate::recipe::library::folder::Library;
 use crate::recipe::library::manifest::{Manifest, PictureUse};
+use crate::recipe::library::promotion::Promotion;
 use crate::recipe::library::revision::Revision;
 use crate::recipe::library::writer::LibraryWriter;
 use crate::recipe::spec::RecipeSpec;
@@ -62,7 +63,7 @@ pub enum RecipeCommand {
         picture: String,
     },
     /// Go back to a revision, or on to a candidate: the one that judged before unless another is named
-    Rollback(RevisionArguments),
+    Rollback(RollbackArguments),
     /// Let a revision judge the running line's parts beside the current one, and say where they differ
     Shadow(ShadowArguments),
 }
@@ -90,6 +91,16 @@ pub struct RevisionArguments {
     /// Number of the revision; the current one unless given
     #[arg(long, value_name = "N")]
     revision: Option<u64>,
+}
+
+/// Another revision that is to be the current one.
+#[derive(Debug, Args)]
+pub struct RollbackArguments {
+    #[command(flatten)]
+    to: RevisionArguments,
+    /// Promote a candidate although the current revision was taught more since it was made: that is lost
+    #[arg(long, requires = "revision")]
+    force: bool,
 }
 
 impl RevisionArguments {
@@ -166,15 +177,26 @@ fn import(at: &Path, file: &Path, is_candidate: bool) -> Result<(), Failure> {
 }
 
 /// Makes another revision the current one, and lets a running line take it over.
-fn roll_back(arguments: &RevisionArguments) -> Result<(), Failure> {
-    let library = library_at(&arguments.library)?;
-    let writer = LibraryWriter::lock(&library)?;
-    let revision = writer.roll_back(&arguments.name, arguments.revision)?;
+fn roll_back(arguments: &RollbackArguments) -> Result<(), Failure> {
+    let RevisionArguments {
+        library: at,
+        name,
+        revision,
+    } = &arguments.to;
 
+    // What is lost is seen under the lock, so that no change of another command is.
+    let library = library_at(at)?;
+    let writer = LibraryWriter::lock(&library)?;
+    if revision.is_some() {
+        let promotion = Promotion::to(&arguments.to.open()?, &library, arguments.force)?;
+        say(promotion.words());
+    }
+
+    let revision = writer.roll_back(name, *revision)?;
     say_done(&revision, "is the current revision")?;
     drop(writer); // the line reads what stands now
 
-    take_over(&arguments.library, &arguments.name)
+    take_over(at, name)
 }
 
 /// Makes the next revision without one of the pictures, and lets a running line take it over.

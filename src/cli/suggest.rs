@@ -5,7 +5,7 @@ use super::live_command::done;
 use super::run::configuration;
 use super::terminal::{print, say};
 use crate::base::exit::{Exit, Failure};
-use crate::line::SHEET;
+use crate::line::sheet_name;
 use crate::protocol::answer::Answer;
 use crate::protocol::suggestion::{Doubt, SuggestedGroup, SuggestedPart};
 use clap::Args;
@@ -37,7 +37,9 @@ pub fn run(arguments: &SuggestArguments) -> Result<(), Failure> {
 
 /// Copies the sheet, which the line has written into its library.
 fn copy_sheet(line: &Path, file: &Path) -> Result<(), Failure> {
-    let sheet = configuration(line)?.library.folder().join(SHEET);
+    let config = configuration(line)?;
+    let name = sheet_name(&config.prefix, &config.station);
+    let sheet = config.library.folder().join(name);
     fs::copy(&sheet, file).map_err(|error| {
         let words = format!("{} to {}: {error}", sheet.display(), file.display());
         Failure::words(Exit::Unavailable, words)

@@ -147,6 +147,7 @@ impl WatchTable {
             ControlReply::Answer(_)
             | ControlReply::History(_)
             | ControlReply::Audit(_)
+            | ControlReply::ShiftChecks(_)
             | ControlReply::Error(_) => return Err(unexpected(reply)),
         }
 

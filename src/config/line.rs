@@ -5,12 +5,13 @@ use super::keys::ConfigKeys;
 use super::mqtt::ClientIdentity;
 use super::recipes::{self, RecipePlaces};
 use super::table::TableReader;
-use super::{evidence, mqtt, page, source, store, topic};
+use super::{evidence, mqtt, page, shift_check, source, store, topic};
 use crate::base::problems::Problems;
 use crate::engine::select::Engines;
 use crate::evidence::EvidenceSettings;
 use crate::mqtt::MqttSettings;
 use crate::page::PageSettings;
+use crate::protocol::check_due::CheckDue;
 use crate::recipe::library::folder::Library;
 use crate::recipe::spec::RecipeSpec;
 use crate::store::StoreSettings;
@@ -44,6 +45,8 @@ pub struct LineConfig {
     pub store: StoreSettings,
     /// The pictures of parts that are kept; `None` for none.
     pub evidence: Option<EvidenceSettings>,
+    /// When a shift check is due.
+    pub check_due: CheckDue,
     /// The page for people; `None` for none.
     pub page: Option<PageSettings>,
     /// All of the above by key, as it was given.
@@ -134,6 +137,7 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     let store = table.take("store");
     let evidence = table.take("evidence");
     let page = table.take("page");
+    let checks = table.take("shift_check");
     table.finish();
 
     // The first recipe comes before the others, whose names must differ from it. The store needs
@@ -159,6 +163,7 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     let store = store::settings(store, &station, mqtt.reject_window, base, problems);
     let evidence = evidence::settings(evidence, base, problems);
     let page = page::settings(page, &store.file, base, problems);
+    let check_due = shift_check::settings(checks, problems);
     let all = [&recipe].into_iter().chain(&recipes);
     let keys = ConfigKeys::of(&file, all);
     LineConfig {
@@ -173,6 +178,7 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
         cameras,
         mqtt: mqtt.link,
         store,
+        check_due,
         page,
         evidence,
         keys,

@@ -23,6 +23,7 @@ mod page;
 mod recipe;
 mod recipes;
 mod regions;
+mod shift_check;
 mod source;
 mod store;
 mod table;

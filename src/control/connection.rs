@@ -1,8 +1,8 @@
 //! One connection of the control socket: a task that reads lines and writes lines, and decides
 //! nothing.
 
+use crate::control::lines::LineReceiver;
 use crate::control::messages::LINE_MAX;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -51,7 +51,7 @@ impl Connection {
     }
 
     /// Serves the stream until the client has left or `lines` is closed and written.
-    pub async fn run(mut self, stream: UnixStream, lines: mpsc::Receiver<Arc<str>>) {
+    pub async fn run(mut self, stream: UnixStream, lines: LineReceiver) {
         // The end is told on every way out: the server counts connections by it.
         let (reader, writer) = stream.into_split();
         self.talk(reader, writer, lines).await;
@@ -63,7 +63,7 @@ impl Connection {
         &mut self,
         mut reader: OwnedReadHalf,
         mut writer: OwnedWriteHalf,
-        mut lines: mpsc::Receiver<Arc<str>>,
+        mut lines: LineReceiver,
     ) {
         // `reads` turns false at the end of the client's input. The loop then only writes, until
         // the server drops its sender.
@@ -82,7 +82,7 @@ impl Connection {
                         Err(_) => return,
                     };
                 }
-                line = lines.recv() => {
+                line = lines.next() => {
                     // A write that lasts longer than the idle time means a client that does not
                     // read.
                     let Some(line) = line else { return };
@@ -90,6 +90,8 @@ impl Connection {
                     if !matches!(tokio::time::timeout(IDLE_MAX, written).await, Ok(Ok(()))) {
                         return;
                     }
+
+                    lines.written(&line);
                 }
                 () = tokio::time::sleep_until(idle_at.into()) => return,
             }

@@ -7,6 +7,7 @@ use crate::data::history::{AuditPage, AuditQuery, HistoryPage, HistoryQuery};
 use crate::protocol::answer::Answer;
 use crate::protocol::event::PartResult;
 use crate::protocol::shadow::{ShadowCounts, ShadowDifference};
+use crate::protocol::shift_check::ShiftCheck;
 use crate::store::{Search, StoreCount};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -16,9 +17,9 @@ use std::collections::BTreeMap;
 pub const LINE_MAX: usize = 4096;
 
 /// Words for a line that is no request.
-const WISHES: &str = "no request: give one of {\"command\": NAME, \"payload\": {...}}, {\"status\": true}, {\"watch\": true}, {\"history\": {...}}, {\"audit\": {...}}";
+const WISHES: &str = "no request: give one of {\"command\": NAME, \"payload\": {...}}, {\"status\": true}, {\"watch\": true}, {\"history\": {...}}, {\"audit\": {...}}, {\"shift_checks\": NUMBER}";
 
-/// A request: exactly one of `command`, `status`, `watch`, `history` and `audit`.
+/// A request: exactly one of `command`, `status`, `watch`, `history`, `audit` and `shift_checks`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ControlRequest {
@@ -40,6 +41,9 @@ pub struct ControlRequest {
     /// Lines of the audit log that are looked for: one page of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<AuditQuery>,
+    /// Number of the newest shift checks that are asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shift_checks: Option<u16>,
 }
 
 #[expect(
@@ -66,6 +70,8 @@ pub enum Wish {
     Watch,
     /// Look into the history.
     Search(Search),
+    /// Tell so many of the newest shift checks.
+    ShiftChecks(u16),
 }
 
 impl ControlRequest {
@@ -94,8 +100,8 @@ impl ControlRequest {
         let watch = request.watch.then_some(Wish::Watch);
         let history = request.history.map(Search::Parts).map(Wish::Search);
         let audit = request.audit.map(Search::Audit).map(Wish::Search);
-
-        let wishes = [command, status, watch, history, audit];
+        let checks = request.shift_checks.map(Wish::ShiftChecks);
+        let wishes = [command, status, watch, history, audit, checks];
         let mut wishes = wishes.into_iter().flatten();
         match (wishes.next(), wishes.next()) {
             (Some(only), None) => Ok(only),
@@ -125,6 +131,8 @@ pub enum ControlReply {
     History(HistoryPage),
     /// A page of the audit log.
     Audit(AuditPage),
+    /// The newest shift checks, the newest first.
+    ShiftChecks(Vec<ShiftCheck>),
     /// A part's result.
     Result(PartResult),
     /// A camera changed its state.

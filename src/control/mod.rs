@@ -20,11 +20,12 @@
 //! - A client that does not read misses events, is told how many, and is left after 60 s.
 //! - The line ends: watchers are told `ended`.
 //!
-//! The bounds are declared in `server.rs` and `messages.rs`: connections, bytes of a line, lines that
-//! wait for a client, commands that wait for their answers.
+//! The bounds are declared in `server.rs`, `lines.rs` and `messages.rs`: connections, bytes of a line, lines and
+//! bytes that wait for a client, commands that wait for their answers.
 
 pub mod client;
 mod connection;
+mod lines;
 pub mod messages;
 pub mod server;
 mod socket;

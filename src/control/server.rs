@@ -6,6 +6,7 @@
 use crate::base::health::{Diagnostics, Health};
 use crate::base::standstill::{Standstill, TICK};
 use crate::control::connection::{ClientLine, Connection, Input};
+use crate::control::lines::{LineSender, waiting_lines};
 use crate::control::messages::{
     CameraChange, ControlReply, ControlRequest, LINE_MAX, LineStatus, NamedAnswer, Wish,
 };
@@ -15,6 +16,7 @@ use crate::protocol::answer::Answer;
 use crate::protocol::command;
 use crate::protocol::event::{Event, EventReceiver};
 use crate::protocol::request::{Reply, ReplyTo, ReplyToken, Request, RequestSource};
+use crate::protocol::shift_check::ShiftCheck;
 use crate::store::{Search, SearchPage, Store};
 use crossbeam::channel::{Sender, TrySendError};
 use std::collections::HashMap;
@@ -32,9 +34,6 @@ const REQUESTS_SHARE: usize = 32;
 const TOO_MANY: &str = "too many commands wait; send it again";
 /// Connections at once; one more is told so and closed.
 const CONNECTIONS_MAX: usize = 16;
-/// Lines that wait for a client to read them. Beyond, events are dropped, counted and told; a client
-/// that does not read its answers is left.
-const LINES_WAITING: usize = 256;
 /// Commands of a connection that wait for their answers; more are rejected.
 const COMMANDS_WAITING: usize = 8;
 /// Answers that may wait for the server, which takes them at once.
@@ -58,6 +57,8 @@ pub struct ControlWiring {
     pub events: EventReceiver,
     /// The line at the moment.
     pub status: Box<dyn Fn() -> LineStatus + Send>,
+    /// The newest shift checks, so many at most.
+    pub shift_checks: Box<dyn Fn(usize) -> Vec<ShiftCheck> + Send>,
     /// The history, which is searched beside the line's work.
     pub store: Store,
     /// Diagnostics of the line: a socket that cannot be bound is told there.
@@ -89,8 +90,9 @@ struct FoundPage {
 struct Client {
     /// User of this machine at the other end.
     user: Option<Arc<str>>,
-    /// Lines to the connection's task; closing it ends the connection after what waits.
-    lines: mpsc::Sender<Arc<str>>,
+    /// Lines to the connection's task. Without room for more, events are dropped, counted and told; a client that does
+    /// not read its answers is left.
+    lines: LineSender,
     watches: bool,
     /// Commands and searches without an answer.
     commands: usize,
@@ -231,7 +233,7 @@ impl Server {
         // Numbers of connections are never used twice: a late reply cannot reach a newer client.
         self.connections += 1;
         let number = self.connections;
-        let (lines, waiting) = mpsc::channel(LINES_WAITING);
+        let (lines, waiting) = waiting_lines();
         let connection = Connection::new(number, self.input_sender.clone());
 
         let user = stream.peer_cred().ok().map(|peer| user_of(peer.uid()));
@@ -261,6 +263,10 @@ impl Server {
                 // expects.
                 Ok(Wish::Command { name, payload }) => self.on_command(number, &name, &payload),
                 Ok(Wish::Status) => self.send_status(number),
+                Ok(Wish::ShiftChecks(most)) => {
+                    let checks = (self.wiring.shift_checks)(most.into());
+                    self.send(number, &ControlReply::ShiftChecks(checks));
+                }
                 Ok(Wish::Watch) => self.on_watch(number),
                 Ok(Wish::Search(search)) => self.on_search(number, search),
                 Err(words) => self.send(number, &ControlReply::Error(words)),
@@ -401,8 +407,8 @@ impl Server {
         }
     }
 
-    /// Begins one step of a search. The next one is a request of its own, so that a client that reads
-    /// slowly has no pages waiting.
+    /// Begins one step of a search. The next one is a request of its own, and is refused while much of those before
+    /// waits to be read.
     fn on_search(&mut self, number: u64, search: Search) {
         let Some(client) = self.clients.get_mut(&number) else {
             return;
@@ -410,6 +416,10 @@ impl Server {
 
         if client.commands >= COMMANDS_WAITING {
             let reason = format!("{COMMANDS_WAITING} requests wait for their answers");
+            return self.send(number, &ControlReply::Error(reason));
+        }
+
+        if let Err(reason) = client.lines.check_room() {
             return self.send(number, &ControlReply::Error(reason));
         }
 
@@ -451,7 +461,7 @@ impl Server {
         };
 
         // A full channel holds 256 lines that the client did not read.
-        if client.lines.try_send(encode(reply)).is_err() {
+        if !client.lines.put(encode(reply)) {
             self.leave(number);
         }
     }
@@ -498,14 +508,14 @@ impl Client {
     fn tell(&mut self, line: &Arc<str>) {
         // The gap is told before the next event, so that a reader sees where it was. Without room
         // for both lines the event joins the gap.
-        if self.missed > 0 && self.lines.capacity() > 1 {
+        if self.missed > 0 && self.lines.room() > 1 {
             let missed = encode(&ControlReply::Missed(self.missed));
-            if self.lines.try_send(missed).is_ok() {
+            if self.lines.put(missed) {
                 self.missed = 0;
             }
         }
 
-        if self.missed > 0 || self.lines.try_send(line.clone()).is_err() {
+        if self.missed > 0 || !self.lines.put(line.clone()) {
             self.missed += 1;
         }
     }

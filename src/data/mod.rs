@@ -4,6 +4,8 @@ pub mod counters;
 pub mod frame;
 pub mod grid;
 pub mod history;
+pub mod history_rows;
+pub mod lens;
 pub mod map;
 pub mod part;
 pub mod part_counts;

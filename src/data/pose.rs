@@ -21,6 +21,8 @@ pub struct Pose {
     pub turn_deg: f32,
     /// Correlation of the two, at most 1.
     pub likeness: f32,
+    /// Width and height of the camera's picture, which are those of the master picture.
+    pub size: (usize, usize),
 }
 
 impl Pose {
@@ -48,39 +50,32 @@ impl Pose {
         [master_x, master_y]
     }
 
-    /// The box in the camera's picture around an area of the master picture. What lies left of the
-    /// picture, or above it, is cut off.
+    /// The box in the camera's picture around an area of the master picture. What lies beyond an edge of the picture is
+    /// cut off.
     pub fn box_in_camera(&self, area: Area) -> Area {
         let corners = corners(area).map(|corner| self.camera_from_master(corner));
-        // The outermost corners, each direction by itself.
-        let least = |axis: usize| {
-            let values = corners.iter().map(|corner| corner[axis]);
-            values.fold(f32::INFINITY, f32::min)
-        };
+        let (width, height) = self.size;
 
-        // From 0 on, because nothing of the box is left of the picture or above it.
-        let most = |axis: usize| {
-            let values = corners.iter().map(|corner| corner[axis]);
-            values.fold(0.0, f32::max)
-        };
-
-        let left = least(0).max(0.0);
-        let top = least(1).max(0.0);
-        let x = left.round() as usize;
-        let y = top.round() as usize;
-        let right = most(0).round() as usize;
-        let bottom = most(1).round() as usize;
-        let width = right.saturating_sub(x);
-        let height = bottom.saturating_sub(y);
-
-        // One pixel is left of a part that is all beyond the picture's edge: an area is never empty.
-        Area {
-            x,
-            y,
-            w: width.max(1),
-            h: height.max(1),
-        }
+        // Each direction by itself.
+        let (x, w) = within(corners.map(|[x, _]| x), width);
+        let (y, h) = within(corners.map(|[_, y]| y), height);
+        Area { x, y, w, h }
     }
+}
+
+/// First pixel and length of what lies around values, within a picture of so many pixels. One pixel at the edge is left of
+/// what is all beyond it: an area is never empty.
+fn within(values: [f32; 4], pixels: usize) -> (usize, usize) {
+    let last = pixels.saturating_sub(1);
+    let least = values.into_iter().fold(f32::INFINITY, f32::min);
+    let most = values.into_iter().fold(0.0, f32::max);
+
+    // A negative number becomes 0.
+    let first = (least.round() as usize).min(last);
+    let end = (most.round() as usize).min(pixels);
+    let length = end.saturating_sub(first);
+
+    (first, length.max(1))
 }
 
 /// The corners of an area.
@@ -114,6 +109,7 @@ mod tests {
             y: 40.0,
             turn_deg,
             likeness: 1.0,
+            size: (200, 100),
         }
     }
 
@@ -150,5 +146,22 @@ mod tests {
         };
 
         assert_eq!(turned, expected);
+    }
+
+    #[test]
+    fn a_box_ends_at_the_edges_of_the_picture() {
+        let area = |x, y, w, h| Area { x, y, w, h };
+
+        // Moved by 30 to the right and 10 up, in a picture of 200 x 100.
+        let pose = pose(0.0);
+        for (on_master, in_camera) in [
+            (area(150, 80, 40, 40), area(180, 70, 20, 30)),
+            (area(0, 0, 20, 20), area(30, 0, 20, 10)),
+            (area(180, 120, 10, 10), area(199, 99, 1, 1)),
+            (area(10, 0, 10, 5), area(40, 0, 10, 1)),
+            (area(100, 50, 10, 10), area(130, 40, 10, 10)),
+        ] {
+            assert_eq!(pose.box_in_camera(on_master), in_camera, "{on_master:?}");
+        }
     }
 }

@@ -1,15 +1,14 @@
 //! The evidence folder's writing end: parts are written, and their number is bounded.
 
 use super::facts::Facts;
-use super::name::{self, FACTS, PART_PICTURE, UNFINISHED};
+use super::name::{self, FACTS, PART_PICTURE, SMALL_PICTURE, UNFINISHED};
 use super::rule::KeptAs;
 use super::{EvidenceSettings, PictureFormat, prune};
 use crate::base::disk::free_bytes_if_low;
-use crate::data::picture::Picture;
 use crate::data::shown_part::ShownPart;
+use crate::image::jpeg_file;
 use crate::image::overlay::png;
-use image::ExtendedColorType;
-use image::codecs::jpeg::JpegEncoder;
+use crate::image::part_picture::PartPictures;
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
@@ -20,6 +19,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(600);
 const PICTURE_QUALITY: u8 = 95;
 /// Quality of the picture of a part, of 100.
 const PART_PICTURE_QUALITY: u8 = 85;
+/// Longer side of the small picture, in pixels.
+const SMALL_PX: usize = 240;
+/// Its quality, of 100.
+const SMALL_QUALITY: u8 = 75;
 
 /// The writing end of the folder. A line has one.
 pub struct EvidenceFolder {
@@ -40,7 +43,7 @@ impl EvidenceFolder {
         }
     }
 
-    /// Keeps one part with its picture for people, and removes what has to go.
+    /// Keeps one part with its pictures for people, and removes what has to go.
     ///
     /// # Errors
     /// When the disk refuses, or has little room left: that is for the line's results. Nothing of the part
@@ -49,7 +52,7 @@ impl EvidenceFolder {
         &mut self,
         part: &ShownPart,
         kept_as: KeptAs,
-        part_picture: &Picture,
+        pictures: &PartPictures,
     ) -> io::Result<()> {
         // The folder may have been taken away while the line runs; making it again costs a look.
         let folder = self.settings.folder.clone();
@@ -65,7 +68,7 @@ impl EvidenceFolder {
         }
 
         let stem = name::stem(&part.report);
-        let files = self.encoded(part, kept_as, part_picture, &stem)?;
+        let files = self.encoded(part, kept_as, pictures, &stem)?;
 
         for (name, bytes) in &files {
             if let Err(error) = write(&folder, name, bytes) {
@@ -88,7 +91,7 @@ impl EvidenceFolder {
         &self,
         part: &ShownPart,
         kept_as: KeptAs,
-        part_picture: &Picture,
+        pictures: &PartPictures,
         stem: &str,
     ) -> io::Result<Vec<(String, Vec<u8>)>> {
         let mut files = vec![];
@@ -100,14 +103,17 @@ impl EvidenceFolder {
         if let Some(picture) = part.picture.own() {
             let bytes = match self.settings.format {
                 PictureFormat::Png => png::encode(picture, &texts(&facts)),
-                PictureFormat::Jpeg => jpeg(picture, PICTURE_QUALITY)?,
+                PictureFormat::Jpeg => jpeg_file::encode(picture, PICTURE_QUALITY),
             };
 
             files.push((file, bytes));
         }
 
-        let for_people = jpeg(part_picture, PART_PICTURE_QUALITY)?;
-        files.push((format!("{stem}{PART_PICTURE}"), for_people));
+        let whole = jpeg_file::encode(&pictures.whole, PART_PICTURE_QUALITY);
+        let small = jpeg_file::encode_small(&pictures.first, SMALL_PX, SMALL_QUALITY);
+
+        files.push((format!("{stem}{PART_PICTURE}"), whole));
+        files.push((format!("{stem}{SMALL_PICTURE}"), small));
         files.push((format!("{stem}{FACTS}"), facts.to_json()));
 
         Ok(files)
@@ -173,17 +179,6 @@ fn texts(facts: &Facts) -> Vec<(&'static str, String)> {
     texts
 }
 
-/// Encodes a picture as JPEG.
-fn jpeg(picture: &Picture, quality: u8) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![];
-    let mut encoder = JpegEncoder::new_with_quality(&mut bytes, quality);
-    let (width, height) = (picture.width() as u32, picture.height() as u32);
-    encoder
-        .encode(picture.rgb(), width, height, ExtendedColorType::Rgb8)
-        .map_err(io::Error::other)?; // more than 65535 pixels along a side
-    Ok(bytes)
-}
-
 /// Writes a file under another name first, so that nobody reads half of it.
 fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let unfinished = folder.join(format!(".{name}{UNFINISHED}"));
@@ -200,7 +195,7 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::picture::Area;
+    use crate::data::picture::{Area, Picture};
     use crate::data::report::Report;
     use crate::data::report::tests::report;
     use crate::data::shown_part::ShownPicture;
@@ -247,8 +242,12 @@ mod tests {
         part(report, ShownPicture::Own(noise(20, seq)))
     }
 
-    fn small() -> Picture {
-        Picture::new(8, 8, vec![9; 192]).expect("its bytes")
+    fn small() -> PartPictures {
+        let picture = Picture::new(8, 8, vec![9; 192]).expect("its bytes");
+        PartPictures {
+            whole: picture.clone(),
+            first: picture,
+        }
     }
 
     fn keep(folder: &mut EvidenceFolder, part: &ShownPart) {

@@ -1,7 +1,7 @@
 //! Kept parts are found by their key and read back: for a page, for a label, to be judged again.
 
 use super::facts::Facts;
-use super::name::{self, FACTS, PART_PICTURE};
+use super::name::{self, FACTS, PART_PICTURE, SMALL_PICTURE};
 use crate::data::picture::Picture;
 use crate::image::file;
 use std::io;
@@ -201,6 +201,11 @@ impl KeptPart {
         }
     }
 
+    /// File of the small picture of the part.
+    pub fn small_picture(&self) -> PathBuf {
+        self.folder.join(format!("{}{SMALL_PICTURE}", self.stem))
+    }
+
     /// File of the picture of the part, for people.
     pub fn part_picture(&self) -> PathBuf {
         self.folder.join(format!("{}{PART_PICTURE}", self.stem))
@@ -211,16 +216,29 @@ impl KeptPart {
     /// # Errors
     /// When there is none of the part, it was kept with losses, or its file is damaged.
     pub fn picture(&self) -> Result<Picture, EvidenceError> {
+        let is_lossy = self
+            .facts
+            .picture
+            .as_ref()
+            .is_some_and(|about| !about.is_lossless);
+
+        match is_lossy {
+            true => Err(EvidenceError::Lossy { part: self.part() }),
+            false => self.any_picture(),
+        }
+    }
+
+    /// The camera's picture, to be looked at: also one that was kept with losses.
+    ///
+    /// # Errors
+    /// When there is none of the part, or its file is damaged.
+    pub fn any_picture(&self) -> Result<Picture, EvidenceError> {
         let part = self.part();
         let Some(about) = &self.facts.picture else {
             let reason = serde_json::to_value(self.facts.reason).unwrap_or_default();
             let words = reason.as_str().unwrap_or("no reason is given").to_owned();
             return Err(EvidenceError::NoPicture { part, words });
         };
-
-        if !about.is_lossless {
-            return Err(EvidenceError::Lossy { part });
-        }
 
         // The name comes out of a file: it must not lead elsewhere.
         let unfit = |words: String| EvidenceError::Picture {

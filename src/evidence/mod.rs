@@ -5,7 +5,7 @@
 //!                                                                            |
 //!                                           find by run, camera, seq <-------/
 //! ```
-//! A kept part has up to three files, whose names have one stem:
+//! A kept part has up to four files, whose names have one stem:
 //! `2026-11-28T20-36-02.557Z_top_000011_fail_A-77812_4QZK7M`: time of the picture, the camera that saw the
 //! part, number, verdict, the part's id, and the end of the run's id.
 //!
@@ -14,6 +14,7 @@
 //! | `<stem>.png`, or `.jpg` where the line says so | the camera's picture, whole and in its own size |
 //! | `<stem>.json` | the facts: verdict, score, threshold, defects, map; written last, so that it stands for the others |
 //! | `<stem>_part.jpg` | the picture of the part, for people |
+//! | `<stem>_small.jpg` | the same small, without words, for a list |
 //!
 //! Nothing else says what is kept: files that a person takes away are gone, and nothing has to be repaired.
 

@@ -8,10 +8,12 @@ const PART_ID_MAX: usize = 64;
 const RUN_CHARS: usize = 6;
 /// End of the name of a part's picture for people, after the stem.
 pub const PART_PICTURE: &str = "_part.jpg";
+/// End of the name of a small picture of a part, after the stem.
+pub const SMALL_PICTURE: &str = "_small.jpg";
 /// End of the name of a part's facts, after the stem.
 pub const FACTS: &str = ".json";
 /// Ends of names that evidence has. The longest that fits counts.
-const ENDS: [&str; 4] = [PART_PICTURE, FACTS, ".png", ".jpg"];
+const ENDS: [&str; 5] = [PART_PICTURE, SMALL_PICTURE, FACTS, ".png", ".jpg"];
 /// End of the name of a file that is being written; such a name begins with a dot.
 pub const UNFINISHED: &str = ".tmp";
 

@@ -3,6 +3,7 @@
 pub mod canvas;
 pub mod file;
 pub mod jpeg;
+pub mod jpeg_file;
 pub mod locate;
 pub mod overlay;
 pub mod part_picture;

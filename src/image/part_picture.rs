@@ -11,6 +11,7 @@
 //! A part without a map shows its picture alone. A part without a picture shows the last one of its
 //! camera, darkened, or an empty field, and says so.
 
+use crate::data::map::Map;
 use crate::data::picture::{Area, Picture};
 use crate::data::report::Report;
 use crate::data::shown_part::{ShownPart, ShownPicture};
@@ -58,10 +59,32 @@ struct Panel {
     picture: Picture,
 }
 
+/// Pictures of one part for people.
+pub struct PartPictures {
+    /// The picture of the part.
+    pub whole: Picture,
+    /// Its first panel alone: the map over the grey picture, or what there is in its place.
+    pub first: Picture,
+}
+
 /// Draws the picture of a part; `paint` paints overlays as `image/overlay/paint.rs` does.
 pub fn draw(part: &ShownPart, paint: impl FnMut(&Overlay) -> Picture) -> Picture {
+    lay_out(part, panels(part, paint))
+}
+
+/// Does as [`draw`], and gives the first panel beside.
+pub fn draw_both(part: &ShownPart, paint: impl FnMut(&Overlay) -> Picture) -> PartPictures {
     let panels = panels(part, paint);
 
+    // There is always one.
+    let first = panels[0].picture.clone();
+    PartPictures {
+        whole: lay_out(part, panels),
+        first,
+    }
+}
+
+fn lay_out(part: &ShownPart, panels: Vec<Panel>) -> Picture {
     // Wide pictures lie beneath each other: side by side, each would be a narrow band on a screen.
     let stacks = panels
         .iter()
@@ -139,7 +162,7 @@ fn panels(part: &ShownPart, mut paint: impl FnMut(&Overlay) -> Picture) -> Vec<P
 
     let mut layers = vec![];
     if let (Some(map), Some(area)) = (&report.map, report.area) {
-        let scale = scale(report);
+        let scale = scale_of(report.score, report.threshold, Some(map));
         layers.push(HeatLayer { map, area, scale });
     }
 
@@ -167,17 +190,15 @@ fn panels(part: &ShownPart, mut paint: impl FnMut(&Overlay) -> Picture) -> Vec<P
 }
 
 /// The heats of a part's map: by its threshold where that is on the scale of its map, else the map's own.
-pub fn scale(report: &Report) -> HeatScale {
-    let map = report.map.as_ref();
+pub fn scale_of(score: Option<f32>, threshold: Option<f32>, map: Option<&Map>) -> HeatScale {
     let is_on_scale = map
-        .zip(report.score)
+        .zip(score)
         .is_some_and(|(map, score)| score <= map.max());
 
-    match (report.threshold, map) {
+    match (threshold, map) {
         (Some(threshold), _) if is_on_scale && threshold > 0.0 => {
             HeatScale::of_threshold(threshold)
         }
-
         (_, Some(map)) => HeatScale::of_map(map),
         (_, None) => HeatScale::between(0.0, 1.0),
     }
@@ -404,7 +425,6 @@ fn darkened(picture: &Picture) -> Picture {
 mod tests {
     use super::*;
     use crate::data::grid::Grid;
-    use crate::data::map::Map;
     use crate::data::report::tests::report;
     use crate::image::overlay::paint::paint;
     use std::sync::Arc;
@@ -422,6 +442,10 @@ mod tests {
             beside: vec![],
             is_late: false,
         }
+    }
+
+    fn of_report(report: &Report) -> HeatScale {
+        scale_of(report.score, report.threshold, report.map.as_ref())
     }
 
     /// A judged part, whose map covers the whole of a picture of that size.
@@ -510,16 +534,16 @@ mod tests {
     #[test]
     fn the_scale_is_the_thresholds_where_the_score_is_the_maps() {
         let mut report = report(1);
-        assert_eq!(scale(&report), HeatScale::of_threshold(0.337));
+        assert_eq!(of_report(&report), HeatScale::of_threshold(0.337));
         // A score by words is above all that the map has.
         report.score = Some(7.0);
-        assert!(!scale(&report).is_threshold);
+        assert!(!of_report(&report).is_threshold);
         report.score = Some(0.4);
         report.threshold = None;
-        assert!(!scale(&report).is_threshold);
+        assert!(!of_report(&report).is_threshold);
         report.threshold = Some(0.0);
         report.map = Some(Map::new(Grid::square(1), vec![0.5]));
-        assert!(!scale(&report).is_threshold);
+        assert!(!of_report(&report).is_threshold);
         draw(&shown(report, ShownPicture::Own(grey(9, 9))), paint);
     }
 

@@ -6,13 +6,17 @@
 
 use crate::data::verdict::Verdict;
 use crate::protocol::command::{ChallengeSpec, Expect};
+use crate::recipe::active::RecipePolicy;
 use crate::store::KeyValue;
-use std::collections::BTreeMap;
+use jiff::Timestamp;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Beginning of the keys under which the store keeps challenges; each has its own.
 const KEY: &str = "challenge/";
+/// Beginning of the keys under which the store keeps when a challenge of a recipe was met last.
+pub const MET_KEY: &str = "challenge_met/";
 /// Reason of a challenge that was under way when an earlier run ended.
 const ENDED_BEFORE: &str = "winspect ended before its last part had a result";
 
@@ -171,5 +175,43 @@ fn expected(expect: Expect) -> Verdict {
     match expect {
         Expect::Pass => Verdict::Pass,
         Expect::Fail => Verdict::Fail,
+    }
+}
+
+/// Returns when a challenge of each recipe was met last, by the recipe's name.
+pub fn recovered_met(kept: &BTreeMap<String, String>) -> HashMap<String, Instant> {
+    let mut met = HashMap::new();
+    for (key, at) in kept {
+        let Some(recipe) = key.strip_prefix(MET_KEY) else {
+            continue;
+        };
+
+        // The kept time is of the wall clock. On a machine that booted lately the monotonic clock
+        // may not reach back that far: the recipe then counts as never challenged.
+        let ago = time_since(at);
+        if let Some(since) = ago.and_then(|ago| Instant::now().checked_sub(ago)) {
+            met.insert(recipe.to_owned(), since);
+        }
+    }
+
+    met
+}
+
+/// Returns the time since `at`; none has passed where the clock was set back since.
+pub fn time_since(at: &str) -> Option<Duration> {
+    let at: Timestamp = at.parse().ok()?;
+    let ago = Timestamp::now().duration_since(at);
+    Some(Duration::try_from(ago).unwrap_or_default())
+}
+
+/// Returns the name of the recipe whose challenges count. Its revision does not matter: another one is no other part.
+pub fn recipe_of(policy: &RecipePolicy) -> String {
+    let Some((_, policy)) = policy.regions.first() else {
+        return String::new();
+    };
+
+    match policy.recipe.rsplit_once('@') {
+        Some((name, _)) => name.to_owned(),
+        None => policy.recipe.to_string(),
     }
 }

@@ -105,6 +105,13 @@ pub(super) struct PreparedRecipe {
     pub judges: RegionPolicies,
 }
 
+impl PreparedRecipe {
+    /// Words on the known bad parts, as they will be judged.
+    pub fn known_bad_words(&self) -> Vec<String> {
+        self.active.known_bad_words(&self.judges)
+    }
+}
+
 /// The stage that prepares another recipe.
 pub struct Changeover {
     /// Recipes that are asked for, one at a time.

@@ -215,12 +215,15 @@ pub fn page_wiring(
     let view = shared.view();
     let identity = shared.identity.clone();
     let store = shared.store.clone();
+    let checks = shared.control.checks.clone();
     PageWiring {
         bound,
         events: ends.events,
         requests: ends.requests,
         audit: Box::new(move |words| store.audit(words)),
         causes: shared.diagnostics.clone(),
+        store: shared.store.clone(),
+        evidence: shared.evidence.clone(),
         users: settings.users,
         teach,
         recipes: Box::new(move || {
@@ -231,6 +234,8 @@ pub fn page_wiring(
                 .clone();
             recipes.read(&judging)
         }),
+        checks: Box::new(move |most| checks.newest(most)),
+        lenses: shared.lenses.clone(),
         now: Box::new(move || view.now(is_continuous)),
         pictures: PagePictures::default(),
         pulses: Pulses::new([]),
@@ -241,10 +246,12 @@ pub fn page_wiring(
 /// Connects the control socket with a line; `is_continuous` as in [`LineView::condition`](crate::line::shared::LineView::condition).
 pub fn control_wiring(shared: &Shared, is_continuous: bool, ends: ControlEnds) -> ControlWiring {
     let view = shared.view();
+    let checks = shared.control.checks.clone();
     ControlWiring {
         requests: ends.requests,
         events: ends.events,
         status: Box::new(move || view.status(is_continuous)),
+        shift_checks: Box::new(move |most| checks.newest(most)),
         store: shared.store.clone(),
         causes: shared.diagnostics.clone(),
     }

@@ -4,8 +4,12 @@
 use crate::base::health::{Diagnostics, Health};
 use crate::data::report::{DecisionPolicy, Report};
 use crate::data::verdict::OnUndecided;
-use crate::line::challenge::Challenge;
-use crate::line::set_thresholds::{SetThresholds, ThresholdsByKey, by_recipe, carried};
+use crate::line::challenge::{Challenge, MET_KEY, recipe_of, recovered_met};
+
+use crate::line::set_thresholds::{
+    SetThresholds, ThresholdsByKey, by_recipe, carried, no_such_region,
+};
+use crate::line::shift_check::{CheckStart, ShiftChecks};
 use crate::protocol::command::ChallengeSpec;
 use crate::protocol::condition::GATE;
 use crate::recipe::active::{RecipePolicy, RegionPolicies, UNTAUGHT};
@@ -45,13 +49,13 @@ pub const SHADOW: &str = "shadow";
 /// Key under which the store keeps that a challenge was missed; empty once one is met, or after a
 /// reset.
 const MISSED_KEY: &str = "challenge_missed";
-/// Beginning of the keys under which the store keeps when a challenge of a recipe was met last.
-const MET_KEY: &str = "challenge_met/";
 
 /// Handle of the line's control; clones share one state.
 #[derive(Debug, Clone)]
 pub struct LineControl {
     state: Arc<Mutex<ControlState>>,
+    /// The shift checks, whose parts claim their places here too.
+    pub checks: ShiftChecks,
     diagnostics: Diagnostics,
 }
 
@@ -112,6 +116,7 @@ impl LineControl {
 
         let control = LineControl {
             state: Arc::new(Mutex::new(state)),
+            checks: ShiftChecks::new(kept, diagnostics.clone()),
             diagnostics,
         };
 
@@ -189,6 +194,7 @@ impl LineControl {
         // The parts of a challenge were chosen for the recipe before; their verdicts by another one
         // prove nothing.
         state.cut("another recipe judges now");
+        self.checks.cut("another recipe judges now");
         // A threshold that was set by a command is the operator's, and stays in force.
         for (region, policy) in &mut policy.regions {
             let key = (policy.recipe.clone(), region.clone());
@@ -385,6 +391,10 @@ impl LineControl {
     /// # Errors
     /// When a challenge is under way.
     pub fn challenge(&self, id: &str, spec: &ChallengeSpec, since: Instant) -> Result<(), String> {
+        if self.checks.is_under_way() {
+            return Err("the parts of a shift check are under way; abort ends it".to_owned());
+        }
+
         let mut state = self.state();
         if let Some(challenge) = &state.challenge {
             return Err(challenge.progress());
@@ -399,9 +409,25 @@ impl LineControl {
         Ok(())
     }
 
-    /// Claims a place in a running challenge for a part that `camera` requests at `since`. Returns the
-    /// challenge's id, or `None` where the part belongs to none.
+    /// Begins a shift check. Returns its words.
+    ///
+    /// # Errors
+    /// When one is under way, or a challenge.
+    pub fn begin_check(&self, start: CheckStart) -> Result<String, String> {
+        if let Some(challenge) = &self.state().challenge {
+            return Err(challenge.progress());
+        }
+
+        self.checks.begin(start)
+    }
+
+    /// Claims a place in a running challenge or shift check for a part that `camera` requests at `since`.
+    /// Returns its id, or `None` where the part belongs to none.
     pub fn claim(&self, camera: &str, since: Instant) -> Option<Arc<str>> {
+        if let Some(check) = self.checks.claim(camera, since) {
+            return Some(check);
+        }
+
         let mut state = self.state();
         // Places are counted under the same lock as results, so that no more parts claim one than
         // were announced.
@@ -416,6 +442,14 @@ impl LineControl {
         let Some(id) = &report.part.request.challenge else {
             return vec![];
         };
+
+        if let Some(mut counted) = self.checks.on_result(report) {
+            if counted.is_met {
+                counted.kept.push(self.state().meet());
+            }
+
+            return counted.kept;
+        }
 
         let mut state = self.state();
         // It is taken out for the count and put back unless this was its last part.
@@ -452,11 +486,7 @@ impl LineControl {
         }
 
         self.diagnostics.clear(MISSED);
-        // A met challenge proves the recipe that judged, from now on for one interval.
-        let recipe = recipe_of(&state.policy);
-        let met = format!("{MET_KEY}{recipe}");
-        state.met.insert(recipe, Instant::now());
-        vec![(met, Timestamp::now().to_string()), (missed, String::new())]
+        vec![state.meet(), (missed, String::new())]
     }
 
     /// Ends what an operator has seen: a challenge that is under way or was missed, and the notices of a
@@ -466,6 +496,7 @@ impl LineControl {
     pub fn reset(&self) {
         let mut state = self.state();
         state.cut("reset by a command");
+        self.checks.cut("reset by a command");
         let none_missed = (MISSED_KEY.to_owned(), String::new());
         state.events.push(ControlEvent::Keep(none_missed));
         drop(state);
@@ -490,6 +521,7 @@ impl LineControl {
     /// Ends a challenge that is under way: the line stops, and no more parts come.
     pub fn stop(&self) {
         self.state().cut("the line stops");
+        self.checks.cut("the line stops");
     }
 
     /// Tells the line's health when a challenge is overdue. Takes the events since the last call.
@@ -519,6 +551,15 @@ impl ControlState {
         self.set_thresholds = carried(std::mem::take(&mut self.set_thresholds), from, to);
     }
 
+    /// Known parts have proved the recipe that judges, from now on for one interval. Returns what is to be
+    /// kept of that.
+    fn meet(&mut self) -> KeyValue {
+        let recipe = recipe_of(&self.policy);
+        let key = format!("{MET_KEY}{recipe}");
+        self.met.insert(recipe, Instant::now());
+        (key, Timestamp::now().to_string())
+    }
+
     /// Ends a challenge that is under way before its last part has a result.
     fn cut(&mut self, why: &str) {
         if let Some(mut challenge) = self.challenge.take() {
@@ -541,58 +582,6 @@ impl ControlState {
 
 fn passing_bad(policy: &RecipePolicy) -> Option<String> {
     policy.known_bad.passing(&policy.thresholds())
-}
-
-/// Returns the recipe's name. Its revision does not matter: another one is no other part.
-fn recipe_of(policy: &RecipePolicy) -> String {
-    let Some((_, policy)) = policy.regions.first() else {
-        return String::new();
-    };
-
-    match policy.recipe.rsplit_once('@') {
-        Some((name, _)) => name.to_owned(),
-        None => policy.recipe.to_string(),
-    }
-}
-
-/// Returns when a challenge of each recipe was met last, by the recipe's name.
-fn recovered_met(kept: &BTreeMap<String, String>) -> HashMap<String, Instant> {
-    let mut met = HashMap::new();
-    for (key, at) in kept {
-        let Some(recipe) = key.strip_prefix(MET_KEY) else {
-            continue;
-        };
-
-        // The kept time is of the wall clock. On a machine that booted lately the monotonic clock
-        // may not reach back that far: the recipe then counts as never challenged.
-        let ago = time_since(at);
-        if let Some(since) = ago.and_then(|ago| Instant::now().checked_sub(ago)) {
-            met.insert(recipe.to_owned(), since);
-        }
-    }
-
-    met
-}
-
-/// Returns the time since `at`; none has passed where the clock was set back since.
-fn time_since(at: &str) -> Option<Duration> {
-    let at: Timestamp = at.parse().ok()?;
-    let ago = Timestamp::now().duration_since(at);
-    Some(Duration::try_from(ago).unwrap_or_default())
-}
-
-fn no_such_region(regions: &RegionPolicies) -> String {
-    // The names are listed, because the sender may have misspelt one.
-    let names: Vec<&str> = regions
-        .iter()
-        .filter_map(|(name, _)| name.as_deref())
-        .collect();
-
-    if names.is_empty() {
-        return "the recipe names no regions; leave region out".to_owned();
-    }
-
-    format!("region must be one of {}", names.join(", "))
 }
 
 #[cfg(test)]

@@ -190,8 +190,8 @@ impl EvidenceStage {
 
         while let Ok(WaitingPart { part, kept_as }) = self.parts.recv() {
             let painter = &mut self.painter;
-            let part_picture = part_picture::draw(&part, |overlay| painter.paint(overlay));
-            let kept = self.folder.keep(&part, kept_as, &part_picture);
+            let pictures = part_picture::draw_both(&part, |overlay| painter.paint(overlay));
+            let kept = self.folder.keep(&part, kept_as, &pictures);
             let bytes = bytes_of(&part.picture);
             self.counts
                 .waiting_bytes
@@ -257,6 +257,7 @@ mod tests {
     use crate::evidence::PictureFormat;
     use crate::evidence::kept::stems;
     use crate::evidence::rule::Rule;
+    use crate::image::part_picture::PartPictures;
     use std::path::Path;
 
     fn stage(folder: &Path, diagnostics: &Diagnostics) -> (EvidenceSender, EvidenceStage) {
@@ -335,6 +336,11 @@ mod tests {
         let diagnostics = Diagnostics::default();
         let (_sender, mut stage) = stage(&folder, &diagnostics);
         let picture = Picture::new(8, 8, vec![7; 192]).expect("its bytes");
+        let pictures = PartPictures {
+            whole: picture.clone(),
+            first: picture,
+        };
+
         let part = ShownPart {
             report: Arc::new(report(1)),
             picture: ShownPicture::Missing,
@@ -344,14 +350,14 @@ mod tests {
         };
 
         for _ in 0..2 {
-            let kept = stage.folder.keep(&part, KeptAs::Fail, &picture);
+            let kept = stage.folder.keep(&part, KeptAs::Fail, &pictures);
             stage.tell(kept);
         }
 
         let (_, causes) = diagnostics.all();
         assert!(causes[0].contains("2 parts were not kept"), "{causes:?}");
         std::fs::remove_file(&folder).expect("removed");
-        let kept = stage.folder.keep(&part, KeptAs::Fail, &picture);
+        let kept = stage.folder.keep(&part, KeptAs::Fail, &pictures);
         stage.tell(kept);
         assert_eq!(diagnostics.all(), (Health::Normal, vec![]));
     }

@@ -16,6 +16,7 @@ use crate::line::admission::PartSource;
 use crate::line::changeover::RecipeSwap;
 use crate::line::drift::{CameraDrift, passed};
 use crate::line::evidence::EvidenceSender;
+use crate::line::lens::PassedPicture;
 use crate::line::lessons::TaughtPicture;
 use crate::line::queue::FrameReceiver;
 use crate::line::shared::{ENGINE, PICTURES_OF, Shared};
@@ -417,7 +418,13 @@ impl InspectStage {
             let regions = self.active.inspector.regions();
             let part = passed(&frame.reports, &regions, size, measures);
             if let Some(part) = part {
-                camera.drift.see(&self.active.drift, &part, &self.shared);
+                let picture = PassedPicture {
+                    picture: &frame.frame.picture,
+                    at: frame.frame.captured_at,
+                };
+
+                let limits = &self.active.drift;
+                camera.drift.see(limits, &part, picture, &self.shared);
             }
         }
     }
@@ -458,7 +465,7 @@ impl InspectStage {
             // Other references show something else.
             self.cameras
                 .values_mut()
-                .for_each(|camera| camera.drift.begin(&self.shared.diagnostics));
+                .for_each(|camera| camera.drift.begin(&self.shared));
 
             self.tell_recalled_self_test();
             let _ = swap.done.send(()); // the changeover may have stopped

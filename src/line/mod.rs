@@ -38,6 +38,7 @@ mod cameras;
 pub mod challenge;
 pub mod changeover;
 mod channels;
+pub mod cleanings;
 pub mod commands;
 pub mod control;
 mod doors;
@@ -47,6 +48,7 @@ pub mod events;
 pub mod evidence;
 pub mod hold;
 pub mod inspect;
+pub mod lens;
 mod lesson;
 mod lesson_change;
 pub mod lessons;
@@ -68,6 +70,7 @@ pub mod selection;
 pub mod set_thresholds;
 pub mod shadow;
 pub mod shared;
+pub mod shift_check;
 mod stage;
 mod stored_part;
 mod suggested_groups;
@@ -82,7 +85,7 @@ pub use self::channels::{
 };
 pub use self::opening::Opening;
 pub use self::stage::end_process_on_panic;
-pub use self::suggestion::SHEET;
+pub use self::suggestion::sheet_name;
 pub use self::summary::Summary;
 
 use self::answer_cache::AnswerCache;
@@ -400,6 +403,7 @@ fn prepare(
     let mut shared = Shared::new(opening, &names, joiner_of(config), policy, identity);
     let evidence = config.evidence.as_ref();
     shared.evidence = evidence.map(|evidence| evidence.folder.as_path().into());
+    shared.control.checks.ask(config.check_due.clone());
     Ok((active, shared))
 }
 

@@ -20,11 +20,12 @@ use crate::line::changeover::{Changeover, PreparedRecipe, STOPPING, WantedChange
 use crate::line::lesson::{PartFile, PartFiles};
 use crate::line::selection::Selection;
 use crate::protocol::answer::{Answer, AnswerStatus};
-use crate::protocol::teaching::{RecipeChange, TaughtAs, TeachCommand};
+use crate::protocol::teaching::{RecipeChange, RollbackCommand, TaughtAs, TeachCommand};
 use crate::recipe::adopt::{adopted, note_of};
 use crate::recipe::default_block;
 use crate::recipe::library::draft::Draft;
 use crate::recipe::library::manifest::PictureUse;
+use crate::recipe::library::promotion::Promotion;
 use crate::recipe::library::revision::Revision;
 use crate::recipe::library::writer::LibraryWriter;
 use crate::recipe::references::References;
@@ -80,7 +81,7 @@ impl Changeover {
 
         let becomes = Becomes::of(&change);
         let edit = match change {
-            RecipeChange::Suggest(_) => return self.suggest(selection, &recipe),
+            RecipeChange::Suggest(_) => return self.suggest(selection, &recipe, stop),
             RecipeChange::Teach(TeachCommand {
                 group: Some(group),
                 run_id,
@@ -90,8 +91,12 @@ impl Changeover {
                 let taken = self.group(&recipe, group, run_id.as_deref());
                 return self.finish(selection, |this, selection| {
                     let (files, parts) = taken?;
-                    let edit = Edit::Group(taught_as, files);
-                    let told = this.edit(selection, &recipe, (edit, becomes), stop, pulse)?;
+                    let known = this.known_group(&recipe, taught_as, &files)?;
+                    let edit = (Edit::Group(taught_as, files), becomes);
+                    let told = match known {
+                        Some(words) => words,
+                        None => this.edit(selection, &recipe, edit, stop, pulse)?,
+                    };
                     this.forget_group(group, &parts);
                     Ok(told)
                 });
@@ -101,7 +106,7 @@ impl Changeover {
             }
             RecipeChange::Rollback(command) => {
                 let outcome = |this: &mut Self, selection: &mut Selection| {
-                    this.roll_back(selection, &recipe, command.revision, stop, pulse)
+                    this.roll_back(selection, &recipe, &command, stop, pulse)
                 };
 
                 return self.finish(selection, outcome);
@@ -143,7 +148,7 @@ impl Changeover {
             Err(why) if why == STOPPING => return,
             Err(why) => {
                 tracing::error!("{} was refused: {why}", selection.command);
-                Answer::rejected(id.as_deref(), why)
+                Answer::rejected(id.as_deref(), selection.refusal(why))
             }
         };
 
@@ -201,8 +206,10 @@ impl Changeover {
             writer.keep_candidate(&proven.revision).map_err(words)?;
             selection.is_candidate = true;
             self.keep_label(selection, &label)?;
-            let judging = self.judging();
-            return Ok(format!("{counts}; it is a candidate, {judging} judges"));
+            let mut told = vec![counts];
+            told.extend(proven.prepared.known_bad_words());
+            told.push(format!("it is a candidate, {} judges", self.judging()));
+            return Ok(told.join("; "));
         }
 
         self.make_current(selection, writer, &proven)?;
@@ -234,7 +241,7 @@ impl Changeover {
         &mut self,
         selection: &mut Selection,
         recipe: &RecipeSpec,
-        to: Option<u64>,
+        command: &RollbackCommand,
         stop: &Stop,
         pulse: &Heartbeat,
     ) -> Result<String, String> {
@@ -244,13 +251,14 @@ impl Changeover {
         let pointer = self.library.pointer(name).map_err(words)?;
 
         let before = pointer.and_then(|pointer| pointer.before);
-        let Some(to) = to.or(before) else {
+        let Some(to) = command.revision.or(before) else {
             return Err(format!(
                 "recipe {name} has no revision before the current one"
             ));
         };
 
         let revision = self.library.revision(name, to).map_err(words)?;
+        let promotion = Promotion::to(&revision, &self.library, command.force).map_err(words)?;
         let mut proven = self.prepared(revision)?;
         self.tell_scores(&mut proven);
         let label = proven.revision.manifest().label();
@@ -264,12 +272,7 @@ impl Changeover {
 
         drop(writer);
         let judges = self.take_over(proven, None, stop, pulse)?;
-        let went = match pointer {
-            Some(pointer) if pointer.current < to => "went on to",
-            _ => "rolled back to",
-        };
-
-        Ok(format!("{went} {label}; {judges}"))
+        Ok(format!("{}; {judges}", promotion.words()))
     }
 
     /// The label of the revision that is changed, and its draft. A recipe out of a file becomes a revision first, so that there

@@ -77,6 +77,14 @@ impl Selection {
         serde_json::to_string(&kept).expect("plain values")
     }
 
+    /// The words of a refusal. A label is a person's word on a part, and stays although nothing could be learned of it.
+    pub fn refusal(&self, why: String) -> String {
+        match self.command {
+            LABEL => format!("{why}; nothing was taught, and the label stays with the part"),
+            _ => why,
+        }
+    }
+
     /// Returns the selections that earlier runs kept, all with an outcome. One that was cut is done where
     /// `judges`, the recipe of this run, is the one that was selected; a change is done where `is_current`
     /// says so of its revision.
@@ -100,7 +108,8 @@ impl Selection {
             let is_lesson = command == "teach";
             let is_done = match command {
                 SELECT => found.recipe == judges,
-                SHADOW => false, // it ended with its run
+                // Shadow and groups ended with their run.
+                SHADOW | SUGGEST => false,
                 _ if found.is_candidate => true,
                 _ => is_current(&found.recipe),
             };
@@ -109,6 +118,7 @@ impl Selection {
             // least once is the promise.
             let outcome = found.outcome.unwrap_or_else(|| match command {
                 SHADOW => Answer::rejected(id, SHADOW_CUT),
+                SUGGEST => Answer::rejected(id, SUGGEST_CUT),
                 _ => after_a_crash(id, &found.recipe, (is_done, is_lesson), judges),
             });
 
@@ -128,6 +138,12 @@ impl Selection {
 
 /// Name of the command that begins and ends a shadow.
 const SHADOW: &str = "shadow";
+/// Name of the command that says what a part is.
+const LABEL: &str = "label";
+/// Name of the command that asks for groups.
+const SUGGEST: &str = "suggest";
+/// Second answer of a suggestion that an end of winspect cut.
+const SUGGEST_CUT: &str = "winspect ended before the parts were grouped; ask again";
 /// Second answer of a shadow's command that an end of winspect cut.
 const SHADOW_CUT: &str =
     "winspect ended before it was done; no shadow outlives its run, give the command again";
@@ -208,6 +224,11 @@ mod tests {
         assert_eq!(cut.status, AnswerStatus::Rejected);
         let unfinished = told(&change(""), "nut@2").reason.expect("words");
         assert!(unfinished.contains("nothing was taught"), "{unfinished}");
+        // Groups are of the run that made them.
+        let groups = Selection::new("suggest", Some("g"), "nut@2");
+        let cut = told(&groups, "nut@2");
+        assert_eq!(cut.status, AnswerStatus::Rejected);
+        assert_eq!(cut.reason.as_deref(), Some(SUGGEST_CUT));
         // What an earlier version kept names no command.
         let old = r#"{"id":"s","recipe":"bolt@4","outcome":null}"#;
         let kept = BTreeMap::from([(format!("{KEY}1"), old.to_owned())]);

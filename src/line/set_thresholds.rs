@@ -1,5 +1,6 @@
 //! Thresholds that commands have set, until a revision of the library has them.
 
+use crate::recipe::active::RegionPolicies;
 use crate::recipe::threshold::of_region;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -62,4 +63,19 @@ pub fn carried(thresholds: ThresholdsByKey, from: &str, to: &str) -> ThresholdsB
     }
 
     carried
+}
+
+/// The refusal of a threshold for a region that the recipe does not have.
+pub fn no_such_region(regions: &RegionPolicies) -> String {
+    // The names are listed, because the sender may have misspelt one.
+    let names: Vec<&str> = regions
+        .iter()
+        .filter_map(|(name, _)| name.as_deref())
+        .collect();
+
+    if names.is_empty() {
+        return "the recipe names no regions; leave region out".to_owned();
+    }
+
+    format!("region must be one of {}", names.join(", "))
 }

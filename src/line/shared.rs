@@ -5,9 +5,11 @@ use crate::base::health::{Diagnostics, Health, LineCondition, LineState};
 use crate::camera::{CameraState, CameraStatus};
 use crate::control::messages::{LineCamera, LineStatus};
 use crate::data::counters::Tally;
+use crate::data::lens::Lenses;
 use crate::data::part_counts::PartCounts;
 use crate::data::picture::Picture;
 use crate::data::result::whole_ms;
+use crate::line::cleanings::Cleanings;
 use crate::line::control::{LineControl, THRESHOLD};
 use crate::line::hold::Hold;
 use crate::line::lessons::Lessons;
@@ -92,6 +94,10 @@ pub struct Shared {
     pub shadow: Shadow,
     /// Folder where pictures of parts are kept; `None` where none are.
     pub evidence: Option<Arc<Path>>,
+    /// What the cameras' lenses show.
+    pub lenses: Lenses,
+    /// Lenses that somebody has cleaned.
+    pub cleanings: Cleanings,
     /// This machine's clock, watched for steps.
     pub own_clock: Arc<OwnClock>,
     /// The publisher as a listener of events: how many heat maps found no room.
@@ -129,6 +135,8 @@ impl Shared {
             board: LessonBoard::default(),
             shadow: Shadow::default(),
             evidence: None,
+            lenses: Lenses::default(),
+            cleanings: Cleanings::default(),
             own_clock: Arc::default(),
             publisher: Arc::default(),
         }
@@ -284,6 +292,7 @@ impl LineView {
             broker: self.broker.state(),
             holder: self.hold.holder(),
             metrics: self.metrics(),
+            check_passed: self.control.checks.passed(),
             // Results come after the store's counters, so that no verdict is missing among them.
             parts: self.part_counts.totals(),
         }

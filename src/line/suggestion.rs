@@ -9,11 +9,12 @@
 //! a suggestion are held until the next one.
 
 use crate::base::exit::chain;
+use crate::base::stop::Stop;
 use crate::config;
 use crate::data::verdict::{Defect, find_defects};
 use crate::image::overlay::png;
 use crate::image::sheet;
-use crate::line::changeover::{Changeover, name_in};
+use crate::line::changeover::{Changeover, STOPPING, name_in};
 use crate::line::doubtful::DoubtfulPart;
 use crate::line::lesson::PartFiles;
 use crate::line::lessons::TaughtPicture;
@@ -21,20 +22,29 @@ use crate::line::selection::Selection;
 use crate::line::suggested_groups::{Group, Looked};
 use crate::protocol::answer::{Answer, AnswerStatus};
 use crate::protocol::suggestion::SuggestedGroup;
+use crate::protocol::teaching::TaughtAs;
+use crate::recipe::library::draft::Draft;
+use crate::recipe::library::manifest::PictureUse;
 use crate::recipe::prepare::PrepareMode;
 use crate::recipe::spec::RecipeSpec;
+use crate::recipe::teach::has_all;
 use crate::winclip::inspector::{Inspector, RegionOddity};
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 
-/// Name of the contact sheet in the library's folder; no recipe's name begins with a dot.
-pub const SHEET: &str = ".suggestion.png";
+/// Name of a line's contact sheet in its library's folder, which other lines may share; no recipe's name begins with a
+/// dot.
+pub fn sheet_name(prefix: &str, station: &str) -> String {
+    let prefix = prefix.replace('/', "_");
+
+    format!(".suggestion-{prefix}-{station}.png")
+}
 
 impl Changeover {
     /// Groups the doubtful parts, and answers.
-    pub(super) fn suggest(&mut self, mut selection: Selection, recipe: &RecipeSpec) {
+    pub(super) fn suggest(&mut self, mut selection: Selection, recipe: &RecipeSpec, stop: &Stop) {
         let id = selection.id.clone();
-        let answer = match self.suggested(&mut selection, recipe) {
+        let answer = match self.suggested(&mut selection, recipe, stop) {
             Ok((words, groups)) => {
                 tracing::info!("suggest: {words}");
                 self.store.audit(format!("suggest: {words}"));
@@ -56,6 +66,7 @@ impl Changeover {
         &mut self,
         selection: &mut Selection,
         recipe: &RecipeSpec,
+        stop: &Stop,
     ) -> Result<(String, Vec<SuggestedGroup>), String> {
         self.judges_by(&recipe.name)?;
         let doubtful = self.lessons.doubtful(&recipe.name);
@@ -71,7 +82,7 @@ impl Changeover {
         selection.recipe = spec.label();
         let prepared = self.preparer.prepare(&spec, PrepareMode::Beside);
         let mut active = prepared.map_err(|failure| failure.message)?;
-        let looked = look_at(&mut active.inspector, doubtful)?;
+        let looked = look_at(&mut active.inspector, doubtful, stop)?;
         drop(active);
         let failed = looked.failed;
         let all = looked.parts.len();
@@ -142,6 +153,36 @@ impl Changeover {
         Ok((files, names))
     }
 
+    /// Words on a group of which the recipe has all pictures as what they are now said to be: rejects that were labelled
+    /// good are references already. `None` where something is to be taught.
+    pub(super) fn known_group(
+        &self,
+        recipe: &RecipeSpec,
+        taught_as: TaughtAs,
+        files: &PartFiles,
+    ) -> Result<Option<String>, String> {
+        let now = config::as_of_now(recipe, &self.library).map_err(|error| error.to_string())?;
+        let Some(revision) = &now.library else {
+            return Ok(None);
+        };
+
+        let (used_as, kind) = match taught_as {
+            TaughtAs::Good => (PictureUse::Good, "good"),
+            TaughtAs::Bad => (PictureUse::Bad, "bad"),
+        };
+
+        let draft = Draft::after(revision, String::new()).map_err(|error| error.to_string())?;
+        let files = files.files.iter().map(|part| part.file.as_path());
+        let files: Vec<&Path> = files.collect();
+        let has_all = has_all(&draft, used_as, &files).map_err(|failure| failure.message)?;
+
+        Ok(has_all.then(|| {
+            let label = now.label();
+            let count = files.len();
+            format!("{label} has all {count} of them as {kind} parts already; the group is taken")
+        }))
+    }
+
     /// Forgets a group that was taken, and its parts.
     pub(super) fn forget_group(&mut self, number: u64, parts: &[String]) {
         self.suggestion
@@ -162,36 +203,45 @@ impl Changeover {
         }
     }
 
-    /// Writes the contact sheet; one of an earlier suggestion goes.
-    fn write_sheet(&self) -> std::io::Result<PathBuf> {
-        let path = self.library.folder().join(SHEET);
-        let rows: Vec<Vec<_>> = self
-            .suggestion
-            .groups
-            .iter()
-            .map(|group| {
-                let parts = group.parts.iter();
-                parts
-                    .map(|(part, place)| (&*part.picture, *place))
-                    .collect()
-            })
-            .collect();
+    /// Writes the contact sheet in the place of an earlier one: whoever reads has one of the two.
+    fn write_sheet(&self) -> std::io::Result<()> {
+        let identity = self.identity();
+        let folder = self.library.folder();
+        let name = sheet_name(&identity.prefix, &identity.station);
+        let mut rows = vec![];
 
-        fs::create_dir_all(self.library.folder())?;
-        if let Some(picture) = sheet::draw(&rows) {
-            fs::write(&path, png::encode::<&str>(&picture, &[]))?;
+        for group in &self.suggestion.groups {
+            let parts = group.parts.iter();
+            let parts = parts.map(|(part, place)| (&*part.picture, *place));
+            rows.push(parts.collect::<Vec<_>>());
         }
 
-        Ok(path)
+        let Some(picture) = sheet::draw(&rows) else {
+            return Ok(());
+        };
+
+        let fresh = folder.join(format!("{name}.new"));
+        fs::create_dir_all(folder)?;
+        fs::write(&fresh, png::encode::<&str>(&picture, &[]))?;
+        fs::rename(&fresh, folder.join(name))
     }
 }
 
-/// Looks at each part; one that the recipe cannot look at any more is left out.
-fn look_at(inspector: &mut Inspector, doubtful: Vec<DoubtfulPart>) -> Result<Looked, String> {
+/// Looks at each part until the line stops; one that the recipe cannot look at any more is left out.
+fn look_at(
+    inspector: &mut Inspector,
+    doubtful: Vec<DoubtfulPart>,
+    stop: &Stop,
+) -> Result<Looked, String> {
     let mut looked = Looked::default();
 
     let mut why = String::new();
     for part in doubtful {
+        // Each part takes one thread as long as a verdict and more.
+        if stop.is_stopped() {
+            return Err(STOPPING.to_owned());
+        }
+
         let oddities = inspector.oddities(&part.picture);
         let oddity = oddities.map(|oddities| {
             let mut oddities = oddities.into_iter();

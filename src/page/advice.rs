@@ -34,7 +34,7 @@ const STEPS: &[(&str, &str)] = &[
     ),
     (
         "drift of ",
-        "Clean the lens, look at lamp and camera mount; if the parts have changed, teach them, then send reset.",
+        "Clean the lens and say so on Camera and lens; look at lamp and camera mount; if the parts have changed, teach them.",
     ),
     (
         "challenge under way",
@@ -47,6 +47,18 @@ const STEPS: &[(&str, &str)] = &[
     (
         "challenge",
         "The line did not catch all known parts: stop production, and call the setter.",
+    ),
+    (
+        "shift check under way",
+        "Go on with the shift check: parts, the question of the gate, signature.",
+    ),
+    (
+        "shift check overdue",
+        "Do a shift check now, with the known parts.",
+    ),
+    (
+        "shift check",
+        "A shift check failed: stop production, mend it, and check again; or acknowledge it by name with a note.",
     ),
     ("paused", "Send resume when the line may judge again."),
     (

@@ -12,9 +12,9 @@ const LARGE_KEPT: usize = 4;
 /// Small pictures of a place: those of a film strip, and those that just left it.
 const SMALL_KEPT: usize = 28;
 /// Longer side of a large picture, in pixels.
-pub const LARGE_PX: u32 = 960;
+pub const LARGE_PX: usize = 960;
 /// Longer side of a small picture, in pixels.
-pub const SMALL_PX: u32 = 112;
+pub const SMALL_PX: usize = 112;
 
 /// The two sizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

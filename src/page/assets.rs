@@ -1,10 +1,21 @@
-//! Style and script of the page, with the tags by which browsers keep them.
+//! Style and scripts of the page, with the tags by which browsers keep them.
 
 use crate::base::hex::hex;
 use sha2::{Digest, Sha256};
 
+const STYLE: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+/// Names, media types and contents of all files.
+const FILES: [(&str, &str, &str); 3] = [
+    ("page.css", STYLE, include_str!("assets/page.css")),
+    ("page.js", SCRIPT, include_str!("assets/page.js")),
+    ("slider.js", SCRIPT, include_str!("assets/slider.js")),
+];
+
 /// A file that is part of the program.
 pub struct Asset {
+    /// Name in its address.
+    name: &'static str,
     /// Media type.
     pub kind: &'static str,
     /// Content.
@@ -15,10 +26,7 @@ pub struct Asset {
 
 /// All of them.
 pub struct Assets {
-    /// The style sheet.
-    pub style: Asset,
-    /// The script.
-    pub script: Asset,
+    files: Vec<Asset>,
     /// The version of what a browser has loaded: with another one it loads the page anew.
     pub build: String,
 }
@@ -26,22 +34,26 @@ pub struct Assets {
 impl Assets {
     /// The files of this program.
     pub fn new() -> Self {
-        let style = Asset::new("text/css; charset=utf-8", include_str!("assets/page.css"));
-        let kind = "text/javascript; charset=utf-8";
-        let script = Asset::new(kind, include_str!("assets/page.js"));
-        let build = format!("{}{}", style.tag, script.tag).replace('"', "");
+        let files: Vec<Asset> = FILES.map(Asset::new).into();
+        let all: String = files.iter().map(|file| file.tag.as_str()).collect();
+        let hash = hex(&Sha256::digest(all.as_bytes()));
         Assets {
-            style,
-            script,
-            build,
+            files,
+            build: hash[..16].to_owned(),
         }
+    }
+
+    /// The file of that name.
+    pub fn file(&self, name: &str) -> Option<&Asset> {
+        self.files.iter().find(|file| file.name == name)
     }
 }
 
 impl Asset {
-    fn new(kind: &'static str, text: &'static str) -> Self {
+    fn new((name, kind, text): (&'static str, &'static str, &'static str)) -> Self {
         let hash = hex(&Sha256::digest(text.as_bytes()));
         Asset {
+            name,
             kind,
             text,
             tag: format!("\"{}\"", &hash[..16]),

@@ -9,9 +9,11 @@ use super::words::{Mark, camera_mark, mark};
 use crate::camera::CameraStatus;
 use crate::data::part_counts::PLACES;
 use crate::protocol::answer::AnswerStatus;
+use crate::protocol::command::CLEANED;
 use crate::protocol::event::{CommandOutcome, Event, PartResult};
+use crate::protocol::shift_check::SHIFT_CHECK;
 use jiff::Timestamp;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Parts of a place that are shown as a film strip.
@@ -30,6 +32,8 @@ pub struct Board {
     pub events: VecDeque<EventWords>,
     /// Time at which a challenge was met last in this run.
     pub challenge_met: Option<Timestamp>,
+    /// The last outcomes of lenses that were cleaned, the newest first.
+    pub cleaned: VecDeque<(Timestamp, String)>,
     /// Causes when they were looked at last, by source.
     causes: BTreeMap<String, String>,
     /// Parts of the whole line at each of the last seconds, the oldest first.
@@ -79,6 +83,13 @@ impl Board {
         let (name, _) = places.find(|(_, place)| place.number == number)?;
 
         Some(name)
+    }
+
+    /// Names under which parts have come: those of places without their regions.
+    pub fn cameras(&self) -> Vec<String> {
+        let names = self.places.keys();
+        let names: BTreeSet<&str> = names.filter_map(|name| name.split('/').next()).collect();
+        names.into_iter().map(str::to_owned).collect()
     }
 
     /// Looks at the line once a second: causes that came or went, and its speed.
@@ -167,11 +178,17 @@ impl Board {
             AnswerStatus::Rejected => mark("bad", "✕", "not done"),
         };
 
-        if is_done && outcome.name == "challenge" {
+        // All known parts of a shift check had the verdict that they must have, as those of a challenge.
+        if is_done && ["challenge", SHIFT_CHECK].contains(&outcome.name) {
             self.challenge_met = Some(now);
         }
 
         let reason = answer.reason.as_deref().unwrap_or(mark.word);
+        if outcome.name == CLEANED {
+            self.cleaned.push_front((now, reason.to_owned()));
+            self.cleaned.truncate(RECENT);
+        }
+
         let words = format!("{}: {reason}", outcome.name);
         self.note(now, mark, words);
     }

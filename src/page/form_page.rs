@@ -56,7 +56,7 @@ impl Layout {
         });
 
         Layout {
-            station: page.station(),
+            station: page.station().to_owned(),
             title,
             address: viewer.address,
             build: page.assets.build.clone(),

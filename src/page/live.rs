@@ -257,6 +257,10 @@ fn figures<'a>(facts: &Facts) -> LineFigures<'a> {
     let met = met.map(|met| words::since(met, facts.at));
     let met = met.map_or_else(|| "none in this run".to_owned(), |ago| format!("{ago} ago"));
 
+    let checked = facts.now.check_passed;
+    let checked = checked.map(|passed| words::since(passed, facts.at));
+    let checked = checked.map_or_else(|| "none passed".to_owned(), |ago| format!("{ago} ago"));
+
     LineFigures {
         figures: vec![
             ("recipe", facts.now.identity.recipe.clone()),
@@ -267,6 +271,7 @@ fn figures<'a>(facts: &Facts) -> LineFigures<'a> {
             ("yield", percent(all.pass_share())),
             ("parts a minute", speed),
             ("last met challenge", met),
+            ("last shift check", checked),
         ],
     }
 }

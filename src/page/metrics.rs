@@ -4,7 +4,8 @@
 //! times those of `data::part_counts`. Names end in the unit, and counters in `_total`; docs/metrics.md
 //! has the same table, and a test compares both.
 
-use super::now::{DiskRoom, LineNow};
+use super::disk::DiskRoom;
+use super::now::LineNow;
 use crate::base::cpu;
 use crate::base::health::{Health, LineState};
 use crate::camera::{CameraState, CameraStatus};

@@ -8,6 +8,7 @@ use crate::protocol::birth::Identity;
 use crate::protocol::broker::BrokerState;
 use crate::protocol::condition::Holder;
 use crate::protocol::metrics::Metrics;
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -38,24 +39,8 @@ pub struct LineNow {
     pub broker: BrokerState,
     /// The counters that balance.
     pub metrics: Metrics,
+    /// When the last shift check passed; `None` without one.
+    pub check_passed: Option<Timestamp>,
     /// Verdicts, and times of the stages.
     pub parts: PartTotals,
-}
-
-/// The disk on which the store lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DiskRoom {
-    /// Bytes that the line may still use.
-    pub free: u64,
-    /// Bytes of the whole disk.
-    pub size: u64,
-}
-
-/// The room on the disk of a file or folder. `None` where the system does not say.
-pub fn disk_room(path: &PathBuf) -> Option<DiskRoom> {
-    let found = rustix::fs::statvfs(path).ok()?;
-    Some(DiskRoom {
-        free: found.f_bavail.saturating_mul(found.f_frsize),
-        size: found.f_blocks.saturating_mul(found.f_frsize),
-    })
 }

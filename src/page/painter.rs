@@ -8,8 +8,7 @@ use super::album::{Album, LARGE_PX, Photo, PhotoKey, SMALL_PX};
 use super::frames::{FrameSlots, SlotKey};
 use crate::data::picture::Picture;
 use crate::data::shown_part::ShownPart;
-use image::codecs::jpeg::JpegEncoder;
-use image::{ImageBuffer, Rgb, imageops};
+use crate::image::jpeg_file;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,9 +23,6 @@ const UNWATCHED_EVERY: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(3600);
 /// Quality of the JPEG files, of 100.
 const QUALITY: u8 = 80;
-
-/// A picture as the frame has it, without a copy.
-type FrameImage<'a> = ImageBuffer<Rgb<u8>, &'a [u8]>;
 
 /// The pictures, as the stage and the server share them.
 #[derive(Clone)]
@@ -126,12 +122,11 @@ impl PictureStage {
     }
 }
 
-/// The picture of a part. `None` for one that cannot be written, which a picture of ours never is.
+/// The picture of a part. `None` where none of it came.
 fn photo(frame: &ShownPart) -> Option<Photo> {
     let picture = frame.judged()?;
     let size = (picture.width(), picture.height());
-    let sides = (u32::try_from(size.0).ok()?, u32::try_from(size.1).ok()?);
-    let source = FrameImage::from_raw(sides.0, sides.1, picture.rgb())?;
+    let jpeg = |longest| jpeg_file::encode_small(picture, longest, QUALITY).into();
     let report = &frame.report;
     let request = &report.part.request;
     Some(Photo {
@@ -142,9 +137,21 @@ fn photo(frame: &ShownPart) -> Option<Photo> {
         seen_by: report.seen_by.clone(),
         size,
         defects: report.defects.clone(),
-        large: jpeg(&source, LARGE_PX)?,
-        small: jpeg(&source, SMALL_PX)?,
+        large: jpeg(LARGE_PX),
+        small: jpeg(SMALL_PX),
     })
+}
+
+/// A camera's picture as a JPEG file of [`LARGE_PX`]. `None` for one that cannot be written.
+pub(super) fn large_jpeg(picture: &Picture) -> Option<Arc<[u8]>> {
+    picture_file(picture, LARGE_PX)
+}
+
+/// A picture as a JPEG file whose longer side has at most `longest` pixels. `None` for one that cannot be written.
+pub(super) fn picture_file(picture: &Picture, longest: usize) -> Option<Arc<[u8]>> {
+    let file = jpeg_file::encode_small(picture, longest, QUALITY);
+
+    (!file.is_empty()).then(|| file.into())
 }
 
 /// The name of a place.
@@ -152,39 +159,6 @@ pub(super) fn place(camera: &str, region: Option<&str>) -> String {
     match region {
         Some(region) => format!("{camera}/{region}"),
         None => camera.to_owned(),
-    }
-}
-
-/// The JPEG file of a picture whose longer side has at most `longest` pixels; `None` for one that cannot be written, which
-/// a picture of ours never is.
-pub(super) fn picture_file(picture: &Picture, longest: u32) -> Option<Arc<[u8]>> {
-    let width = u32::try_from(picture.width()).ok()?;
-    let height = u32::try_from(picture.height()).ok()?;
-    let source = FrameImage::from_raw(width, height, picture.rgb())?;
-    jpeg(&source, longest)
-}
-
-/// The JPEG file of a picture whose longer side has at most `longest` pixels.
-fn jpeg(source: &FrameImage, longest: u32) -> Option<Arc<[u8]>> {
-    let (width, height) = source.dimensions();
-    let mut file = vec![];
-    let encoder = JpegEncoder::new_with_quality(&mut file, QUALITY);
-    let longer = width.max(height);
-    let written = if longer <= longest {
-        source.write_with_encoder(encoder)
-    } else {
-        let side = |side: u32| (u64::from(side) * u64::from(longest) / u64::from(longer)).max(1);
-        // Neither is larger than `longest`.
-        let width = side(width) as u32;
-        imageops::thumbnail(source, width, side(height) as u32).write_with_encoder(encoder)
-    };
-
-    match written {
-        Ok(()) => Some(file.into()),
-        Err(error) => {
-            tracing::debug!("a picture for the page: {error}");
-            None
-        }
     }
 }
 

@@ -4,15 +4,15 @@
 //! could else read the line through a name of its own that leads here), and every answer carries a
 //! Content-Security-Policy without inline script and style.
 
-use super::access::{Viewer, sign_in};
+use super::access::{Right, Viewer, sign_in};
 use super::album::{PhotoKey, PhotoSize};
-use super::assets::Asset;
 use super::form_page::Layout;
 use super::hosts::is_own_host;
 use super::metrics::{self, MEDIA_TYPE};
+use super::rejects;
 use super::screen::{RENDER_EVERY, ScreenName, WholePage};
 use super::state::Page;
-use super::{recipes, shift, teach, users};
+use super::{check, lens, recipes, shift, teach, users};
 use askama::Template;
 use axum::Router;
 use axum::body::Body;
@@ -42,15 +42,19 @@ pub fn router(state: Page) -> Router {
         .route("/", get(live))
         .route("/health", get(health))
         .route("/counters", get(counters))
+        .route(check::ADDRESS, get(shift_check))
+        .route(lens::ADDRESS, get(lens))
         .route("/updates/{screen}", get(updates))
         .route("/picture/{run}/{place}/{seq}/{size}", get(picture))
-        .route("/assets/page.css", get(style))
-        .route("/assets/page.js", get(script))
+        .route("/assets/{name}", get(asset))
         .route("/metrics", get(metrics))
         .route("/health/live", get(is_live))
         .route("/health/ready", get(is_ready))
         .merge(sign_in::routes())
         .merge(teach::routes())
+        .merge(rejects::routes())
+        .merge(check::forms::routes())
+        .merge(lens::forms::routes())
         .merge(recipes::routes())
         .merge(shift::routes())
         .merge(users::routes())
@@ -116,10 +120,32 @@ async fn counters(State(page): State<Page>, viewer: Viewer) -> Response {
     whole(&page, viewer, ScreenName::Counters)
 }
 
+async fn shift_check(State(page): State<Page>, viewer: Viewer) -> Response {
+    whole(&page, viewer, ScreenName::ShiftCheck)
+}
+
+async fn lens(State(page): State<Page>, viewer: Viewer) -> Response {
+    whole(&page, viewer, ScreenName::Lens)
+}
+
+/// A live screen for a viewer, with the forms of what the viewer may do there.
 fn whole(page: &Page, viewer: Viewer, name: ScreenName) -> Response {
     page.viewed();
 
+    let hindrance = viewer.hindrance(Right::Operate);
     let layout = Layout::new(page, viewer, name.title());
+    let forms = match name {
+        ScreenName::Live | ScreenName::Health | ScreenName::Counters => Ok(String::new()),
+        ScreenName::ShiftCheck => check::forms::forms(page, &layout, hindrance),
+        ScreenName::Lens => lens::forms::forms(page, &layout, hindrance),
+    };
+
+    let forms = match forms {
+        Ok(forms) => forms,
+        Err(error) => return fault(&error),
+    };
+
+    let reloads = name != ScreenName::ShiftCheck || check::forms::is_waiting(page);
     let html = page.with_screen(name, |screen| {
         // Everything is newer than version 0.
         let update = screen.update(0, &page.assets.build);
@@ -129,6 +155,8 @@ fn whole(page: &Page, viewer: Viewer, name: ScreenName) -> Response {
             screen: name,
             version: update.version,
             fragments: update.fragments,
+            forms,
+            reloads,
         };
 
         whole.render()
@@ -154,7 +182,8 @@ async fn updates(
 ) -> Response {
     let since = since(query.as_deref());
     let Some((name, since)) = ScreenName::of(&screen).zip(since) else {
-        let words = "ask for /updates/live, health or counters with since=VERSION\n";
+        let words =
+            "ask for /updates/live, health, counters, shift-check or lens with since=VERSION\n";
         return (StatusCode::BAD_REQUEST, words).into_response();
     };
 
@@ -227,17 +256,13 @@ async fn picture(
     tagged(&headers, &tag, lasting, "image/jpeg", body)
 }
 
-async fn style(State(page): State<Page>, headers: HeaderMap) -> Response {
-    asset(&page.assets.style, &headers)
-}
+async fn asset(State(page): State<Page>, Path(name): Path<String>, headers: HeaderMap) -> Response {
+    let Some(asset) = page.assets.file(&name) else {
+        return none_such().await.into_response();
+    };
 
-async fn script(State(page): State<Page>, headers: HeaderMap) -> Response {
-    asset(&page.assets.script, &headers)
-}
-
-fn asset(asset: &Asset, headers: &HeaderMap) -> Response {
     let body = Body::from(asset.text);
-    tagged(headers, &asset.tag, "no-cache", asset.kind, body)
+    tagged(&headers, &asset.tag, "no-cache", asset.kind, body)
 }
 
 /// A file with its tag; 304 to a browser that has it.

@@ -2,9 +2,12 @@
 
 use super::album::Album;
 use super::board::Board;
+use super::disk::DiskRoom;
 use super::form_page::Layout;
-use super::now::{DiskRoom, LineNow};
+use super::now::LineNow;
 use super::shift::ShiftBase;
+use crate::data::lens::LensView;
+use crate::protocol::shift_check::ShiftCheck;
 use askama::Template;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -22,10 +25,20 @@ pub enum ScreenName {
     Health,
     /// Verdicts by hour and day.
     Counters,
+    /// Known parts, the gate, a signature.
+    ShiftCheck,
+    /// What each lens shows beside what it was taught.
+    Lens,
 }
 
 /// All of them, in the order of the tabs.
-pub const SCREENS: [ScreenName; 3] = [ScreenName::Live, ScreenName::Health, ScreenName::Counters];
+pub const SCREENS: [ScreenName; 5] = [
+    ScreenName::Live,
+    ScreenName::Health,
+    ScreenName::Counters,
+    ScreenName::ShiftCheck,
+    ScreenName::Lens,
+];
 
 /// What the screens are made of.
 pub struct Facts<'a> {
@@ -39,6 +52,10 @@ pub struct Facts<'a> {
     pub shift: ShiftBase,
     /// The disk of the store.
     pub disk: Option<DiskRoom>,
+    /// The last shift checks, the newest first: for their screen alone.
+    pub checks: Vec<ShiftCheck>,
+    /// The cameras' lenses: for their screen alone.
+    pub lenses: Vec<LensView>,
     /// The moment.
     pub at: Timestamp,
 }
@@ -88,6 +105,10 @@ pub struct WholePage<'a> {
     pub version: u64,
     /// Fragments.
     pub fragments: Vec<&'a Fragment>,
+    /// What the viewer may do, in HTML; empty on a screen that is only read.
+    pub forms: String,
+    /// True if a browser without scripts loads the page anew: not while something may be typed.
+    pub reloads: bool,
 }
 
 impl ScreenName {
@@ -102,6 +123,8 @@ impl ScreenName {
             ScreenName::Live => "live",
             ScreenName::Health => "health",
             ScreenName::Counters => "counters",
+            ScreenName::ShiftCheck => "shift-check",
+            ScreenName::Lens => "lens",
         }
     }
 
@@ -111,6 +134,8 @@ impl ScreenName {
             ScreenName::Live => "Live",
             ScreenName::Health => "Health",
             ScreenName::Counters => "Counters",
+            ScreenName::ShiftCheck => "Shift check",
+            ScreenName::Lens => "Camera and lens",
         }
     }
 }

@@ -8,18 +8,22 @@ use super::access::Peer;
 use super::access::keeper::{Access, Audit};
 use super::access::users::UsersFile;
 use super::commands::PageCommands;
+use super::disk::DiskLooks;
+use super::evidence::EvidenceReader;
 use super::now::{LineNow, PageSettings};
 use super::painter::PagePictures;
 use super::pulses::Pulses;
 use super::recipes::RecipeRow;
 use super::routes::router;
-use super::state::{PageParts, PageState};
+use super::state::{NewestChecks, PageParts, PageState};
 use super::teach::TeachSource;
 use super::tls::{PageTls, TlsProblem};
 use crate::base::exit::{Exit, Failure};
 use crate::base::health::Diagnostics;
+use crate::data::lens::Lenses;
 use crate::protocol::event::EventReceiver;
 use crate::protocol::request::Request;
+use crate::store::Store;
 use axum::{Extension, Router};
 use crossbeam::channel::Sender;
 use hyper::server::conn::http1;
@@ -28,7 +32,7 @@ use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use std::io::Write;
 use std::net::TcpListener as StdListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,6 +86,14 @@ pub struct PageWiring {
     pub users: PathBuf,
     /// The line's recipes and lessons.
     pub teach: TeachSource,
+    /// The store, to be searched.
+    pub store: Store,
+    /// Folder where pictures of parts are kept; `None` where none are.
+    pub evidence: Option<Arc<Path>>,
+    /// The shift checks.
+    pub checks: NewestChecks,
+    /// What the cameras' lenses show.
+    pub lenses: Lenses,
     /// The line's recipes with their revisions. Reads the disk.
     pub recipes: Box<dyn Fn() -> Vec<RecipeRow> + Send + Sync>,
 }
@@ -158,11 +170,16 @@ pub fn run(wiring: PageWiring) -> std::io::Result<()> {
     // Passwords are computed beside this thread, one at a time; files of users are written there too.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .thread_name("page-passwords")
-        .max_blocking_threads(2)
+        // Passwords are compared there, and folders looked at that may hang; each has bounds of its own.
+        .thread_name("page-waits")
+        .max_blocking_threads(8)
         .build()?;
 
-    runtime.block_on(serve(wiring))
+    let served = runtime.block_on(serve(wiring));
+    // A disk that hangs must not hold the end of the line either.
+    runtime.shutdown_background();
+
+    served
 }
 
 async fn serve(wiring: PageWiring) -> std::io::Result<()> {
@@ -178,14 +195,19 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
         listener: events.state.clone(),
         pictures: wiring.pictures,
         pulses: wiring.pulses,
-        store_folder: wiring.store_folder,
         access: Access::new(&wiring.users, wiring.audit, wiring.causes.clone()),
         causes: wiring.causes,
         recipes: wiring.recipes,
         tls: tls.clone(),
         commands: PageCommands::new(wiring.requests),
         teach: wiring.teach,
+        store: wiring.store,
+        evidence: EvidenceReader::new(wiring.evidence),
+        checks: wiring.checks,
+        lenses: wiring.lenses,
     }));
+
+    let mut disk = DiskLooks::new(wiring.store_folder, state.disk.clone());
 
     let router = router(state.clone());
     let mut tasks = JoinSet::new();
@@ -213,7 +235,10 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
                 None => return Ok(()),
             },
             Some(_) = tasks.join_next() => {}
-            _ = looks.tick() => state.look(),
+            _ = looks.tick() => {
+                disk.look();
+                state.look();
+            }
         }
 
         state.count_connections(tasks.len());

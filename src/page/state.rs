@@ -5,21 +5,25 @@ use super::access::keeper::Access;
 use super::assets::Assets;
 use super::board::Board;
 use super::commands::PageCommands;
+use super::disk::NewestRoom;
+use super::evidence::EvidenceReader;
 use super::hosts::Names;
 use super::metrics::Readings;
-use super::now::{LineNow, disk_room};
+use super::now::LineNow;
 use super::painter::PagePictures;
 use super::pulses::Pulses;
 use super::recipes::RecipeRow;
-use super::screen::{Facts, Screen, ScreenName};
+use super::screen::{Facts, SCREENS, Screen, ScreenName};
 use super::shift::ShiftBase;
 use super::teach::TeachSource;
 use super::tls::PageTls;
-use super::{counters, health, live};
+use super::{check, counters, health, lens, live};
 use crate::base::health::Diagnostics;
+use crate::data::lens::{LensView, Lenses};
 use crate::protocol::event::{Event, ListenerState};
+use crate::protocol::shift_check::ShiftCheck;
+use crate::store::Store;
 use jiff::Timestamp;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,6 +33,9 @@ const UNWATCHED_AFTER: Duration = Duration::from_secs(30);
 
 /// The shared state as the requests have it.
 pub type Page = Arc<PageState>;
+
+/// The newest shift checks, so many at most.
+pub type NewestChecks = Box<dyn Fn(usize) -> Vec<ShiftCheck> + Send + Sync>;
 
 /// What the state is made of, from outside of the page.
 pub struct PageParts {
@@ -40,14 +47,20 @@ pub struct PageParts {
     pub pictures: PagePictures,
     /// Signs of life of the stages.
     pub pulses: Pulses,
-    /// Folder of the store.
-    pub store_folder: PathBuf,
     /// Users, sessions and limits.
     pub access: Access,
     /// The way to the command handler.
     pub commands: PageCommands,
     /// The line's recipes and lessons.
     pub teach: TeachSource,
+    /// The store, to be searched.
+    pub store: Store,
+    /// Pictures of kept parts.
+    pub evidence: EvidenceReader,
+    /// The shift checks.
+    pub checks: NewestChecks,
+    /// What the cameras' lenses show.
+    pub lenses: Lenses,
     /// Certificate and key, if the page has them.
     pub tls: Option<Arc<PageTls>>,
     /// Faults of the moment: a certificate that ends is told there.
@@ -67,6 +80,12 @@ pub struct PageState {
     pub commands: PageCommands,
     /// The line's recipes and lessons.
     pub teach: TeachSource,
+    /// The store, to be searched.
+    pub store: Store,
+    /// Pictures of kept parts.
+    pub evidence: EvidenceReader,
+    checks: NewestChecks,
+    lenses: Lenses,
     tls: Option<Arc<PageTls>>,
     causes: Diagnostics,
     recipes: Box<dyn Fn() -> Vec<RecipeRow> + Send + Sync>,
@@ -77,24 +96,33 @@ pub struct PageState {
     /// Style and script.
     pub assets: Assets,
     board: Mutex<Board>,
-    screens: [Mutex<Screen>; 3],
+    screens: [Mutex<Screen>; SCREENS.len()],
     pulses: Mutex<Pulses>,
     /// Moment of the last request for a screen.
     viewed: Mutex<Option<Instant>>,
     connections: AtomicUsize,
-    store_folder: PathBuf,
+    /// Newest room on the store's disk.
+    pub disk: NewestRoom,
+    /// The run, which never changes: a picture's address names it, and a look at the whole line would copy all counters.
+    run_id: String,
+    station: String,
 }
 
 impl PageState {
     /// The state of a page that has seen nothing yet.
     pub fn new(parts: PageParts) -> Self {
-        let station = (parts.now)().identity.station;
+        let identity = (parts.now)().identity;
+        parts.lenses.want_pictures();
         PageState {
             now: parts.now,
             access: parts.access,
-            cookie: SessionCookie::new(&station, parts.tls.is_some()),
+            cookie: SessionCookie::new(&identity.station, parts.tls.is_some()),
             commands: parts.commands,
             teach: parts.teach,
+            store: parts.store,
+            evidence: parts.evidence,
+            checks: parts.checks,
+            lenses: parts.lenses,
             tls: parts.tls,
             causes: parts.causes,
             recipes: parts.recipes,
@@ -107,7 +135,9 @@ impl PageState {
             pulses: Mutex::new(parts.pulses),
             viewed: Mutex::default(),
             connections: AtomicUsize::new(0),
-            store_folder: parts.store_folder,
+            disk: NewestRoom::default(),
+            run_id: identity.run_id,
+            station: identity.station,
         }
     }
 
@@ -128,17 +158,36 @@ impl PageState {
     }
 
     /// Name of the line.
-    pub fn station(&self) -> String {
-        self.now().identity.station
+    pub fn station(&self) -> &str {
+        &self.station
     }
 
     /// Name of a place by its number, in this run.
     pub fn place(&self, run_id: &str, number: usize) -> Option<String> {
-        if self.now().identity.run_id != run_id {
+        if self.run_id != run_id {
             return None;
         }
 
         self.board().place_of(number).map(str::to_owned)
+    }
+
+    /// The newest shift checks, the newest first.
+    pub fn checks(&self, most: usize) -> Vec<ShiftCheck> {
+        (self.checks)(most)
+    }
+
+    /// The cameras' lenses, by name.
+    pub fn lenses(&self) -> Vec<LensView> {
+        self.lenses.all()
+    }
+
+    /// Names under which parts have come, or those of the cameras before the first.
+    pub fn part_cameras(&self) -> Vec<String> {
+        let cameras = self.board().cameras();
+        match cameras.is_empty() {
+            true => self.now().cameras.into_keys().collect(),
+            false => cameras,
+        }
     }
 
     /// Notes that somebody looks.
@@ -156,7 +205,7 @@ impl PageState {
     pub fn readings(&self) -> Readings {
         Readings {
             now: self.now(),
-            disk: disk_room(&self.store_folder),
+            disk: self.disk.at(Instant::now()),
             events_missed: self.listener.missed(),
             connections: self.connections.load(Ordering::Relaxed),
             stuck: self.stuck().len(),
@@ -180,7 +229,15 @@ impl PageState {
                 now: self.now(),
                 board: &board,
                 album: &album,
-                disk: disk_room(&self.store_folder),
+                disk: self.disk.at(Instant::now()),
+                checks: match name {
+                    ScreenName::ShiftCheck => self.checks(check::LISTED),
+                    _ => vec![],
+                },
+                lenses: match name {
+                    ScreenName::Lens => self.lenses(),
+                    _ => vec![],
+                },
                 shift: lock(&self.shift).clone(),
                 at: Timestamp::now(),
             };
@@ -189,6 +246,8 @@ impl PageState {
                 ScreenName::Live => live::fragments(&facts),
                 ScreenName::Health => health::fragments(&facts),
                 ScreenName::Counters => counters::fragments(&facts),
+                ScreenName::ShiftCheck => check::screen::fragments(&facts),
+                ScreenName::Lens => lens::screen::fragments(&facts),
             };
 
             screen.take(fragments?, facts.at);
@@ -236,6 +295,7 @@ impl PageState {
         let is_watched =
             lock(&self.viewed).is_some_and(|viewed| viewed.elapsed() < UNWATCHED_AFTER);
         self.pictures.watch(is_watched);
+        lens::develop::develop(&self.lenses());
         if let Some(tls) = &self.tls {
             tls.look(&self.causes, Timestamp::now());
         }

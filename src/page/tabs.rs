@@ -16,9 +16,12 @@ const fn tab(title: &'static str, address: &'static str) -> Tab {
 /// All of them, in their order.
 pub const TABS: &[Tab] = &[
     tab("Live", "/"),
+    tab("Rejects", "/rejects"),
     tab("Health", "/health"),
     tab("Counters", "/counters"),
     tab("Teach", "/teach"),
+    tab("Shift check", "/shift-check"),
+    tab("Camera and lens", "/lens"),
     tab("Recipes", "/recipes"),
     tab("Users", "/users"),
 ];

@@ -121,6 +121,13 @@ pub fn time_of_day(at: Timestamp) -> String {
     local.strftime("%H:%M:%S").to_string()
 }
 
+/// A time of this machine with its day.
+pub fn local_time(at: Timestamp) -> String {
+    let local = at.to_zoned_datetime(TimeZone::system());
+
+    local.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
 /// A share as a percentage; a dash without one.
 pub fn percent(share: Option<f64>) -> String {
     let Some(share) = share else {

@@ -1,6 +1,7 @@
 //! Commands as they come through a door: JSON to a checked [`Command`], or the reason of its
 //! refusal. Pure; nothing is done here.
 
+use super::shift_check::{SHIFT_CHECK, ShiftCheckCommand};
 use super::teaching::RecipeChange;
 use super::values::{ID_MAX, fits, id_of, text_or_number, time};
 use crate::protocol::question::question;
@@ -9,7 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 /// Names of all commands.
-pub const NAMES: [&str; 17] = [
+pub const NAMES: [&str; 19] = [
     "trigger",
     "select_recipe",
     "set_threshold",
@@ -21,6 +22,8 @@ pub const NAMES: [&str; 17] = [
     "shadow",
     "suggest",
     "challenge",
+    SHIFT_CHECK,
+    CLEANED,
     "snapshot",
     "pause",
     "resume",
@@ -28,6 +31,8 @@ pub const NAMES: [&str; 17] = [
     "take_control",
     "release_control",
 ];
+/// Name of the command that says that a lens was cleaned.
+pub const CLEANED: &str = "cleaned";
 /// Bytes of a command at most; a larger one is refused unread.
 pub const PAYLOAD_MAX: usize = 4096;
 /// Characters of a part's id at most.
@@ -81,6 +86,13 @@ pub enum Action {
     Change(RecipeChange),
     /// The next parts are known: each must get this verdict.
     Challenge(ChallengeSpec),
+    /// A step of a shift check.
+    ShiftCheck(ShiftCheckCommand),
+    /// Somebody has cleaned a camera's lens.
+    Cleaned {
+        /// Name of the camera; the only one unless given.
+        camera: Option<String>,
+    },
     /// A camera's picture as it is.
     Snapshot {
         /// Name of the camera; the only one unless given.
@@ -185,7 +197,7 @@ struct ChallengePayload {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SnapshotPayload {
+struct CameraPayload {
     #[serde(default, deserialize_with = "text_or_number")]
     id: Option<String>,
     camera: Option<String>,
@@ -243,8 +255,14 @@ fn read_command(name: &str, payload: &[u8]) -> Result<Command, String> {
         }
         // A challenge's values travel together from here on.
         "challenge" => read_challenge(payload),
+        SHIFT_CHECK => ShiftCheckCommand::read(payload)
+            .map(|(id, step)| Command::new(id, Action::ShiftCheck(step))),
+        CLEANED => {
+            let CameraPayload { id, camera } = read(payload)?;
+            Ok(Command::new(id, Action::Cleaned { camera }))
+        }
         "snapshot" => {
-            let SnapshotPayload { id, camera } = read(payload)?;
+            let CameraPayload { id, camera } = read(payload)?;
             Ok(Command::new(id, Action::Snapshot { camera }))
         }
         "pause" => read_plain(payload, Action::Pause),
@@ -318,6 +336,7 @@ fn check(command: &Command) -> Result<(), String> {
             ))
         }
         Action::Change(change) => change.check(),
+        Action::ShiftCheck(step) => step.check(),
         _ => Ok(()),
     }
 }

@@ -106,6 +106,7 @@ mod tests {
             y: 65_535.9,
             turn_deg: -179.9,
             likeness: 0.99,
+            size: (65_536, 65_536),
         });
 
         let row = row(&report, &identity);

@@ -6,6 +6,8 @@
 pub mod answer;
 pub mod birth;
 pub mod broker;
+pub mod check_due;
+pub mod check_report;
 pub mod command;
 pub mod condition;
 pub mod editing;
@@ -19,6 +21,7 @@ pub mod reject;
 pub mod request;
 pub mod result;
 pub mod shadow;
+pub mod shift_check;
 pub mod suggestion;
 pub mod teaching;
 pub mod values;

@@ -91,6 +91,13 @@ pub struct LabelCommand {
     /// True where the revision is to be a candidate.
     #[serde(default)]
     pub candidate: bool,
+    /// False where the label is kept with the part and the recipe learns nothing of it yet.
+    #[serde(default = "yes")]
+    pub teach: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Label of a part that was judged.
@@ -156,6 +163,9 @@ pub struct RollbackCommand {
     pub recipe: Option<String>,
     /// The revision; the one that judged before unless given.
     pub revision: Option<u64>,
+    /// True where a candidate may become it although that loses what was taught since it was made.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// A command about the revisions of a recipe of the library.

@@ -15,7 +15,10 @@ pub fn words(action: &Action) -> String {
         Action::SetThreshold { region, value } => format!("{value}{}", of(region.as_deref())),
         Action::Change(change) => of_change(change),
         Action::Challenge(spec) => of_challenge(spec),
-        Action::Snapshot { camera } => camera.clone().unwrap_or_default(),
+        Action::ShiftCheck(step) => step.words(),
+        Action::Snapshot { camera } | Action::Cleaned { camera } => {
+            camera.clone().unwrap_or_default()
+        }
         Action::Pause
         | Action::Resume
         | Action::Reset
@@ -59,8 +62,11 @@ fn of_change(change: &RecipeChange) -> String {
 
             let camera = of(command.camera.as_deref());
 
+            // Numbers of groups begin anew with each run.
+            let run = of(command.run_id.as_deref());
+
             match command.group {
-                Some(group) => format!("the parts of group {group} are {kind}"),
+                Some(group) => format!("the parts of group {group}{run} are {kind}"),
                 None => format!("the next {} parts{camera} are {kind}", command.parts),
             }
         }
@@ -76,10 +82,15 @@ fn of_change(change: &RecipeChange) -> String {
             format!("{part}{label}{note}")
         }
         RecipeChange::Forget(command) => format!("picture {}", command.picture),
-        RecipeChange::Rollback(command) => match command.revision {
-            Some(revision) => format!("to revision {revision}"),
-            None => "to the revision that judged before".to_owned(),
-        },
+        RecipeChange::Rollback(command) => {
+            let to = match command.revision {
+                Some(revision) => format!("to revision {revision}"),
+                None => "to the revision that judged before".to_owned(),
+            };
+
+            let force = if command.force { ", by force" } else { "" };
+            to + force
+        }
         RecipeChange::Edit(command) => of_edit(command),
         RecipeChange::Shadow(command) => match command.revision {
             Some(revision) => format!("revision {revision} in the shadow"),
@@ -88,7 +99,12 @@ fn of_change(change: &RecipeChange) -> String {
         RecipeChange::Suggest(_) => "groups of doubtful parts are asked for".to_owned(),
     };
 
-    words + &recipe
+    let candidate = match change.makes_candidate() {
+        true => ", as a candidate",
+        false => "",
+    };
+
+    words + &recipe + candidate
 }
 
 fn of_edit(command: &EditCommand) -> String {
@@ -149,7 +165,27 @@ mod tests {
                 r#"{"recipe":"bolt","like":"nut","view":{"crop":[1,2,3,4]},"threshold":"auto"}"#,
                 "a new recipe like nut, crop 1,2,3,4, threshold auto, recipe bolt",
             ),
+            (
+                "teach",
+                r#"{"run_id":"01A","group":3,"as":"bad","candidate":true}"#,
+                "the parts of group 3 of 01A are bad, as a candidate",
+            ),
+            (
+                "label",
+                r#"{"run_id":"01A","camera":"top","seq":7,"as":"good","recipe":"nut","candidate":true}"#,
+                "part 01A/top/7 is good, recipe nut, as a candidate",
+            ),
+            (
+                "forget",
+                r#"{"picture":"12345678","candidate":true}"#,
+                "picture 12345678, as a candidate",
+            ),
             ("rollback", "{}", "to the revision that judged before"),
+            (
+                "rollback",
+                r#"{"revision":4,"force":true}"#,
+                "to revision 4, by force",
+            ),
         ] {
             let mut payload: serde_json::Value = serde_json::from_str(payload).expect("JSON");
             payload["id"] = "x".into();

@@ -212,6 +212,15 @@ impl ActiveRecipe {
         kept.insert(key, learned);
     }
 
+    /// Words on the known bad parts that pass by these thresholds, and on those that fail by their own looks alone.
+    pub fn known_bad_words(&self, judges: &RegionPolicies) -> Vec<String> {
+        let bad = self.bad.as_ref().map(KnownBad::of).unwrap_or_default();
+        let thresholds = judges.iter().map(|(_, policy)| policy.threshold);
+        let thresholds: Vec<Option<f32>> = thresholds.collect();
+
+        bad.words(&thresholds)
+    }
+
     /// Returns what the recipe asks of the line, with how its regions are decided.
     pub fn policy(&self, regions: RegionPolicies) -> RecipePolicy {
         RecipePolicy {

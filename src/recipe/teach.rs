@@ -121,6 +121,28 @@ impl fmt::Display for OddOne {
     }
 }
 
+/// True where a draft has the pictures of all these files, each for that use.
+///
+/// # Errors
+/// When a picture cannot be read.
+pub fn has_all(draft: &Draft, used_as: PictureUse, files: &[&Path]) -> Result<bool, Failure> {
+    let mut teaching = Teaching::default();
+    teaching.know(&draft.pictures);
+
+    for file in files {
+        let picture = image_file::read(file);
+        let picture = picture.map_err(|error| Failure::new(Exit::Data, error))?;
+        let known = teaching.known.get(&hash(&picture));
+        let is_known = known.is_some_and(|(known_as, _)| *known_as == used_as);
+
+        if !is_known {
+            return Ok(false);
+        }
+    }
+
+    Ok(true)
+}
+
 /// Takes the new references out of a draft that are unlike the others in one of the regions; `revision` was
 /// written of the draft, and `active` made of that. Returns them.
 ///

@@ -75,7 +75,7 @@ pub(super) fn write_facts(
 }
 
 /// The ninth of the crop that holds the highest value. `None` for a map without any.
-fn spot_of(map: &SmallMap) -> Option<&'static str> {
+pub fn spot_of(map: &SmallMap) -> Option<&'static str> {
     const SPOTS: [[&str; 3]; 3] = [
         ["top left", "top", "top right"],
         ["left", "middle", "right"],

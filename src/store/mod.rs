@@ -85,6 +85,7 @@ mod tests;
 #[cfg(test)]
 mod upgrade;
 
+pub use self::facts::spot_of;
 pub use bounds::ANSWERS_MAX;
 pub use count::StoreCount;
 pub use error::DatabaseError;

@@ -21,7 +21,7 @@ fn good(part: u32) -> RgbImage {
 }
 
 /// Shows good parts, each picture changed in this way, from now on.
-fn show(folder: &Path, change: impl Fn(RgbImage) -> RgbImage) {
+pub fn show(folder: &Path, change: impl Fn(RgbImage) -> RgbImage) {
     for part in 0..PARTS {
         let next = folder.join("next.png");
         change(good(part)).save(&next).expect("written");
@@ -30,8 +30,21 @@ fn show(folder: &Path, change: impl Fn(RgbImage) -> RgbImage) {
     }
 }
 
+/// Keys of a recipe that is taught by other good parts. With that much room above the references' scores all
+/// parts pass.
+pub fn taught(folder: &Path) -> String {
+    let references = (PARTS..2 * PARTS).map(|part| {
+        let file = folder.join(format!("taught{part}.png"));
+        good(part).save(&file).expect("written");
+        file
+    });
+
+    let references: Vec<_> = references.collect();
+    format!("references = {references:?}\nauto_factor = 60.0")
+}
+
 /// A camera that shows the folder's pictures in turns for ever, twenty a second.
-fn camera(folder: &Path) -> String {
+pub fn camera(folder: &Path) -> String {
     show(folder, |picture| picture);
     let pipeline = format!(
         "live = true\nendless = false\nlaunch = \"\"\"\nmultifilesrc location={}/shown%d.png \
@@ -54,7 +67,7 @@ fn dimmed(mut picture: RgbImage) -> RgbImage {
 }
 
 /// The middle of the picture behind grease.
-fn smudged(mut picture: RgbImage) -> RgbImage {
+pub fn smudged(mut picture: RgbImage) -> RgbImage {
     let (width, height) = picture.dimensions();
     let soft = image::imageops::blur(&picture, 4.0);
     for (x, y, pixel) in picture.enumerate_pixels_mut() {
@@ -88,7 +101,7 @@ fn is_well(state: &Value) -> bool {
 
 /// Lets this many parts go by, which all pass.
 #[track_caller]
-fn pass(plc: &Listener, parts: usize) {
+pub fn pass(plc: &Listener, parts: usize) {
     for _ in 0..parts {
         let result = plc.next("box/result");
         assert_eq!(result["verdict"], "pass", "{result}");
@@ -97,17 +110,7 @@ fn pass(plc: &Listener, parts: usize) {
 
 #[test]
 fn dim_light_and_a_smudge_are_told_while_all_parts_pass_and_reset_confirms_them() {
-    // With that much room above the references' scores all parts pass.
-    let station = Station::seeing(camera, |config, folder| {
-        let references = (PARTS..2 * PARTS).map(|part| {
-            let file = folder.join(format!("taught{part}.png"));
-            good(part).save(&file).expect("written");
-            file
-        });
-
-        let references: Vec<_> = references.collect();
-        config.recipe(&format!("references = {references:?}\nauto_factor = 60.0"))
-    });
+    let station = Station::seeing(camera, |config, folder| config.recipe(&taught(folder)));
 
     let folder = station.folder.path();
     let plc = &station.plc;

@@ -229,8 +229,18 @@ fn a_miss_and_a_false_reject_correct_the_recipe_and_it_is_rolled_back() {
         &label("4", &passed, "false_reject"),
         "is no false reject",
     );
+    // A label stays with its part although nothing can be learned of it, and the refusal says so.
+    let stays = "nothing was taught, and the label stays with the part";
+    let unknown = label("4b", &passed, "good").replace('}', r#","recipe":"screw"}"#);
+    plc.ask_in_vain("label", &unknown, stays);
+    let found = ["history", "line.toml", "--label", "good"];
+    let found = self::said(station.folder.path(), &found, 0);
+    assert!(found.contains("[good]"), "{found}");
     let told = done(plc, "label", &label("5", &rejected, "false_reject"));
     assert!(told.contains("has 3 good and 1 bad pictures"), "{told}");
+    plc.ask("label", &label("5b", &rejected, "good"), "accepted");
+    let again = plc.until("ack/label", "status", "rejected");
+    assert!(again["reason"].to_string().contains(stays), "{again}");
     let recipe = told.split(' ').next().expect("a label").to_owned();
     let by_third = |result: &Value, verdict: &str| {
         result["recipe"] == recipe.as_str() && result["verdict"] == verdict

@@ -11,7 +11,8 @@ use crate::harness::{require, wait_until};
 /// A landscape and a portrait tablet.
 const SIZES: [(u32, u32); 2] = [(1280, 800), (800, 1280)];
 
-fn keep_screens(browser: &Browser, page: &Page, name: &str) {
+/// Writes a screen as pictures in both sizes, where they are wanted.
+pub fn keep_screens(browser: &Browser, page: &Page, name: &str) {
     let Some(folder) = std::env::var_os("WINSPECT_SCREENS") else {
         return;
     };
@@ -24,6 +25,19 @@ fn keep_screens(browser: &Browser, page: &Page, name: &str) {
     for (width, height) in SIZES {
         browser.resize(width, height);
         browser.open(&page.address(&path));
+        let file = std::path::Path::new(&folder).join(format!("{name}-{width}.jpg"));
+        std::fs::write(file, browser.screenshot()).expect("the folder is there");
+    }
+}
+
+/// Keeps what is shown as it is, in both sizes.
+pub fn keep_shown(browser: &Browser, name: &str) {
+    let Some(folder) = std::env::var_os("WINSPECT_SCREENS") else {
+        return;
+    };
+
+    for (width, height) in SIZES {
+        browser.resize(width, height);
         let file = std::path::Path::new(&folder).join(format!("{name}-{width}.jpg"));
         std::fs::write(file, browser.screenshot()).expect("the folder is there");
     }

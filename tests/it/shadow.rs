@@ -32,6 +32,11 @@ fn station(change: impl FnOnce(LineConfig, &std::path::Path) -> LineConfig) -> (
         told.starts_with("nut@2 has 2 good and 1 bad pictures"),
         "{told}"
     );
+    // The known bad parts are told as they are judged by the candidate.
+    assert!(
+        told.contains("1 of 1 known bad parts fail by their own looks alone"),
+        "{told}"
+    );
     assert!(
         told.ends_with("; it is a candidate, nut@1 judges"),
         "{told}"
@@ -154,7 +159,7 @@ fn both_revisions_judge_and_each_difference_is_told_once_and_promoted() {
     assert_eq!(shadow_of(&station), Value::Null);
     done(plc, "shadow", r#"{"id":"5","revision":2}"#);
     let told = done(plc, "rollback", r#"{"id":"6","revision":2}"#);
-    assert!(told.starts_with("went on to nut@2; it judges"), "{told}");
+    assert!(told.starts_with("promoted nut@2; it judges"), "{told}");
     // The known bad part scores more by its looks, the others what they did.
     let caught = plc.until_fits("box/result", |result| {
         result["recipe"] == "nut@2" && result["verdict"] == "fail"
@@ -270,9 +275,23 @@ fn a_person_compares_two_revisions_by_command_line() {
         .ask("set_threshold", r#"{"id":"t","value":0.0001}"#, "done");
     let counts = until_shadow(&station, |shadow| shadow["active"] == "nut@3");
     assert_eq!(counts["recipe"], "nut@2", "{counts}");
+    // The threshold is not the candidate's: its promotion asks before it is lost.
+    let promote = ["recipe", "rollback", "line.toml", "nut", "--revision", "2"];
+    let refused = said(folder, &promote, 65);
+    let words = "nut@2 would lose what nut@3 has since it was made: the threshold 0.0001";
+    assert!(refused.contains(words), "{refused}");
+    station
+        .plc
+        .ask("rollback", r#"{"id":"r","revision":2}"#, "accepted");
+    let rejected = station.plc.next("ack/rollback");
+    assert!(rejected["reason"].to_string().contains(words), "{rejected}");
     let ended = said(folder, &["recipe", "shadow", "line.toml", "--off"], 0);
     assert!(ended.contains("the shadow has ended: of "), "{ended}");
     said(folder, &["recipe", "shadow", "line.toml", "--off"], 65);
     said(folder, &["recipe", "shadow", "line.toml"], 64);
+    let payload = r#"{"id":"f","revision":2,"force":true}"#;
+    let told = done(&station.plc, "rollback", payload);
+    let words = "promoted nut@2, which loses what nut@3 had since: the threshold 0.0001; it judges";
+    assert!(told.starts_with(words), "{told}");
     all_arrived(&station.summary());
 }

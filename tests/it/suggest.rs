@@ -191,6 +191,13 @@ fn two_kinds_of_looks_are_two_groups_and_each_is_taken_by_one_command() {
     assert!(told.contains("group 3: "), "{told}");
     assert!(told.contains("group 4: "), "{told}");
     let sheet = image::open(folder.join("sheet.png")).expect("a picture");
+    // Lines that share a library have a sheet each, and none is half written.
+    let library = fs::read_dir(folder.join("box.recipes")).expect("a library");
+    let names = library.map(|entry| entry.expect("a name").file_name());
+    let names: Vec<_> = names.collect();
+    let sheets = names.iter().map(|name| name.to_string_lossy());
+    let sheets: Vec<_> = sheets.filter(|name| name.contains("suggestion")).collect();
+    assert_eq!(sheets, [".suggestion-plant-box.png"]);
     assert_eq!(sheet.height(), 8 + 2 * (2 * 160 + 24));
     let run_id = &part["part"].as_str().expect("a text")[..26];
     let group = |id: &str, number: &str, kind: &str| {
@@ -242,6 +249,26 @@ fn two_kinds_of_looks_are_two_groups_and_each_is_taken_by_one_command() {
     plc.ask("set_threshold", r#"{"id":"4","value":0.0001}"#, "done");
     let failed = plc.until_fits("box/result", |result| {
         result["verdict"] == "fail" && result["score"].as_f64() > Some(0.001)
+    });
+
+    // A group whose pictures are all taught by labels is taken too.
+    let told = ended(plc, "label", &label("5b", &failed, "false_reject"));
+    assert_eq!(told["status"], "done", "{told}");
+    let groups = suggested(plc, "taught");
+    let alone = groups.iter().find(|group| group["overruled"] == 1);
+    let alone = alone.unwrap_or_else(|| panic!("{groups:?}"));
+    let number = alone["group"].to_string();
+    refused(plc, "teach", &group("5c", &number, "bad"), "a good one");
+    let told = ended(plc, "teach", &group("5d", &number, "good"));
+    let words = " of them as good parts already; the group is taken";
+    assert!(told["reason"].to_string().contains(words), "{told}");
+    let words = "is none of the last suggestion";
+    refused(plc, "teach", &group("5e", &number, "good"), words);
+    let recipe = told["reason"].as_str().expect("words");
+    let recipe = recipe.split(' ').next().expect("a label").to_owned();
+    let failed = plc.until_fits("box/result", |result| {
+        let is_new = result["recipe"] == recipe.as_str();
+        is_new && result["verdict"] == "fail" && result["score"].as_f64() > Some(0.001)
     });
 
     let overruled = label("5", &failed, "false_reject").replace('}', r#","candidate":true}"#);

@@ -2,19 +2,18 @@
 //! more, or counted; or the audit log. Beside a running line through its control socket, else from a copy
 //! of the store's file.
 
-mod rows;
 mod shifts;
 mod source;
 mod statistics;
-mod times;
 
-use self::rows::{RowFormat, RowPrinter};
 use self::shifts::Shifts;
 use self::source::HistorySource;
 use self::statistics::{CountQuery, CountedBy};
 use super::terminal::{print, say};
 use crate::base::exit::Failure;
+use crate::base::times;
 use crate::data::history::{AuditQuery, HistoryQuery, PAGE_MAX};
+use crate::data::history_rows::{RowFormat, RowPrinter};
 use crate::data::verdict::{Reason, Verdict};
 use crate::store::{Search, SearchPage};
 use clap::Args;

@@ -1,11 +1,11 @@
 //! Parts counted by shift, day, recipe, camera, place or reason.
 
-use super::rows::{RowFormat, csv_text};
 use super::shifts::{Shifts, day_of};
 use super::source::HistorySource;
 use crate::base::exit::Failure;
 use crate::cli::terminal::print;
 use crate::data::history::{GroupCount, GroupKey, HistoryQuery};
+use crate::data::history_rows::{RowFormat, csv_text};
 use crate::store::{Search, SearchPage};
 use clap::ValueEnum;
 use jiff::tz::TimeZone;

@@ -299,6 +299,7 @@ impl Locator {
             y: on_master[1] + side * place.dy,
             turn_deg: (turn_deg + 180.0).rem_euclid(360.0) - 180.0,
             likeness,
+            size: self.size,
         };
 
         let part = middle(self.limits.area);

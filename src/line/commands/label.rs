@@ -32,14 +32,9 @@ impl CommandHandler {
     /// # Errors
     /// When there is no such part, or the label contradicts what is known of it.
     pub(super) fn label(&self, command: &LabelCommand, who: &str) -> Result<Labelled, String> {
-        // What teaches nothing needs no picture: it is kept with any part that the store has.
-        let Some(label) = command.label.filter(|label| label.taught_as().is_some()) else {
-            let key = self.stored_part(command, &command.camera)?.0;
-
-            self.keep_label(command, key, who);
-            return Ok(Labelled::Kept(
-                "kept with the part; nothing is taught by it".to_owned(),
-            ));
+        let label = command.label.filter(|label| label.taught_as().is_some());
+        let Some(label) = label.filter(|_| command.teach) else {
+            return self.keep_alone(command, who).map(Labelled::Kept);
         };
 
         // The picture decides whether the recipe can learn of it. The label is kept either way.
@@ -87,6 +82,33 @@ impl CommandHandler {
                 )))
             }
         }
+    }
+
+    /// Keeps a label that teaches nothing, and needs no picture: with any part that the store has. A false reject
+    /// whose picture is still there becomes a doubtful part, for suggestions.
+    fn keep_alone(&self, command: &LabelCommand, who: &str) -> Result<String, String> {
+        let LabelCommand {
+            run_id,
+            camera,
+            seq,
+            ..
+        } = command;
+
+        let recent = self.lessons.find(run_id, camera, *seq).ok();
+        let part_camera = recent.as_ref().map_or(&**camera, |part| &*part.camera);
+        let (key, verdict) = self.stored_part(command, part_camera)?;
+
+        if let Some(label) = command.label {
+            let part = format!("{run_id}/{part_camera}/{seq}");
+            check_label(label, &part, verdict == Verdict::Pass, false)?;
+        }
+
+        if let Some(part) = recent.filter(|_| command.label == Some(Label::FalseReject)) {
+            self.lessons.overrule(&part);
+        }
+
+        self.keep_label(command, key, who);
+        Ok("kept with the part; nothing is taught by it".to_owned())
     }
 
     /// Key and verdict of a part that has a result in the store.

@@ -10,21 +10,25 @@
 //! id within an hour gets the first answer again, and the outcome behind it, and is not done twice. The
 //! outcome of a challenge or a selection is an event: the broker is told until it has it.
 
+mod cleaned;
 mod label;
 mod recipes;
 mod repeat;
+mod shift_check;
 mod triggers;
 
 use crate::base::health::Diagnostics;
 use crate::base::live::Live;
 use crate::base::stop::Stop;
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
+use crate::data::lens::Lenses;
 use crate::data::part::Part;
 use crate::line::admission::Admission;
 use crate::line::answer_cache::AnswerCache;
 use crate::line::camera_group::CameraGroup;
 use crate::line::challenge::Challenge;
 use crate::line::changeover::RecipeRequest;
+use crate::line::cleanings::Cleanings;
 use crate::line::control::{ControlEvent, LineControl};
 use crate::line::events::Events;
 use crate::line::hold::{Hold, changes_set_up};
@@ -38,6 +42,7 @@ use crate::protocol::birth::Identity;
 use crate::protocol::command::{Action, ChallengeSpec};
 use crate::protocol::event::{CommandOutcome, Event};
 use crate::protocol::request::{Request, RequestSource};
+use crate::protocol::shift_check::{CheckStep, ShiftCheckCommand};
 use crate::protocol::words::words;
 use crate::recipe::spec::RecipeSpec;
 use crate::store::{Pending, Store};
@@ -68,6 +73,10 @@ pub struct CommandHandler {
     lessons: Lessons,
     /// True where pictures of parts are kept.
     has_evidence: bool,
+    /// What the cameras' lenses show.
+    lenses: Lenses,
+    /// Lenses that somebody has cleaned.
+    cleanings: Cleanings,
     /// This machine's clock, watched for steps.
     own_clock: Arc<OwnClock>,
     /// Faults of the moment: an id that stands for two commands goes there.
@@ -146,6 +155,8 @@ impl CommandHandler {
             outcomes: shared.outcomes.clone(),
             lessons: shared.lessons.clone(),
             has_evidence: shared.evidence.is_some(),
+            lenses: shared.lenses.clone(),
+            cleanings: shared.cleanings.clone(),
             own_clock: shared.own_clock.clone(),
             diagnostics: shared.diagnostics.clone(),
             admissions,
@@ -179,11 +190,14 @@ impl CommandHandler {
         // Nothing more is begun. A challenge that is under way ends here, while the store still
         // writes what became of it.
         self.control.stop();
+        self.cleanings.cut(None, "the line stops");
         self.look_at_challenges();
     }
 
     /// Keeps what became of challenges, and tells it once it is on the disk.
     fn look_at_challenges(&self) {
+        self.look_at_checks();
+        self.look_at_cleanings();
         let mut ended = vec![];
         // What is kept goes to the store at once: the store keeps more of a challenge with its
         // parts' results.
@@ -384,6 +398,8 @@ impl CommandHandler {
             Action::Change(change) => self.change_recipe(id, change, &who, request.came_at),
             Action::Challenge(spec) => self.challenge(id, spec, request.came_at),
             Action::SetThreshold { region, value } => self.set_threshold(region.as_deref(), *value),
+            Action::ShiftCheck(step) => self.shift_check(step, request),
+            Action::Cleaned { camera } => self.cleaned(camera.as_deref(), request),
             Action::Snapshot { camera } => self.snapshot(camera.as_deref()),
             Action::Pause => self.pause(true),
             Action::Resume => self.pause(false),
@@ -436,16 +452,7 @@ impl CommandHandler {
         spec: &ChallengeSpec,
         came_at: Instant,
     ) -> Result<Done, String> {
-        // A challenge for a camera that makes no parts could never be met.
-        let names = self.part_cameras();
-        if let Some(name) = spec.camera.as_deref().filter(|name| !names.contains(name)) {
-            let names: Vec<&str> = names.into_iter().collect();
-            return Err(format!(
-                "no parts come from a camera {name:?}; there are {}",
-                names.join(", ")
-            ));
-        }
-
+        self.check_part_camera(spec.camera.as_deref())?;
         self.look_at_challenges(); // of those before
         self.control
             .challenge(id.unwrap_or_default(), spec, came_at)?;
@@ -455,6 +462,20 @@ impl CommandHandler {
             "the next {} parts are its; the outcome comes as done",
             spec.parts
         )))
+    }
+
+    /// Refuses a camera that makes no parts: known parts of it could never come.
+    fn check_part_camera(&self, camera: Option<&str>) -> Result<(), String> {
+        let names = self.part_cameras();
+        let Some(name) = camera.filter(|name| !names.contains(name)) else {
+            return Ok(());
+        };
+
+        let names: Vec<&str> = names.into_iter().collect();
+        Err(format!(
+            "no parts come from a camera {name:?}; there are {}",
+            names.join(", ")
+        ))
     }
 
     /// Names under which parts come: those of groups, and of cameras that are in no group.
@@ -538,6 +559,7 @@ impl CommandHandler {
     fn reset(&self) -> Result<Done, String> {
         self.control.reset();
         self.lessons.cut("reset ended the lesson");
+        self.cleanings.cut(None, "reset ended the comparison");
         self.look_at_challenges();
         Ok(Done::plain())
     }
@@ -547,7 +569,14 @@ impl CommandHandler {
 fn has_outcome(action: &Action) -> bool {
     matches!(
         action,
-        Action::SelectRecipe { .. } | Action::Change(_) | Action::Challenge(_)
+        Action::SelectRecipe { .. }
+            | Action::Change(_)
+            | Action::Challenge(_)
+            | Action::Cleaned { .. }
+            | Action::ShiftCheck(ShiftCheckCommand {
+                step: CheckStep::Start { .. },
+                ..
+            })
     )
 }
 

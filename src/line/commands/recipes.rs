@@ -65,6 +65,8 @@ impl CommandHandler {
         wish: RecipeWish,
     ) -> Result<(), String> {
         let key = selection.key.clone();
+        let busy = "another recipe is being prepared; wait for its outcome";
+        let busy = selection.refusal(busy.to_owned());
         drop(self.store.set(&key, &selection.kept()));
         let (unanswered, answered) = bounded(0);
         let wanted = RecipeRequest {
@@ -78,7 +80,7 @@ impl CommandHandler {
         // not yet taken over.
         if self.wanted.try_send(wanted).is_err() {
             drop(self.store.set(&key, ""));
-            return Err("another recipe is being prepared; wait for its outcome".to_owned());
+            return Err(busy);
         }
 
         self.unanswered.push(unanswered);
@@ -141,8 +143,9 @@ impl CommandHandler {
         };
 
         // A revision is named once it is known.
-        let recipe = self.recipe_of_name(found)?;
         let selection = Selection::new(change.name(), id, "");
+        let recipe = self.recipe_of_name(found);
+        let recipe = recipe.map_err(|why| selection.refusal(why))?;
         let lesson = match (change, &source) {
             (RecipeChange::Teach(command), ChangeSource::Lesson(number)) => {
                 Some((command, *number))

@@ -6,15 +6,24 @@ use crate::line::control::COMMAND_IDS;
 use crate::line::outcomes::KnownOutcome;
 use crate::line::selection::SELECT;
 use crate::protocol::answer::{Answer, AnswerStatus};
-use crate::protocol::command::Action;
+use crate::protocol::command::{Action, CLEANED};
 use crate::protocol::event::CommandOutcome;
 use crate::protocol::request::Request;
+use crate::protocol::shift_check::SHIFT_CHECK;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 /// Outcome of a challenge that was told by an earlier run.
 const CHALLENGED_BEFORE: &str =
     "its outcome was told by an earlier run, and is not kept; give another challenge";
+
+/// Outcome of a shift check whose parts were over in an earlier run.
+const CHECKED_BEFORE: &str =
+    "its outcome was told by an earlier run; winspect shift-check list has what became of it";
+
+/// Outcome of a cleaned lens that was told by an earlier run.
+const CLEANED_BEFORE: &str =
+    "its outcome was told by an earlier run, or never; the audit log has it if it was";
 
 /// Outcome of a change that was told by an earlier run.
 const CHANGED_BEFORE: &str = "its outcome was told by an earlier run, and is not kept; `birth` names the revision that judges, and winspect recipe show how it came about";
@@ -65,12 +74,16 @@ impl CommandHandler {
                 Action::SelectRecipe { recipe, .. } => self.selected_before(id, recipe),
                 Action::Challenge(_) => Answer::rejected(Some(id), CHALLENGED_BEFORE),
                 Action::Change(_) => Answer::rejected(Some(id), CHANGED_BEFORE),
+                Action::ShiftCheck(_) => Answer::rejected(Some(id), CHECKED_BEFORE),
+                Action::Cleaned { .. } => Answer::rejected(Some(id), CLEANED_BEFORE),
                 _ => return None,
             },
         };
 
         let name = match &request.command.action {
             Action::Challenge(_) => "challenge",
+            Action::ShiftCheck(_) => SHIFT_CHECK,
+            Action::Cleaned { .. } => CLEANED,
             Action::Change(change) => change.name(),
             _ => SELECT,
         };

@@ -28,7 +28,7 @@ pub enum Role {
 /// A kind of change, by the least role that may make it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Right {
-    /// Pause, resume, reset, challenge, label, snapshot, counters.
+    /// Pause, resume, reset, challenge, shift check, label, snapshot, counters, a lens that was cleaned.
     Operate,
     /// Recipes, revisions, thresholds, teaching, masks.
     SetUp,
@@ -76,6 +76,8 @@ impl Right {
         match action {
             Action::Trigger(_)
             | Action::Challenge(_)
+            | Action::ShiftCheck(_)
+            | Action::Cleaned { .. }
             | Action::Snapshot { .. }
             | Action::Pause
             | Action::Resume

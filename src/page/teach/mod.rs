@@ -26,9 +26,9 @@ use std::sync::Arc;
 /// Address of the screen.
 const ADDRESS: &str = "/teach";
 /// Longer side of a part's picture in the grid of a lesson, in pixels.
-const SMALL_PX: u32 = 240;
+const SMALL_PX: usize = 240;
 /// Longer side of the picture that is drawn on.
-const LARGE_PX: u32 = 1280;
+const LARGE_PX: usize = 1280;
 
 /// The small picture of a lesson's part, as a JPEG file.
 pub fn small_picture(picture: &Picture) -> Option<Arc<[u8]>> {

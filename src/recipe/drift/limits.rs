@@ -1,6 +1,7 @@
 //! Limits of drift: beyond what the references show, in brightness, in sharpness, and at each place.
 
 use crate::data::grid::Grid;
+use crate::data::lens::TaughtRange;
 use crate::data::map::Map;
 use crate::data::picture::Picture;
 use crate::recipe::quality::Measures;
@@ -77,6 +78,15 @@ impl Range {
             highest,
             room,
         })
+    }
+
+    fn taught(&self) -> TaughtRange {
+        TaughtRange {
+            lowest: self.lowest,
+            highest: self.highest,
+            from: self.lowest / self.room,
+            to: self.highest * self.room,
+        }
     }
 
     pub(super) fn is_below(&self, value: f32) -> bool {
@@ -267,6 +277,25 @@ impl DriftLimits {
                 .map(|maps| CellLimits::of_unlike(maps))
                 .collect(),
         }
+    }
+
+    /// Brightness and sharpness as the references of this picture size show them.
+    pub fn taught(&self, size: (usize, usize)) -> (Option<TaughtRange>, Option<TaughtRange>) {
+        let Some(limits) = self.by_size.get(&size) else {
+            return (None, None);
+        };
+
+        let brightness = limits.brightness.as_ref().map(Range::taught);
+        let sharpness = limits.sharpness.as_ref().map(Range::taught);
+        (brightness, sharpness)
+    }
+
+    /// True where places are watched on pictures of this size.
+    pub fn watches_places(&self, size: (usize, usize)) -> bool {
+        let of_size = self.by_size.get(&size);
+        of_size.is_some_and(|limits| {
+            limits.places.is_some() || self.unlike.iter().any(Option::is_some)
+        })
     }
 
     /// The limits of the whole picture alone: of parts that lie anywhere, no place of the picture shows the

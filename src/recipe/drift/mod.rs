@@ -20,14 +20,14 @@ mod window;
 pub use limits::{DriftLimits, MAPS_FROM};
 pub use window::WINDOW;
 
-use crate::data::grid::Grid;
+use crate::data::lens::LensPlace;
 use crate::data::map::Map;
 use crate::data::picture::Area;
 use crate::data::verdict::Defect;
 use crate::recipe::quality::Measures;
 use limits::SizeLimits;
 use std::fmt;
-use window::{CellWindow, MeasureWindow};
+use window::{CellWindow, MeasureWindow, cell_area};
 
 /// Parts beyond a limit from which on it is drift: three fifths of a full window.
 const TOLD_FROM: usize = WINDOW * 3 / 5;
@@ -67,6 +67,14 @@ pub enum Drift {
 }
 
 impl Drift {
+    /// The place, where it is one.
+    pub fn place(&self) -> Option<&Defect> {
+        match self {
+            Drift::SoftPlace(place, _) | Drift::UnlikePlace(place, _) => Some(place),
+            Drift::Brightness(..) | Drift::Sharpness(..) => None,
+        }
+    }
+
     fn kind(&self) -> DriftKind {
         match self {
             Drift::Brightness(..) => DriftKind::Brightness,
@@ -147,7 +155,8 @@ impl DriftWatch {
         };
 
         self.add(limits, of_size, part);
-        let now = self.drifts(limits, of_size);
+        let level = |kind| self.level(kind);
+        let now = self.drifts(limits, of_size, &level);
         let has_changed = was_drift || kinds(&now) != kinds(&self.present);
         self.present = now;
         has_changed
@@ -191,19 +200,51 @@ impl DriftWatch {
         &self.present
     }
 
-    fn drifts(&self, limits: &DriftLimits, of_size: &SizeLimits) -> Vec<Drift> {
-        let mut drifts = vec![];
-        if let Some(range) = &of_size.brightness {
-            let level = self.level(DriftKind::Brightness);
-            if let Some(median) = self.brightness.drift(level) {
-                drifts.push(Drift::Brightness(median, range.lowest, range.highest));
+    /// True if nothing is drift, and nothing near it either.
+    pub fn is_calm(&self, limits: &DriftLimits) -> bool {
+        let size = self.size.and_then(|size| limits.by_size.get(&size));
+        size.is_none_or(|of_size| self.drifts(limits, of_size, &|_| STAYS_FROM).is_empty())
+    }
+
+    /// The cells that lay beyond their limits on one of the last parts at least.
+    pub fn places(&self, limits: &DriftLimits) -> Vec<LensPlace> {
+        let of_size = self.size.and_then(|size| limits.by_size.get(&size));
+        let Some(of_size) = of_size else {
+            return vec![];
+        };
+
+        let mut places = vec![];
+        if let Some(limits) = &of_size.places {
+            places.extend(self.soft.places(limits.grid));
+        }
+
+        for (window, limits) in self.unlike.iter().zip(&limits.unlike) {
+            if let Some(limits) = limits {
+                places.extend(window.places(limits.grid));
             }
         }
 
-        drifts.extend(self.softness(of_size));
+        places
+    }
+
+    /// What is drift from so many parts on.
+    fn drifts(
+        &self,
+        limits: &DriftLimits,
+        of_size: &SizeLimits,
+        level: &dyn Fn(DriftKind) -> usize,
+    ) -> Vec<Drift> {
+        let mut drifts = vec![];
+        if let Some(range) = &of_size.brightness
+            && let Some(median) = self.brightness.drift(level(DriftKind::Brightness))
+        {
+            drifts.push(Drift::Brightness(median, range.lowest, range.highest));
+        }
+
+        drifts.extend(self.softness(of_size, level));
 
         // One place is told at most: that of the first region that has one.
-        let level = self.level(DriftKind::UnlikePlace);
+        let level = level(DriftKind::UnlikePlace);
         for (window, limits) in self.unlike.iter().zip(&limits.unlike) {
             let Some(limits) = limits else {
                 continue; // its references say nothing about places
@@ -219,16 +260,15 @@ impl DriftWatch {
     }
 
     /// Drift of the sharpness, of the whole picture or of a place.
-    fn softness(&self, limits: &SizeLimits) -> Option<Drift> {
-        let level = self.level(DriftKind::Sharpness);
+    fn softness(&self, limits: &SizeLimits, level: &dyn Fn(DriftKind) -> usize) -> Option<Drift> {
         if let Some(range) = &limits.sharpness
-            && let Some(median) = self.sharpness.drift(level)
+            && let Some(median) = self.sharpness.drift(level(DriftKind::Sharpness))
         {
             // And so is each place.
             return Some(Drift::Sharpness(median, range.lowest, range.highest));
         }
 
-        let level = self.level(DriftKind::SoftPlace);
+        let level = level(DriftKind::SoftPlace);
         let grid = limits.places.as_ref()?.grid;
         let (place, parts) = self.soft.drift(grid, level)?;
         Some(Drift::SoftPlace(place, parts))
@@ -240,24 +280,6 @@ impl DriftWatch {
             true => STAYS_FROM,
             false => TOLD_FROM,
         }
-    }
-}
-
-/// The pixels of a cell.
-fn cell_area(cell: usize, grid: Grid, whole: Area) -> Area {
-    let column = grid.column(cell);
-    let left = column * whole.w / grid.w;
-    let right = (column + 1) * whole.w / grid.w;
-
-    let row = grid.row(cell);
-    let top = row * whole.h / grid.h;
-    let bottom = (row + 1) * whole.h / grid.h;
-
-    Area {
-        x: left,
-        y: top,
-        w: right - left,
-        h: bottom - top,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::limits::{CellLimits, Range};
 use crate::data::grid::Grid;
+use crate::data::lens::LensPlace;
 use crate::data::map::Map;
 use crate::data::picture::Area;
 use crate::data::verdict::{Defect, find_defects};
@@ -105,6 +106,30 @@ impl CellWindow {
         self.area = Some(area);
     }
 
+    /// The cells that were beyond their limits on a part at least: their pixels, and the share of the parts.
+    pub(super) fn places(&self, grid: Grid) -> Vec<LensPlace> {
+        let parts = self.beyond.flags.len() as f32;
+        let Some(area) = self.area else {
+            return vec![];
+        };
+
+        let counts = self.beyond.counts.iter().enumerate();
+        let beyond = counts.filter(|(_, count)| **count > 0);
+        beyond
+            .map(|(cell, count)| {
+                let place = cell_area(cell, grid, area);
+                LensPlace {
+                    area: Area {
+                        x: area.x + place.x,
+                        y: area.y + place.y,
+                        ..place
+                    },
+                    share: *count as f32 / parts,
+                }
+            })
+            .collect()
+    }
+
     /// The place that was beyond its limits on most parts; its peak is their number. With the number of
     /// parts that were looked at.
     pub(super) fn drift(&self, grid: Grid, level: usize) -> Option<(Defect, usize)> {
@@ -132,5 +157,23 @@ impl CellWindow {
             .find(|place| cells(place) >= PLACE_CELLS)?;
 
         Some((place, self.beyond.flags.len()))
+    }
+}
+
+/// The pixels of a cell.
+pub(super) fn cell_area(cell: usize, grid: Grid, whole: Area) -> Area {
+    let column = grid.column(cell);
+    let left = column * whole.w / grid.w;
+    let right = (column + 1) * whole.w / grid.w;
+
+    let row = grid.row(cell);
+    let top = row * whole.h / grid.h;
+    let bottom = (row + 1) * whole.h / grid.h;
+
+    Area {
+        x: left,
+        y: top,
+        w: right - left,
+        h: bottom - top,
     }
 }

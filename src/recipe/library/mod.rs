@@ -5,6 +5,7 @@
 //! <library>/nut/current              {"current":3,"before":2}: the revision that judges, the one before
 //! <library>/nut/3/manifest.json      what the revision is, how it came about, the hash of each file
 //! <library>/nut/3/recipe.toml        the recipe, as a recipe's file has it
+//! <library>/nut/3/candidate          of a revision that was never current (promotion.rs)
 //! <library>/nut/3/good/<sha256>.png  its references
 //! <library>/nut/3/bad/<sha256>.png   pictures of bad parts
 //! <library>/nut/3/calibration/...    good parts by which a threshold at a rate is found
@@ -37,6 +38,7 @@ pub mod hold;
 pub mod manifest;
 mod name;
 mod pointer;
+pub mod promotion;
 mod prune;
 pub mod revision;
 pub mod table;

@@ -5,6 +5,7 @@ use super::error::LibraryError;
 use super::folder::Library;
 use super::hold::RevisionHold;
 use super::manifest::{ChangeKind, PictureUse};
+use super::promotion::Promotion;
 use super::revision::Revision;
 use super::table;
 use super::writer::LibraryWriter;
@@ -227,6 +228,59 @@ fn a_candidate_waits_and_a_held_revision_stays() {
     assert!(words.contains("has no revision that judges"), "{words}");
     assert!(!alone.folder().exists());
     drop(first);
+}
+
+#[test]
+fn a_promotion_says_what_it_loses_and_asks_before() {
+    let (folder, library, _first) = library();
+    let writer = LibraryWriter::lock(&library).expect("free");
+    let current = || library.current("nut").expect("whole").expect("one");
+    let next = || Draft::after(&current(), String::new()).expect("whole");
+    let promotion = |number, force| {
+        let revision = library.revision("nut", number).expect("there");
+        Promotion::to(&revision, &library, force)
+    };
+
+    let words = |number, force| promotion(number, force).expect("it may").words();
+
+    // Two candidates of nut@1: both are promoted freely while nothing else was taught.
+    for _ in 0..2 {
+        let candidate = writer.write(&next()).expect("written");
+        writer.keep_candidate(&candidate).expect("kept");
+    }
+
+    assert_eq!(words(2, false), "promoted nut@2");
+
+    // The current one is taught: a picture more, a picture less, another threshold.
+    let mut taught = next();
+    let known = draft("bolt", folder.path(), &["x"]).pictures;
+    taught.pictures.extend(known);
+    let forgotten = taught.pictures.remove(0);
+    assert_eq!(forgotten.used_as, PictureUse::Good);
+    taught.set_threshold(None, 0.77, "a test").expect("one");
+    writer.commit(&taught).expect("written");
+    let refused = refusal(promotion(2, false));
+    for words in [
+        "nut@2 would lose what nut@4 has since it was made: 1 good pictures",
+        "1 good pictures that were forgotten",
+        "the threshold 0.77",
+        "make the candidate anew",
+    ] {
+        assert!(refused.contains(words), "{words:?} is not in {refused}");
+    }
+
+    let forced = words(2, true);
+    assert!(
+        forced.starts_with("promoted nut@2, which loses what nut@4 had since: 1 good"),
+        "{forced}"
+    );
+
+    // What was current once is gone back to, whatever it has not; also when its number is higher.
+    writer.roll_back("nut", Some(2)).expect("there");
+    assert_eq!(words(4, false), "went on to nut@4");
+    writer.roll_back("nut", Some(4)).expect("there");
+    writer.commit(&next()).expect("written");
+    assert_eq!(words(2, false), "rolled back to nut@2");
 }
 
 /// A change to a revision's files, by its folder.

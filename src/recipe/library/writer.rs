@@ -6,6 +6,7 @@ use super::error::LibraryError;
 use super::folder::{Library, names_in};
 use super::name::check_name;
 use super::pointer::Pointer;
+use super::promotion::{mark, unmark};
 use super::prune::{Limits, prune};
 use super::revision::Revision;
 use std::fs::{self, File, TryLockError};
@@ -159,7 +160,7 @@ impl LibraryWriter {
     /// Keeps a revision that was just written as a candidate: it is not the current one, and may become that.
     ///
     /// # Errors
-    /// When the recipe has no current revision: the line would have none to judge by.
+    /// When the recipe has no current revision: the line would have none to judge by. When the disk refuses.
     pub fn keep_candidate(&self, revision: &Revision) -> Result<(), LibraryError> {
         let manifest = revision.manifest();
         let recipe = self.library.folder().join(&manifest.name);
@@ -172,6 +173,11 @@ impl LibraryWriter {
 
             return Err(LibraryError::Refused(words));
         };
+
+        if let Err(error) = mark(revision) {
+            take_back(revision.folder());
+            return Err(error);
+        }
 
         let stays = [pointer.current, manifest.revision];
         self.prune(&manifest.name, &stays, pointer.before);
@@ -232,6 +238,7 @@ impl LibraryWriter {
 
             clean(&recipe)?;
             pointer.write(&recipe)?;
+            unmark(&revision);
         }
 
         Ok(revision)

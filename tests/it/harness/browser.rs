@@ -82,6 +82,12 @@ impl Browser {
         );
     }
 
+    /// Shows pages as they are printed.
+    pub fn print_style(&self) {
+        let media = json!({ "media": "print" });
+        self.devtools("Emulation.setEmulatedMedia", &media);
+    }
+
     /// Opens an address, and returns when it is loaded with its pictures.
     #[track_caller]
     pub fn open(&self, address: &str) {

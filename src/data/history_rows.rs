@@ -5,6 +5,7 @@ use crate::data::result::ResultRow;
 use crate::data::verdict::Verdict;
 use jiff::tz::TimeZone;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::fmt::Write;
 
 /// Form of the rows.
@@ -213,13 +214,53 @@ fn cell(value: Option<&Value>) -> String {
     }
 }
 
-/// One line of comma-separated values.
-pub fn csv_text<T: AsRef<[u8]>>(values: &[T]) -> String {
+/// One line of comma-separated values. A spreadsheet takes none of its cells for a formula.
+pub fn csv_text<T: AsRef<str>>(values: &[T]) -> String {
     // The crate quotes what has to be: commas, quotation marks and line ends within a value.
     let mut writer = csv::Writer::from_writer(vec![]);
+    let cells = values.iter().map(|value| guarded(value.as_ref()));
 
-    writer.write_record(values).expect("to memory");
+    writer
+        .write_record(cells.map(Cow::into_owned))
+        .expect("to memory");
     let bytes = writer.into_inner().expect("to memory");
 
     String::from_utf8(bytes).expect("the values are text")
+}
+
+/// A cell with an apostrophe before what a spreadsheet would run as a formula (OWASP, CSV injection): a part's id or a note
+/// may come from anybody. Numbers stay numbers.
+fn guarded(cell: &str) -> Cow<'_, str> {
+    let is_risky = cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
+    let is_number = cell.parse::<f64>().is_ok_and(f64::is_finite);
+
+    match is_risky && !is_number {
+        true => Cow::Owned(format!("'{cell}")),
+        false => Cow::Borrowed(cell),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cell_is_a_formula_and_numbers_stay_numbers() {
+        for (cell, written) in [
+            ("=HYPERLINK(\"x\")", "\"'=HYPERLINK(\"\"x\"\")\""),
+            ("+1+cmd|' /C calc'!A0", "'+1+cmd|' /C calc'!A0"),
+            ("-2+3", "'-2+3"),
+            ("@SUM(A1)", "'@SUM(A1)"),
+            ("\tx", "'\tx"),
+            ("\rx", "\"'\rx\""),
+            ("-inf", "'-inf"),
+            ("-0.25", "-0.25"),
+            ("-1e-5", "-1e-5"),
+            ("+5", "+5"),
+            ("A-77812", "A-77812"),
+            ("a=b", "a=b"),
+        ] {
+            assert_eq!(csv_text(&[cell, "z"]), format!("{written},z\n"));
+        }
+    }
 }

@@ -1,0 +1,234 @@
+//! Pictures of kept parts, as the page reads them: beside its thread, because a folder on a share may hang.
+//!
+//! Bounds: [`READERS`] looks at once, [`PATIENCE`] for one. A look that hangs keeps its place until it comes back, so
+//! that a folder that hangs costs [`READERS`] threads and no more.
+
+use crate::evidence::facts::Facts;
+use crate::evidence::kept::{EvidenceError, KeptPart};
+use crate::evidence::name::{self, FACTS};
+use crate::image::overlay::{HeatLayer, Overlay, marks, paint};
+use crate::image::{jpeg_file, part_picture};
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, TryAcquireError};
+use tokio::time::timeout;
+
+/// Looks at the folder at once.
+const READERS: usize = 2;
+/// Looks that wait for a place.
+const WAITING_MAX: usize = 64;
+/// Time for a look.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Quality of the pictures, of 100.
+const QUALITY: u8 = 85;
+
+/// Reason why the folder was not looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotRead {
+    /// The line keeps none.
+    #[error("this line keeps no pictures; give it a table [evidence] (docs/evidence.md)")]
+    NoFolder,
+    /// The folder hangs, or too many ask.
+    #[error("the evidence folder does not answer; look again in a moment")]
+    Busy,
+}
+
+/// The folder of a line's evidence, for the page.
+#[derive(Clone)]
+pub struct EvidenceReader {
+    folder: Option<Arc<Path>>,
+    places: Arc<Semaphore>,
+    readers: Arc<Semaphore>,
+}
+
+/// A kept part, by its run's end, its number, and the camera that saw it.
+type KeptKey = (String, u64, String);
+
+/// Stems of the parts that are kept.
+#[derive(Debug, Default)]
+pub struct KeptStems(HashMap<KeptKey, String>);
+
+impl EvidenceReader {
+    /// Reads that folder; `None` where the line keeps none.
+    pub fn new(folder: Option<Arc<Path>>) -> Self {
+        EvidenceReader {
+            folder,
+            places: Arc::new(Semaphore::new(WAITING_MAX)),
+            readers: Arc::new(Semaphore::new(READERS)),
+        }
+    }
+
+    /// Looks at the folder on a thread that may wait.
+    ///
+    /// # Errors
+    /// Where there is none, or it does not answer.
+    pub async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Path) -> T + Send + 'static,
+    ) -> Result<T, NotRead> {
+        let folder = self.folder.clone().ok_or(NotRead::NoFolder)?;
+        let place = self.places.try_acquire();
+        let _place = place.map_err(|_: TryAcquireError| NotRead::Busy)?;
+
+        let work = async {
+            let readers = self.readers.clone();
+            let turn = readers.acquire_owned().await.ok()?;
+
+            // The turn ends with the look, which nobody may wait for any more.
+            let done = tokio::task::spawn_blocking(move || {
+                let found = look(&folder);
+                drop(turn);
+                found
+            });
+
+            done.await.ok()
+        };
+
+        let done = timeout(PATIENCE, work).await.ok().flatten();
+        done.ok_or(NotRead::Busy)
+    }
+}
+
+impl KeptStems {
+    /// Lists the folder.
+    ///
+    /// # Errors
+    /// When it cannot be read; a folder that is not there yet is empty.
+    pub fn list(folder: &Path) -> io::Result<Self> {
+        let mut stems = HashMap::new();
+        let entries = match std::fs::read_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(KeptStems(stems)),
+            entries => entries?,
+        };
+
+        for entry in entries {
+            let file = entry?.file_name();
+            let named = file.to_str().filter(|file| !file.starts_with('.'));
+            let Some(named) = named.and_then(name::parse) else {
+                continue;
+            };
+
+            if named.end == FACTS {
+                let key = (named.run_end.to_owned(), named.seq, named.camera.to_owned());
+                stems.insert(key, named.stem.to_owned());
+            }
+        }
+
+        Ok(KeptStems(stems))
+    }
+
+    /// Stem of a part that is kept under one of its names: its camera, or those that saw it.
+    pub fn of<'a>(
+        &self,
+        run_id: &str,
+        seq: u64,
+        mut cameras: impl Iterator<Item = &'a str>,
+    ) -> Option<&str> {
+        let run_end = name::run_end(run_id);
+        let found = cameras.find_map(|camera| {
+            let key = (run_end.clone(), seq, name::plain(camera));
+            self.0.get(&key)
+        });
+
+        found.map(String::as_str)
+    }
+}
+
+/// A stem that came with a request: it names a file of the folder, and none beyond.
+pub fn checked_stem(stem: &str) -> Option<&str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let is_stem = stem.len() < 250 && stem.bytes().all(is_plain) && !stem.starts_with('.');
+
+    let file = format!("{stem}{FACTS}");
+    let is_named = name::parse(&file).is_some_and(|named| named.stem == stem);
+    (is_stem && is_named).then_some(stem)
+}
+
+/// The camera's picture as a JPEG file of the size of [`heat`].
+///
+/// # Errors
+/// When it is gone or damaged.
+pub fn original(kept: &KeptPart) -> Result<Vec<u8>, EvidenceError> {
+    let picture = kept.any_picture()?;
+    let overlay = Overlay::new(&picture, &[]);
+    Ok(jpeg_file::encode(&overlay.original(), QUALITY))
+}
+
+/// The map over the grey picture as a JPEG file.
+///
+/// # Errors
+/// When the picture is gone or damaged, or there is no map that lies over it.
+pub fn heat(kept: &KeptPart) -> Result<Vec<u8>, EvidenceError> {
+    let picture = kept.any_picture()?;
+    let facts: &Facts = &kept.facts;
+    let found = facts.map.as_ref().filter(|_| facts.pose.is_none());
+    let Some((map, area)) = found.map(|map| map.map()) else {
+        return original(kept);
+    };
+
+    let scale = part_picture::scale_of(facts.score, facts.threshold, Some(&map));
+    let layer = HeatLayer {
+        map: &map,
+        area,
+        scale,
+    };
+
+    let overlay = Overlay::new(&picture, &[layer]);
+    let painted = marks::draw(paint::paint(&overlay), &overlay, &facts.defects);
+    Ok(jpeg_file::encode(&painted, QUALITY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stem_leads_to_nothing_beyond_the_folder() {
+        let stem = "2026-11-28T20-36-02.557Z_top_000011_fail_A-77812_4QZK7M";
+        assert_eq!(checked_stem(stem), Some(stem));
+        for wrong in [
+            "",
+            "../../etc/passwd",
+            "2026-11-28T20-36-02.557Z_top_000011_fail_.._/4QZK7M",
+            "2026-11-28T20-36-02.557Z_top_000011_fail_A\\..\\b_4QZK7M",
+            "2026-11-28T20-36-02.557Z_top_000011_fail_A-77812_4QZK7M_part",
+            ".2026-11-28T20-36-02.557Z_top_000011_fail_A-77812_4QZK7M",
+        ] {
+            assert_eq!(checked_stem(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_hangs_is_not_waited_for_and_takes_two_threads() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime");
+
+        let place = tempfile::tempdir().expect("a folder");
+        let reader = EvidenceReader::new(Some(place.path().into()));
+        let (hold, held) = std::sync::mpsc::channel::<()>();
+        let held = Arc::new(std::sync::Mutex::new(held));
+
+        runtime.block_on(async {
+            tokio::time::pause();
+            for _ in 0..READERS {
+                let held = held.clone();
+                let hung = reader.look(move |_| drop(held.lock().map(|held| held.recv())));
+                assert_eq!(hung.await, Err(NotRead::Busy));
+            }
+
+            let ran = reader.look(|_| panic!("there is no reader left"));
+            assert_eq!(ran.await.map(|()| ()), Err(NotRead::Busy));
+        });
+
+        drop(hold);
+        assert_eq!(
+            runtime.block_on(EvidenceReader::new(None).look(|_| ())),
+            Err(NotRead::NoFolder)
+        );
+    }
+}

@@ -1,0 +1,203 @@
+//! The screen Rejects: a reject is seen, looked at, labelled and taken away.
+
+use crate::harness::broker::free_port;
+use crate::harness::browser::Browser;
+use crate::harness::line::TRIGGERED;
+use crate::harness::page::Page;
+use crate::harness::sign_in::{Session, add_user, sign_in};
+use crate::harness::station::Station;
+use crate::harness::{PATIENCE, assert_said, require, wait_until};
+use crate::page_browser::{keep_screens, keep_shown};
+
+/// A line that keeps each part, with a page, an operator `otto` and a setter `sara`; all parts fail.
+fn rejecting() -> (Station, Page) {
+    let page = Page::at(free_port());
+    let evidence = "[evidence]\nfolder = \"evidence\"\npass_every = 1";
+    let tables = format!("{}\n{evidence}", page.table());
+    let station = Station::configured(TRIGGERED, |config, _| config.tables(&tables));
+    add_user(station.folder.path(), "otto", "operator");
+    add_user(station.folder.path(), "sara", "setter");
+    station
+        .plc
+        .ask("set_threshold", r#"{"id": "t", "value": 0.0001}"#, "done");
+
+    (station, page)
+}
+
+/// Sends a part through the line and waits until its pictures are kept.
+fn reject(station: &Station, part_id: &str) {
+    let part = format!("{{\"part_id\": {part_id:?}}}");
+    station.plc.ask("trigger", &part, "accepted");
+    let folder = station.folder.path().join("evidence");
+    let mark = format!("_{part_id}_");
+    wait_until("the evidence", PATIENCE, || {
+        let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        names
+            .filter(|name| name.contains(&mark) && name.ends_with(".json"))
+            .count()
+            == 1
+    });
+}
+
+#[test]
+fn an_operator_sees_a_reject_and_marks_it_false() {
+    if !require("browser") {
+        return;
+    }
+
+    let (station, page) = rejecting();
+    reject(&station, "A-1");
+    reject(&station, "B-2");
+    let browser = Browser::start(1280, 800);
+    browser.open(&page.address("/"));
+    browser.click("nav a[href='/rejects']");
+    browser.wait_for(".cards", |cards| {
+        cards.contains("A-1 (no. 1)") && cards.contains("B-2 (no. 2)") && cards.contains("✕ FAIL")
+    });
+    let seen = "return [...document.querySelectorAll('.cards img')].every(image => image.naturalWidth > 0)";
+    wait_until("the small pictures", PATIENCE, || {
+        browser.script(seen) == true
+    });
+    assert_eq!(browser.count(".cards img"), 2);
+
+    // Nobody is signed in: it is read, and nothing can be said.
+    browser.click(".cards li:last-child a");
+    browser.wait_for("main", |main| main.contains("A-1 (no. 1)"));
+    assert!(browser.text("main").contains("Sign in as operator"));
+    assert_eq!(browser.count("#say"), 0);
+
+    sign_in(&browser, &page, "otto", "rejects?part_id=A-1");
+    browser.click(".cards a");
+    // The map fades over the original.
+    let fade = "const range = document.querySelector('#slide input'); range.value = 0; \
+                range.dispatchEvent(new Event('input')); \
+                const [original, heat] = document.querySelectorAll('#stack img'); \
+                return [original.naturalWidth, heat.naturalWidth, heat.style.opacity]";
+    wait_until("both pictures", PATIENCE, || {
+        let seen = browser.script(fade);
+        seen[0].as_u64() > Some(0) && seen[0] == seen[1] && seen[2] == "0"
+    });
+    assert!(
+        browser
+            .text("#trend")
+            .contains("2 rejects in the last 24 hours")
+    );
+    browser.script("document.querySelector('input[name=note]').value = 'a shadow <b>'");
+    keep_shown(&browser, "reject");
+    browser.click("#say button[value=false_reject]");
+    browser.wait_for("#label", |label| {
+        label.contains("↺ false reject")
+            && label.contains("otto (page)")
+            && label.contains("a shadow <b>")
+    });
+    assert!(browser.text("#notice").contains("DONE"));
+    assert!(
+        browser
+            .text("main")
+            .contains("otto is signed in as operator; this needs setter")
+    );
+    assert!(
+        browser.console_errors().is_empty(),
+        "{:?}",
+        browser.console_errors()
+    );
+    keep_screens(&browser, &page, "rejects");
+    browser.open(&page.address("/rejects?label=false_reject"));
+    browser.wait_for(".cards", |cards| {
+        cards.contains("A-1") && !cards.contains("B-2")
+    });
+}
+
+#[test]
+fn a_setter_teaches_a_reject_and_an_operator_may_not() {
+    let (station, page) = rejecting();
+    reject(&station, "A-1");
+    let list = page.get("/rejects").body;
+    let (_, address) = list.split_once("<a href=\"/rejects/part/").expect("a part");
+    let address = format!(
+        "/rejects/part/{}",
+        &address[..address.find('"').expect("its end")]
+    );
+    let parts: Vec<&str> = address.split('/').collect();
+    let form = [
+        ("run_id", parts[3]),
+        ("camera", parts[4]),
+        ("seq", parts[5]),
+        ("label", "good"),
+    ];
+
+    let otto = Session::start(&page, "otto");
+    assert_eq!(
+        otto.post("/rejects/label", &form).headers["location"],
+        address
+    );
+    assert_said(
+        &otto.get(&address).body,
+        &["NOT DONE", "otto is operator; this needs setter"],
+    );
+    assert_eq!(page.post("/rejects/label", &[], &form).status, 403);
+
+    let sara = Session::start(&page, "sara");
+    sara.post("/rejects/label", &form);
+    assert_said(
+        &sara.get(&address).body,
+        &["DONE", "✓ labelled good", "sara (page)"],
+    );
+    let gone = ["A-1", "..%2F..%2Fetc", "%2e%2e"]
+        .map(|camera| format!("/rejects/part/{}/{camera}/1", parts[3]));
+    for gone in gone {
+        let answer = page.get(&gone);
+        assert_eq!(answer.status, 404, "{gone}");
+    }
+}
+
+#[test]
+fn parts_are_taken_away_and_pictures_lead_nowhere_else() {
+    let (station, page) = rejecting();
+    reject(&station, "E-5");
+    let csv = page.get("/rejects/parts.csv");
+    assert_eq!(csv.headers["content-type"], "text/csv; charset=utf-8");
+    assert_eq!(csv.body.lines().count(), 2, "{}", csv.body);
+    let zip = page.get("/rejects/parts.zip?verdict=fail");
+    assert_eq!(zip.headers["content-type"], "application/zip");
+    assert!(
+        zip.headers["content-length"]
+            .parse::<u64>()
+            .expect("a number")
+            > 1000
+    );
+    let none = page.get("/rejects?verdict=pass");
+    assert_said(&none.body, &["No part fits."]);
+
+    for wrong in ["verdict=good", "since=then", "before=x"] {
+        let answer = page.get(&format!("/rejects?{wrong}"));
+        assert_eq!(answer.status, 400, "{wrong}");
+    }
+
+    let stem = std::fs::read_dir(station.folder.path().join("evidence")).expect("kept");
+    let names = stem
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok());
+    let facts = names
+        .into_iter()
+        .find_map(|name| name.strip_suffix(".json").map(str::to_owned));
+    let stem = facts.expect("facts");
+    for file in ["part.jpg", "small.jpg", "original.jpg", "heat.jpg"] {
+        assert_eq!(
+            page.get(&format!("/evidence/{stem}/{file}")).status,
+            200,
+            "{file}"
+        );
+    }
+
+    for wrong in [
+        format!("/evidence/{stem}/facts.json"),
+        format!("/evidence/..%2Fevidence%2F{stem}/part.jpg"),
+        "/evidence/..%2F..%2Fbox.users/part.jpg".to_owned(),
+        format!("/evidence/{stem}%00/part.jpg"),
+    ] {
+        let status = page.get(&wrong).status;
+        assert!([400, 404].contains(&status), "{wrong}: {status}");
+    }
+}

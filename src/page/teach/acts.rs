@@ -16,6 +16,9 @@ use std::time::Duration;
 /// Time for a revision to be written and prepared.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Words for a field without a number.
+const NO_NUMBER: &str = "a number is needed, such as 0.31";
+
 /// The form of a new recipe.
 #[derive(Debug, Deserialize)]
 pub struct BeginForm {
@@ -49,6 +52,14 @@ pub struct ThresholdForm {
     rule: String,
     #[serde(default)]
     rate: String,
+    #[serde(default)]
+    number: String,
+}
+
+/// The form that asks what would have become of the last parts.
+#[derive(Debug, Deserialize)]
+pub struct WhatIfForm {
+    recipe: String,
     #[serde(default)]
     number: String,
 }
@@ -150,7 +161,6 @@ pub async fn decide(State(page): State<Page>, act: Act<DecideForm>) -> Response 
 pub async fn threshold(State(page): State<Page>, act: Act<ThresholdForm>) -> Response {
     let form = &act.form;
     let to = format!("{}#threshold", address(&form.recipe));
-    let number = |text: &str| text.trim().replace(',', ".").parse::<f64>().ok();
     let mut values = json!({ "recipe": form.recipe });
     let (key, value): (&str, Option<Value>) = match form.rule.as_str() {
         "auto" => ("threshold", Some("auto".into())),
@@ -162,12 +172,28 @@ pub async fn threshold(State(page): State<Page>, act: Act<ThresholdForm>) -> Res
     };
 
     let Some(value) = value else {
-        let words = "a number is needed, such as 0.31";
-        return done(&page, &act.actor, &to, Notice::refused(words));
+        return done(&page, &act.actor, &to, Notice::refused(NO_NUMBER));
     };
 
     values[key] = value;
     let answer = carry_out(&page, &act.actor, "edit", values).await;
+    done(&page, &act.actor, &to, notice(&answer))
+}
+
+/// The last stored parts are judged again, by the recipe as it is now or under another threshold.
+pub async fn what_if(State(page): State<Page>, act: Act<WhatIfForm>) -> Response {
+    let form = &act.form;
+    let to = format!("{}#threshold", address(&form.recipe));
+    let mut values = json!({ "recipe": form.recipe });
+    if !form.number.trim().is_empty() {
+        let Some(number) = number(&form.number) else {
+            return done(&page, &act.actor, &to, Notice::refused(NO_NUMBER));
+        };
+
+        values["threshold"] = number.into();
+    }
+
+    let answer = carry_out(&page, &act.actor, "what_if", values).await;
     done(&page, &act.actor, &to, notice(&answer))
 }
 
@@ -185,6 +211,11 @@ pub async fn undo(State(page): State<Page>, act: Act<RecipeForm>) -> Response {
     let answer = carry_out(&page, &act.actor, "rollback", values).await;
     let to = format!("{}#activate", address(&act.form.recipe));
     done(&page, &act.actor, &to, notice(&answer))
+}
+
+/// A number as people write it.
+fn number(text: &str) -> Option<f64> {
+    text.trim().replace(',', ".").parse().ok()
 }
 
 async fn carry_out(page: &Page, actor: &Actor, name: &str, values: Value) -> Answer {

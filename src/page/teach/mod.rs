@@ -49,6 +49,5 @@ pub fn routes() -> Router<Page> {
         .route("/teach/lesson", get(lesson::news))
         .route("/teach/frame/{camera}", get(screen::frame))
         .route("/teach/part/{lesson}/{place}", get(lesson::part))
-        .route("/assets/teach.js", get(screen::script))
-        .route("/assets/teach.css", get(screen::style))
+        .route("/teach/what-if", post(acts::what_if))
 }

@@ -9,6 +9,7 @@ use crate::page::access::{Right, Viewer};
 use crate::page::form_page::{Layout, answer};
 use crate::page::painter::picture_file;
 use crate::page::state::Page;
+use crate::protocol::command::NAMES;
 use crate::protocol::editing::Rectangle;
 use askama::Template;
 use axum::extract::{Path, RawQuery, State};
@@ -63,6 +64,8 @@ struct TeachScreen {
     /// How far the good parts are enough.
     promise: String,
     charts: Vec<RegionChart>,
+    /// True where the line can judge the last parts again.
+    asks_what_if: bool,
 }
 
 /// What is looked at, for SVG.
@@ -130,6 +133,7 @@ pub async fn show(State(page): State<Page>, viewer: Viewer, RawQuery(query): Raw
         least: least(&recipe, size, px_per_mm),
         px_per_mm: px_per_mm.map_or(String::new(), |px| format!("{px:.2}")),
         promise: promise(recipe.good),
+        asks_what_if: NAMES.contains(&"what_if"),
         charts: charts(page.teach.board.scores(&recipe.name)),
         cameras: page.teach.cameras.clone(),
         layout,
@@ -162,18 +166,6 @@ pub async fn frame(State(page): State<Page>, Path(camera): Path<String>) -> Resp
         Ok(Some(file)) => ([(CONTENT_TYPE, "image/jpeg")], file.to_vec()).into_response(),
         _ => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
-}
-
-/// The script that draws.
-pub async fn script() -> Response {
-    let kind = [(CONTENT_TYPE, "text/javascript; charset=utf-8")];
-    (kind, include_str!("teach.js")).into_response()
-}
-
-/// The style of this screen alone.
-pub async fn style() -> Response {
-    let kind = [(CONTENT_TYPE, "text/css; charset=utf-8")];
-    (kind, include_str!("teach.css")).into_response()
 }
 
 /// An answer where a template cannot be filled, which it always can.

@@ -67,6 +67,11 @@ impl Changeover {
         draft.by = format!("edit: {}", told.join(", "));
         draft.change = ChangeKind::Taught;
         let mut proven = self.prove(&writer, &draft)?;
+        if let Err(why) = has_thresholds(&mut proven) {
+            writer.discard(&proven.revision);
+            return Err(why);
+        }
+
         self.tell_scores(&mut proven);
         if begins.is_some() {
             self.keep_begun(&proven.spec)?;
@@ -207,6 +212,20 @@ impl Changeover {
             regions,
         });
     }
+}
+
+/// Refuses a recipe with references by which a part would be undecided.
+fn has_thresholds(proven: &mut Proven) -> Result<(), String> {
+    let active = &mut proven.prepared.active;
+    if !active.is_taught {
+        return Ok(()); // it waits for its first parts
+    }
+
+    let found = active.thresholds(&proven.spec);
+    let found = found.map_err(|failure| failure.message)?;
+    let missing = found.into_iter().find_map(Result::err);
+
+    missing.map_or(Ok(()), |why| Err(format!("nothing could be judged: {why}")))
 }
 
 /// Changes a draft as a command asks for. Returns words on each change.

@@ -3,7 +3,7 @@
 //! Good parts stand above the line, bad ones hang below it and are hatched; the threshold is a line with its number. A known bad
 //! part stands at the score that it would have without its own looks: other parts with such a fault score there.
 
-use crate::protocol::lesson_board::{RecipeScores, RegionScores};
+use crate::protocol::lesson_board::{BadScore, RecipeScores, RegionScores};
 
 /// Columns of the histogram.
 const COLUMNS: usize = 24;
@@ -22,12 +22,22 @@ pub struct RegionChart {
     pub region: String,
     /// Bars of good and bad parts.
     pub bars: Vec<Bar>,
-    /// Place of the threshold, and its number.
-    pub threshold: Option<(usize, String)>,
+    /// The threshold.
+    pub limit: Option<Limit>,
     /// The largest score of the picture.
     pub largest: String,
     /// Sentences about the scores.
     pub words: Vec<String>,
+}
+
+/// The line of a threshold.
+pub struct Limit {
+    /// Its place.
+    pub x: usize,
+    /// Its number.
+    pub number: String,
+    /// True in the right half, where its words stand on its left.
+    pub is_right: bool,
 }
 
 /// One bar.
@@ -64,26 +74,49 @@ pub fn charts(scores: Option<RecipeScores>) -> Vec<RegionChart> {
 
 fn chart(label: &str, region: &RegionScores) -> RegionChart {
     let bad: Vec<f32> = region.bad.iter().map(|bad| bad.unknown).collect();
-    let all = region.good.iter().chain(&bad).chain(&region.threshold);
+    let known = region.good.iter().chain(&bad);
+    let all = known.chain(&region.threshold);
+
+    // A little room on the right, so that the threshold is no edge.
     let largest = all.copied().fold(0.0, f32::max);
-    let scale = if largest > 0.0 { 1.1 * largest } else { 1.0 };
-    let good_counts = counts(&region.good, scale);
-    let bad_counts = counts(&bad, scale);
-    let both = good_counts.iter().chain(&bad_counts);
-    let tallest = both.copied().max().unwrap_or(1).max(1);
-    let mut bars = bars(&good_counts, tallest, scale, false);
-    bars.extend(self::bars(&bad_counts, tallest, scale, true));
-    let place = |score: f32| (score / scale * WIDTH as f32) as usize;
+    let scale = match largest > 0.0 {
+        true => (1.1 * largest).min(f32::MAX),
+        false => 1.0,
+    };
+
+    let good_bars = bars(&region.good, scale, false);
+    let bad_bars = bars(&bad, scale, true);
+    let limit = region
+        .threshold
+        .map(|threshold| Limit::of(threshold, scale));
+
     RegionChart {
         number: 0,
         label: label.to_owned(),
         region: region.name.clone().unwrap_or_default(),
-        bars,
-        threshold: region
-            .threshold
-            .map(|threshold| (place(threshold), format!("{threshold:.3}"))),
-        largest: format!("{scale:.2}"),
+        bars: good_bars.into_iter().chain(bad_bars).collect(),
+        limit,
+        largest: shown(scale),
         words: words(region),
+    }
+}
+
+impl Limit {
+    fn of(threshold: f32, scale: f32) -> Self {
+        let x = (threshold / scale * WIDTH as f32) as usize;
+        Limit {
+            x,
+            number: shown(threshold),
+            is_right: 2 * x > WIDTH,
+        }
+    }
+}
+
+/// A score with as many digits as tell it from others.
+fn shown(score: f32) -> String {
+    match score < 0.1 {
+        true => format!("{score:.4}"),
+        false => format!("{score:.3}"),
     }
 }
 
@@ -98,24 +131,29 @@ fn counts(scores: &[f32], scale: f32) -> [usize; COLUMNS] {
     counts
 }
 
-fn bars(counts: &[usize], tallest: usize, scale: f32, is_bad: bool) -> Vec<Bar> {
+fn bars(scores: &[f32], scale: f32, is_bad: bool) -> Vec<Bar> {
+    let counts = counts(scores, scale);
+    let tallest = counts.iter().copied().max().unwrap_or_default();
+    let kind = if is_bad { "bad" } else { "good" };
     let w = WIDTH / COLUMNS;
+
     let mut bars = vec![];
     for (column, count) in counts.iter().enumerate() {
         if *count == 0 {
             continue;
         }
 
-        let h = (HALF * count / tallest).max(4);
-        let kind = if is_bad { "bad" } else { "good" };
+        // Each kind is as tall as its side: one bad part beside hundred good ones is seen.
+        let h = (HALF * count / tallest).max(1);
         let from = scale * column as f32 / COLUMNS as f32;
+        let from = shown(from);
         bars.push(Bar {
             x: column * w + 2,
             y: if is_bad { HALF } else { HALF - h },
             w: w - 4,
             h,
             is_bad,
-            words: format!("{count} {kind} from {from:.3} on"),
+            words: format!("{count} {kind} from {from} on"),
         });
     }
 
@@ -130,8 +168,10 @@ fn words(region: &RegionScores) -> Vec<String> {
     let highest = good.iter().copied().fold(0.0, f32::max);
     if !good.is_empty() {
         words.push(format!(
-            "{} good parts, each against the others, score {lowest:.3} to {highest:.3}.",
-            good.len()
+            "{} good parts, each against the others, score {} to {}.",
+            good.len(),
+            shown(lowest),
+            shown(highest)
         ));
     }
 
@@ -142,29 +182,53 @@ fn words(region: &RegionScores) -> Vec<String> {
 
     let failing = good.iter().filter(|score| **score >= threshold).count();
     words.push(format!(
-        "The threshold is {threshold:.3}: {failing} of these {} good parts would fail.",
+        "The threshold is {}: {failing} of these {} good parts would fail.",
+        shown(threshold),
         good.len()
     ));
 
-    for bad in &region.bad {
-        let found = match (bad.unknown >= threshold, bad.score >= threshold) {
-            (true, _) => "✓ found by its score",
-            (false, true) => {
-                "✓ found by its own look alone: others with such a fault may pass, a lower threshold would find them"
-            }
-            (false, false) => "✕ not found: it passes",
-        };
-
-        words.push(format!("A bad part scores {:.3}: {found}.", bad.unknown));
-    }
-
+    words.extend(bad_words(region));
     words
+}
+
+/// Whether each known bad part of a recipe is found, in sentences.
+pub fn bad_parts(scores: Option<RecipeScores>) -> Vec<String> {
+    let regions = scores.map_or(vec![], |scores| scores.regions);
+    let regions = regions.iter();
+    regions.flat_map(bad_words).collect()
+}
+
+fn bad_words(region: &RegionScores) -> Vec<String> {
+    // Without a threshold no part is found, and none passes.
+    let threshold = region.threshold.unwrap_or(f32::INFINITY);
+    let of = match &region.name {
+        Some(name) => format!(" in {name}"),
+        None => String::new(),
+    };
+
+    let words = region.bad.iter().map(|bad| {
+        let score = shown(bad.unknown);
+        let found = found(*bad, threshold);
+        format!("A bad part scores {score}{of}: {found}.")
+    });
+
+    words.collect()
+}
+
+/// Whether a threshold finds a known bad part, in words.
+fn found(bad: BadScore, threshold: f32) -> &'static str {
+    match (bad.unknown >= threshold, bad.score >= threshold) {
+        (true, _) => "✓ found by its score",
+        (false, true) => {
+            "✓ found by its own look alone: others with such a fault may pass, a lower threshold would find them"
+        }
+        (false, false) => "✕ not found: it passes",
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::lesson_board::BadScore;
 
     fn region() -> RegionScores {
         let bad = |score, unknown| BadScore { score, unknown };
@@ -212,7 +276,7 @@ mod tests {
                     .iter()
                     .all(|bar| bar.x + bar.w <= WIDTH && bar.y + bar.h <= 2 * HALF)
             );
-            assert!(chart.threshold.is_some_and(|(place, _)| place <= WIDTH));
+            assert!(chart.limit.is_some_and(|limit| limit.x <= WIDTH));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The lesson on the screen: its parts as they come, and what became of each.
 
+use super::histogram::bad_parts;
 use super::screen::{fault, wanted};
 use crate::page::access::Viewer;
 use crate::page::form_page::Layout;
@@ -41,6 +42,7 @@ impl Fragment {
 /// Words for how far a lesson is, for the script.
 const SEEING: &str = "seeing";
 const COMPARING: &str = "comparing";
+const DONE: &str = "done";
 
 #[derive(Template)]
 #[template(path = "teach/lesson.html")]
@@ -50,6 +52,8 @@ struct LessonView<'a> {
     parts: Vec<PartView<'a>>,
     mark: Mark,
     words: String,
+    /// Whether each known bad part is found, in sentences.
+    bad_found: Vec<String>,
 }
 
 /// One part as it is shown.
@@ -75,6 +79,13 @@ pub fn fragment(page: &Page, hidden: &str, recipe: &str) -> Result<Fragment, ask
         Some(lesson) => told(lesson),
     };
 
+    // Of a bad part a person wants to know one thing.
+    let is_bad = lesson.is_some_and(|lesson| lesson.taught_as == TaughtAs::Bad);
+    let bad_found = match is_bad && step == DONE {
+        true => bad_parts(page.teach.board.scores(recipe)),
+        false => vec![],
+    };
+
     let parts = lesson.map_or(vec![], |lesson| {
         let parts = lesson.parts.iter().enumerate();
         let shown = parts.map(|(place, shown)| {
@@ -98,6 +109,7 @@ pub fn fragment(page: &Page, hidden: &str, recipe: &str) -> Result<Fragment, ask
         parts,
         mark,
         words,
+        bad_found,
     };
 
     let html = view.render()?;
@@ -131,7 +143,7 @@ fn told(lesson: &ShownLesson) -> (&'static str, Mark, String) {
             format!("All {wanted} {kind} parts were seen; they are compared with each other."),
         ),
         LessonStep::Done(words) => (
-            "done",
+            DONE,
             mark("good", "✓", "TAUGHT"),
             format!("{taken} of {wanted} {kind} parts were taken. {words}"),
         ),

@@ -6,7 +6,7 @@ use super::source::{CameraFacts, RecipeFacts};
 use super::view_form::ViewForm;
 use super::{ADDRESS, LARGE_PX};
 use crate::page::access::{Right, Viewer};
-use crate::page::form_page::{Layout, answer};
+use crate::page::form_page::{Layout, answer, refusal};
 use crate::page::painter::picture_file;
 use crate::page::state::Page;
 use crate::protocol::command::NAMES;
@@ -42,14 +42,29 @@ struct TeachScreen {
     layout: Layout,
     /// Why the viewer may change nothing.
     hindrance: Option<String>,
+    shown: Shown,
+    looked_at: LookedAt,
+    fragment: Fragment,
+    /// How far the good parts are enough.
+    promise: String,
+    charts: Vec<RegionChart>,
+    /// True where the line can judge the last parts again.
+    asks_what_if: bool,
+}
+
+/// The recipe that is taught, beside the others.
+struct Shown {
+    recipe: RecipeFacts,
     /// All recipes.
     recipes: Vec<RecipeFacts>,
-    /// The recipe that is taught.
-    recipe: RecipeFacts,
     /// `name@revision` that judges.
     judging: String,
     /// True where the recipe judges.
     judges: bool,
+}
+
+/// What the recipe looks at in a camera's picture.
+struct LookedAt {
     camera: Option<CameraFacts>,
     cameras: Vec<CameraFacts>,
     /// Width and height of the camera's picture, once there is one.
@@ -60,12 +75,27 @@ struct TeachScreen {
     /// The smallest defect of each rectangle, in words.
     least: Vec<(String, String)>,
     px_per_mm: String,
-    fragment: Fragment,
-    /// How far the good parts are enough.
-    promise: String,
-    charts: Vec<RegionChart>,
-    /// True where the line can judge the last parts again.
-    asks_what_if: bool,
+}
+
+impl LookedAt {
+    fn of(page: &Page, wanted: &Wanted, recipe: &RecipeFacts) -> Self {
+        let camera = camera_of(page, wanted.camera.as_deref());
+        let px_per_mm = px_per_mm(wanted, camera.as_ref());
+
+        let name = camera.as_ref().map(|camera| camera.name.as_str());
+        let frame = name.and_then(|name| (page.teach.frame)(name));
+        let size = frame.map(|frame| (frame.width(), frame.height()));
+
+        LookedAt {
+            cameras: page.teach.cameras.clone(),
+            form: ViewForm::of(&recipe.view),
+            drawn: drawn(recipe),
+            least: least(recipe, size, px_per_mm),
+            px_per_mm: px_per_mm.map_or(String::new(), |px| format!("{px:.2}")),
+            camera,
+            size,
+        }
+    }
 }
 
 /// What is looked at, for SVG.
@@ -74,7 +104,7 @@ struct Drawn {
     outlines: Vec<String>,
 }
 
-impl TeachScreen {
+impl Shown {
     /// Address of the screen of another recipe.
     fn of(&self, name: &str) -> String {
         address(name)
@@ -104,45 +134,42 @@ pub async fn show(State(page): State<Page>, viewer: Viewer, RawQuery(query): Raw
     let wanted = wanted(query.as_deref());
     let recipes = recipes(&page).await;
     let judging = page.now().identity.recipe;
+
+    // Without a name the recipe that judges is taught.
     let judges = judging.rsplit_once('@').map_or("", |(name, _)| name);
     let name = wanted.recipe.as_deref().unwrap_or(judges);
-    let Some(recipe) = recipes.iter().find(|recipe| recipe.name == name).cloned() else {
+    let found = recipes.iter().find(|recipe| recipe.name == name);
+    let Some(recipe) = found.cloned() else {
         let words = format!("There is no recipe {name:?} here.");
-        let status = StatusCode::NOT_FOUND;
-        return crate::page::form_page::refusal(&page, viewer, status, words);
+        return refusal(&page, viewer, StatusCode::NOT_FOUND, words);
     };
 
     let hindrance = viewer.hindrance(Right::SetUp);
     let layout = Layout::new(&page, viewer, "Teach");
-    let camera = camera_of(&page, wanted.camera.as_deref());
-    let frame = camera
-        .as_ref()
-        .and_then(|camera| (page.teach.frame)(&camera.name));
-    let size = frame.map(|frame| (frame.width(), frame.height()));
-    let px_per_mm = px_per_mm(&wanted, camera.as_ref());
-    let fragment = match fragment(&page, &layout.hidden(), &recipe.name) {
+    let fragment = fragment(&page, &layout.hidden(), &recipe.name);
+    let fragment = match fragment {
         Ok(fragment) => fragment,
         Err(error) => return fault(&error),
     };
 
+    let scores = page.teach.board.scores(&recipe.name);
+    let judges = judges == recipe.name;
+    let shown = Shown {
+        recipe,
+        recipes,
+        judging,
+        judges,
+    };
+
     let screen = TeachScreen {
         hindrance,
-        judges: judges == recipe.name,
-        form: ViewForm::of(&recipe.view),
-        drawn: drawn(&recipe),
-        least: least(&recipe, size, px_per_mm),
-        px_per_mm: px_per_mm.map_or(String::new(), |px| format!("{px:.2}")),
-        promise: promise(recipe.good),
-        asks_what_if: NAMES.contains(&"what_if"),
-        charts: charts(page.teach.board.scores(&recipe.name)),
-        cameras: page.teach.cameras.clone(),
-        layout,
-        recipes,
-        recipe,
-        judging,
-        camera,
-        size,
         fragment,
+        layout,
+        looked_at: LookedAt::of(&page, &wanted, &shown.recipe),
+        promise: promise(shown.recipe.good),
+        charts: charts(scores),
+        shown,
+        asks_what_if: NAMES.contains(&"what_if"),
     };
 
     answer(StatusCode::OK, &screen)
@@ -238,10 +265,10 @@ fn least(
 /// What so many good parts are enough for.
 fn promise(good: usize) -> String {
     let enough = match good {
-        0 => "No good part yet.".to_owned(),
-        1 => "1 good part: one more allows \"auto\".".to_owned(),
+        0 => "No good part yet".to_owned(),
+        1 => "1 good part: one more allows \"auto\"".to_owned(),
         2..ENOUGH => {
-            format!("{good} good parts: enough for \"auto\"; from {ENOUGH} on, odd ones are told.")
+            format!("{good} good parts: enough for \"auto\"; from {ENOUGH} on, odd ones are told")
         }
         _ => {
             // With n good parts, none above the threshold, about 1 / (n + 1) of those to come fail (docs/teach.md).

@@ -2,6 +2,7 @@
 
 use crate::base::live::Live;
 use crate::config::{self, LineConfig};
+use crate::image::file as image_file;
 use crate::line::live_settings::LiveSettings;
 use crate::line::shared::{NewestFrames, Shared};
 use crate::model::ModelSpec;
@@ -64,28 +65,42 @@ impl Recipes {
     }
 
     fn facts_of(&self, spec: &RecipeSpec) -> RecipeFacts {
+        // What cannot be read is shown as the line judges by it, with the reason.
         let now = config::as_of_now(spec, &self.library);
         let (spec, problem) = match now {
             Ok(now) => (now, None),
             Err(problems) => (spec.clone(), Some(problems.to_string())),
         };
 
-        let manifest = spec.library.as_ref().map(|revision| revision.manifest());
-        let count = |used_as| manifest.map(|manifest| manifest.count(used_as));
-        let threshold = manifest.and_then(|manifest| manifest.thresholds.first());
-        let pointer = self.library.pointer(&spec.name).ok().flatten();
-        RecipeFacts {
+        let pointer = self.library.pointer(&spec.name);
+        let pointer = pointer.ok().flatten();
+        let shown = RecipeFacts {
             name: spec.name.clone(),
             revision: spec.revision,
             before: pointer.and_then(|pointer| pointer.before),
-            is_of_library: manifest.is_some(),
-            by: manifest.map(|manifest| manifest.by.clone()),
-            good: count(PictureUse::Good).unwrap_or(spec.references.len()),
-            bad: count(PictureUse::Bad).unwrap_or_default(),
-            threshold: threshold.map(|threshold| threshold.value.clone()),
+            by: None,
+            good: 0,
+            bad: 0,
+            threshold: None,
             view: view_of(&spec.winclip.regions),
             cells: self.cells_of(&spec),
             problem,
+        };
+
+        let Some(revision) = &spec.library else {
+            let files = image_file::expand(&spec.references).files;
+            let good = files.len();
+            return RecipeFacts { good, ..shown };
+        };
+
+        let manifest = revision.manifest();
+        let threshold = manifest.thresholds.first();
+        RecipeFacts {
+            by: Some(manifest.by.clone()),
+            good: manifest.count(PictureUse::Good),
+            bad: manifest.count(PictureUse::Bad),
+            threshold: threshold.map(|note| note.value.clone()),
+            ..shown
         }
     }
 

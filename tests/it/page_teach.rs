@@ -4,9 +4,11 @@
 use crate::harness::broker::free_port;
 use crate::harness::browser::Browser;
 use crate::harness::page::Page;
+use crate::harness::plc::Listener;
+use crate::harness::program::Running;
 use crate::harness::sign_in::{PASSWORD, Session, add_user};
 use crate::harness::station::Station;
-use crate::harness::{PATIENCE, require, wait_until};
+use crate::harness::{PATIENCE, json, require, wait_until};
 use std::fs;
 use std::path::Path;
 
@@ -123,7 +125,29 @@ fn a_setter_teaches_a_new_part_from_nothing_and_takes_it_back() {
         recipe.contains("The recipe bolt@1") && recipe.contains("It does not judge")
     });
 
-    // 2: a crop by a finger; the smallest defect goes with it.
+    // 2: a mask by taps, and regions, which are thought better of.
+    let field = |name: &str| {
+        let script = format!("return document.querySelector('#view [name={name}]').value");
+        browser.script(&script).as_str().expect("text").to_owned()
+    };
+
+    browser.click("[data-tool=mask]");
+    for corner in [(0.25, 0.25), (0.75, 0.25), (0.75, 0.75), (0.25, 0.25)] {
+        browser.draw("#picture", &[corner]);
+    }
+
+    assert_eq!(field("mask"), "40,30 120,30 120,90");
+    browser.click("[data-tool=region]");
+    browser.draw("#picture", &[(0.1, 0.1), (0.4, 0.4)]);
+    browser.draw("#picture", &[(0.9, 0.9), (0.6, 0.6)]);
+    assert_eq!(field("regions"), "part1 16,12,48,36\npart2 96,72,48,36");
+    assert_eq!(field("mask"), "", "each region has its own");
+    assert_eq!(browser.count("#least tr"), 2);
+    browser.click("[data-tool=clear]");
+    assert_eq!(field("regions"), "");
+    browser.click("[data-tool=crop]");
+
+    // A crop by a finger; the smallest defect goes with it.
     let before = browser.text("#least");
     assert!(before.starts_with("the whole picture"), "{before}");
     assert!(before.contains("mm"), "{before}");
@@ -173,6 +197,8 @@ fn a_setter_teaches_a_new_part_from_nothing_and_takes_it_back() {
     browser.wait_for("#threshold", |threshold| {
         threshold.contains("✓ found by its")
     });
+    let found = browser.text("#lesson .found");
+    assert!(found.contains("✓ found by its"), "{found}");
     look(&browser, "teach-bad");
 
     // 5: a promise that 8 good parts cannot keep is refused in words, or leaves no threshold.
@@ -222,6 +248,120 @@ fn wait_for_a_turn(station: &Station) {
     for _ in 0..2 * SLOTS {
         station.plc.next("box/result");
     }
+}
+
+/// The lesson of a recipe as the script asks for it, once it has ended.
+#[track_caller]
+fn ended_lesson(setter: &Session, recipe: &str) -> String {
+    let mut version = String::new();
+    let mut html = String::new();
+    wait_until("the end of the lesson", PATIENCE, || {
+        let address = format!("/teach/lesson?recipe={recipe}&since={version}");
+        let update = json(&setter.get(&address).body);
+        version = update["version"].as_str().expect("a hash").to_owned();
+        html = update["html"].as_str().expect("text").to_owned();
+        update["step"] == "done" || update["step"] == "refused"
+    });
+
+    html
+}
+
+/// The message that the screen of a recipe shows.
+#[track_caller]
+fn notice(setter: &Session, recipe: &str) -> String {
+    let screen = setter.get(&format!("/teach?recipe={recipe}")).body;
+    let (_, rest) = screen.split_once("id=\"notice\"").expect("a message");
+    let (notice, _) = rest.split_once("</p>").expect("its end");
+    notice.to_owned()
+}
+
+#[test]
+fn without_a_script_the_same_is_done_by_plain_forms_and_outlives_a_restart() {
+    let (station, page) = station();
+    let folder = station.folder.path();
+    let setter = Session::start(&page, "sara");
+    setter.post("/teach/new", &[("name", "bolt"), ("like", "nut")]);
+    assert!(notice(&setter, "bolt").contains("bolt@1"));
+    setter.post("/teach/new", &[("name", "bolt"), ("like", "nut")]);
+    assert!(notice(&setter, "nut").contains("there is a recipe &#34;bolt&#34; already"));
+
+    let mut parts: Vec<_> = (10..18).map(|number| (number, Shown::Good)).collect();
+    parts.push((18, Shown::Odd));
+    show(folder, &parts);
+    wait_for_a_turn(&station);
+    let lesson = [
+        ("recipe", "bolt"),
+        ("parts", "9"),
+        ("kind", "good"),
+        ("camera", "top"),
+    ];
+    setter.post("/teach/parts", &lesson);
+    assert!(notice(&setter, "bolt").contains("UNDER WAY"));
+    let html = ended_lesson(&setter, "bolt");
+    assert!(html.contains("UNLIKE THE OTHERS"), "{html}");
+    let (_, rest) = html
+        .split_once("name=\"part\" value=\"")
+        .expect("one is apart");
+    let (part, _) = rest.split_once('"').expect("its end");
+
+    // The odd one is good all the same; it is decided on once.
+    let keep = [
+        ("recipe", "bolt"),
+        ("lesson", "1"),
+        ("part", part),
+        ("kept", "yes"),
+    ];
+    setter.post("/teach/decide", &keep);
+    assert!(notice(&setter, "bolt").contains("bolt@3 has 9 good"));
+    let again = [
+        ("recipe", "bolt"),
+        ("lesson", "1"),
+        ("part", part),
+        ("kept", "no"),
+    ];
+    setter.post("/teach/decide", &again);
+    assert!(notice(&setter, "bolt").contains("no such part to decide on"));
+
+    // Nine good parts promise 10 %, and no 5 %.
+    let rate = |percent| [("recipe", "bolt"), ("rule", "rate"), ("rate", percent)];
+    setter.post("/teach/threshold", &rate("5"));
+    let refused = notice(&setter, "bolt");
+    assert!(refused.contains("needs 19 good parts"), "{refused}");
+    setter.post("/teach/threshold", &rate("10"));
+    assert!(notice(&setter, "bolt").contains("bolt@4 (edit: false_reject_rate 0.1)"));
+
+    setter.post("/teach/activate", &[("recipe", "bolt")]);
+    assert!(notice(&setter, "bolt").contains("DONE"));
+    station.plc.until("box/result", "recipe", "bolt@4");
+
+    // The line's file does not name it, and it judges after a restart all the same.
+    let Station {
+        line,
+        plc,
+        broker,
+        folder,
+    } = station;
+
+    line.summary();
+    let births = Listener::start(broker.port, "plant/box/birth");
+    let before = births.next("box/birth")["run_id"].clone();
+    let line = Running::line(folder.path());
+    let birth = births.until_fits("box/birth", |birth| birth["run_id"] != before);
+    assert_eq!(birth["recipe"], "bolt@4", "{birth}");
+    let select = |recipe: &str| format!(r#"{{"id":"{recipe}","recipe":"{recipe}"}}"#);
+    for recipe in ["nut", "bolt"] {
+        plc.ask("select_recipe", &select(recipe), "accepted");
+        plc.until_fits("ack/select_recipe", |answer| answer["status"] == "done");
+    }
+
+    // A reload keeps it, and going back is a plain form too.
+    line.signal(libc::SIGHUP);
+    let setter = Session::start(&page, "sara");
+    setter.post("/teach/undo", &[("recipe", "bolt")]);
+    let notice = notice(&setter, "bolt");
+    assert!(notice.contains("rolled back to bolt@3"), "{notice}");
+    plc.until("box/result", "recipe", "bolt@3");
+    line.summary();
 }
 
 #[test]

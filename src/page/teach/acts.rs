@@ -10,7 +10,7 @@ use crate::protocol::lesson_board::PartFate;
 use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// Time for a revision to be written and prepared.
@@ -100,30 +100,30 @@ pub async fn view(State(page): State<Page>, act: Act<ViewForm>) -> Response {
 /// The next parts are good ones, or bad ones.
 pub async fn teach(State(page): State<Page>, act: Act<TeachForm>) -> Response {
     let form = &act.form;
-    let to = format!("{}#lesson", address(&form.recipe));
+    let to = step(&form.recipe, "lesson");
     let Ok(parts) = form.parts.trim().parse::<u32>() else {
         let words = format!("a whole number of parts is needed, got {:?}", form.parts);
         return done(&page, &act.actor, &to, Notice::refused(words));
     };
 
-    let mut values = Map::new();
-    values.insert("recipe".to_owned(), form.recipe.clone().into());
-    values.insert("parts".to_owned(), parts.into());
-    values.insert("as".to_owned(), form.kind.clone().into());
+    let recipe = &form.recipe;
+    let mut values = json!({ "recipe": recipe, "parts": parts, "as": form.kind });
+
+    // Any camera is meant by none.
     if !form.camera.is_empty() {
-        values.insert("camera".to_owned(), form.camera.clone().into());
+        values["camera"] = form.camera.clone().into();
     }
 
     // The lesson itself is seen on the screen.
     let commands = &page.commands;
-    let answer = commands.ask(&act.actor, "teach", values.into()).await;
+    let answer = commands.ask(&act.actor, "teach", values).await;
     done(&page, &act.actor, &to, notice(&answer))
 }
 
 /// A part that is unlike the others is kept, or left out.
 pub async fn decide(State(page): State<Page>, act: Act<DecideForm>) -> Response {
     let form = &act.form;
-    let to = format!("{}#lesson", address(&form.recipe));
+    let to = step(&form.recipe, "lesson");
     let actor = &act.actor;
     let board = &page.teach.board;
     if !actor.may(Right::SetUp) {
@@ -131,50 +131,69 @@ pub async fn decide(State(page): State<Page>, act: Act<DecideForm>) -> Response 
         return done(&page, actor, &to, Notice::refused(words));
     }
 
-    if form.kept != "yes" {
-        let notice = match board.decide(form.lesson, &form.part, PartFate::Left) {
-            true => Notice::done("The part is left out; nothing of it was taught."),
-            false => Notice::refused("there is no such part to decide on any more"),
-        };
+    let notice = match form.kept.as_str() {
+        "yes" => keep(&page, actor, form).await,
+        _ if board.decide(form.lesson, &form.part, PartFate::Left) => {
+            Notice::done("The part is left out; nothing of it was taught.")
+        }
+        _ => Notice::refused("there is no such part to decide on any more"),
+    };
 
-        return done(&page, actor, &to, notice);
-    }
+    done(&page, actor, &to, notice)
+}
 
+/// Teaches a part that was kept apart, because a person says that it is good.
+async fn keep(page: &Page, actor: &Actor, form: &DecideForm) -> Notice {
     let mut names = form.part.split('/');
     let (run_id, camera, seq) = (names.next(), names.next(), names.next());
+    let seq = seq.and_then(|seq| seq.parse::<u64>().ok());
+
     // Where several cameras see a part, the one that saw this picture is named.
     let camera = names.next().or(camera);
-    let seq = seq.and_then(|seq| seq.parse::<u64>().ok());
     let values = json!({
         "recipe": form.recipe, "run_id": run_id, "camera": camera, "seq": seq, "as": "good"
     });
 
-    let answer = carry_out(&page, actor, "label", values).await;
+    let begun = page.commands.ask(actor, "label", values).await;
+
+    // A label that is done at once is kept with the part and teaches nothing: its picture is gone.
+    if begun.status != AnswerStatus::Accepted {
+        return notice(&begun);
+    }
+
+    let id = begun.id.as_deref().unwrap_or_default();
+    let ended = page.commands.outcome(id, PATIENCE).await;
+    let answer = ended.unwrap_or(begun);
     if answer.status == AnswerStatus::Done {
+        let board = &page.teach.board;
         board.decide(form.lesson, &form.part, PartFate::Kept);
     }
 
-    done(&page, actor, &to, notice(&answer))
+    notice(&answer)
 }
 
 /// The threshold is found otherwise.
 pub async fn threshold(State(page): State<Page>, act: Act<ThresholdForm>) -> Response {
     let form = &act.form;
-    let to = format!("{}#threshold", address(&form.recipe));
-    let mut values = json!({ "recipe": form.recipe });
-    let (key, value): (&str, Option<Value>) = match form.rule.as_str() {
-        "auto" => ("threshold", Some("auto".into())),
+    let to = step(&form.recipe, "threshold");
+    let (key, value) = match form.rule.as_str() {
+        "auto" => ("threshold", Some(Value::from("auto"))),
         "rate" => {
-            let rate = number(&form.rate).map(|percent| percent / 100.0);
+            let percent = number(&form.rate);
+            let rate = percent.map(|percent| percent / 100.0);
             ("false_reject_rate", rate.map(Value::from))
         }
-        _ => ("threshold", number(&form.number).map(Value::from)),
+        _ => {
+            let score = number(&form.number);
+            ("threshold", score.map(Value::from))
+        }
     };
 
     let Some(value) = value else {
         return done(&page, &act.actor, &to, Notice::refused(NO_NUMBER));
     };
 
+    let mut values = json!({ "recipe": form.recipe });
     values[key] = value;
     let answer = carry_out(&page, &act.actor, "edit", values).await;
     done(&page, &act.actor, &to, notice(&answer))
@@ -183,7 +202,7 @@ pub async fn threshold(State(page): State<Page>, act: Act<ThresholdForm>) -> Res
 /// The last stored parts are judged again, by the recipe as it is now or under another threshold.
 pub async fn what_if(State(page): State<Page>, act: Act<WhatIfForm>) -> Response {
     let form = &act.form;
-    let to = format!("{}#threshold", address(&form.recipe));
+    let to = step(&form.recipe, "threshold");
     let mut values = json!({ "recipe": form.recipe });
     if !form.number.trim().is_empty() {
         let Some(number) = number(&form.number) else {
@@ -201,7 +220,7 @@ pub async fn what_if(State(page): State<Page>, act: Act<WhatIfForm>) -> Response
 pub async fn activate(State(page): State<Page>, act: Act<RecipeForm>) -> Response {
     let values = json!({ "recipe": act.form.recipe });
     let answer = carry_out(&page, &act.actor, "select_recipe", values).await;
-    let to = format!("{}#activate", address(&act.form.recipe));
+    let to = step(&act.form.recipe, "activate");
     done(&page, &act.actor, &to, notice(&answer))
 }
 
@@ -209,8 +228,14 @@ pub async fn activate(State(page): State<Page>, act: Act<RecipeForm>) -> Respons
 pub async fn undo(State(page): State<Page>, act: Act<RecipeForm>) -> Response {
     let values = json!({ "recipe": act.form.recipe });
     let answer = carry_out(&page, &act.actor, "rollback", values).await;
-    let to = format!("{}#activate", address(&act.form.recipe));
+    let to = step(&act.form.recipe, "activate");
     done(&page, &act.actor, &to, notice(&answer))
+}
+
+/// The address of a step of the screen.
+fn step(recipe: &str, step: &str) -> String {
+    let screen = address(recipe);
+    format!("{screen}#{step}")
 }
 
 /// A number as people write it.

@@ -35,8 +35,6 @@ pub struct RecipeFacts {
     pub revision: u64,
     /// The revision that was current before.
     pub before: Option<u64>,
-    /// True for a recipe of the library.
-    pub is_of_library: bool,
     /// How the revision came about.
     pub by: Option<String>,
     /// Pictures of good parts.

@@ -16,7 +16,7 @@ use crate::line::shadow::stage::PreparedShadow;
 use crate::line::shared::Shared;
 use crate::mqtt::publisher::PublisherWiring;
 use crate::mqtt::session::COMMANDS_MAX;
-use crate::page::teach::TeachSource;
+use crate::page::teach::source::TeachSource;
 use crate::page::{Bound, FrameSlots, PagePictures, PageWiring, Pulses, frame_slots};
 use crate::protocol::event::{Event, EventReceiver};
 use crate::protocol::request::Request;

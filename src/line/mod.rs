@@ -323,16 +323,9 @@ impl Stages {
         let policy = LinePolicy::new(&shared, kept, channels.watchers, timed);
         let doors = doors_of(config, &opening);
         let is_continuous = doors.is_continuous;
-        let slots = channels.page_frames;
         let recipes = RecipeRows::new(settings.recipes.clone(), config.library.clone());
-        let page = PageStages::open(
-            config,
-            &shared,
-            is_continuous,
-            channels.page,
-            slots,
-            recipes,
-        )?;
+        let ends = (channels.page, channels.page_frames, recipes);
+        let page = PageStages::open(config, &shared, is_continuous, ends)?;
         Ok(Stages {
             inspect: InspectStage::new(&shared, active, config.batch, inspected, channels.inspect),
             writer: StoreWriter::new(opening.open_store, policy),
@@ -482,9 +475,7 @@ impl PageStages {
         config: &LineConfig,
         shared: &Shared,
         is_continuous: bool,
-        ends: PageEnds,
-        frames: FrameSlots,
-        recipes: RecipeRows,
+        (ends, frames, recipes): (PageEnds, FrameSlots, RecipeRows),
     ) -> Result<Option<Self>, Failure> {
         let Some(settings) = &config.page else {
             return Ok(None);

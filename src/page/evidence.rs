@@ -222,7 +222,7 @@ mod tests {
             }
 
             let ran = reader.look(|_| panic!("there is no reader left"));
-            assert_eq!(ran.await.map(|()| ()), Err(NotRead::Busy));
+            assert_eq!(ran.await, Err(NotRead::Busy));
         });
 
         drop(hold);

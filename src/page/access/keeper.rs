@@ -283,7 +283,8 @@ mod tests {
     #[test]
     fn a_user_who_becomes_another_one_is_signed_out() {
         let new_password = PasswordHash::of("another horse").expect("a password");
-        let changes: [fn(&mut Users, PasswordHash) -> Result<(), UsersError>; 3] = [
+        type Change = fn(&mut Users, PasswordHash) -> Result<(), UsersError>;
+        let changes: [Change; 3] = [
             |users, _| users.remove("anna").map(|_| ()),
             |users, _| users.set_role("anna", Role::View).map(|_| ()),
             |users, password| users.set_password("anna", password),

@@ -22,6 +22,7 @@ use crate::line::changeover::{
 use crate::line::lesson::{Lesson, PartFile, PartFiles};
 use crate::line::lessons::TaughtPicture;
 use crate::line::selection::Selection;
+use crate::line::suggestion::known_group;
 use crate::protocol::answer::{Answer, AnswerStatus};
 use crate::protocol::event::{CommandOutcome, Event};
 use crate::protocol::teaching::{RecipeChange, RollbackCommand, TaughtAs, TeachCommand};
@@ -95,12 +96,8 @@ impl Changeover {
                 let taken = self.group(&recipe, group, run_id.as_deref());
                 return self.finish(selection, |this, selection| {
                     let (files, parts) = taken?;
-                    let known = this.known_group(&recipe, taught_as, &files)?;
-                    let edit = (Edit::Group(taught_as, files), becomes);
-                    let told = match known {
-                        Some(words) => words,
-                        None => this.edit(selection, &recipe, edit, stop, pulse)?,
-                    };
+                    let edit = Edit::Group(taught_as, files);
+                    let told = this.edit(selection, &recipe, (edit, becomes), stop, pulse)?;
                     this.forget_group(group, &parts);
                     Ok(told)
                 });
@@ -278,7 +275,10 @@ impl Changeover {
             }
             Edit::Add(taught_as, files, on_known) => add(&mut draft, *taught_as, files, *on_known)?,
             // What was labelled one by one since stays what it is.
-            Edit::Group(taught_as, files) => add(&mut draft, *taught_as, files, OnKnown::PassOver)?,
+            Edit::Group(taught_as, files) => match known_group(&draft, *taught_as, files)? {
+                Some(words) => return Ok(words),
+                None => add(&mut draft, *taught_as, files, OnKnown::PassOver)?,
+            },
         };
 
         draft.by = format!("{}: {told}", selection.command);

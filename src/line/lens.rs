@@ -53,11 +53,13 @@ impl CameraLens {
     ) {
         self.parts += 1;
         self.window.push_back(figures_of(part.measures));
+
         if self.window.len() > WINDOW {
             self.window.pop_front();
         }
 
         let wants_pictures = shared.lenses.wants_pictures();
+
         if wants_pictures {
             self.keep_good(watch, limits, picture);
         }
@@ -73,12 +75,15 @@ impl CameraLens {
         self.shown = Some(Instant::now());
         let newest = wants_pictures.then(|| Arc::new(kept(picture)));
         let view = self.view(camera, watch, limits, part.size, newest);
+
         shared.cleanings.look(camera, self.parts, &view);
+
         shared.lenses.show(view);
     }
 
     fn keep_good(&mut self, watch: &DriftWatch, limits: &DriftLimits, picture: PassedPicture) {
         let is_window_full = self.parts.is_multiple_of(WINDOW as u64);
+
         if self.good.is_none() {
             self.good = Some(Arc::new(kept(picture)));
         } else if is_window_full && watch.is_calm(limits) {
@@ -103,6 +108,7 @@ impl CameraLens {
     ) -> LensView {
         let (brightness, sharpness) = limits.taught(size);
         let told = watch.present().iter().filter_map(Drift::place);
+
         LensView {
             camera: camera.clone(),
             size,
@@ -122,6 +128,7 @@ impl CameraLens {
     fn medians(&self) -> LensFigures {
         let median = |figure: fn(&LensFigures) -> f32| {
             let mut values: Vec<f32> = self.window.iter().map(figure).collect();
+
             values.sort_by(f32::total_cmp);
             values.get(values.len() / 2).copied().unwrap_or_default()
         };

@@ -13,6 +13,7 @@ pub async fn picture(
     Path((number, kind, at)): Path<(usize, String, String)>,
 ) -> Response {
     let lenses = page.lenses();
+
     let picture = lenses.get(number).and_then(|lens| match kind.as_str() {
         "good" => lens.good.clone(),
         "newest" => lens.newest.clone(),
@@ -25,6 +26,8 @@ pub async fn picture(
     };
 
     let headers = [(CONTENT_TYPE, "image/jpeg"), (CACHE_CONTROL, "no-store")];
+
     tracing::trace!("lens {number} {kind} of {at}");
+
     (headers, file.to_vec()).into_response()
 }

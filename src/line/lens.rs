@@ -152,3 +152,53 @@ fn figures_of(measures: &Measures) -> LensFigures {
 fn kept(picture: PassedPicture) -> LensPicture {
     LensPicture::new(picture.picture.clone(), picture.at)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A part whose picture has that grey level, captured at that second.
+    fn see(lens: &mut CameraLens, watch: &mut DriftWatch, limits: &DriftLimits, grey: u8, at: i64) {
+        let picture = picture(grey);
+        let part = PassedPart {
+            size: (64, 64),
+            measures: &Measures::of(&picture),
+            maps: vec![],
+        };
+
+        watch.see(limits, &part);
+        lens.parts += 1;
+        let passed = PassedPicture {
+            picture: &Arc::new(picture),
+            at: Timestamp::from_second(at).expect("in range"),
+        };
+
+        lens.keep_good(watch, limits, passed);
+    }
+
+    fn picture(grey: u8) -> Picture {
+        Picture::new(64, 64, vec![grey; 3 * 64 * 64]).expect("its bytes")
+    }
+
+    #[test]
+    fn the_good_picture_is_a_window_older_than_the_first_sign() {
+        let limits = DriftLimits::new(&[picture(100)], &[]);
+        let mut watch = DriftWatch::default();
+        let mut lens = CameraLens::default();
+        let good_at = |lens: &CameraLens| lens.good.as_ref().map(|good| good.at.as_second());
+        see(&mut lens, &mut watch, &limits, 100, 1);
+        assert_eq!(good_at(&lens), Some(1));
+        for second in 2..=140 {
+            see(&mut lens, &mut watch, &limits, 100, second);
+        }
+
+        // At 50 the next one was kept, at 100 it became the good one.
+        assert_eq!(good_at(&lens), Some(50));
+        // The light fades just before the next look, too late to be seen there.
+        for second in 141..=400 {
+            see(&mut lens, &mut watch, &limits, 40, second);
+        }
+
+        assert_eq!(good_at(&lens), Some(100), "a window before the light faded");
+    }
+}

@@ -25,9 +25,13 @@ pub async fn picture(
         return (StatusCode::NOT_FOUND, "there is no such picture\n").into_response();
     };
 
-    let headers = [(CONTENT_TYPE, "image/jpeg"), (CACHE_CONTROL, "no-store")];
+    // An address with another time than the picture's may be another picture's.
+    let own = picture.map(|picture| format!("{}.jpg", picture.at.as_millisecond()));
+    let lasting = match own == Some(at) {
+        true => "private, max-age=3600, immutable",
+        false => "no-store",
+    };
 
-    tracing::trace!("lens {number} {kind} of {at}");
-
+    let headers = [(CONTENT_TYPE, "image/jpeg"), (CACHE_CONTROL, lasting)];
     (headers, file.to_vec()).into_response()
 }

@@ -5,6 +5,7 @@ mod bench;
 mod camera_times;
 mod check;
 mod choose;
+mod cleaned;
 mod doctor;
 mod engine;
 mod eval;
@@ -61,6 +62,8 @@ enum CliCommand {
     Trigger(trigger::TriggerArguments),
     /// Prove that a running line sees: known bad and good parts, the gate, a signature; list and print checks
     ShiftCheck(Box<shift_check::ShiftCheckArguments>),
+    /// Say that a camera's lens was cleaned: its drift is forgotten, and before and after are told
+    Cleaned(cleaned::CleanedArguments),
     /// Say what each threshold costs, by pictures of good and bad parts and the line's last ones
     Threshold(Box<threshold::ThresholdArguments>),
     /// Show the parts that a line has judged, count them, or show who changed what
@@ -139,6 +142,7 @@ fn run(command: CliCommand) -> Result<(), Failure> {
         // Beside a running line.
         CliCommand::Status(arguments) => status::run(&arguments),
         CliCommand::Trigger(arguments) => trigger::run(&arguments),
+        CliCommand::Cleaned(arguments) => cleaned::run(&arguments),
         CliCommand::ShiftCheck(arguments) => shift_check::run(&arguments),
         CliCommand::Threshold(arguments) => threshold::run(&arguments),
         CliCommand::History(arguments) => history::run(&arguments),

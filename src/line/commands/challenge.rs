@@ -1,4 +1,4 @@
-//! Challenges: they are begun here, kept as they go on, and told when they end.
+//! Challenges: they are begun here, and what became of them is told.
 
 use super::{CommandHandler, Done};
 use crate::line::challenge::Challenge;
@@ -6,6 +6,7 @@ use crate::line::control::ControlEvent;
 use crate::protocol::answer::{Answer, AnswerStatus};
 use crate::protocol::command::ChallengeSpec;
 use crate::protocol::event::{CommandOutcome, Event};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,6 +16,7 @@ impl CommandHandler {
         self.look_at_checks();
         self.look_at_cleanings();
         let mut ended = vec![];
+
         // What is kept goes to the store at once: the store keeps more of a challenge with its
         // parts' results.
         for event in self.control.poll(Instant::now()) {
@@ -34,6 +36,7 @@ impl CommandHandler {
         // Words go to the log by their weight: a missed challenge means that the line may be blind,
         // and must be seen in the journal.
         let words = ended.words();
+
         if ended.is_met() {
             tracing::info!("{words}");
         } else if ended.is_cut() {
@@ -51,6 +54,7 @@ impl CommandHandler {
         // next run, and never forgets it.
         let (key, kept) = ended.kept();
         let _ = self.store.set(&key, &kept).wait();
+
         let status = if ended.is_met() {
             AnswerStatus::Done
         } else {
@@ -66,14 +70,13 @@ impl CommandHandler {
         };
 
         let outcome = Arc::new(outcome);
+
         self.outcomes.end(&outcome, Instant::now());
+
         self.events.tell(Event::Outcome(outcome));
     }
 
     /// Begins a challenge.
-    ///
-    /// # Errors
-    /// When there is no such camera, or another one is under way.
     pub(super) fn challenge(
         &self,
         id: Option<&str>,
@@ -90,5 +93,43 @@ impl CommandHandler {
             "the next {} parts are its; the outcome comes as done",
             spec.parts
         )))
+    }
+
+    /// Refuses a camera that makes no parts: known parts of it could never come.
+    pub(super) fn check_part_camera(&self, camera: Option<&str>) -> Result<(), String> {
+        let names = self.part_cameras();
+
+        let Some(name) = camera.filter(|name| !names.contains(name)) else {
+            return Ok(());
+        };
+
+        let names: Vec<&str> = names.into_iter().collect();
+
+        Err(format!(
+            "no parts come from a camera {name:?}; there are {}",
+            names.join(", ")
+        ))
+    }
+
+    /// Names under which parts come: those of groups, and of cameras that are in no group.
+    pub(super) fn part_cameras(&self) -> BTreeSet<&str> {
+        // A camera of a group makes no parts under its own name: the group's parts carry the shared
+        // one.
+        let grouped: Vec<&str> = self
+            .groups
+            .iter()
+            .flat_map(|group| &group.cameras)
+            .map(|admission| &*admission.camera)
+            .collect();
+
+        let alone = self
+            .admissions
+            .keys()
+            .map(|name| &**name)
+            .filter(|name| !grouped.contains(name));
+
+        let groups = self.groups.iter().map(|group| &*group.source.camera);
+
+        alone.chain(groups).collect()
     }
 }

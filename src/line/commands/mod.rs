@@ -386,41 +386,6 @@ impl CommandHandler {
         }
     }
 
-    /// Refuses a camera that makes no parts: known parts of it could never come.
-    fn check_part_camera(&self, camera: Option<&str>) -> Result<(), String> {
-        let names = self.part_cameras();
-        let Some(name) = camera.filter(|name| !names.contains(name)) else {
-            return Ok(());
-        };
-
-        let names: Vec<&str> = names.into_iter().collect();
-        Err(format!(
-            "no parts come from a camera {name:?}; there are {}",
-            names.join(", ")
-        ))
-    }
-
-    /// Names under which parts come: those of groups, and of cameras that are in no group.
-    fn part_cameras(&self) -> BTreeSet<&str> {
-        // A camera of a group makes no parts under its own name: the group's parts carry the shared
-        // one.
-        let grouped: Vec<&str> = self
-            .groups
-            .iter()
-            .flat_map(|group| &group.cameras)
-            .map(|admission| &*admission.camera)
-            .collect();
-
-        let alone = self
-            .admissions
-            .keys()
-            .map(|name| &**name)
-            .filter(|name| !grouped.contains(name));
-
-        let groups = self.groups.iter().map(|group| &*group.source.camera);
-        alone.chain(groups).collect()
-    }
-
     fn set_threshold(&mut self, region: Option<&str>, value: f32) -> Result<Done, String> {
         // Identity follows at once, under its lock, so that `birth` names the threshold that the
         // next part is judged by.

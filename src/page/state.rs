@@ -10,7 +10,7 @@ use super::metrics::Readings;
 use super::now::{LineNow, disk_room};
 use super::painter::PagePictures;
 use super::pulses::Pulses;
-use super::recipes::RecipeRow;
+use super::recipe_row::RecipeRow;
 use super::screen::{Facts, Screen, ScreenName};
 use super::shift::ShiftBase;
 use super::tls::PageTls;
@@ -84,6 +84,7 @@ impl PageState {
     /// The state of a page that has seen nothing yet.
     pub fn new(parts: PageParts) -> Self {
         let station = (parts.now)().identity.station;
+
         PageState {
             now: parts.now,
             access: parts.access,
@@ -118,6 +119,7 @@ impl PageState {
     /// Names of this machine out of the certificate.
     pub fn names(&self) -> Names {
         let tls = self.tls.as_ref();
+
         tls.map(|tls| tls.names()).unwrap_or_default()
     }
 
@@ -138,6 +140,7 @@ impl PageState {
     /// Notes that somebody looks.
     pub fn viewed(&self) {
         *lock(&self.viewed) = Some(Instant::now());
+
         self.pictures.watch(true);
     }
 
@@ -167,6 +170,7 @@ impl PageState {
         read: impl FnOnce(&Screen) -> T,
     ) -> Result<T, askama::Error> {
         let mut screen = lock(&self.screens[name as usize]);
+
         if screen.is_old(Instant::now()) {
             let board = self.board();
             let album = self.pictures.album();
@@ -213,6 +217,7 @@ impl PageState {
         }
 
         self.board().see(event, Timestamp::now());
+
         self.pictures.tell();
     }
 
@@ -221,8 +226,10 @@ impl PageState {
         let now = self.now();
         let parts = now.parts.all().parts();
         let mut causes = now.condition.causes;
+
         if !now.broker.is_connected {
             let reason = now.broker.reason.as_deref().unwrap_or("not connected yet");
+
             causes.push(format!("broker: away: {reason}"));
         }
 
@@ -230,6 +237,7 @@ impl PageState {
         let is_watched =
             lock(&self.viewed).is_some_and(|viewed| viewed.elapsed() < UNWATCHED_AFTER);
         self.pictures.watch(is_watched);
+
         if let Some(tls) = &self.tls {
             tls.look(&self.causes, Timestamp::now());
         }

@@ -54,6 +54,8 @@ mod own_part;
 mod page;
 mod page_access;
 mod page_browser;
+mod page_recipes;
+mod page_users;
 mod parts;
 mod pictures;
 mod planted;

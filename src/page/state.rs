@@ -12,7 +12,7 @@ use super::metrics::Readings;
 use super::now::LineNow;
 use super::painter::PagePictures;
 use super::pulses::Pulses;
-use super::recipes::RecipeRow;
+use super::recipe_row::RecipeRow;
 use super::screen::{Facts, SCREENS, Screen, ScreenName};
 use super::shift::ShiftBase;
 use super::tls::PageTls;
@@ -148,6 +148,7 @@ impl PageState {
     /// Names of this machine out of the certificate.
     pub fn names(&self) -> Names {
         let tls = self.tls.as_ref();
+
         tls.map(|tls| tls.names()).unwrap_or_default()
     }
 
@@ -187,6 +188,7 @@ impl PageState {
     /// Notes that somebody looks.
     pub fn viewed(&self) {
         *lock(&self.viewed) = Some(Instant::now());
+
         self.pictures.watch(true);
     }
 
@@ -216,6 +218,7 @@ impl PageState {
         read: impl FnOnce(&Screen) -> T,
     ) -> Result<T, askama::Error> {
         let mut screen = lock(&self.screens[name as usize]);
+
         if screen.is_old(Instant::now()) {
             let board = self.board();
             let album = self.pictures.album();
@@ -272,6 +275,7 @@ impl PageState {
         }
 
         self.board().see(event, Timestamp::now());
+
         self.pictures.tell();
     }
 
@@ -280,8 +284,10 @@ impl PageState {
         let now = self.now();
         let parts = now.parts.all().parts();
         let mut causes = now.condition.causes;
+
         if !now.broker.is_connected {
             let reason = now.broker.reason.as_deref().unwrap_or("not connected yet");
+
             causes.push(format!("broker: away: {reason}"));
         }
 

@@ -18,6 +18,7 @@ mod model;
 mod probe_topics;
 mod recipe;
 mod renamed;
+mod replay;
 mod run;
 mod running_line;
 mod sight;
@@ -61,6 +62,8 @@ enum CliCommand {
     Threshold(Box<threshold::ThresholdArguments>),
     /// Show the parts that a line has judged, count them, or show who changed what
     History(Box<history::HistoryArguments>),
+    /// Judge the stored pictures of a line's parts again, and say what would change
+    Replay(Box<replay::ReplayArguments>),
     /// Watch a running line: a row a part
     Watch(watch::WatchArguments),
     /// Measure this machine: every stage of a picture, the floor under it, and the memory
@@ -134,6 +137,7 @@ fn run(command: CliCommand) -> Result<(), Failure> {
         CliCommand::Trigger(arguments) => trigger::run(&arguments),
         CliCommand::Threshold(arguments) => threshold::run(&arguments),
         CliCommand::History(arguments) => history::run(&arguments),
+        CliCommand::Replay(arguments) => replay::run(&arguments),
         CliCommand::Watch(arguments) => watch::run(&arguments),
 
         // Measurements, and the engines that they measure.

@@ -421,6 +421,7 @@ mod tests {
             aligned: None,
             beside: vec![],
             is_late: false,
+            judged_by: None,
         }
     }
 
@@ -533,6 +534,7 @@ mod tests {
 
         let late = ShownPart {
             is_late: true,
+            judged_by: None,
             ..part
         };
 

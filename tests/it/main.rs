@@ -64,6 +64,7 @@ mod recordings;
 mod refusals;
 mod reload;
 mod renamed_keys;
+mod replay;
 mod rumqttd;
 mod shadow;
 mod shape;

@@ -2,11 +2,11 @@
 //! more, or counted; or the audit log. Beside a running line through its control socket, else from a copy
 //! of the store's file.
 
-mod rows;
+pub(super) mod rows;
 mod shifts;
 mod source;
 mod statistics;
-mod times;
+pub(super) mod times;
 
 use self::rows::{RowFormat, RowPrinter};
 use self::shifts::Shifts;
@@ -74,7 +74,8 @@ pub struct HistoryArguments {
     audit: bool,
 }
 
-fn verdicts() -> impl TypedValueParser<Value = Verdict> {
+/// The words of verdicts.
+pub(super) fn verdicts() -> impl TypedValueParser<Value = Verdict> {
     let words = Verdict::ALL.map(Verdict::word);
 
     PossibleValuesParser::new(words)

@@ -29,6 +29,7 @@ mod tensors;
 mod terminal;
 mod threshold;
 mod trigger;
+mod user;
 mod watch;
 
 use crate::base::exit::{Exit, Failure};
@@ -82,6 +83,9 @@ enum CliCommand {
     Suggest(suggest::SuggestArguments),
     /// Make the next revision of a recipe: with pictures of good or bad parts, or parts of a running line
     Teach(teach::TeachArguments),
+    /// Who may sign in at a line's page: add, list, remove, role, password
+    #[command(subcommand)]
+    User(user::UserCommand),
     /// Judge picture files
     Inspect(Box<inspect::InspectArguments>),
 }
@@ -150,6 +154,7 @@ fn run(command: CliCommand) -> Result<(), Failure> {
         CliCommand::Label(arguments) => label::run(&arguments),
         CliCommand::Suggest(arguments) => suggest::run(&arguments),
         CliCommand::Teach(arguments) => teach::run(&arguments),
+        CliCommand::User(command) => user::run(command),
         CliCommand::Inspect(arguments) => inspect::run(*arguments),
     }
 }

@@ -158,7 +158,7 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     check_timed_reject(&mqtt.link, &cameras, problems);
     let store = store::settings(store, &station, mqtt.reject_window, base, problems);
     let evidence = evidence::settings(evidence, base, problems);
-    let page = page::settings(page, problems);
+    let page = page::settings(page, &store.file, base, problems);
     let all = recipes.iter().chain([&recipe]);
     let keys = ConfigKeys::of(&file, all);
     LineConfig {

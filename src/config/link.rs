@@ -1,6 +1,7 @@
 //! The security of the link to the broker, out of `[mqtt]`: TLS, secrets out of files, and no plain TCP by accident.
 
 use super::table::TableReader;
+use crate::base::pem;
 use crate::base::problems::Problems;
 use crate::base::secret::Secret;
 use crate::mqtt::is_this_machine;
@@ -30,7 +31,7 @@ pub fn password(table: &mut TableReader, base: &Path) -> Option<Secret> {
 }
 
 /// A file that may be a systemd credential: a name that is one there is that; else it is relative to `base`.
-fn secret_file(table: &mut TableReader, key: &'static str, base: &Path) -> Option<PathBuf> {
+pub fn secret_file(table: &mut TableReader, key: &'static str, base: &Path) -> Option<PathBuf> {
     // systemd hands credentials over in a folder that only the service can read (systemd.exec(5)).
     let name = table.text(key)?;
     if let Some(folder) = std::env::var_os("CREDENTIALS_DIRECTORY") {
@@ -77,7 +78,7 @@ pub fn tls(value: Value, base: &Path, problems: &mut Problems) -> Option<Tls> {
 
     // Both keys are looked at before they are read: reading removes them from the table.
     let is_half = table.has("certificate") != table.has("key");
-    let ca = pem(&mut table, "ca", base, tls::certificates);
+    let ca = read_pem(&mut table, "ca", base, pem::certificates);
     let roots = ca.and_then(|ca| table.check("ca", tls::roots(ca)));
     if is_half {
         table.note(
@@ -88,14 +89,14 @@ pub fn tls(value: Value, base: &Path, problems: &mut Problems) -> Option<Tls> {
 
     // Files are read at the start of the line, so that a wrong one is a configuration error, not a
     // broker that is never found.
-    let chain = pem(&mut table, "certificate", base, tls::certificates);
-    let key = pem(&mut table, "key", base, tls::key);
+    let chain = read_pem(&mut table, "certificate", base, pem::certificates);
+    let key = read_pem(&mut table, "key", base, pem::key);
     let client = roots.and_then(|roots| table.check("key", tls::client(roots, chain.zip(key))));
     table.finish();
     client
 }
 
-fn pem<T>(
+fn read_pem<T>(
     table: &mut TableReader,
     key: &'static str,
     base: &Path,

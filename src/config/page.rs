@@ -1,24 +1,48 @@
 //! `[page]`: the page for people, and the figures for Prometheus. Off unless the table is there.
 
+use super::link::secret_file;
 use super::table::TableReader;
 use crate::base::problems::Problems;
 use crate::page::PageSettings;
+use crate::page::access::users_path;
+use crate::page::tls::{PageTls, TlsFiles};
 use serde_json::Value;
 use std::net::SocketAddr;
+use std::path::Path;
 
 /// The usual address.
 const LISTEN: &str = "127.0.0.1:8080";
 
 /// Reads `[page]`.
-pub fn settings(value: Option<Value>, problems: &mut Problems) -> Option<PageSettings> {
+///
+/// Users are those of the line with that `store`, unless `users` names a file that several lines share.
+pub fn settings(
+    value: Option<Value>,
+    store: &Path,
+    base: &Path,
+    problems: &mut Problems,
+) -> Option<PageSettings> {
     let mut table = TableReader::new("page", value?, problems);
     let listen = table.text("listen").unwrap_or_else(|| LISTEN.to_owned());
     let listen = table.check("listen", address(&listen));
+    let users = table.path("users", base);
+    let tls = table.take("tls");
+    if let Some(open) = listen.filter(|listen| tls.is_none() && !listen.ip().is_loopback()) {
+        table.note("listen", without_tls(open));
+    }
+
     table.finish();
-    Some(PageSettings { listen: listen? })
+
+    // TLS is read after `finish`, since both readers note into the same list.
+    let tls = tls.map(|value| tls_files(value, base, problems));
+    Some(PageSettings {
+        listen: listen?,
+        users: users.unwrap_or_else(|| users_path(store)),
+        tls: tls.flatten(),
+    })
 }
 
-/// An address of this machine alone.
+/// An address with a port.
 fn address(words: &str) -> Result<SocketAddr, String> {
     let address: SocketAddr = words.parse().map_err(|_| {
         format!(
@@ -32,14 +56,45 @@ fn address(words: &str) -> Result<SocketAddr, String> {
         ));
     }
 
-    if !address.ip().is_loopback() {
-        return Err(format!(
-            "{words:?} can be reached from other machines, and the page has neither users nor TLS so far; give \
-             {LISTEN:?}, and look from elsewhere through ssh -L 8080:{LISTEN}"
-        ));
+    Ok(address)
+}
+
+/// Why an address that other machines reach needs TLS.
+fn without_tls(listen: SocketAddr) -> String {
+    format!(
+        "{listen} can be reached from other machines, and passwords would go there in plain text; give tls = {{ \
+         certificate = \"page.pem\", key = \"page.key\" }}, or {LISTEN:?}, and look from elsewhere through ssh -L \
+         8080:{LISTEN}"
+    )
+}
+
+/// Reads `tls = { certificate, key }`, and looks whether both fit.
+fn tls_files(value: Value, base: &Path, problems: &mut Problems) -> Option<TlsFiles> {
+    let mut table = TableReader::new("page.tls", value, problems);
+    for (key, what) in [
+        ("certificate", "a file in PEM, its intermediates after it"),
+        ("key", "a file in PEM, not encrypted"),
+    ] {
+        if !table.has(key) {
+            table.note(key, format!("missing: {what}"));
+        }
     }
 
-    Ok(address)
+    let certificate = secret_file(&mut table, "certificate", base);
+    let key = secret_file(&mut table, "key", base);
+    let files = certificate
+        .zip(key)
+        .map(|(certificate, key)| TlsFiles { certificate, key });
+
+    // Files are looked at before the start, so that a wrong one is a configuration error.
+    if let Some(files) = &files
+        && let Err(problem) = PageTls::open(files)
+    {
+        table.note(problem.key, problem.words);
+    }
+
+    table.finish();
+    files
 }
 
 #[cfg(test)]
@@ -49,7 +104,12 @@ mod tests {
 
     fn read(listen: Value) -> Result<Option<PageSettings>, String> {
         let mut problems = Problems::new();
-        let settings = settings(Some(json!({ "listen": listen })), &mut problems);
+        let settings = settings(
+            Some(json!({ "listen": listen })),
+            Path::new("box.db"),
+            Path::new("."),
+            &mut problems,
+        );
         problems
             .into_result()
             .map(|()| settings)
@@ -59,8 +119,13 @@ mod tests {
     #[test]
     fn the_page_is_off_unless_given_and_never_open() {
         let mut problems = Problems::new();
-        assert_eq!(settings(None, &mut problems), None);
-        let usual = settings(Some(json!({})), &mut problems).expect("a page");
+        let (store, base) = (Path::new("/a/box.db"), Path::new("/etc"));
+        assert_eq!(settings(None, store, base, &mut problems), None);
+        let usual = settings(Some(json!({})), store, base, &mut problems).expect("a page");
+        assert_eq!(usual.users, Path::new("/a/box.users.toml"));
+        let shared = Some(json!({"users": "users.toml"}));
+        let shared = settings(shared, store, base, &mut problems).expect("a page");
+        assert_eq!(shared.users, Path::new("/etc/users.toml"));
         assert_eq!(usual.listen.to_string(), LISTEN);
         for own in ["127.0.0.1:9000", "127.1.2.3:1", "[::1]:8080"] {
             assert!(read(json!(own)).is_ok(), "{own}");
@@ -73,8 +138,15 @@ mod tests {
             "[::ffff:127.0.0.1]:8080",
         ] {
             let refusal = read(json!(open)).expect_err(open);
-            assert!(refusal.contains("neither users nor TLS"), "{refusal}");
+            assert!(refusal.contains("in plain text; give tls"), "{refusal}");
         }
+
+        let mut problems = Problems::new();
+        let open = json!({"listen": "0.0.0.0:8443", "tls": {"certificate": "none.pem"}});
+        settings(Some(open), store, base, &mut problems);
+        let told = problems.to_string();
+        assert!(told.contains("page.tls.key: missing"), "{told}");
+        assert!(!told.contains("plain text"), "{told}");
 
         for wrong in [
             json!("8080"),

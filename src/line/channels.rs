@@ -15,11 +15,10 @@ use crate::line::shadow::stage::PreparedShadow;
 use crate::line::shared::Shared;
 use crate::mqtt::publisher::PublisherWiring;
 use crate::mqtt::session::COMMANDS_MAX;
-use crate::page::{FrameSlots, PagePictures, PageWiring, Pulses, frame_slots};
+use crate::page::{Bound, FrameSlots, PagePictures, PageWiring, Pulses, frame_slots};
 use crate::protocol::event::{Event, EventReceiver};
 use crate::protocol::request::Request;
 use crossbeam::channel::{Receiver, Sender, bounded};
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -58,8 +57,8 @@ pub struct Channels {
     pub publisher: PublisherEnds,
     /// Ends of the control socket's server.
     pub control: ControlEnds,
-    /// The page's events.
-    pub page_events: EventReceiver,
+    /// Ends of the page's server.
+    pub page: PageEnds,
     /// The newest judged frames, for the page.
     pub page_frames: FrameSlots,
     /// The line's file as it was read again, to the changeover.
@@ -79,6 +78,14 @@ pub struct ControlEnds {
     /// Results and changes of state to tell watchers.
     pub events: EventReceiver,
     /// Commands that were received, to the command handler.
+    pub requests: Sender<Request>,
+}
+
+/// The page's ends.
+pub struct PageEnds {
+    /// Results and changes of state to show.
+    pub events: EventReceiver,
+    /// Commands of signed-in users, to the command handler.
     pub requests: Sender<Request>,
 }
 
@@ -132,9 +139,12 @@ impl Channels {
             },
             control: ControlEnds {
                 events: event_ends.control,
+                requests: requests.clone(),
+            },
+            page: PageEnds {
+                events: event_ends.page,
                 requests,
             },
-            page_events: event_ends.page,
             page_frames,
             reloads,
         }
@@ -188,13 +198,19 @@ pub fn page_wiring(
     shared: &Shared,
     is_continuous: bool,
     store_folder: PathBuf,
-    listener: TcpListener,
-    events: EventReceiver,
+    bound: Bound,
+    users: PathBuf,
+    ends: PageEnds,
 ) -> PageWiring {
     let view = shared.view();
+    let store = shared.store.clone();
     PageWiring {
-        listener,
-        events,
+        bound,
+        events: ends.events,
+        requests: ends.requests,
+        audit: Box::new(move |words| store.audit(words)),
+        causes: shared.diagnostics.clone(),
+        users,
         now: Box::new(move || view.now(is_continuous)),
         pictures: PagePictures::default(),
         pulses: Pulses::new([]),

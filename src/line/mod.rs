@@ -5,7 +5,7 @@
 //! frames    camera --trigger, frame queue--> inspector --results--> store --outbox--> publisher --> broker
 //! pictures  inspector --judged parts, may drop--> overlays --heat maps, may drop--> events
 //! evidence  inspector, store --parts that are kept, may drop--> evidence --> files
-//! commands  publisher, control socket --requests--> command handler --> triggers, control, snapshots
+//! commands  publisher, control socket, page --requests--> command handler --> triggers, control, snapshots
 //! recipes   command handler --selected--> changeover --prepared--> inspector, between two parts
 //! shadow    inspector --newest judged frame, may drop--> shadow --where both differ--> events
 //! events    cameras, command handler, changeover, overlays, shadow, store --> publisher, control socket
@@ -72,7 +72,7 @@ mod summary;
 pub mod views;
 
 pub use self::channels::{
-    Channels, ControlEnds, DoorSettings, PublisherEnds, control_wiring, page_wiring,
+    Channels, ControlEnds, DoorSettings, PageEnds, PublisherEnds, control_wiring, page_wiring,
     publisher_wiring,
 };
 pub use self::opening::Opening;
@@ -109,7 +109,6 @@ use crate::mqtt::publisher;
 use crate::mqtt::publisher::PublisherWiring;
 use crate::page::{self, FrameSlots, PageWiring, PictureStage, Pulses};
 use crate::protocol::birth::Identity;
-use crate::protocol::event::EventReceiver;
 use crate::recipe::active::ActiveRecipe;
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
 use crate::store::{Outbox, StoreWriter};
@@ -318,9 +317,8 @@ impl Stages {
         let policy = LinePolicy::new(&shared, kept, channels.watchers, timed);
         let doors = doors_of(config, &opening);
         let is_continuous = doors.is_continuous;
-        let events = channels.page_events;
         let slots = channels.page_frames;
-        let page = PageStages::open(config, &shared, is_continuous, events, slots)?;
+        let page = PageStages::open(config, &shared, is_continuous, channels.page, slots)?;
         Ok(Stages {
             inspect: InspectStage::new(&shared, active, config.batch, inspected, channels.inspect),
             writer: StoreWriter::new(opening.open_store, policy),
@@ -469,16 +467,17 @@ impl PageStages {
         config: &LineConfig,
         shared: &Shared,
         is_continuous: bool,
-        events: EventReceiver,
+        ends: PageEnds,
         frames: FrameSlots,
     ) -> Result<Option<Self>, Failure> {
         let Some(settings) = &config.page else {
             return Ok(None);
         };
 
-        let listener = page::bind(settings)?;
+        let bound = page::bind(settings)?;
+        let users = settings.users.clone();
         let folder = folder_of(&config.store.file);
-        let server = page_wiring(shared, is_continuous, folder, listener, events);
+        let server = page_wiring(shared, is_continuous, folder, bound, users, ends);
         let pictures = PictureStage::new(frames, server.pictures.clone());
         Ok(Some(PageStages { pictures, server }))
     }

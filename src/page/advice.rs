@@ -119,6 +119,14 @@ const STEPS: &[(&str, &str)] = &[
     ),
     ("page", "The page cannot be served: look at the log."),
     (
+        "page users",
+        "Mend the users' file, or make the users anew with winspect user; the line goes on meanwhile.",
+    ),
+    (
+        "page certificate",
+        "Renew the page's certificate: browsers refuse the page without a valid one; the line goes on.",
+    ),
+    (
         "slow disk",
         "The disk is slow: see what else writes to it, or replace it.",
     ),
@@ -173,6 +181,8 @@ mod tests {
     use super::*;
     use crate::line::control::{COMMAND_IDS, DRIFT_OF, LIBRARY, LINE_OF, THRESHOLD, WEB_OF};
     use crate::line::shared::{ENGINE, PICTURES_OF, PRESENCE_OF};
+    use crate::page::access::keeper::PAGE_USERS;
+    use crate::page::tls::PAGE_CERTIFICATE;
     use crate::protocol::condition::{COMMANDS, FENCES, GATE, RESULTS};
     use crate::store::{GIVEN_UP, MOVED_ASIDE};
 
@@ -180,6 +190,8 @@ mod tests {
     fn each_source_has_a_step_of_its_own() {
         let sources = [
             COMMAND_IDS,
+            PAGE_CERTIFICATE,
+            PAGE_USERS,
             LIBRARY,
             THRESHOLD,
             ENGINE,

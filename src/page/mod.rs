@@ -6,7 +6,8 @@
 //! LineView --counters, condition--> LineNow -----------------------------------------------+      |
 //!                                     \--> /metrics, /health/live, /health/ready      requests of viewers
 //! ```
-//! The page reads and never commands so far. It cannot hold a verdict up: it is told events that it may
+//! The page commands for signed-in users alone ([`access`]), through the command handler as the other doors do
+//! (`commands`). It cannot hold a verdict up: it is told events that it may
 //! miss, and frames that a newer one replaces; each is counted or told.
 //!
 //! **Live parts of a screen.** A screen is a list of [`screen::Fragment`]s, each rendered once for all
@@ -24,13 +25,17 @@
 //! Bounds: [`server::CONNECTIONS_MAX`] connections, `album`'s pictures, `board`'s parts and events;
 //! pictures that wait are two a camera at most (`frames`).
 
+pub mod access;
 mod advice;
 mod album;
 mod assets;
 mod board;
+mod commands;
 mod counters;
+mod form_page;
 mod frames;
 mod health;
+mod hosts;
 mod live;
 mod metrics;
 mod now;
@@ -40,6 +45,8 @@ mod routes;
 pub mod screen;
 pub mod server;
 mod state;
+mod tabs;
+pub mod tls;
 mod words;
 
 pub use self::frames::{FrameSlots, ShownFrames, frame_slots};
@@ -47,4 +54,4 @@ pub use self::metrics::{METRICS, MetricKind, MetricRow};
 pub use self::now::{LineNow, PageSettings};
 pub use self::painter::{PagePictures, PictureStage};
 pub use self::pulses::Pulses;
-pub use self::server::{PageWiring, bind, run};
+pub use self::server::{Bound, PageWiring, bind, run};

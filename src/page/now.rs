@@ -1,5 +1,6 @@
 //! The line as the page reads it, and the page's settings.
 
+use super::tls::TlsFiles;
 use crate::base::health::LineCondition;
 use crate::camera::CameraStatus;
 use crate::data::part_counts::PartTotals;
@@ -13,8 +14,12 @@ use std::path::PathBuf;
 /// Settings of the page, out of `[page]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PageSettings {
-    /// Address of this machine alone: without users and TLS nobody else may look.
+    /// Address; one that other machines reach needs TLS and a user.
     pub listen: SocketAddr,
+    /// The users' file.
+    pub users: PathBuf,
+    /// Certificate and key, if the page has them.
+    pub tls: Option<TlsFiles>,
 }
 
 /// A line at one moment.

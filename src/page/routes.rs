@@ -1,28 +1,29 @@
 //! The addresses of the page, and the headers of every answer.
 //!
-//! Reading alone: every address takes GET and HEAD. The `Host` must be this machine's (a foreign page
+//! An address takes GET and HEAD, and POST where a form does something (`access`). The `Host` must be this machine's (a foreign page
 //! could else read the line through a name of its own that leads here), and every answer carries a
 //! Content-Security-Policy without inline script and style.
 
+use super::access::{Viewer, sign_in};
 use super::album::{PhotoKey, PhotoSize};
 use super::assets::Asset;
+use super::form_page::Layout;
+use super::hosts::is_own_host;
 use super::metrics::{self, MEDIA_TYPE};
-use super::screen::{RENDER_EVERY, SCREENS, ScreenName, WholePage};
-use super::state::PageState;
+use super::screen::{RENDER_EVERY, ScreenName, WholePage};
+use super::state::Page;
 use askama::Template;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HOST, IF_NONE_MATCH,
-    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    REFERRER_POLICY, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -32,9 +33,7 @@ const UPDATE_WAIT: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Sources of a page: our own, and nothing inline.
 const POLICY: &str = "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; \
-                      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
-type Page = Arc<PageState>;
+                      connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// All addresses.
 pub fn router(state: Page) -> Router {
@@ -49,31 +48,25 @@ pub fn router(state: Page) -> Router {
         .route("/metrics", get(metrics))
         .route("/health/live", get(is_live))
         .route("/health/ready", get(is_ready))
+        .merge(sign_in::routes())
         .fallback(none_such)
-        .layer(middleware::from_fn(guard))
+        .layer(middleware::from_fn_with_state(state.clone(), guard))
         .with_state(state)
 }
 
 /// Refuses other hosts, and adds the headers of every answer.
-async fn guard(request: Request, next: Next) -> Response {
-    let host = request
-        .headers()
-        .get(HOST)
-        .and_then(|host| host.to_str().ok());
-
-    // A name of another host that leads here would let its pages read the line.
-    let is_own = host.is_some_and(is_own_host);
-    let mut response = if is_own {
-        next.run(request).await
-    } else {
-        let words = "this page is asked for as localhost, 127.0.0.1 or [::1] alone\n";
-        (StatusCode::MISDIRECTED_REQUEST, words).into_response()
+async fn guard(State(page): State<Page>, request: Request, next: Next) -> Response {
+    let refused = refusal_of(&page, request.headers());
+    let mut response = match refused {
+        None => next.run(request).await,
+        Some(refused) => refused.into_response(),
     };
 
     let headers = response.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    // `no-referrer` would take the Origin from our own forms.
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
 
     let policy = HeaderName::from_static("cross-origin-resource-policy");
     headers.insert(policy, HeaderValue::from_static("same-origin"));
@@ -86,50 +79,50 @@ async fn guard(request: Request, next: Next) -> Response {
     response
 }
 
-/// True for a loopback address or `localhost`, with or without a port.
-fn is_own_host(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        // A bare IPv6 address stands in brackets.
-        Some((name, port)) if !port.ends_with(']') => name,
-        _ => host,
-    };
+/// Why a request is refused whatever it asks for.
+fn refusal_of(page: &Page, headers: &HeaderMap) -> Option<(StatusCode, &'static str)> {
+    // Two lengths of a body, of which each reader believes another one, are how requests are smuggled. hyper refuses
+    // two Content-Lengths, and reads by Transfer-Encoding where both stand; no browser sends a form with it.
+    if headers.contains_key(TRANSFER_ENCODING) {
+        let words = "a body is sent with Content-Length, not with Transfer-Encoding\n";
+        return Some((StatusCode::LENGTH_REQUIRED, words));
+    }
 
-    let bare = name.trim_start_matches('[').trim_end_matches(']');
-    let is_name = bare.eq_ignore_ascii_case("localhost");
+    let mut hosts = headers.get_all(HOST).iter();
+    let host = hosts.next().and_then(|host| host.to_str().ok());
+    let is_own = host.is_some_and(|host| is_own_host(host, &page.names()));
+    if is_own && hosts.next().is_none() {
+        return None;
+    }
 
-    // A name is not looked up: whoever owns it decides where it leads.
-    let address = bare.parse::<IpAddr>();
-    let is_loopback = address.is_ok_and(|address| address.is_loopback());
-
-    is_name || is_loopback
+    let words = "this page is asked for as localhost, 127.0.0.1 or [::1], or by a name of its certificate\n";
+    Some((StatusCode::MISDIRECTED_REQUEST, words))
 }
 
-async fn live(State(page): State<Page>) -> Response {
-    whole(&page, ScreenName::Live)
+async fn live(State(page): State<Page>, viewer: Viewer) -> Response {
+    whole(&page, viewer, ScreenName::Live)
 }
 
-async fn health(State(page): State<Page>) -> Response {
-    whole(&page, ScreenName::Health)
+async fn health(State(page): State<Page>, viewer: Viewer) -> Response {
+    whole(&page, viewer, ScreenName::Health)
 }
 
-async fn counters(State(page): State<Page>) -> Response {
-    whole(&page, ScreenName::Counters)
+async fn counters(State(page): State<Page>, viewer: Viewer) -> Response {
+    whole(&page, viewer, ScreenName::Counters)
 }
 
-fn whole(page: &PageState, name: ScreenName) -> Response {
+fn whole(page: &Page, viewer: Viewer, name: ScreenName) -> Response {
     page.viewed();
 
-    let station = page.station();
+    let layout = Layout::new(page, viewer, name.title());
     let html = page.with_screen(name, |screen| {
         // Everything is newer than version 0.
         let update = screen.update(0, &page.assets.build);
 
         let whole = WholePage {
-            station: &station,
+            layout: &layout,
             screen: name,
-            screens: SCREENS,
             version: update.version,
-            build: update.build,
             fragments: update.fragments,
         };
 
@@ -310,31 +303,6 @@ async fn none_such() -> (StatusCode, &'static str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_this_machines_names_are_own() {
-        for own in [
-            "localhost",
-            "LOCALHOST:8080",
-            "127.0.0.1:8080",
-            "127.8.8.8",
-            "[::1]:80",
-            "[::1]",
-        ] {
-            assert!(is_own_host(own), "{own}");
-        }
-
-        for foreign in [
-            "",
-            "evil.example",
-            "localhost.evil.example:8080",
-            "10.0.0.7:8080",
-            "[::2]:80",
-            ":80",
-        ] {
-            assert!(!is_own_host(foreign), "{foreign}");
-        }
-    }
 
     #[test]
     fn a_version_is_read_out_of_the_query() {

@@ -2,6 +2,7 @@
 
 use super::album::Album;
 use super::board::Board;
+use super::form_page::Layout;
 use super::now::{DiskRoom, LineNow};
 use askama::Template;
 use jiff::Timestamp;
@@ -76,16 +77,12 @@ pub struct Update<'a> {
 #[derive(Template)]
 #[template(path = "page.html")]
 pub struct WholePage<'a> {
-    /// Name of the line.
-    pub station: &'a str,
+    /// What all screens show around their body.
+    pub layout: &'a Layout,
     /// The screen.
     pub screen: ScreenName,
-    /// All screens.
-    pub screens: [ScreenName; 3],
     /// Version of the fragments.
     pub version: u64,
-    /// Hash of style and script.
-    pub build: &'a str,
     /// Fragments.
     pub fragments: Vec<&'a Fragment>,
 }
@@ -111,15 +108,6 @@ impl ScreenName {
             ScreenName::Live => "Live",
             ScreenName::Health => "Health",
             ScreenName::Counters => "Counters",
-        }
-    }
-
-    /// Its address.
-    pub fn address(self) -> &'static str {
-        match self {
-            ScreenName::Live => "/",
-            ScreenName::Health => "/health",
-            ScreenName::Counters => "/counters",
         }
     }
 }

@@ -2,30 +2,43 @@
 //!
 //! Each connection is a task. Bounds: [`CONNECTIONS_MAX`] connections, one more is refused in words;
 //! [`HEADERS_MAX`] bytes of a request's head, `HEAD_TIME` for it to come and between two requests,
-//! `WRITE_TIME` for a viewer to take something of an answer. Bodies are not read.
+//! `WRITE_TIME` for a viewer to take something of an answer. Bodies are read for signed-in users alone (`access`).
 
+use super::access::Peer;
+use super::access::keeper::{Access, Audit};
+use super::access::users::UsersFile;
+use super::commands::PageCommands;
 use super::now::{LineNow, PageSettings};
 use super::painter::PagePictures;
 use super::pulses::Pulses;
 use super::routes::router;
-use super::state::PageState;
+use super::state::{PageParts, PageState};
+use super::tls::{PageTls, TlsProblem};
 use crate::base::exit::{Exit, Failure};
+use crate::base::health::Diagnostics;
 use crate::protocol::event::EventReceiver;
-use axum::Router;
+use crate::protocol::request::Request;
+use axum::{Extension, Router};
+use crossbeam::channel::Sender;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
 use std::io::Write;
 use std::net::TcpListener as StdListener;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_io_timeout::TimeoutStream;
+use tokio_rustls::TlsAcceptor;
 
 /// Connections at once. A browser has up to six.
-pub const CONNECTIONS_MAX: usize = 64;
+pub const CONNECTIONS_MAX: usize = 256;
 /// Bytes of a request's line and headers, at most.
 pub const HEADERS_MAX: usize = 16 << 10;
 /// Time for a request's head to come, and between two requests.
@@ -37,11 +50,16 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Answer to a connection for which there is no room.
 const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\n\
     Connection: close\r\nContent-Length: 51\r\n\r\ntoo many connections are open; close one of them.\r\n";
+/// Answer to a request without TLS at a page with it.
+const NO_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\
+    Connection: close\r\nContent-Length: 42\r\n\r\nthis page speaks https alone: ask for that\n";
+/// First byte of a TLS connection: a record of the handshake.
+const TLS_HANDSHAKE: u8 = 22;
 
 /// Connections of the page to the rest of the line.
 pub struct PageWiring {
-    /// The address, bound before the line started.
-    pub listener: StdListener,
+    /// The address, bound before the line started, with its certificate.
+    pub bound: Bound,
     /// Events of the line; their end is the end of the line.
     pub events: EventReceiver,
     /// The line at the moment.
@@ -52,26 +70,78 @@ pub struct PageWiring {
     pub pulses: Pulses,
     /// Folder of the store, whose disk is told.
     pub store_folder: PathBuf,
+    /// Commands, to the command handler.
+    pub requests: Sender<Request>,
+    /// Sentences for the audit log.
+    pub audit: Audit,
+    /// Diagnostics of the line: a users' file that cannot be read is told there.
+    pub causes: Diagnostics,
+    /// The users' file.
+    pub users: PathBuf,
+}
+
+/// The page's address, bound, and what guards it.
+pub struct Bound {
+    /// The address.
+    pub listener: StdListener,
+    /// Certificate and key, if the page has them.
+    pub tls: Option<PageTls>,
 }
 
 /// Binds the page's address: before the line starts, so that a port that is taken ends the start.
 ///
 /// # Errors
-/// When it cannot be bound.
-pub fn bind(settings: &PageSettings) -> Result<StdListener, Failure> {
+/// When it cannot be bound, the certificate cannot be used, or other machines could reach a page at which nobody can
+/// sign in.
+pub fn bind(settings: &PageSettings) -> Result<Bound, Failure> {
+    check_users(settings)?;
+    let tls = match &settings.tls {
+        Some(files) => {
+            let opened = PageTls::open(files);
+            let failure = |problem: TlsProblem| Failure::words(Exit::Config, problem.to_string());
+            Some(opened.map_err(failure)?)
+        }
+        None => None,
+    };
+
     let listen = settings.listen;
     let bound = StdListener::bind(listen).and_then(|listener| {
         listener.set_nonblocking(true)?;
         Ok(listener)
     });
 
-    bound.map_err(|error| {
+    let listener = bound.map_err(|error| {
         let words = format!(
             "page.listen: {listen} cannot be bound: {error}; give another port, or end what has this one"
         );
 
         Failure::words(Exit::Unavailable, words)
-    })
+    })?;
+
+    Ok(Bound { listener, tls })
+}
+
+/// Refuses a page that other machines reach and nobody can sign in at: it was meant to be used, and its users' file was
+/// forgotten or lost.
+fn check_users(settings: &PageSettings) -> Result<(), Failure> {
+    let listen = settings.listen;
+    if listen.ip().is_loopback() {
+        return Ok(());
+    }
+
+    let path = settings.users.display();
+    let why = match UsersFile::open(&settings.users) {
+        Ok(file) if !file.users().is_empty() => return Ok(()),
+        Ok(_) => format!("{path} has no user"),
+        Err(error) => error.to_string(),
+    };
+
+    let words = format!(
+        "page.listen: {listen} can be reached from other machines, and nobody can sign in: {why}; make a user by \
+         winspect user add LINE NAME --role admin, or listen on 127.0.0.1"
+    );
+
+    Err(Failure::words(Exit::Config, words))
 }
 
 /// Serves the page until the line ends. Blocks; for a thread of its own.
@@ -79,25 +149,34 @@ pub fn bind(settings: &PageSettings) -> Result<StdListener, Failure> {
 /// # Errors
 /// When the asynchronous runtime cannot be made.
 pub fn run(wiring: PageWiring) -> std::io::Result<()> {
+    // Passwords are computed beside this thread, one at a time; files of users are written there too.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .thread_name("page-passwords")
+        .max_blocking_threads(2)
         .build()?;
 
     runtime.block_on(serve(wiring))
 }
 
 async fn serve(wiring: PageWiring) -> std::io::Result<()> {
-    let listener = TcpListener::from_std(wiring.listener)?;
-    tracing::info!("page at http://{}/", listener.local_addr()?);
+    let listener = TcpListener::from_std(wiring.bound.listener)?;
+    let tls = wiring.bound.tls.map(Arc::new);
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    tracing::info!("page at {scheme}://{}/", listener.local_addr()?);
     let mut events = wiring.events;
     events.state.listen(true);
-    let state = Arc::new(PageState::new(
-        wiring.now,
-        events.state.clone(),
-        wiring.pictures,
-        wiring.pulses,
-        wiring.store_folder,
-    ));
+    let state = Arc::new(PageState::new(PageParts {
+        now: wiring.now,
+        listener: events.state.clone(),
+        pictures: wiring.pictures,
+        pulses: wiring.pulses,
+        store_folder: wiring.store_folder,
+        access: Access::new(&wiring.users, wiring.audit, wiring.causes.clone()),
+        causes: wiring.causes,
+        tls: tls.clone(),
+        commands: PageCommands::new(wiring.requests),
+    }));
 
     let router = router(state.clone());
     let mut tasks = JoinSet::new();
@@ -106,10 +185,13 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) if tasks.len() >= CONNECTIONS_MAX => {
-                    refuse(stream);
+                    refuse(stream, NO_ROOM);
                 }
-                Ok((stream, _)) => {
-                    tasks.spawn(connection(stream, router.clone()));
+                Ok((stream, peer)) => {
+                    let peer = Peer(peer.ip().to_canonical());
+                    let router = router.clone().layer(Extension(peer));
+                    let config = tls.as_ref().map(|tls| tls.config());
+                    tasks.spawn(connection(stream, config, router));
                 }
                 // Too many open files, for one; they may become fewer.
                 Err(error) => {
@@ -130,22 +212,45 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
 }
 
 /// Refuses a connection in words. One try: a refusal must not wait either.
-fn refuse(stream: TcpStream) {
+fn refuse(stream: TcpStream, words: &[u8]) {
     if let Ok(mut stream) = stream.into_std() {
-        let _ = stream.write(NO_ROOM);
+        let _ = stream.write(words);
     }
 }
 
 /// One connection, until its end. What it sends beyond HTTP ends it, and nothing else.
-async fn connection(stream: TcpStream, router: Router) {
+async fn connection(stream: TcpStream, tls: Option<Arc<ServerConfig>>, router: Router) {
+    let Some(config) = tls else {
+        return http(with_write_time(stream), router).await;
+    };
+
+    // Somebody who typed http:// is told so; else a browser shows an empty page.
+    let mut first = [0];
+    let peeked = timeout(HEAD_TIME, stream.peek(&mut first)).await;
+    if matches!(peeked, Ok(Ok(1))) && first[0] != TLS_HANDSHAKE {
+        return refuse(stream, NO_TLS);
+    }
+
+    let accepting = TlsAcceptor::from(config).accept(with_write_time(stream));
+    match timeout(HEAD_TIME, accepting).await {
+        Ok(Ok(stream)) => http(stream, router).await,
+        Ok(Err(error)) => tracing::debug!("page: {error}"),
+        Err(_) => tracing::debug!("page: a handshake took too long"),
+    }
+}
+
+fn with_write_time(stream: TcpStream) -> Pin<Box<TimeoutStream<TcpStream>>> {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIME));
-    let stream = TokioIo::new(Box::pin(stream));
+    Box::pin(stream)
+}
+
+async fn http(stream: impl AsyncRead + AsyncWrite + Unpin, router: Router) {
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
         .max_buf_size(HEADERS_MAX)
-        .serve_connection(stream, TowerToHyperService::new(router))
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
         .await;
 
     if let Err(error) = served {

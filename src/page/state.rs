@@ -1,13 +1,19 @@
 //! What all requests of the page share: the line to read, the page's memory, and the rendered screens.
 
+use super::access::cookie::SessionCookie;
+use super::access::keeper::Access;
 use super::assets::Assets;
 use super::board::Board;
+use super::commands::PageCommands;
+use super::hosts::Names;
 use super::metrics::Readings;
 use super::now::{LineNow, disk_room};
 use super::painter::PagePictures;
 use super::pulses::Pulses;
 use super::screen::{Facts, Screen, ScreenName};
+use super::tls::PageTls;
 use super::{counters, health, live};
+use crate::base::health::Diagnostics;
 use crate::protocol::event::{Event, ListenerState};
 use jiff::Timestamp;
 use std::path::PathBuf;
@@ -18,9 +24,42 @@ use std::time::{Duration, Instant};
 /// Time since the last request after which nobody looks.
 const UNWATCHED_AFTER: Duration = Duration::from_secs(30);
 
+/// The shared state as the requests have it.
+pub type Page = Arc<PageState>;
+
+/// What the state is made of, from outside of the page.
+pub struct PageParts {
+    /// The line at the moment.
+    pub now: Box<dyn Fn() -> LineNow + Send + Sync>,
+    /// Counts the events that the page misses.
+    pub listener: Arc<ListenerState>,
+    /// Pictures of parts.
+    pub pictures: PagePictures,
+    /// Signs of life of the stages.
+    pub pulses: Pulses,
+    /// Folder of the store.
+    pub store_folder: PathBuf,
+    /// Users, sessions and limits.
+    pub access: Access,
+    /// The way to the command handler.
+    pub commands: PageCommands,
+    /// Certificate and key, if the page has them.
+    pub tls: Option<Arc<PageTls>>,
+    /// Faults of the moment: a certificate that ends is told there.
+    pub causes: Diagnostics,
+}
+
 /// The shared state.
 pub struct PageState {
     now: Box<dyn Fn() -> LineNow + Send + Sync>,
+    /// Users, sessions and limits.
+    pub access: Access,
+    /// The cookie of sessions.
+    pub cookie: SessionCookie,
+    /// The way to the command handler.
+    pub commands: PageCommands,
+    tls: Option<Arc<PageTls>>,
+    causes: Diagnostics,
     listener: Arc<ListenerState>,
     /// Pictures of parts.
     pub pictures: PagePictures,
@@ -36,25 +75,25 @@ pub struct PageState {
 }
 
 impl PageState {
-    /// The state of a page that has seen nothing yet; `listener` counts the events that it misses.
-    pub fn new(
-        now: Box<dyn Fn() -> LineNow + Send + Sync>,
-        listener: Arc<ListenerState>,
-        pictures: PagePictures,
-        pulses: Pulses,
-        store_folder: PathBuf,
-    ) -> Self {
+    /// The state of a page that has seen nothing yet.
+    pub fn new(parts: PageParts) -> Self {
+        let station = (parts.now)().identity.station;
         PageState {
-            now,
-            listener,
-            pictures,
+            now: parts.now,
+            access: parts.access,
+            cookie: SessionCookie::new(&station, parts.tls.is_some()),
+            commands: parts.commands,
+            tls: parts.tls,
+            causes: parts.causes,
+            listener: parts.listener,
+            pictures: parts.pictures,
             assets: Assets::new(),
             board: Mutex::default(),
             screens: Default::default(),
-            pulses: Mutex::new(pulses),
+            pulses: Mutex::new(parts.pulses),
             viewed: Mutex::default(),
             connections: AtomicUsize::new(0),
-            store_folder,
+            store_folder: parts.store_folder,
         }
     }
 
@@ -66,6 +105,12 @@ impl PageState {
     /// The line now.
     pub fn now(&self) -> LineNow {
         (self.now)()
+    }
+
+    /// Names of this machine out of the certificate.
+    pub fn names(&self) -> Names {
+        let tls = self.tls.as_ref();
+        tls.map(|tls| tls.names()).unwrap_or_default()
     }
 
     /// Name of the line.
@@ -139,6 +184,10 @@ impl PageState {
 
     /// Remembers an event, and tells those who wait.
     pub fn see(&self, event: Event) {
+        if let Event::Outcome(outcome) = &event {
+            self.commands.see(&outcome.answer);
+        }
+
         self.board().see(event, Timestamp::now());
         self.pictures.tell();
     }
@@ -157,6 +206,10 @@ impl PageState {
         let is_watched =
             lock(&self.viewed).is_some_and(|viewed| viewed.elapsed() < UNWATCHED_AFTER);
         self.pictures.watch(is_watched);
+        if let Some(tls) = &self.tls {
+            tls.look(&self.causes, Timestamp::now());
+        }
+
         // The signs are looked at all the time, so that a request finds how long they have been away.
         self.stuck();
     }

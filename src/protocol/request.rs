@@ -1,7 +1,7 @@
 //! Requests as plain data: a command, the door that it came through, and where its answer goes.
 //!
 //! The command handler answers a [`Request`] without knowing its door. A door (the MQTT publisher,
-//! the control socket) finds the sender of a [`Reply`] by its [`ReplyToken`].
+//! the control socket, the page) finds the sender of a [`Reply`] by its [`ReplyToken`].
 
 use crate::protocol::answer::Answer;
 use crate::protocol::command::Command;
@@ -16,6 +16,8 @@ pub enum RequestSource {
     Mqtt,
     /// The control socket of this machine.
     Control,
+    /// The page, for a signed-in user.
+    Page,
 }
 
 impl RequestSource {
@@ -24,6 +26,7 @@ impl RequestSource {
         match self {
             RequestSource::Mqtt => "mqtt",
             RequestSource::Control => "control socket",
+            RequestSource::Page => "page",
         }
     }
 }
@@ -37,7 +40,7 @@ pub struct Request {
     pub name: String,
     /// Door through which the command came.
     pub source: RequestSource,
-    /// User of this machine who sent it, where the door knows.
+    /// User who sent it, where the door knows: of this machine, or of the page.
     pub user: Option<Arc<str>>,
     /// Moment of arrival here.
     pub came_at: Instant,

@@ -53,6 +53,7 @@ mod networks;
 mod notify;
 mod own_part;
 mod page;
+mod page_access;
 mod page_browser;
 mod parts;
 mod pictures;

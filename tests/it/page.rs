@@ -392,7 +392,7 @@ fn garbage_huge_heads_and_many_connections_do_not_disturb_a_line() {
     // Half-open connections take all places; one more is refused in words.
     let mut open: Vec<TcpStream> = vec![];
     let mut refused = String::new();
-    for _ in 0..70 {
+    for _ in 0..260 {
         let mut stream = page.connect();
         let _ = stream.write_all(b"GET / HTTP/1.1\r\nHo");
         open.push(stream);

@@ -14,6 +14,7 @@ pub mod program;
 mod requirement;
 #[cfg(feature = "gstreamer")]
 pub mod rtsp;
+pub mod sign_in;
 pub mod station;
 #[cfg(feature = "gstreamer")]
 pub mod stream;

@@ -6,7 +6,8 @@ use super::station::Station;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use ureq::Agent;
+use ureq::http::Response;
+use ureq::{Agent, Body};
 
 /// A page on a port of this machine.
 pub struct Page {
@@ -39,6 +40,7 @@ impl Page {
     pub fn at(port: u16) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
+            .max_redirects(0)
             .timeout_global(Some(PATIENCE))
             .build();
 
@@ -72,19 +74,19 @@ impl Page {
             request = request.header(*name, *value);
         }
 
-        let mut answer = request.call().expect("the page answers");
-        let headers = answer.headers().iter().map(|(name, value)| {
-            let value = value.to_str().unwrap_or_default();
-            (name.to_string(), value.to_owned())
-        });
+        told(request.call())
+    }
 
-        let headers = headers.collect();
-        let bytes = answer.body_mut().read_to_vec().expect("a body");
-        Answer {
-            status: answer.status().as_u16(),
-            headers,
-            body: String::from_utf8_lossy(&bytes).into_owned(),
+    /// Answer to a form of this page.
+    #[track_caller]
+    pub fn post(&self, path: &str, headers: &[(&str, &str)], form: &[(&str, &str)]) -> Answer {
+        let mut request = self.agent.post(self.address(path));
+        request = request.header("origin", self.address("").trim_end_matches('/'));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
+
+        told(request.send_form(form.iter().copied()))
     }
 
     /// Value of a metric, written with its labels as the text has it.
@@ -111,6 +113,23 @@ impl Page {
         let mut answer = vec![];
         let _ = stream.read_to_end(&mut answer);
         String::from_utf8_lossy(&answer).into_owned()
+    }
+}
+
+#[track_caller]
+fn told(answer: Result<Response<Body>, ureq::Error>) -> Answer {
+    let mut answer = answer.expect("the page answers");
+    let headers = answer.headers().iter().map(|(name, value)| {
+        let value = value.to_str().unwrap_or_default();
+        (name.to_string(), value.to_owned())
+    });
+
+    let headers = headers.collect();
+    let bytes = answer.body_mut().read_to_vec().expect("a body");
+    Answer {
+        status: answer.status().as_u16(),
+        headers,
+        body: String::from_utf8_lossy(&bytes).into_owned(),
     }
 }
 

@@ -1,0 +1,335 @@
+//! The keeper of the page's access: users, sessions and limits together, with each sign-in, refusal and sign-out in
+//! the audit log.
+
+use super::limits::SignInLimits;
+use super::notice::Notice;
+use super::password::{PasswordQueue, is_right};
+use super::sessions::{FoundSession, SessionKey, Sessions};
+use super::users::{Users, UsersError, UsersFile};
+use crate::base::health::{Diagnostics, Health};
+use crate::base::secret::Secret;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// Diagnostics source of a users' file that cannot be read.
+pub const PAGE_USERS: &str = "page users";
+/// Characters of a name that the audit log shows of a try.
+const SHOWN_NAME_MAX: usize = 32;
+
+/// Sentences for the audit log. Never waits for the disk.
+pub type Audit = Box<dyn Fn(String) + Send + Sync>;
+
+/// The access to one page.
+pub struct Access {
+    users: Mutex<UsersFile>,
+    sessions: Mutex<Sessions>,
+    limits: Mutex<SignInLimits>,
+    passwords: PasswordQueue,
+    audit: Audit,
+    causes: Diagnostics,
+}
+
+impl Access {
+    /// The access for the users of that file. A file that cannot be read is told by `causes`, and nobody can sign in.
+    pub fn new(users: &Path, audit: Audit, causes: Diagnostics) -> Self {
+        let access = Access {
+            users: Mutex::new(UsersFile::at(users)),
+            sessions: Mutex::default(),
+            limits: Mutex::default(),
+            passwords: PasswordQueue::default(),
+            audit,
+            causes,
+        };
+
+        // The users of the start are no change.
+        let first = lock(&access.users).refresh();
+        access.tell_file(&first.map(|_| ()));
+        access
+    }
+
+    /// True if somebody could sign in.
+    pub fn has_users(&self) -> bool {
+        !self.users().users().is_empty()
+    }
+
+    /// All users now.
+    pub fn all_users(&self) -> Users {
+        self.users().users().clone()
+    }
+
+    /// Writes a sentence into the audit log.
+    pub fn note(&self, words: String) {
+        tracing::info!("{words}");
+        (self.audit)(words);
+    }
+
+    /// Signs a user in who asks from that address; returns the id of the new session.
+    ///
+    /// # Errors
+    /// Words for the person: the same for a wrong name and a wrong password.
+    pub async fn sign_in(
+        &self,
+        name: &str,
+        password: Secret,
+        from: IpAddr,
+    ) -> Result<String, String> {
+        let begun = lock(&self.limits).begin(name, Instant::now());
+        if let Err(wait) = begun {
+            let seconds = wait.as_secs() + 1;
+            return Err(format!(
+                "too many wrong passwords; try again in {seconds} s"
+            ));
+        }
+
+        let user = self.users().users().find(name).cloned();
+        let hash = user.as_ref().map(|user| user.password.clone());
+        let checked = self
+            .passwords
+            .run(move || is_right(hash.as_ref(), &password))
+            .await;
+
+        match (checked, user) {
+            (Ok(true), Some(user)) => {
+                let role = user.role.word();
+                let id = lock(&self.sessions).begin(name, user, Instant::now());
+                lock(&self.limits).forgive(name, Instant::now());
+                self.note(format!("{name} ({role}) signed in at the page from {from}"));
+                Ok(id)
+            }
+            (Ok(_), _) => {
+                // What a browser sent as a name may be a password in the wrong field: it is cut, and escaped.
+                let shown: String = name.chars().take(SHOWN_NAME_MAX).collect();
+                self.note(format!(
+                    "sign-in as {shown:?} at the page from {from} refused: wrong name or password"
+                ));
+                Err("the name or the password is wrong".to_owned())
+            }
+            (Err(_), _) => Err("too many sign in just now; try again in a moment".to_owned()),
+        }
+    }
+
+    /// Ends a session of a browser at that address.
+    pub fn sign_out(&self, key: SessionKey, from: IpAddr) {
+        let name = lock(&self.sessions).end(key);
+        if let Some(name) = name {
+            self.note(format!("{name} signed out of the page from {from}"));
+        }
+    }
+
+    /// The session of a key, if its user still is who signed in: another role or password ends it.
+    pub fn session(&self, key: SessionKey) -> Option<FoundSession> {
+        let found = lock(&self.sessions).find(key, Instant::now())?;
+        let is_same = self.users().users().find(&found.name) == Some(&found.user);
+        if is_same {
+            return Some(found);
+        }
+
+        lock(&self.sessions).end(key);
+        let name = &found.name;
+        self.note(format!(
+            "the session of {name} at the page ended: the user is another one now"
+        ));
+        None
+    }
+
+    /// Changes the users for somebody, and notes the changes. Waits for the disk: for a thread that may.
+    ///
+    /// # Errors
+    /// When the change is refused, or the file cannot be written.
+    pub fn change_users(
+        &self,
+        who: &str,
+        change: impl FnOnce(&mut Users) -> Result<(), UsersError>,
+    ) -> Result<Vec<String>, UsersError> {
+        let mut users = self.users();
+        let before = users.users().clone();
+        users.change(change)?;
+        let changes = users.users().changes_since(&before);
+        drop(users);
+
+        for change in &changes {
+            self.note(format!("users of the page: {change}, by {who}"));
+        }
+
+        Ok(changes)
+    }
+
+    /// The queue of work on passwords.
+    pub fn passwords(&self) -> &PasswordQueue {
+        &self.passwords
+    }
+
+    /// Keeps a message for the next screen of a session.
+    pub fn put_notice(&self, key: SessionKey, notice: Notice) {
+        lock(&self.sessions).put_notice(key, notice);
+    }
+
+    /// The message for this screen.
+    pub fn take_notice(&self, key: SessionKey) -> Option<Notice> {
+        lock(&self.sessions).take_notice(key)
+    }
+
+    /// The users' file as it is now.
+    fn users(&self) -> MutexGuard<'_, UsersFile> {
+        let mut users = lock(&self.users);
+        let refreshed = users.refresh();
+        self.tell_file(&refreshed.as_ref().map(|_| ()));
+
+        // Who wrote into the file is not known: `winspect user`, or an editor.
+        if let Ok(Some(before)) = refreshed {
+            for change in users.users().changes_since(&before) {
+                self.note(format!("users of the page: {change}, in their file"));
+            }
+        }
+
+        users
+    }
+
+    /// Tells the line's health whether the users' file can be read.
+    fn tell_file<E: std::fmt::Display>(&self, read: &Result<(), E>) {
+        match read {
+            Ok(()) => self.causes.clear(PAGE_USERS),
+            Err(error) => {
+                let words = format!("nobody can sign in: {error}");
+                self.causes
+                    .set(PAGE_USERS, Health::MaintenanceRequired, words);
+            }
+        }
+    }
+}
+
+/// Who does something, as the audit log names it.
+pub fn on_page(name: &Arc<str>) -> String {
+    format!("{name} (page)")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::page::access::password::PasswordHash;
+    use crate::page::access::role::Role;
+    use crate::page::access::users::User;
+    use std::net::Ipv4Addr;
+    use std::path::PathBuf;
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    struct Bench {
+        access: Access,
+        told: Arc<Mutex<Vec<String>>>,
+        causes: Diagnostics,
+        path: PathBuf,
+        _folder: tempfile::TempDir,
+    }
+
+    fn bench() -> Bench {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("users.toml");
+        change(&path, |users| {
+            let password = PasswordHash::of("correct horse").expect("a password");
+            let role = Role::Setter;
+            users.add("anna", User { role, password })
+        });
+
+        let told = Arc::new(Mutex::new(vec![]));
+        let ear = told.clone();
+        let causes = Diagnostics::default();
+        let audit = Box::new(move |words| lock(&ear).push(words));
+        let access = Access::new(&path, audit, causes.clone());
+        Bench {
+            access,
+            told,
+            causes,
+            path,
+            _folder: folder,
+        }
+    }
+
+    fn change(path: &Path, change: impl FnOnce(&mut Users) -> Result<(), UsersError>) {
+        let mut file = UsersFile::open(path).expect("it is read");
+        file.change(change).expect("it is changed");
+    }
+
+    fn sign_in(access: &Access, name: &str, password: &str) -> Result<String, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(access.sign_in(name, Secret::new(password), HERE))
+    }
+
+    #[test]
+    fn a_sign_in_its_refusal_and_its_end_are_noted() {
+        let bench = bench();
+        let access = &bench.access;
+        let wrong = sign_in(access, "anna", "wrong horse").expect_err("wrong");
+        assert_eq!(sign_in(access, "eve\n", "wrong horse"), Err(wrong));
+        let id = sign_in(access, "anna", "correct horse").expect("right");
+        let key = SessionKey::of(&id);
+        assert!(access.session(key).is_some());
+        access.sign_out(key, HERE);
+        assert!(access.session(key).is_none());
+        let told = lock(&bench.told);
+        let expected = [
+            "sign-in as \"anna\" at the page from 127.0.0.1 refused: wrong name or password",
+            "sign-in as \"eve\\n\" at the page from 127.0.0.1 refused: wrong name or password",
+            "anna (setter) signed in at the page from 127.0.0.1",
+            "anna signed out of the page from 127.0.0.1",
+        ];
+        assert_eq!(*told, expected);
+    }
+
+    #[test]
+    fn a_user_who_becomes_another_one_is_signed_out() {
+        let new_password = PasswordHash::of("another horse").expect("a password");
+        let changes: [fn(&mut Users, PasswordHash) -> Result<(), UsersError>; 3] = [
+            |users, _| users.remove("anna").map(|_| ()),
+            |users, _| users.set_role("anna", Role::View).map(|_| ()),
+            |users, password| users.set_password("anna", password),
+        ];
+
+        for one in changes {
+            let bench = bench();
+            let id = sign_in(&bench.access, "anna", "correct horse").expect("right");
+            let key = SessionKey::of(&id);
+            assert!(bench.access.session(key).is_some());
+            change(&bench.path, |users| one(users, new_password.clone()));
+            assert!(bench.access.session(key).is_none());
+            let told = lock(&bench.told).join("\n");
+            assert!(told.contains("in their file"), "{told}");
+            assert!(told.contains("the session of anna"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_ends_all_sessions_and_is_told() {
+        let bench = bench();
+        let id = sign_in(&bench.access, "anna", "correct horse").expect("right");
+        std::fs::write(&bench.path, "[[").expect("it is written");
+        assert!(bench.access.session(SessionKey::of(&id)).is_none());
+        let (_, causes) = bench.causes.all();
+        assert!(
+            causes[0].starts_with("page users: nobody can sign in"),
+            "{causes:?}"
+        );
+        std::fs::remove_file(&bench.path).expect("it was there");
+        assert!(!bench.access.has_users());
+        assert_eq!(bench.causes.all().1, [""; 0]);
+    }
+
+    #[test]
+    fn who_guesses_is_not_listened_to() {
+        let bench = bench();
+        for _ in 0..3 {
+            assert!(sign_in(&bench.access, "anna", "wrong horse").is_err());
+        }
+
+        let early = sign_in(&bench.access, "anna", "correct horse").expect_err("too early");
+        assert!(early.contains("try again in"), "{early}");
+    }
+}

@@ -1,0 +1,121 @@
+//! Who asks: the signed-in user of a request, or nobody.
+
+use super::role::{Right, Role};
+use super::sessions::SessionKey;
+use crate::page::state::Page;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Redirect, Response};
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+/// Address of the other end of a connection, which the server puts into each request.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub IpAddr);
+
+/// A signed-in user who does something. As an extractor it sends everybody else to the sign-in screen.
+#[derive(Debug, Clone)]
+pub struct Actor {
+    /// Name of the user.
+    pub name: Arc<str>,
+    /// What the user may do.
+    pub role: Role,
+    /// Address of the browser.
+    pub from: IpAddr,
+    /// The session.
+    pub(in crate::page) session: SessionKey,
+    /// Token that each form of the session must carry.
+    pub(in crate::page) form_token: Arc<str>,
+}
+
+/// Who looks at a screen. It is never refused: without a user it reads.
+#[derive(Debug, Clone)]
+pub struct Viewer {
+    /// The signed-in user, if somebody is.
+    pub actor: Option<Actor>,
+    /// True if somebody could sign in.
+    pub has_users: bool,
+    /// Address of the browser.
+    pub from: IpAddr,
+    /// Path and query of the request.
+    pub address: String,
+}
+
+impl Actor {
+    /// True if the user may do that.
+    pub fn may(&self, right: Right) -> bool {
+        self.role.may(right)
+    }
+}
+
+impl Viewer {
+    /// True if a signed-in user looks who may do that.
+    pub fn may(&self, right: Right) -> bool {
+        self.actor.as_ref().is_some_and(|actor| actor.may(right))
+    }
+
+    /// Why the viewer may not do that, and the way to it; `None` for one who may.
+    pub fn hindrance(&self, right: Right) -> Option<String> {
+        let role = right.least_role().word();
+        match &self.actor {
+            Some(actor) if actor.may(right) => None,
+            Some(actor) => Some(format!(
+                "{} is signed in as {}; this needs {role}.",
+                actor.name,
+                actor.role.word()
+            )),
+            None if self.has_users => Some(format!("Sign in as {role} to change something here.")),
+            None => Some(format!(
+                "Nobody can sign in yet. Make a user on the line's machine: winspect user add LINE NAME --role {role}"
+            )),
+        }
+    }
+}
+
+impl FromRequestParts<Page> for Viewer {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, page: &Page) -> Result<Self, Infallible> {
+        let peer = parts.extensions.get::<Peer>();
+        let from = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0);
+        let key = page.cookie.read(&parts.headers);
+        let found = key.and_then(|key| Some((key, page.access.session(key)?)));
+        let actor = found.map(|(session, found)| Actor {
+            name: found.name,
+            role: found.user.role,
+            from,
+            session,
+            form_token: found.form_token,
+        });
+
+        Ok(Viewer {
+            actor,
+            has_users: page.access.has_users(),
+            from,
+            address: parts.uri.to_string(),
+        })
+    }
+}
+
+impl FromRequestParts<Page> for Actor {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, page: &Page) -> Result<Self, Response> {
+        let Ok(viewer) = Viewer::from_request_parts(parts, page).await;
+        viewer
+            .actor
+            .ok_or_else(|| Redirect::to("/sign-in").into_response())
+    }
+}
+
+#[cfg(test)]
+pub(in crate::page) fn actor_of(name: &str, role: Role) -> Actor {
+    Actor {
+        name: name.into(),
+        role,
+        from: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        session: SessionKey::of(name),
+        form_token: "".into(),
+    }
+}

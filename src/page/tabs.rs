@@ -1,0 +1,21 @@
+//! The screens that each screen leads to.
+
+/// One of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tab {
+    /// Title.
+    pub title: &'static str,
+    /// Address.
+    pub address: &'static str,
+}
+
+const fn tab(title: &'static str, address: &'static str) -> Tab {
+    Tab { title, address }
+}
+
+/// All of them, in their order.
+pub const TABS: &[Tab] = &[
+    tab("Live", "/"),
+    tab("Health", "/health"),
+    tab("Counters", "/counters"),
+];

@@ -297,10 +297,9 @@ impl ReplayJob {
             .begin(format!("parts, {label}"), self.stems.len());
         for (done, stem) in self.stems.iter().enumerate() {
             let kept = kept::read(folder, stem);
-            let replayed = match &kept {
-                Ok(kept) => replayer.replay(kept),
-                // It had to make room since it was listed.
-                Err(error) => Err(ReplayError::NotJudged(NotJudged::gone(error))),
+            let replayed = match kept {
+                Ok(kept) => replayer.replay(&kept),
+                Err(error) => Err(ReplayError::of(error)),
             };
 
             match replayed {
@@ -318,6 +317,7 @@ impl ReplayJob {
             report.terminal.done(done + 1);
         }
 
+        report.note_known_bad(&replayer);
         Ok(true)
     }
 }
@@ -327,6 +327,8 @@ struct ReplayReport<'a> {
     arguments: &'a ReplayArguments,
     terminal: Terminal,
     summary: ReplaySummary,
+    /// Words on the known bad parts of each recipe.
+    known_bad: Vec<String>,
     has_head: bool,
     /// Parts whose files a person should look at.
     faults: usize,
@@ -338,6 +340,7 @@ impl<'a> ReplayReport<'a> {
             arguments,
             terminal: Terminal::new(),
             summary: ReplaySummary::default(),
+            known_bad: vec![],
             has_head: false,
             faults: 0,
         }
@@ -349,6 +352,16 @@ impl<'a> ReplayReport<'a> {
         if why.is_fault() {
             self.faults += 1;
             self.terminal.say(format!("{stem}: {why}"));
+        }
+    }
+
+    /// Keeps, in words, how many known bad parts a recipe still finds.
+    fn note_known_bad(&mut self, replayer: &Replayer) {
+        let (found, all) = replayer.known_bad();
+        if all > 0 {
+            let recipe = replayer.recipe();
+            let words = format!("{recipe}: known bad parts found: {found} of {all}");
+            self.known_bad.push(words);
         }
     }
 
@@ -379,10 +392,14 @@ impl<'a> ReplayReport<'a> {
 
     fn finish(self) -> Result<(), Failure> {
         self.terminal.end();
+        let mut words = vec![self.summary.to_string()];
+        words.extend(self.known_bad);
+        let words = words.join("\n");
+
         match self.arguments.json || self.arguments.csv {
-            true => say(&self.summary),
+            true => say(words),
             false => {
-                self.terminal.print(&self.summary)?;
+                self.terminal.print(words)?;
             }
         }
 

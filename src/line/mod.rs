@@ -60,6 +60,7 @@ pub mod rate_limit;
 mod recipe_change;
 pub mod reload;
 mod revisions;
+mod second_answers;
 pub mod selection;
 pub mod set_thresholds;
 pub mod shadow;
@@ -70,6 +71,7 @@ mod suggested_groups;
 mod suggestion;
 mod summary;
 pub mod views;
+mod what_if;
 
 pub use self::channels::{
     Channels, ControlEnds, DoorSettings, PageEnds, PublisherEnds, control_wiring, page_wiring,
@@ -96,6 +98,7 @@ use self::queue::{FrameReceiver, frame_queue};
 use self::shadow::stage::ShadowStage;
 use self::shared::{CameraStates, Shared, Tallies};
 use self::stage::Stage;
+use self::what_if::WhatIfStage;
 use crate::base::backoff::Backoff;
 use crate::base::exit::{Exit, Failure};
 use crate::base::stop::{Stop, Stopper, stop_pair};
@@ -145,6 +148,7 @@ struct Stages {
     overlay_ends: OverlayEnds,
     evidence: Option<EvidenceStage>,
     shadow: ShadowStage,
+    what_if: WhatIfStage,
     publisher: PublisherWiring,
     control: ControlWiring,
     reloads: Sender<Reloaded>,
@@ -185,7 +189,8 @@ impl Line {
             start_store(stages.writer),
             start_commands(stages.commands, stop.clone()),
             start_changeover(stages.changeover, stop.clone()),
-            start_shadow(stages.shadow, stop),
+            start_shadow(stages.shadow, stop.clone()),
+            start_what_if(stages.what_if, stop),
             start_overlays(stages.overlays, stages.overlay_ends),
             start_publisher(config.mqtt.clone(), shared.identity(), stages.publisher),
             start_control(&config.store.file, stages.control),
@@ -319,7 +324,16 @@ impl Stages {
         let is_continuous = doors.is_continuous;
         let slots = channels.page_frames;
         let page = PageStages::open(config, &shared, is_continuous, channels.page, slots)?;
+        let what_if = WhatIfStage::new(
+            &shared,
+            preparer.clone(),
+            config.library.clone(),
+            channels.what_ifs,
+            channels.what_if_answers,
+        );
+
         Ok(Stages {
+            what_if,
             inspect: InspectStage::new(&shared, active, config.batch, inspected, channels.inspect),
             writer: StoreWriter::new(opening.open_store, policy),
             commands: CommandHandler::new(
@@ -439,6 +453,11 @@ fn start_changeover(changeover: Changeover, stop: Stop) -> Stage {
 /// Unwatched: its thread has the lowest priority, and no verdict waits for it.
 fn start_shadow(shadow: ShadowStage, stop: Stop) -> Stage {
     Stage::start_unwatched("shadow", move || shadow.run(&stop))
+}
+
+/// Unwatched: its thread has the lowest priority, and no verdict waits for it.
+fn start_what_if(what_if: WhatIfStage, stop: Stop) -> Stage {
+    Stage::start_unwatched("what-if", move || what_if.run(&stop))
 }
 
 /// Unwatched: no verdict waits for a picture.

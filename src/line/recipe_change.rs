@@ -23,7 +23,6 @@ use crate::line::lesson::{Lesson, PartFile, PartFiles};
 use crate::line::lessons::TaughtPicture;
 use crate::line::selection::Selection;
 use crate::protocol::answer::{Answer, AnswerStatus};
-use crate::protocol::event::{CommandOutcome, Event};
 use crate::protocol::teaching::{RecipeChange, TaughtAs, TeachCommand};
 use crate::recipe::adopt::{adopted, note_of};
 use crate::recipe::default_block;
@@ -34,7 +33,7 @@ use crate::recipe::library::writer::LibraryWriter;
 use crate::recipe::references::References;
 use crate::recipe::spec::RecipeSpec;
 use crate::recipe::teach::{OnKnown, take_odd_ones_out, teach_parts};
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 use std::time::Instant;
 
 /// A change of a draft.
@@ -115,6 +114,8 @@ impl Changeover {
                     this.shadow_command(selection, &recipe, &command)
                 });
             }
+            // The command handler sends it to the what-if stage.
+            RecipeChange::WhatIf(_) => Err("not here".to_owned()),
             RecipeChange::Forget(command) => Ok::<_, String>(Edit::Forget(command.picture)),
             RecipeChange::Label(command) => self.labelled(&command, source, &recipe.name),
         };
@@ -158,17 +159,7 @@ impl Changeover {
 
         match lesson.take(&taught, Instant::now()) {
             Ok(None) => {}
-            Ok(Some(so_far)) => {
-                let id = lesson.selection.id.as_deref();
-                let answer = Answer::new(id, AnswerStatus::Progress, Some(so_far));
-                let progress = CommandOutcome {
-                    name: lesson.selection.command,
-                    answer,
-                    kept: None,
-                };
-
-                self.events.tell(Event::Outcome(Arc::new(progress)));
-            }
+            Ok(Some(so_far)) => self.answers.progress(&lesson.selection, so_far),
             Err(error) => {
                 if let Some(lesson) = self.lesson.take() {
                     self.give_lesson_up((lesson.number, lesson.selection), &error.to_string());

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 /// Names of all commands.
-pub const NAMES: [&str; 14] = [
+pub const NAMES: [&str; 15] = [
     "trigger",
     "select_recipe",
     "set_threshold",
@@ -19,6 +19,7 @@ pub const NAMES: [&str; 14] = [
     "rollback",
     "shadow",
     "suggest",
+    "what_if",
     "challenge",
     "snapshot",
     "pause",

@@ -20,4 +20,5 @@ pub mod shadow;
 pub mod suggestion;
 pub mod teaching;
 pub mod values;
+pub mod what_if;
 pub mod words;

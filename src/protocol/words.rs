@@ -80,6 +80,21 @@ fn of_change(change: &RecipeChange) -> String {
             None => "the shadow ends".to_owned(),
         },
         RecipeChange::Suggest(_) => "groups of doubtful parts are asked for".to_owned(),
+        RecipeChange::WhatIf(command) => {
+            let revision = command
+                .revision
+                .map(|revision| format!(" by revision {revision}"));
+            let threshold = command
+                .threshold
+                .map(|value| format!(" under threshold {value}"));
+            let revision = revision.unwrap_or_default();
+            let threshold = threshold.unwrap_or_default();
+
+            format!(
+                "the last {} parts again{revision}{threshold}",
+                command.parts
+            )
+        }
     };
 
     words + &recipe
@@ -114,6 +129,11 @@ mod tests {
                 "label",
                 r#"{"run_id":"01A","camera":"top","seq":7,"as":"really_bad","note":"a \"crack\""}"#,
                 "part 01A/top/7 is really_bad, note \"a \\\"crack\\\"\"",
+            ),
+            (
+                "what_if",
+                r#"{"revision":3}"#,
+                "the last 200 parts again by revision 3",
             ),
             ("rollback", "{}", "to the revision that judged before"),
         ] {

@@ -81,4 +81,5 @@ mod tls;
 mod turned;
 mod undecided;
 mod upgrade;
+mod what_if;
 mod whole_line;

@@ -113,9 +113,11 @@ fn two_hundred_stored_parts_are_judged_again_bit_for_bit() {
 
     // Exactly those change whose score lies between both thresholds.
     let mut scores = vec![];
+    let mut together = 0;
     for stem in &stems {
         let facts = read(&evidence, stem).expect("whole").facts;
         let part = format!("{}/{}/{}", facts.run_id, facts.camera, facts.seq);
+        together = together.max(facts.judged_by.expect("said").batch.pictures);
         scores.push((part, facts.score.expect("scored")));
     }
 
@@ -125,6 +127,7 @@ fn two_hundred_stored_parts_are_judged_again_bit_for_bit() {
     let changed = scores.iter().filter(|(_, score)| between(*score));
     let changed: BTreeSet<String> = changed.map(|(part, _)| part.clone()).collect();
     assert!(!changed.is_empty(), "{scores:?}");
+    assert!(together > 1, "no two pictures were judged at once");
     let (text, _) = words(&replay(&line, &["--threshold", &threshold.to_string()]));
     let named = text.lines().filter(|line| line.contains(" -> "));
     let named = named.map(|line| line.split([' ', ':']).next().expect("a part").to_owned());

@@ -7,7 +7,7 @@ use crate::data::shown_part::BatchPlace;
 use crate::data::verdict::{self, Reason, Verdict};
 use crate::engine::EngineError;
 use crate::evidence::facts::{Facts, MapFacts};
-use crate::evidence::kept::KeptPart;
+use crate::evidence::kept::{EvidenceError, KeptPart};
 use crate::recipe::active::{ActiveRecipe, RegionPolicies, UNTAUGHT};
 use crate::recipe::known_bad::KnownBad;
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
@@ -38,6 +38,13 @@ pub enum ReplayError {
     /// The engine failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
+}
+
+impl ReplayError {
+    /// The reason for a part whose facts cannot be read, although it was there when parts were listed.
+    pub fn of(error: EvidenceError) -> Self {
+        ReplayError::NotJudged(NotJudged::of(error))
+    }
 }
 
 /// A prepared recipe that judges stored parts.
@@ -115,6 +122,11 @@ impl Replayer {
         &self.recipe
     }
 
+    /// Engine and precision that judge.
+    pub fn backend(&self) -> &str {
+        self.active.inspector.backend()
+    }
+
     /// Known bad parts of the recipe that fail under its thresholds, out of all that it keeps.
     pub fn known_bad(&self) -> (usize, usize) {
         let bad = self.active.bad.as_ref();
@@ -136,6 +148,10 @@ impl Replayer {
         let facts = &kept.facts;
         if let Some(flaw) = flaw_of_stream(facts) {
             return Err(NotJudged::Stream(flaw).into());
+        }
+
+        if name_in(&facts.recipe) != name_in(&self.recipe) {
+            return Err(NotJudged::OtherRecipe(facts.recipe.clone()).into());
         }
 
         let picture = kept.picture_as_kept().map_err(NotJudged::of)?;
@@ -291,6 +307,11 @@ impl Replayer {
             false => Bytes::Other,
         }
     }
+}
+
+/// The name in `name@revision`.
+fn name_in(label: &str) -> &str {
+    label.rsplit_once('@').map_or(label, |(name, _)| name)
 }
 
 fn no_region(facts: &Facts) -> NotJudged {

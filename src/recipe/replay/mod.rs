@@ -4,7 +4,7 @@
 //! ```text
 //! evidence folder --listing.rs--> kept parts --Replayer (judge.rs)--> Replayed --ReplaySummary (summary.rs)--> counts
 //!                                                  |                                 |
-//!                                     quality gate, inspector, threshold     WhatIf (what_if.rs), with the known bad parts
+//!                                     quality gate, inspector, threshold     Effect (what_if.rs), with the known bad parts
 //! ```
 //! **Bit for bit.** A part's facts name the revision, the model, the references, the engine and the processor that judged it,
 //! and its place among the pictures that were judged at once. Where all of them are the same, and the picture was kept
@@ -25,7 +25,7 @@ mod what_if;
 pub use self::judge::{GivenThreshold, ReplayError, Replayer};
 pub use self::listing::{KeptQuery, ListedPart, list};
 pub use self::summary::ReplaySummary;
-pub use self::what_if::WhatIf;
+pub use self::what_if::Effect;
 
 use crate::data::verdict::{Reason, Verdict};
 use crate::evidence::kept::EvidenceError;
@@ -118,9 +118,6 @@ pub enum NotJudged {
     /// Its files are damaged or gone.
     #[error("{0}")]
     Damaged(EvidenceError),
-    /// Its files had to make room, or were taken away.
-    #[error("{0}")]
-    Gone(String),
     /// A later winspect kept it.
     #[error("{0}")]
     LaterVersion(EvidenceError),
@@ -144,7 +141,6 @@ impl NotJudged {
         match self {
             NotJudged::NoPicture(_) => "no picture came",
             NotJudged::Damaged(_) => "their files are damaged",
-            NotJudged::Gone(_) => "they had to make room meanwhile",
             NotJudged::LaterVersion(_) => "a later winspect kept them",
             NotJudged::OtherRecipe(_) => "another recipe judged them",
             NotJudged::NoRevision(_) => "the revision that judged them is gone",
@@ -156,11 +152,6 @@ impl NotJudged {
     /// True for a fault of the files, which a person should look at.
     pub fn is_fault(&self) -> bool {
         matches!(self, NotJudged::Damaged(_) | NotJudged::LaterVersion(_))
-    }
-
-    /// The reason for a part that was there when parts were listed.
-    pub fn gone(error: &EvidenceError) -> Self {
-        NotJudged::Gone(error.to_string())
     }
 
     /// The reason why a part or its picture cannot be read.

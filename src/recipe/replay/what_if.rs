@@ -1,39 +1,65 @@
 //! The effect of another recipe, revision or threshold on the last parts and on the known bad ones.
 
-use super::{ReplaySummary, Replayer};
-use serde::{Deserialize, Serialize};
-use std::fmt;
+use super::{ReplayError, ReplaySummary, Replayed, Replayer};
+use crate::engine::EngineError;
+use crate::evidence::kept;
+use crate::protocol::what_if::{CHANGES_MAX, WhatIf, WhatIfChange};
+use std::path::Path;
 
-/// What would have happened to the last parts.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct WhatIf {
-    /// `name@revision` of the recipe that was asked about.
-    pub recipe: String,
-    /// Stored parts that were judged again.
-    pub parts: usize,
-    /// Parts of those that failed.
-    pub failed: usize,
-    /// Parts of those that would fail.
-    pub would_fail: usize,
-    /// Parts that would pass, and failed.
-    pub passes_more: usize,
-    /// Parts that would fail, and passed.
-    pub fails_more: usize,
-    /// Stored parts that could not be judged again.
-    pub not_judged: usize,
-    /// Known bad parts of the recipe that still fail.
-    pub bad_found: usize,
-    /// Known bad parts of the recipe.
-    pub bad_parts: usize,
+/// An effect that is being found out, part by part.
+#[derive(Debug, Default)]
+pub struct Effect {
+    summary: ReplaySummary,
+    changes: Vec<WhatIfChange>,
 }
 
-impl WhatIf {
-    /// The effect of a recipe that has judged these parts again.
-    pub fn of(replayer: &Replayer, summary: &ReplaySummary) -> Self {
+impl Effect {
+    /// Judges the part whose files have this stem, and counts it.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub fn see(
+        &mut self,
+        replayer: &mut Replayer,
+        folder: &Path,
+        stem: &str,
+    ) -> Result<(), EngineError> {
+        let replayed = match kept::read(folder, stem) {
+            Ok(kept) => replayer.replay(&kept),
+            Err(error) => Err(ReplayError::of(error)),
+        };
+
+        match replayed {
+            Ok(replayed) => {
+                self.summary.add(&replayed);
+                self.note(&replayed);
+                Ok(())
+            }
+            Err(ReplayError::NotJudged(why)) => {
+                self.summary.add_not_judged(&why);
+                Ok(())
+            }
+            Err(ReplayError::Engine(error)) => Err(error),
+        }
+    }
+
+    fn note(&mut self, replayed: &Replayed) {
+        if replayed.is_changed() && self.changes.len() < CHANGES_MAX {
+            self.changes.push(WhatIfChange {
+                part: replayed.part.clone(),
+                verdict: replayed.now.verdict,
+            });
+        }
+    }
+
+    /// The effect of all parts that were seen.
+    pub fn told(self, replayer: &Replayer) -> WhatIf {
+        let Effect { summary, changes } = self;
         let (bad_found, bad_parts) = replayer.known_bad();
 
         WhatIf {
             recipe: replayer.recipe().to_owned(),
+            backend: replayer.backend().to_owned(),
             parts: summary.parts - summary.not_judged(),
             failed: summary.failed,
             would_fail: summary.would_fail,
@@ -42,25 +68,7 @@ impl WhatIf {
             not_judged: summary.not_judged(),
             bad_found,
             bad_parts,
-        }
-    }
-}
-
-impl fmt::Display for WhatIf {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "of the last {} parts {} would fail, {} did ({} would pass that failed, {} would fail that passed)",
-            self.parts, self.would_fail, self.failed, self.passes_more, self.fails_more
-        )?;
-
-        if self.not_judged > 0 {
-            write!(f, ", {} more could not be judged", self.not_judged)?;
-        }
-
-        match self.bad_parts {
-            0 => write!(f, "; the recipe keeps no known bad part"),
-            all => write!(f, "; bad parts still found: {} of {all}", self.bad_found),
+            changes,
         }
     }
 }

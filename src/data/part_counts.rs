@@ -220,6 +220,21 @@ impl std::ops::Add for VerdictCount {
     }
 }
 
+impl std::ops::Sub for VerdictCount {
+    type Output = Self;
+
+    /// What was counted since `earlier`; counters only grow, so that nothing is below 0.
+    fn sub(self, earlier: Self) -> Self {
+        VerdictCount {
+            pass: self.pass.saturating_sub(earlier.pass),
+            fail: self.fail.saturating_sub(earlier.fail),
+            undecided: self.undecided.saturating_sub(earlier.undecided),
+            rejected: self.rejected.saturating_sub(earlier.rejected),
+            challenged: self.challenged.saturating_sub(earlier.challenged),
+        }
+    }
+}
+
 impl std::iter::Sum for VerdictCount {
     fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
         counts.fold(VerdictCount::default(), std::ops::Add::add)

@@ -11,6 +11,7 @@ use crate::line::inspect::InspectEnds;
 use crate::line::lessons::WAITING;
 use crate::line::live_settings::Reloaded;
 use crate::line::overlays::OverlayEnds;
+use crate::line::recipe_rows::RecipeRows;
 use crate::line::second_answers::SecondAnswers;
 use crate::line::shadow::stage::PreparedShadow;
 use crate::line::shared::Shared;
@@ -21,7 +22,7 @@ use crate::protocol::event::{Event, EventReceiver};
 use crate::protocol::request::Request;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use tokio::sync::mpsc;
 
 /// Capacity for judged parts on their way to the overlay stage. A part beyond it is not drawn.
@@ -201,17 +202,26 @@ pub fn publisher_wiring(
     }
 }
 
+/// Files and folders of a page.
+pub struct PageFiles {
+    /// Folder of the store, whose disk is told.
+    pub store_folder: PathBuf,
+    /// The users' file.
+    pub users: PathBuf,
+}
+
 /// Connects the page with a line, on an address that was bound; `is_continuous` as in
 /// [`LineView::condition`](crate::line::shared::LineView::condition). Signs of life come when the stages run.
 pub fn page_wiring(
     shared: &Shared,
     is_continuous: bool,
-    store_folder: PathBuf,
+    settings: PageFiles,
     bound: Bound,
-    users: PathBuf,
     ends: PageEnds,
+    recipes: RecipeRows,
 ) -> PageWiring {
     let view = shared.view();
+    let identity = shared.identity.clone();
     let store = shared.store.clone();
     PageWiring {
         bound,
@@ -219,11 +229,20 @@ pub fn page_wiring(
         requests: ends.requests,
         audit: Box::new(move |words| store.audit(words)),
         causes: shared.diagnostics.clone(),
-        users,
+        users: settings.users,
+        evidence: shared.evidence.clone(),
+        recipes: Box::new(move || {
+            let judging = identity
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .recipe
+                .clone();
+            recipes.read(&judging)
+        }),
         now: Box::new(move || view.now(is_continuous)),
         pictures: PagePictures::default(),
         pulses: Pulses::new([]),
-        store_folder,
+        store_folder: settings.store_folder,
     }
 }
 

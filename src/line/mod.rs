@@ -45,6 +45,7 @@ mod doubtful;
 pub mod drift;
 pub mod events;
 pub mod evidence;
+pub mod hold;
 pub mod inspect;
 mod lesson;
 pub mod lessons;
@@ -58,6 +59,7 @@ pub mod policy;
 pub mod queue;
 pub mod rate_limit;
 mod recipe_change;
+mod recipe_rows;
 pub mod reload;
 mod revisions;
 mod second_answers;
@@ -74,8 +76,8 @@ pub mod views;
 mod what_if;
 
 pub use self::channels::{
-    Channels, ControlEnds, DoorSettings, PageEnds, PublisherEnds, control_wiring, page_wiring,
-    publisher_wiring,
+    Channels, ControlEnds, DoorSettings, PageEnds, PageFiles, PublisherEnds, control_wiring,
+    page_wiring, publisher_wiring,
 };
 pub use self::opening::Opening;
 pub use self::stage::end_process_on_panic;
@@ -95,6 +97,7 @@ use self::live_settings::{LiveSettings, Reloaded};
 use self::overlays::{OverlayEnds, OverlayPainter, OverlayStage};
 use self::policy::LinePolicy;
 use self::queue::{FrameReceiver, frame_queue};
+use self::recipe_rows::RecipeRows;
 use self::shadow::stage::ShadowStage;
 use self::shared::{CameraStates, Shared, Tallies};
 use self::stage::Stage;
@@ -323,7 +326,15 @@ impl Stages {
         let doors = doors_of(config, &opening);
         let is_continuous = doors.is_continuous;
         let slots = channels.page_frames;
-        let page = PageStages::open(config, &shared, is_continuous, channels.page, slots)?;
+        let recipes = RecipeRows::new(settings.recipes.clone(), config.library.clone());
+        let page = PageStages::open(
+            config,
+            &shared,
+            is_continuous,
+            channels.page,
+            slots,
+            recipes,
+        )?;
         let what_if = WhatIfStage::new(
             &shared,
             preparer.clone(),
@@ -488,15 +499,19 @@ impl PageStages {
         is_continuous: bool,
         ends: PageEnds,
         frames: FrameSlots,
+        recipes: RecipeRows,
     ) -> Result<Option<Self>, Failure> {
         let Some(settings) = &config.page else {
             return Ok(None);
         };
 
         let bound = page::bind(settings)?;
-        let users = settings.users.clone();
-        let folder = folder_of(&config.store.file);
-        let server = page_wiring(shared, is_continuous, folder, bound, users, ends);
+        let files = PageFiles {
+            store_folder: folder_of(&config.store.file),
+            users: settings.users.clone(),
+        };
+
+        let server = page_wiring(shared, is_continuous, files, bound, ends, recipes);
         let pictures = PictureStage::new(frames, server.pictures.clone());
         Ok(Some(PageStages { pictures, server }))
     }

@@ -9,6 +9,7 @@ use crate::data::part_counts::PartCounts;
 use crate::data::picture::Picture;
 use crate::data::result::whole_ms;
 use crate::line::control::{LineControl, THRESHOLD};
+use crate::line::hold::Hold;
 use crate::line::lessons::Lessons;
 use crate::line::opening::Opening;
 use crate::line::outcomes::Outcomes;
@@ -17,7 +18,7 @@ use crate::line::views::ViewJoiner;
 use crate::page::LineNow;
 use crate::protocol::birth::Identity;
 use crate::protocol::broker::BrokerLink;
-use crate::protocol::condition::{COMMANDS, FENCES, RESULTS};
+use crate::protocol::condition::{COMMANDS, FENCES, HELD, RESULTS};
 use crate::protocol::event::ListenerState;
 use crate::protocol::metrics::{CameraMetrics, Metrics};
 use crate::recipe::active::RecipePolicy;
@@ -62,6 +63,8 @@ pub struct Shared {
     pub store: Store,
     /// Pause, thresholds and challenges.
     pub control: LineControl,
+    /// Who has control of the set-up.
+    pub hold: Hold,
     /// Faults of the moment, by source.
     pub diagnostics: Diagnostics,
     /// Views of parts that several cameras see.
@@ -109,6 +112,7 @@ impl Shared {
         Shared {
             store: opening.store.clone(),
             control: LineControl::new(policy, kept, opening.diagnostics.clone()),
+            hold: Hold::new(opening.diagnostics.clone()),
             diagnostics: opening.diagnostics.clone(),
             views: Arc::new(Mutex::new(views)),
             identity: Arc::new(Mutex::new(identity)),
@@ -141,6 +145,7 @@ impl Shared {
     pub fn view(&self) -> LineView {
         LineView {
             control: self.control.clone(),
+            hold: self.hold.clone(),
             diagnostics: self.diagnostics.clone(),
             identity: self.identity.clone(),
             tallies: self.tallies.clone(),
@@ -159,6 +164,7 @@ impl Shared {
 #[derive(Clone)]
 pub struct LineView {
     control: LineControl,
+    hold: Hold,
     diagnostics: Diagnostics,
     identity: Arc<Mutex<Identity>>,
     tallies: Tallies,
@@ -272,6 +278,7 @@ impl LineView {
             condition: self.condition(is_continuous),
             cameras,
             broker: self.broker.state(),
+            holder: self.hold.holder(),
             metrics: self.metrics(),
             // Results come after the store's counters, so that no verdict is missing among them.
             parts: self.part_counts.totals(),
@@ -319,11 +326,12 @@ impl LineView {
     }
 }
 
-/// True for a fault under which a part that came now would not be judged, or not be heard of. Others
+/// True for a fault under which a part that came now would not be judged, or not be heard of, and while somebody
+/// changes what it would be judged by. Others
 /// say that a verdict may be wrong (a missed challenge), or that things were lost before.
 fn keeps_from_judging(source: &str) -> bool {
     let of_camera = [PICTURES_OF, PRESENCE_OF];
-    [ENGINE, THRESHOLD, COMMANDS, FENCES, RESULTS].contains(&source)
+    [ENGINE, THRESHOLD, COMMANDS, FENCES, RESULTS, HELD].contains(&source)
         || of_camera.iter().any(|begin| source.starts_with(begin))
 }
 

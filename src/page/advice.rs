@@ -114,6 +114,10 @@ const STEPS: &[(&str, &str)] = &[
         "The broker takes no pictures: give the client id with -pictures at its end its rights.",
     ),
     (
+        "control held",
+        "Somebody sets the line up: wait, or ask who it is to release control.",
+    ),
+    (
         "control",
         "No control socket: look at the rights of the store's folder.",
     ),
@@ -183,7 +187,7 @@ mod tests {
     use crate::line::shared::{ENGINE, PICTURES_OF, PRESENCE_OF};
     use crate::page::access::keeper::PAGE_USERS;
     use crate::page::tls::PAGE_CERTIFICATE;
-    use crate::protocol::condition::{COMMANDS, FENCES, GATE, RESULTS};
+    use crate::protocol::condition::{COMMANDS, FENCES, GATE, HELD, RESULTS};
     use crate::store::{GIVEN_UP, MOVED_ASIDE};
 
     #[test]
@@ -198,6 +202,7 @@ mod tests {
             COMMANDS,
             FENCES,
             GATE,
+            HELD,
             RESULTS,
             GIVEN_UP,
             MOVED_ASIDE,

@@ -22,6 +22,14 @@ struct VerdictTable {
     rows: Vec<VerdictRow>,
 }
 
+/// The table of the shift, and who began it.
+#[derive(Template)]
+#[template(path = "shift_table.html")]
+struct ShiftTable {
+    since: String,
+    table: VerdictTable,
+}
+
 /// One row.
 struct VerdictRow {
     name: String,
@@ -54,6 +62,11 @@ pub fn fragments(facts: &Facts) -> Result<Vec<Fragment>, askama::Error> {
     rows.push(all);
     let by_place = table("Since the start", "place", rows);
 
+    let by_shift = ShiftTable {
+        since: facts.shift.words(),
+        table: table("This shift", "place", shift_rows(facts)),
+    };
+
     let days = days(&parts.hours);
     let by_day = table("By day", "day", days);
     let hours = hours(&parts.hours);
@@ -66,11 +79,25 @@ pub fn fragments(facts: &Facts) -> Result<Vec<Fragment>, askama::Error> {
 
     Ok(vec![
         Fragment::new("bar", bar.class(), &bar)?,
+        Fragment::new("by-shift", "panel", &by_shift)?,
         Fragment::new("by-place", "panel", &by_place)?,
         Fragment::new("reasons", "panel", &reasons)?,
         Fragment::new("by-day", "panel", &by_day)?,
         Fragment::new("by-hour", "panel", &by_hour)?,
     ])
+}
+
+/// Verdicts since the counters were reset, the sum below its places.
+fn shift_rows(facts: &Facts) -> Vec<VerdictRow> {
+    let counted = facts.shift.since(&facts.now.parts);
+    let all = counted.values().copied().sum();
+    let mut rows: Vec<VerdictRow> = vec![];
+    for (name, counts) in &counted {
+        rows.push(row(name, *counts));
+    }
+
+    rows.push(row("all", all));
+    rows
 }
 
 fn table(title: &'static str, first: &'static str, rows: Vec<VerdictRow>) -> VerdictTable {

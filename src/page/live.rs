@@ -9,6 +9,7 @@ use super::words::{
 };
 use crate::base::health::{Health, LineState};
 use crate::camera::{CameraState, CameraStatus};
+use crate::protocol::condition::HELD;
 use crate::protocol::event::PartResult;
 use askama::Template;
 use std::collections::BTreeMap;
@@ -199,6 +200,7 @@ pub fn line_bar(facts: &Facts) -> LineBar {
                 more: condition.causes.len(),
             };
         }
+        _ if now.holder.is_some() => (mark("calm", "◆", "IN SET-UP"), cause(HELD)),
         _ if !condition.ready => (mark("bad", "✕", "NOT READY"), first),
         _ if condition.health == Health::Normal => (mark("good", "✓", "READY"), None),
         _ => (mark("doubt", "!", "READY, BUT"), first),

@@ -6,6 +6,7 @@ use crate::camera::CameraStatus;
 use crate::data::part_counts::PartTotals;
 use crate::protocol::birth::Identity;
 use crate::protocol::broker::BrokerState;
+use crate::protocol::condition::Holder;
 use crate::protocol::metrics::Metrics;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -31,6 +32,8 @@ pub struct LineNow {
     pub condition: LineCondition,
     /// Status of each camera; `None` while it starts.
     pub cameras: BTreeMap<String, Option<CameraStatus>>,
+    /// Who has control of the set-up.
+    pub holder: Option<Holder>,
     /// Whether the broker is there.
     pub broker: BrokerState,
     /// The counters that balance.

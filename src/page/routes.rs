@@ -12,6 +12,7 @@ use super::hosts::is_own_host;
 use super::metrics::{self, MEDIA_TYPE};
 use super::screen::{RENDER_EVERY, ScreenName, WholePage};
 use super::state::Page;
+use super::{false_rejects, recipes, shift, users};
 use askama::Template;
 use axum::Router;
 use axum::body::Body;
@@ -48,7 +49,11 @@ pub fn router(state: Page) -> Router {
         .route("/metrics", get(metrics))
         .route("/health/live", get(is_live))
         .route("/health/ready", get(is_ready))
+        .merge(false_rejects::routes())
         .merge(sign_in::routes())
+        .merge(recipes::routes())
+        .merge(shift::routes())
+        .merge(users::routes())
         .fallback(none_such)
         .layer(middleware::from_fn_with_state(state.clone(), guard))
         .with_state(state)

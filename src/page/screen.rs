@@ -4,6 +4,7 @@ use super::album::Album;
 use super::board::Board;
 use super::form_page::Layout;
 use super::now::{DiskRoom, LineNow};
+use super::shift::ShiftBase;
 use askama::Template;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -34,6 +35,8 @@ pub struct Facts<'a> {
     pub board: &'a Board,
     /// Pictures.
     pub album: &'a Album,
+    /// The counters at the beginning of the shift.
+    pub shift: ShiftBase,
     /// The disk of the store.
     pub disk: Option<DiskRoom>,
     /// The moment.

@@ -11,6 +11,7 @@ use super::commands::PageCommands;
 use super::now::{LineNow, PageSettings};
 use super::painter::PagePictures;
 use super::pulses::Pulses;
+use super::recipes::RecipeRow;
 use super::routes::router;
 use super::state::{PageParts, PageState};
 use super::tls::{PageTls, TlsProblem};
@@ -26,7 +27,7 @@ use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use std::io::Write;
 use std::net::TcpListener as StdListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,6 +79,10 @@ pub struct PageWiring {
     pub causes: Diagnostics,
     /// The users' file.
     pub users: PathBuf,
+    /// Folder where pictures of parts are kept; `None` where none are.
+    pub evidence: Option<Arc<Path>>,
+    /// The line's recipes with their revisions. Reads the disk.
+    pub recipes: Box<dyn Fn() -> Vec<RecipeRow> + Send + Sync>,
 }
 
 /// The page's address, bound, and what guards it.
@@ -168,12 +173,14 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
     events.state.listen(true);
     let state = Arc::new(PageState::new(PageParts {
         now: wiring.now,
+        evidence: wiring.evidence,
         listener: events.state.clone(),
         pictures: wiring.pictures,
         pulses: wiring.pulses,
         store_folder: wiring.store_folder,
         access: Access::new(&wiring.users, wiring.audit, wiring.causes.clone()),
         causes: wiring.causes,
+        recipes: wiring.recipes,
         tls: tls.clone(),
         commands: PageCommands::new(wiring.requests),
     }));

@@ -5,18 +5,21 @@ use super::access::keeper::Access;
 use super::assets::Assets;
 use super::board::Board;
 use super::commands::PageCommands;
+use super::false_rejects::FalseRejects;
 use super::hosts::Names;
 use super::metrics::Readings;
 use super::now::{LineNow, disk_room};
 use super::painter::PagePictures;
 use super::pulses::Pulses;
+use super::recipes::RecipeRow;
 use super::screen::{Facts, Screen, ScreenName};
+use super::shift::ShiftBase;
 use super::tls::PageTls;
 use super::{counters, health, live};
 use crate::base::health::Diagnostics;
 use crate::protocol::event::{Event, ListenerState};
 use jiff::Timestamp;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -39,6 +42,8 @@ pub struct PageParts {
     pub pulses: Pulses,
     /// Folder of the store.
     pub store_folder: PathBuf,
+    /// Folder where pictures of parts are kept; `None` where none are.
+    pub evidence: Option<Arc<Path>>,
     /// Users, sessions and limits.
     pub access: Access,
     /// The way to the command handler.
@@ -47,11 +52,16 @@ pub struct PageParts {
     pub tls: Option<Arc<PageTls>>,
     /// Faults of the moment: a certificate that ends is told there.
     pub causes: Diagnostics,
+    /// The line's recipes with their revisions. Reads the disk.
+    pub recipes: Box<dyn Fn() -> Vec<RecipeRow> + Send + Sync>,
 }
 
 /// The shared state.
 pub struct PageState {
     now: Box<dyn Fn() -> LineNow + Send + Sync>,
+    evidence: Option<Arc<Path>>,
+    /// Memory of the screen False rejects.
+    pub false_rejects: FalseRejects,
     /// Users, sessions and limits.
     pub access: Access,
     /// The cookie of sessions.
@@ -60,6 +70,8 @@ pub struct PageState {
     pub commands: PageCommands,
     tls: Option<Arc<PageTls>>,
     causes: Diagnostics,
+    recipes: Box<dyn Fn() -> Vec<RecipeRow> + Send + Sync>,
+    shift: Mutex<ShiftBase>,
     listener: Arc<ListenerState>,
     /// Pictures of parts.
     pub pictures: PagePictures,
@@ -80,11 +92,15 @@ impl PageState {
         let station = (parts.now)().identity.station;
         PageState {
             now: parts.now,
+            evidence: parts.evidence,
+            false_rejects: FalseRejects::default(),
             access: parts.access,
             cookie: SessionCookie::new(&station, parts.tls.is_some()),
             commands: parts.commands,
             tls: parts.tls,
             causes: parts.causes,
+            recipes: parts.recipes,
+            shift: Mutex::default(),
             listener: parts.listener,
             pictures: parts.pictures,
             assets: Assets::new(),
@@ -105,6 +121,11 @@ impl PageState {
     /// The line now.
     pub fn now(&self) -> LineNow {
         (self.now)()
+    }
+
+    /// Folder where pictures of parts are kept.
+    pub fn evidence(&self) -> Option<Arc<Path>> {
+        self.evidence.clone()
     }
 
     /// Names of this machine out of the certificate.
@@ -167,6 +188,7 @@ impl PageState {
                 board: &board,
                 album: &album,
                 disk: disk_room(&self.store_folder),
+                shift: lock(&self.shift).clone(),
                 at: Timestamp::now(),
             };
 
@@ -180,6 +202,21 @@ impl PageState {
         }
 
         Ok(read(&screen))
+    }
+
+    /// The line's recipes with their revisions. Reads the disk: for a thread that may wait.
+    pub fn recipes(&self) -> Vec<RecipeRow> {
+        (self.recipes)()
+    }
+
+    /// Verdicts of the shift so far, and who began it.
+    pub fn shift(&self) -> ShiftBase {
+        lock(&self.shift).clone()
+    }
+
+    /// Begins the shift's counters anew.
+    pub fn begin_shift(&self, base: ShiftBase) {
+        *lock(&self.shift) = base;
     }
 
     /// Remembers an event, and tells those who wait.

@@ -18,4 +18,7 @@ pub const TABS: &[Tab] = &[
     tab("Live", "/"),
     tab("Health", "/health"),
     tab("Counters", "/counters"),
+    tab("False rejects", "/false-rejects"),
+    tab("Recipes", "/recipes"),
+    tab("Users", "/users"),
 ];

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 /// Names of all commands.
-pub const NAMES: [&str; 15] = [
+pub const NAMES: [&str; 17] = [
     "trigger",
     "select_recipe",
     "set_threshold",
@@ -25,6 +25,8 @@ pub const NAMES: [&str; 15] = [
     "pause",
     "resume",
     "reset",
+    "take_control",
+    "release_control",
 ];
 /// Bytes of a command at most; a larger one is refused unread.
 pub const PAYLOAD_MAX: usize = 4096;
@@ -90,6 +92,10 @@ pub enum Action {
     Resume,
     /// Ends what an operator has seen: a missed challenge, a store that was moved aside.
     Reset,
+    /// The sender alone may change recipes and thresholds for a while.
+    TakeControl,
+    /// Others may change them again.
+    ReleaseControl,
 }
 
 /// A part has come.
@@ -244,6 +250,8 @@ fn read_command(name: &str, payload: &[u8]) -> Result<Command, String> {
         "pause" => read_plain(payload, Action::Pause),
         "resume" => read_plain(payload, Action::Resume),
         "reset" => read_plain(payload, Action::Reset),
+        "take_control" => read_plain(payload, Action::TakeControl),
+        "release_control" => read_plain(payload, Action::ReleaseControl),
         // Those that change a recipe are read beside this file.
         _ => match RecipeChange::read(name, payload) {
             Some(change) => change.map(|(id, change)| Command::new(id, Action::Change(change))),

@@ -4,6 +4,8 @@ use super::encoding::encode;
 use crate::base::health::LineCondition;
 use crate::camera::{CameraState, CameraStatus};
 use crate::data::result::{rfc3339, whole_ms};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::Serialize;
 
 /// Diagnostics source of rejected parts that went by their gates untold; `reset` confirms it.
@@ -17,6 +19,27 @@ pub const FENCES: &str = "fences";
 
 /// Diagnostics source of results that the broker refuses.
 pub const RESULTS: &str = "results";
+
+/// Diagnostics source of control of the set-up that somebody has.
+pub const HELD: &str = "control held";
+
+/// Who has control of the line's set-up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// User and door, as the audit log names them.
+    pub who: String,
+    /// Latest end.
+    pub until: Timestamp,
+}
+
+impl Holder {
+    /// The holder in words, with the end to the minute.
+    pub fn words(&self) -> String {
+        let local = self.until.to_zoned_datetime(TimeZone::system());
+        let until = local.strftime("%H:%M");
+        format!("{} has control until {until} at the latest", self.who)
+    }
+}
 
 #[derive(Serialize)]
 struct Beat {

@@ -15,7 +15,11 @@ pub fn words(action: &Action) -> String {
         Action::Change(change) => of_change(change),
         Action::Challenge(spec) => of_challenge(spec),
         Action::Snapshot { camera } => camera.clone().unwrap_or_default(),
-        Action::Pause | Action::Resume | Action::Reset => String::new(),
+        Action::Pause
+        | Action::Resume
+        | Action::Reset
+        | Action::TakeControl
+        | Action::ReleaseControl => String::new(),
     }
 }
 

@@ -55,6 +55,7 @@ mod own_part;
 mod page;
 mod page_access;
 mod page_browser;
+mod page_false_rejects;
 mod parts;
 mod pictures;
 mod planted;

@@ -17,6 +17,8 @@ use winspect::image::overlay::png;
 
 /// Number of parts of the line.
 const PARTS: usize = 200;
+/// Number of their pictures, each of which two cameras show.
+const PICTURES: usize = PARTS / 2;
 /// Runs in which they come.
 const RUNS: usize = 8;
 /// A line that keeps each part in `evidence`.
@@ -71,7 +73,9 @@ fn kept_line(folder: &Path) -> (PathBuf, PathBuf) {
     let camera =
         format!("kind = \"folder\"\nlocation = {pictures:?}\nfps = 0\ndeadline_ms = 60000");
 
+    // Two cameras show them, and a picture of each is judged at once.
     let line = LineConfig::new(broker.port, &camera)
+        .camera("side", &camera)
         .mqtt("heatmaps = \"none\"")
         .head("batch = 4")
         .recipe("threshold = 0.3")
@@ -81,7 +85,9 @@ fn kept_line(folder: &Path) -> (PathBuf, PathBuf) {
     // In several runs: a folder of pictures comes faster than evidence is written, and no more than 64
     // parts wait for it.
     for run in 0..RUNS {
-        draw_pictures(&pictures, run * PARTS / RUNS..(run + 1) * PARTS / RUNS);
+        let first = run * PICTURES / RUNS;
+        let end = (run + 1) * PICTURES / RUNS;
+        draw_pictures(&pictures, first..end);
         all_arrived(&run_to_its_end(folder));
     }
 

@@ -27,6 +27,7 @@ use crate::line::challenge::Challenge;
 use crate::line::changeover::RecipeRequest;
 use crate::line::control::{ControlEvent, LineControl};
 use crate::line::events::Events;
+use crate::line::hold::{Hold, changes_set_up};
 use crate::line::lessons::Lessons;
 use crate::line::outcomes::Outcomes;
 use crate::line::overlays::Snapshot;
@@ -59,6 +60,8 @@ pub struct CommandHandler {
     store: Store,
     /// Pause, thresholds and challenges of the line.
     control: LineControl,
+    /// Who has control of the set-up.
+    hold: Hold,
     /// Outcomes of this run's commands.
     outcomes: Outcomes,
     /// Pictures for teaching.
@@ -143,6 +146,7 @@ impl CommandHandler {
             snapshots: ends.snapshots,
             store: shared.store.clone(),
             control: shared.control.clone(),
+            hold: shared.hold.clone(),
             outcomes: shared.outcomes.clone(),
             lessons: shared.lessons.clone(),
             has_evidence: shared.evidence.is_some(),
@@ -167,6 +171,7 @@ impl CommandHandler {
         while !stop.is_stopped() {
             pulse.beat();
             self.look_at_challenges();
+            self.look_at_hold();
             // Regular looks tell a step's moment, also while no frame and no trigger comes.
             self.tell_own_clock(&self.own_clock.look());
             match self.requests.recv_timeout(HEARTBEAT) {
@@ -197,6 +202,15 @@ impl CommandHandler {
 
         for challenge in ended {
             self.end_challenge(challenge);
+        }
+    }
+
+    /// Ends a hold whose time is over.
+    fn look_at_hold(&self) {
+        if let Some(who) = self.hold.look(Instant::now()) {
+            let words = format!("the time of {who} is over: others have control again");
+            tracing::info!("{words}");
+            self.store.audit(words);
         }
     }
 
@@ -288,6 +302,14 @@ impl CommandHandler {
             return PendingAnswer::NotNow(Answer::rejected(id, reason));
         }
 
+        // Who has control now may not have it in a minute.
+        if changes_set_up(&request.command.action)
+            && let Err(holder) = self.hold.check(&request.who(), Instant::now())
+        {
+            let reason = format!("{holder}; send it again then");
+            return PendingAnswer::NotNow(Answer::rejected(id, reason));
+        }
+
         // It is known to be under way before it is: another thread may end it at once.
         if let Some(id) = id.filter(|_| has_outcome(&request.command.action)) {
             self.outcomes.begin(id);
@@ -359,18 +381,20 @@ impl CommandHandler {
     /// Does a command that is no trigger.
     fn obey(&mut self, request: &Request) -> Answer {
         let id = request.command.id.as_deref();
+        let who = request.who();
+        let now = Instant::now();
         let outcome = match &request.command.action {
             Action::Trigger(_) => Err("not here".to_owned()), // see `begin`
             Action::SelectRecipe { recipe, revision } => self.select(id, recipe, *revision),
-            Action::Change(change) => {
-                self.change_recipe(id, change, &request.who(), request.came_at)
-            }
+            Action::Change(change) => self.change_recipe(id, change, &who, request.came_at),
             Action::Challenge(spec) => self.challenge(id, spec, request.came_at),
             Action::SetThreshold { region, value } => self.set_threshold(region.as_deref(), *value),
             Action::Snapshot { camera } => self.snapshot(camera.as_deref()),
             Action::Pause => self.pause(true),
             Action::Resume => self.pause(false),
             Action::Reset => self.reset(),
+            Action::TakeControl => self.hold.take(&who, now).map(Done::with),
+            Action::ReleaseControl => self.hold.release(&who, now).map(|()| Done::plain()),
         };
 
         match outcome {

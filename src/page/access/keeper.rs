@@ -10,7 +10,7 @@ use crate::base::health::{Diagnostics, Health};
 use crate::base::secret::Secret;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// Diagnostics source of a users' file that cannot be read.
@@ -200,11 +200,6 @@ impl Access {
     }
 }
 
-/// Who does something, as the audit log names it.
-pub fn on_page(name: &Arc<str>) -> String {
-    format!("{name} (page)")
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -217,6 +212,7 @@ mod tests {
     use crate::page::access::users::User;
     use std::net::Ipv4Addr;
     use std::path::PathBuf;
+    use std::sync::Arc;
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 

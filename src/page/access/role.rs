@@ -80,7 +80,10 @@ impl Right {
             | Action::Pause
             | Action::Resume
             | Action::Reset => Right::Operate,
-            Action::SelectRecipe { .. } | Action::SetThreshold { .. } => Right::SetUp,
+            Action::SelectRecipe { .. }
+            | Action::SetThreshold { .. }
+            | Action::TakeControl
+            | Action::ReleaseControl => Right::SetUp,
             // A word on a part is the operator's, and so is to look at the doubtful ones.
             Action::Change(
                 RecipeChange::Label(_) | RecipeChange::Suggest(_) | RecipeChange::WhatIf(_),

@@ -3,6 +3,7 @@
 use super::role::{Right, Role};
 use super::sessions::SessionKey;
 use crate::page::state::Page;
+use crate::protocol::request::RequestSource;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Redirect, Response};
@@ -46,6 +47,11 @@ impl Actor {
     /// True if the user may do that.
     pub fn may(&self, right: Right) -> bool {
         self.role.may(right)
+    }
+
+    /// The user as the audit log, and a holder of control, is named.
+    pub fn who(&self) -> String {
+        format!("{} ({})", self.name, RequestSource::Page.word())
     }
 }
 

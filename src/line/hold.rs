@@ -1,0 +1,173 @@
+//! The hold: one user has control of the line's set-up for a few minutes, and `ready` is off meanwhile.
+//!
+//! ```text
+//! free --take_control--> held by WHO --release_control, or HOLD_MAX over--> free
+//! ```
+//! Who holds may change recipes and thresholds, and all others are refused; so a person who selects a recipe at the
+//! page and a PLC that does the same do not undo each other's work. Parts that come all the same are judged. Taking it
+//! again begins its time anew. A hold is of this process's clock, and ends with the process.
+
+use crate::base::health::{Diagnostics, Health};
+use crate::protocol::command::Action;
+use crate::protocol::condition::{HELD, Holder};
+use crate::protocol::teaching::RecipeChange;
+use jiff::{SignedDuration, Timestamp};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Longest time of a hold.
+pub const HOLD_MAX: Duration = Duration::from_secs(10 * 60);
+
+/// Handle of the hold; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Hold {
+    held: Arc<Mutex<Option<Held>>>,
+    diagnostics: Diagnostics,
+}
+
+#[derive(Debug, Clone)]
+struct Held {
+    holder: Holder,
+    /// Moment of its end, on the monotonic clock.
+    until: Instant,
+}
+
+impl Hold {
+    /// Nobody holds; a holder is told by `diagnostics`.
+    pub fn new(diagnostics: Diagnostics) -> Self {
+        Hold {
+            held: Arc::default(),
+            diagnostics,
+        }
+    }
+
+    /// Gives somebody control; returns what is to be said.
+    ///
+    /// # Errors
+    /// When somebody else has it.
+    pub fn take(&self, who: &str, now: Instant) -> Result<String, String> {
+        self.check(who, now)?;
+        let until = Timestamp::now() + SignedDuration::from_secs(HOLD_MAX.as_secs() as i64);
+        let holder = Holder {
+            who: who.to_owned(),
+            until,
+        };
+
+        let words = format!("{}; ready is off until control is released", holder.words());
+        self.diagnostics
+            .set(HELD, Health::CheckFunction, words.clone());
+        *self.held() = Some(Held {
+            holder,
+            until: now + HOLD_MAX,
+        });
+
+        Ok(words)
+    }
+
+    /// Ends somebody's hold.
+    ///
+    /// # Errors
+    /// When somebody else has control, or nobody.
+    pub fn release(&self, who: &str, now: Instant) -> Result<(), String> {
+        self.check(who, now)?;
+        if self.held().take().is_none() {
+            return Err("nobody has control".to_owned());
+        }
+
+        self.diagnostics.clear(HELD);
+        Ok(())
+    }
+
+    /// Ends a hold whose time is over; returns who had it.
+    pub fn look(&self, now: Instant) -> Option<String> {
+        let mut held = self.held();
+        let over = held.take_if(|held| now >= held.until)?;
+        self.diagnostics.clear(HELD);
+        Some(over.holder.who)
+    }
+
+    /// Who has control.
+    pub fn holder(&self) -> Option<Holder> {
+        self.held().as_ref().map(|held| held.holder.clone())
+    }
+
+    /// Refuses what would change the set-up while somebody else has control.
+    ///
+    /// # Errors
+    /// Who has control, in words.
+    pub fn check(&self, who: &str, now: Instant) -> Result<(), String> {
+        self.look(now);
+        match self.holder() {
+            Some(holder) if holder.who != who => Err(holder.words()),
+            _ => Ok(()),
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// True for a command that changes what parts are judged by.
+pub fn changes_set_up(action: &Action) -> bool {
+    match action {
+        Action::SelectRecipe { .. } | Action::SetThreshold { .. } => true,
+        // A word on a part is kept in any case; groups of doubtful parts change nothing.
+        Action::Change(change) => !matches!(
+            change,
+            RecipeChange::Label(_) | RecipeChange::Suggest(_) | RecipeChange::WhatIf(_)
+        ),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANNA: &str = "anna (page)";
+    const PLC: &str = "mqtt";
+
+    #[test]
+    fn one_has_control_until_it_is_released() {
+        let diagnostics = Diagnostics::default();
+        let hold = Hold::new(diagnostics.clone());
+        let now = Instant::now();
+        assert_eq!(hold.check(PLC, now), Ok(()));
+        hold.take(ANNA, now).expect("it is free");
+        let (health, causes) = diagnostics.all();
+        assert_eq!(health, Health::CheckFunction);
+        assert!(
+            causes[0].starts_with("control held: anna (page) has control until"),
+            "{causes:?}"
+        );
+
+        let refused = hold.take(PLC, now).expect_err("it is held");
+        assert!(refused.contains(ANNA), "{refused}");
+        assert!(hold.release(PLC, now).is_err());
+        assert!(hold.check(PLC, now).is_err());
+        assert_eq!(hold.check(ANNA, now), Ok(()));
+        assert_eq!(hold.release(ANNA, now), Ok(()));
+        assert_eq!(hold.check(PLC, now), Ok(()));
+        assert!(hold.release(ANNA, now).is_err());
+        assert_eq!(diagnostics.all().0, Health::Normal);
+    }
+
+    #[test]
+    fn a_hold_ends_by_itself_and_begins_anew_when_it_is_taken_again() {
+        let diagnostics = Diagnostics::default();
+        let hold = Hold::new(diagnostics.clone());
+        let start = Instant::now();
+        hold.take(ANNA, start).expect("it is free");
+        let half = start + HOLD_MAX / 2;
+        hold.take(ANNA, half).expect("it is theirs");
+        assert_eq!(hold.look(start + HOLD_MAX), None);
+        assert_eq!(hold.look(half + HOLD_MAX).as_deref(), Some(ANNA));
+        assert_eq!(hold.holder(), None);
+        assert_eq!(diagnostics.all().1, [""; 0]);
+
+        // Nobody needs to have looked for another one to take it.
+        hold.take(ANNA, start).expect("it is free");
+        hold.take(PLC, start + HOLD_MAX).expect("it is over");
+    }
+}

@@ -70,7 +70,10 @@ fn a_reject_is_marked_taught_looked_at_activated_and_undone() {
     });
 
     let effect = browser.text(".proposal .effect");
-    assert!(effect.contains("would pass that failed, 0 would fail"), "{effect}");
+    assert!(
+        effect.contains("would pass that failed, 0 would fail"),
+        "{effect}"
+    );
     assert!(!effect.contains(" 0 would pass that failed"), "{effect}");
     // Candidates judge nothing.
     plc.until("box/result", "recipe", "nut@2");
@@ -96,6 +99,10 @@ fn a_reject_is_marked_taught_looked_at_activated_and_undone() {
     session.post("/false-rejects/activate", &[("proposal", "2")]);
     let told = session.get("/false-rejects").body;
     assert!(told.contains("a known bad part would pass"), "{told}");
-    assert!(browser.console_errors().is_empty(), "{:?}", browser.console_errors());
+    assert!(
+        browser.console_errors().is_empty(),
+        "{:?}",
+        browser.console_errors()
+    );
     all_arrived(&station.summary());
 }

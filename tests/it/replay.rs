@@ -17,10 +17,10 @@ use winspect::image::overlay::png;
 
 /// Number of parts of the line.
 const PARTS: usize = 200;
-/// Number of their pictures, each of which two cameras show.
-const PICTURES: usize = PARTS / 2;
-/// Runs in which they come.
-const RUNS: usize = 8;
+/// Pictures of a run, each of which two cameras show.
+const SHOWN: usize = 12;
+/// Runs in which they come, at most.
+const RUNS_MAX: usize = 60;
 /// A line that keeps each part in `evidence`.
 const EACH: &str = "[evidence]\nfolder = \"evidence\"\npass_every = 1";
 
@@ -82,24 +82,27 @@ fn kept_line(folder: &Path) -> (PathBuf, PathBuf) {
         .tables(EACH)
         .write(folder);
 
-    // In several runs: a folder of pictures comes faster than evidence is written, and no more than 64
-    // parts wait for it.
-    for run in 0..RUNS {
-        let first = run * PICTURES / RUNS;
-        let end = (run + 1) * PICTURES / RUNS;
-        draw_pictures(&pictures, first..end);
+    // In several runs, and more on a busy machine: a folder of pictures comes faster than evidence is
+    // written, and a line that ends waits for it 10 s.
+    let evidence = folder.join("evidence");
+    for run in 0..RUNS_MAX {
+        draw_pictures(&pictures, run * SHOWN..(run + 1) * SHOWN);
         all_arrived(&run_to_its_end(folder));
+        if stems(&evidence).expect("read").len() >= PARTS {
+            break;
+        }
     }
 
-    (line, folder.join("evidence"))
+    (line, evidence)
 }
 
 #[test]
 fn two_hundred_stored_parts_are_judged_again_bit_for_bit() {
     let (folder, _model) = imported("dinov2-tiny");
     let (line, evidence) = kept_line(folder.path());
-    let stems = stems(&evidence).expect("read");
-    assert_eq!(stems.len(), PARTS);
+    let mut stems = stems(&evidence).expect("read");
+    assert!(stems.len() >= PARTS, "only {} were kept", stems.len());
+    let stems = stems.split_off(stems.len() - PARTS);
 
     for recipe in [&[][..], &["--recipe", "as-judged"], &["--recipe", "nut"]] {
         let output = replay(&line, &[&["--json"], recipe].concat());

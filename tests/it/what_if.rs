@@ -23,7 +23,9 @@ fn what_if(plc: &Listener, payload: &str) -> Value {
 #[track_caller]
 pub fn least_rejected(plc: &Listener, recipe: &str) -> Value {
     let shown = turn(plc, recipe);
-    let mut rejected = shown.into_values().filter(|result| result["verdict"] == "fail");
+    let mut rejected = shown
+        .into_values()
+        .filter(|result| result["verdict"] == "fail");
 
     rejected.next().expect("one that is no reference")
 }

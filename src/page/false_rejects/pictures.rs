@@ -20,7 +20,10 @@ const AROUND: usize = 3;
 /// Quality of a small picture, of 100.
 const QUALITY: u8 = 85;
 
-/// The picture of a part of a group; 404 where it is not kept.
+/// Picture in the place of one that is not kept, or not yet: a part is written after its result.
+const NOT_KEPT: &str = include_str!("not_kept.svg");
+
+/// The picture of a part of a group; 404 for what is none.
 pub async fn picture(
     State(page): State<Page>,
     UrlPath((group, part)): UrlPath<(u64, usize)>,
@@ -32,12 +35,10 @@ pub async fn picture(
 
     // A folder that hangs holds up nobody but this viewer.
     let read = tokio::task::spawn_blocking(move || small(&folder, &part)).await;
+    let of_kind = |kind| [(CONTENT_TYPE, kind), (CACHE_CONTROL, "no-store")];
     match read {
-        Ok(Some(jpeg)) => {
-            let head = [(CONTENT_TYPE, "image/jpeg"), (CACHE_CONTROL, "no-store")];
-            (head, jpeg).into_response()
-        }
-        _ => StatusCode::NOT_FOUND.into_response(),
+        Ok(Some(jpeg)) => (of_kind("image/jpeg"), jpeg).into_response(),
+        _ => (of_kind("image/svg+xml"), NOT_KEPT).into_response(),
     }
 }
 

@@ -19,6 +19,7 @@ mod model;
 mod probe_topics;
 mod recipe;
 mod renamed;
+mod replay;
 mod run;
 mod running_line;
 mod shift_check;
@@ -68,6 +69,8 @@ enum CliCommand {
     Threshold(Box<threshold::ThresholdArguments>),
     /// Show the parts that a line has judged, count them, or show who changed what
     History(Box<history::HistoryArguments>),
+    /// Judge the stored pictures of a line's parts again, and say what would change
+    Replay(Box<replay::ReplayArguments>),
     /// Watch a running line: a row a part
     Watch(watch::WatchArguments),
     /// Measure this machine: every stage of a picture, the floor under it, and the memory
@@ -146,6 +149,7 @@ fn run(command: CliCommand) -> Result<(), Failure> {
         CliCommand::ShiftCheck(arguments) => shift_check::run(&arguments),
         CliCommand::Threshold(arguments) => threshold::run(&arguments),
         CliCommand::History(arguments) => history::run(&arguments),
+        CliCommand::Replay(arguments) => replay::run(&arguments),
         CliCommand::Watch(arguments) => watch::run(&arguments),
 
         // Measurements, and the engines that they measure.

@@ -119,9 +119,10 @@ pub fn changes_set_up(action: &Action) -> bool {
     match action {
         Action::SelectRecipe { .. } | Action::SetThreshold { .. } => true,
         // A word on a part is kept in any case; groups of doubtful parts change nothing.
-        Action::Change(change) => {
-            !matches!(change, RecipeChange::Label(_) | RecipeChange::Suggest(_))
-        }
+        Action::Change(change) => !matches!(
+            change,
+            RecipeChange::Label(_) | RecipeChange::Suggest(_) | RecipeChange::WhatIf(_)
+        ),
         _ => false,
     }
 }

@@ -64,6 +64,7 @@ mod recipe_change;
 mod recipe_rows;
 pub mod reload;
 mod revisions;
+mod second_answers;
 pub mod selection;
 pub mod set_thresholds;
 pub mod shadow;
@@ -75,6 +76,7 @@ mod suggested_groups;
 mod suggestion;
 mod summary;
 pub mod views;
+mod what_if;
 
 pub use self::channels::{
     Channels, ControlEnds, DoorSettings, PageEnds, PageFiles, PublisherEnds, control_wiring,
@@ -102,6 +104,7 @@ use self::recipe_rows::RecipeRows;
 use self::shadow::stage::ShadowStage;
 use self::shared::{CameraStates, Shared, Tallies};
 use self::stage::Stage;
+use self::what_if::WhatIfStage;
 use crate::base::backoff::Backoff;
 use crate::base::exit::{Exit, Failure};
 use crate::base::stop::{Stop, Stopper, stop_pair};
@@ -151,6 +154,7 @@ struct Stages {
     overlay_ends: OverlayEnds,
     evidence: Option<EvidenceStage>,
     shadow: ShadowStage,
+    what_if: WhatIfStage,
     publisher: PublisherWiring,
     control: ControlWiring,
     reloads: Sender<Reloaded>,
@@ -191,7 +195,8 @@ impl Line {
             start_store(stages.writer),
             start_commands(stages.commands, stop.clone()),
             start_changeover(stages.changeover, stop.clone()),
-            start_shadow(stages.shadow, stop),
+            start_shadow(stages.shadow, stop.clone()),
+            start_what_if(stages.what_if, stop),
             start_overlays(stages.overlays, stages.overlay_ends),
             start_publisher(config.mqtt.clone(), shared.identity(), stages.publisher),
             start_control(&config.store.file, stages.control),
@@ -326,7 +331,16 @@ impl Stages {
         let recipes = RecipeRows::new(settings.recipes.clone(), config.library.clone());
         let ends = (channels.page, channels.page_frames, recipes);
         let page = PageStages::open(config, &shared, is_continuous, ends)?;
+        let what_if = WhatIfStage::new(
+            &shared,
+            preparer.clone(),
+            config.library.clone(),
+            channels.what_ifs,
+            channels.what_if_answers,
+        );
+
         Ok(Stages {
+            what_if,
             inspect: InspectStage::new(&shared, active, config.batch, inspected, channels.inspect),
             writer: StoreWriter::new(opening.open_store, policy),
             commands: CommandHandler::new(
@@ -447,6 +461,11 @@ fn start_changeover(changeover: Changeover, stop: Stop) -> Stage {
 /// Unwatched: its thread has the lowest priority, and no verdict waits for it.
 fn start_shadow(shadow: ShadowStage, stop: Stop) -> Stage {
     Stage::start_unwatched("shadow", move || shadow.run(&stop))
+}
+
+/// Unwatched: its thread has the lowest priority, and no verdict waits for it.
+fn start_what_if(what_if: WhatIfStage, stop: Stop) -> Stage {
+    Stage::start_unwatched("what-if", move || what_if.run(&stop))
 }
 
 /// Unwatched: no verdict waits for a picture.

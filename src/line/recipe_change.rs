@@ -24,7 +24,6 @@ use crate::line::lessons::TaughtPicture;
 use crate::line::selection::Selection;
 use crate::line::suggestion::known_group;
 use crate::protocol::answer::{Answer, AnswerStatus};
-use crate::protocol::event::{CommandOutcome, Event};
 use crate::protocol::teaching::{RecipeChange, RollbackCommand, TaughtAs, TeachCommand};
 use crate::recipe::adopt::{adopted, note_of};
 use crate::recipe::default_block;
@@ -36,7 +35,7 @@ use crate::recipe::library::writer::LibraryWriter;
 use crate::recipe::references::References;
 use crate::recipe::spec::RecipeSpec;
 use crate::recipe::teach::{OnKnown, take_odd_ones_out, teach_parts};
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 use std::time::Instant;
 
 /// A change of a draft.
@@ -117,6 +116,8 @@ impl Changeover {
                     this.shadow_command(selection, &recipe, &command)
                 });
             }
+            // The command handler sends it to the what-if stage.
+            RecipeChange::WhatIf(_) => Err("not here".to_owned()),
             RecipeChange::Forget(command) => Ok::<_, String>(Edit::Forget(command.picture)),
             RecipeChange::Label(command) => self.labelled(&command, source, &recipe.name),
         };
@@ -160,17 +161,7 @@ impl Changeover {
 
         match lesson.take(&taught, Instant::now()) {
             Ok(None) => {}
-            Ok(Some(so_far)) => {
-                let id = lesson.selection.id.as_deref();
-                let answer = Answer::new(id, AnswerStatus::Progress, Some(so_far));
-                let progress = CommandOutcome {
-                    name: lesson.selection.command,
-                    answer,
-                    kept: None,
-                };
-
-                self.events.tell(Event::Outcome(Arc::new(progress)));
-            }
+            Ok(Some(so_far)) => self.answers.progress(&lesson.selection, so_far),
             Err(error) => {
                 if let Some(lesson) = self.lesson.take() {
                     self.give_lesson_up((lesson.number, lesson.selection), &error.to_string());

@@ -35,6 +35,7 @@ mod commands;
 mod counters;
 mod disk;
 mod evidence;
+mod false_rejects;
 mod form_page;
 mod frames;
 mod health;

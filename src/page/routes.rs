@@ -13,7 +13,7 @@ use super::rejects;
 use super::screen::{RENDER_EVERY, ScreenName};
 use super::state::Page;
 use super::whole_page::WholePage;
-use super::{check, lens, recipes, shift_screen, users};
+use super::{check, false_rejects, lens, recipes, shift_screen, users};
 use askama::Template;
 use axum::Router;
 use axum::body::Body;
@@ -51,6 +51,7 @@ pub fn router(state: Page) -> Router {
         .route("/metrics", get(metrics))
         .route("/health/live", get(is_live))
         .route("/health/ready", get(is_ready))
+        .merge(false_rejects::routes())
         .merge(sign_in::routes())
         .merge(rejects::routes())
         .merge(check::forms::routes())

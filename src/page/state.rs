@@ -7,6 +7,7 @@ use super::board::Board;
 use super::commands::PageCommands;
 use super::disk::NewestRoom;
 use super::evidence::EvidenceReader;
+use super::false_rejects::FalseRejects;
 use super::hosts::Names;
 use super::metrics::Readings;
 use super::now::LineNow;
@@ -69,6 +70,8 @@ pub struct PageParts {
 /// The shared state.
 pub struct PageState {
     now: Box<dyn Fn() -> LineNow + Send + Sync>,
+    /// Memory of the screen False rejects.
+    pub false_rejects: FalseRejects,
     /// Users, sessions and limits.
     pub access: Access,
     /// The cookie of sessions.
@@ -110,6 +113,7 @@ impl PageState {
         parts.lenses.want_pictures();
         PageState {
             now: parts.now,
+            false_rejects: FalseRejects::default(),
             access: parts.access,
             cookie: SessionCookie::new(&identity.station, parts.tls.is_some()),
             commands: parts.commands,

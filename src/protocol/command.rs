@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 /// Names of all commands.
-pub const NAMES: [&str; 18] = [
+pub const NAMES: [&str; 19] = [
     "trigger",
     "select_recipe",
     "set_threshold",
@@ -20,6 +20,7 @@ pub const NAMES: [&str; 18] = [
     "rollback",
     "shadow",
     "suggest",
+    "what_if",
     "challenge",
     SHIFT_CHECK,
     CLEANED,

@@ -4,6 +4,7 @@
 use super::shadow::ShadowCommand;
 use super::suggestion::SuggestCommand;
 use super::values::{fits, text_or_number};
+use super::what_if::WhatIfCommand;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -182,6 +183,8 @@ pub enum RecipeChange {
     Shadow(ShadowCommand),
     /// Doubtful parts are grouped. Changes nothing of the recipe.
     Suggest(SuggestCommand),
+    /// Stored parts are judged again beside the line. Changes nothing of the recipe.
+    WhatIf(WhatIfCommand),
 }
 
 impl RecipeChange {
@@ -197,6 +200,7 @@ impl RecipeChange {
             "rollback" => read(payload).map(RecipeChange::Rollback),
             "shadow" => read(payload).map(RecipeChange::Shadow),
             "suggest" => read(payload).map(RecipeChange::Suggest),
+            "what_if" => read(payload).map(RecipeChange::WhatIf),
             _ => return None,
         };
 
@@ -211,6 +215,7 @@ impl RecipeChange {
             RecipeChange::Rollback(command) => &command.id,
             RecipeChange::Shadow(command) => &command.id,
             RecipeChange::Suggest(command) => &command.id,
+            RecipeChange::WhatIf(command) => &command.id,
         }
     }
 
@@ -223,6 +228,7 @@ impl RecipeChange {
             RecipeChange::Rollback(_) => "rollback",
             RecipeChange::Shadow(_) => "shadow",
             RecipeChange::Suggest(_) => "suggest",
+            RecipeChange::WhatIf(_) => "what_if",
         }
     }
 
@@ -235,6 +241,7 @@ impl RecipeChange {
             RecipeChange::Rollback(command) => &command.recipe,
             RecipeChange::Shadow(command) => &command.recipe,
             RecipeChange::Suggest(command) => &command.recipe,
+            RecipeChange::WhatIf(command) => &command.recipe,
         };
 
         recipe.as_deref()
@@ -246,7 +253,10 @@ impl RecipeChange {
             RecipeChange::Teach(command) => command.candidate,
             RecipeChange::Label(command) => command.candidate,
             RecipeChange::Forget(command) => command.candidate,
-            RecipeChange::Rollback(_) | RecipeChange::Shadow(_) | RecipeChange::Suggest(_) => false,
+            RecipeChange::Rollback(_)
+            | RecipeChange::Shadow(_)
+            | RecipeChange::Suggest(_)
+            | RecipeChange::WhatIf(_) => false,
         }
     }
 
@@ -278,6 +288,7 @@ impl RecipeChange {
             RecipeChange::Forget(command) => check_hash(&command.picture),
             RecipeChange::Shadow(command) => command.check(),
             RecipeChange::Label(command) => check_label(command),
+            RecipeChange::WhatIf(command) => command.check(),
             _ => Ok(()),
         }
     }

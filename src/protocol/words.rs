@@ -95,6 +95,21 @@ fn of_change(change: &RecipeChange) -> String {
             None => "the shadow ends".to_owned(),
         },
         RecipeChange::Suggest(_) => "groups of doubtful parts are asked for".to_owned(),
+        RecipeChange::WhatIf(command) => {
+            let revision = command
+                .revision
+                .map(|revision| format!(" by revision {revision}"));
+            let threshold = command
+                .threshold
+                .map(|value| format!(" under threshold {value}"));
+            let revision = revision.unwrap_or_default();
+            let threshold = threshold.unwrap_or_default();
+
+            format!(
+                "the last {} parts again{revision}{threshold}",
+                command.parts
+            )
+        }
     };
 
     let candidate = match change.makes_candidate() {
@@ -149,6 +164,11 @@ mod tests {
                 "forget",
                 r#"{"picture":"12345678","candidate":true}"#,
                 "picture 12345678, as a candidate",
+            ),
+            (
+                "what_if",
+                r#"{"revision":3}"#,
+                "the last 200 parts again by revision 3",
             ),
             ("rollback", "{}", "to the revision that judged before"),
             (

@@ -98,6 +98,8 @@ pub struct CommandHandler {
     changed: BTreeSet<String>,
     /// Recipes to prepare, to the changeover.
     wanted: Sender<RecipeRequest>,
+    /// Recipes that are asked about, to the what-if stage.
+    what_ifs: Sender<RecipeRequest>,
     /// Selections of this round, which wait until their first answers are out.
     unanswered: Vec<Sender<Infallible>>,
 }
@@ -132,6 +134,8 @@ pub struct CommandEnds {
     pub snapshots: Sender<Snapshot>,
     /// Recipes to prepare, for the changeover.
     pub recipes: Sender<RecipeRequest>,
+    /// Recipes that are asked about, for the what-if stage.
+    pub what_ifs: Sender<RecipeRequest>,
 }
 
 impl CommandHandler {
@@ -167,6 +171,7 @@ impl CommandHandler {
             recipes,
             changed: BTreeSet::new(),
             wanted: ends.recipes,
+            what_ifs: ends.what_ifs,
             unanswered: vec![],
         }
     }

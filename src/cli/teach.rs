@@ -19,7 +19,7 @@ use crate::recipe::library::revision::Revision;
 use crate::recipe::library::writer::LibraryWriter;
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
 use crate::recipe::spec::RecipeSpec;
-use crate::recipe::teach::{take_odd_ones_out, teach};
+use crate::recipe::teach::{OddOne, take_odd_ones_out, teach};
 use crate::recipe::threshold::of_region;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -285,7 +285,7 @@ fn prove(
             .map_err(|error| Failure::new(Exit::Software, error))?;
 
         if !odd.is_empty() {
-            return Ok(odd);
+            return Ok(odd.iter().map(OddOne::to_string).collect());
         }
     }
 

@@ -38,4 +38,4 @@ mod tests;
 pub use camera::CameraConfig;
 pub use keys::{ConfigKeys, FIRST_RECIPE, KeyChange};
 pub use line::{LineConfig, library_of, load};
-pub use recipes::{as_of_now, recipe_of};
+pub use recipes::{as_of_now, held_recipe, recipe_of};

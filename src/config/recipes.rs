@@ -106,6 +106,16 @@ pub fn recipe_of(revision: Revision) -> Result<RecipeSpec, Problems> {
     problems.into_result().map(|()| spec)
 }
 
+/// Reads the current revision of a recipe of the library.
+///
+/// # Errors
+/// When there is none of that name, or it is not whole.
+pub fn held_recipe(name: &str, library: &Library) -> Result<RecipeSpec, Problems> {
+    let mut problems = Problems::new();
+    let spec = held(name, library, &mut problems);
+    problems.into_result().map(|()| spec)
+}
+
 /// Returns a recipe as it is now: what the library has gone on to since it was read.
 ///
 /// # Errors

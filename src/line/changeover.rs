@@ -20,11 +20,12 @@ use crate::line::second_answers::SecondAnswers;
 use crate::line::selection::Selection;
 use crate::line::shadow::handle::Shadow;
 use crate::line::shadow::stage::PreparedShadow;
-use crate::line::shared::Shared;
+use crate::line::shared::{NewestFrames, Shared};
 use crate::line::suggested_groups::Suggestion;
 use crate::protocol::answer::{Answer, AnswerStatus};
 use crate::protocol::birth::Identity;
 use crate::protocol::event::Event;
+use crate::protocol::lesson_board::LessonBoard;
 use crate::protocol::teaching::RecipeChange;
 use crate::recipe::active::{ActiveRecipe, RegionPolicies};
 use crate::recipe::library::folder::Library;
@@ -157,6 +158,10 @@ pub struct Changeover {
     pub(super) evidence: Option<Arc<Path>>,
     /// Makes revisions of thresholds.
     pub(super) revisions: RevisionKeeper,
+    /// Shows lessons and scores.
+    pub(super) board: LessonBoard,
+    /// The cameras' newest frames.
+    pub(super) frames: NewestFrames,
 }
 
 /// The changeover's ends of the line's channels.
@@ -219,6 +224,8 @@ impl Changeover {
             evidence: shared.evidence.clone(),
             library,
             suggestion: Suggestion::default(),
+            board: shared.board.clone(),
+            frames: shared.newest_frames.clone(),
         }
     }
 
@@ -339,7 +346,11 @@ impl Changeover {
             Ok(recipe) => {
                 let label = recipe.label();
                 self.follow(&mut selection, &label);
-                let prepared = self.prepare(&recipe);
+                let mut prepared = self.prepare(&recipe);
+                if let Ok(prepared) = &mut prepared {
+                    self.tell_scores_of(&label, prepared);
+                }
+
                 (
                     label,
                     prepared.and_then(|swap| self.swap(swap, None, stop, pulse)),

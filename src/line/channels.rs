@@ -17,6 +17,7 @@ use crate::line::shadow::stage::PreparedShadow;
 use crate::line::shared::Shared;
 use crate::mqtt::publisher::PublisherWiring;
 use crate::mqtt::session::COMMANDS_MAX;
+use crate::page::teach::TeachSource;
 use crate::page::{Bound, FrameSlots, PagePictures, PageWiring, Pulses, frame_slots};
 use crate::protocol::event::{Event, EventReceiver};
 use crate::protocol::request::Request;
@@ -218,7 +219,7 @@ pub fn page_wiring(
     settings: PageFiles,
     bound: Bound,
     ends: PageEnds,
-    recipes: RecipeRows,
+    (recipes, teach): (RecipeRows, TeachSource),
 ) -> PageWiring {
     let view = shared.view();
     let identity = shared.identity.clone();
@@ -233,6 +234,7 @@ pub fn page_wiring(
         store: shared.store.clone(),
         users: settings.users,
         evidence: shared.evidence.clone(),
+        teach,
         recipes: Box::new(move || {
             let judging = identity
                 .lock()

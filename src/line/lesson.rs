@@ -4,6 +4,7 @@
 use crate::image::overlay::png;
 use crate::line::lessons::TaughtPicture;
 use crate::line::selection::Selection;
+use crate::protocol::lesson_board::{LessonStep, ShownLesson};
 use crate::protocol::teaching::TeachCommand;
 use crate::recipe::library::bounds::REVISION_BYTES;
 use crate::recipe::library::folder::Library;
@@ -127,6 +128,18 @@ impl Lesson {
             last: Instant::now(),
             told: None,
         })
+    }
+
+    /// The lesson as it is shown.
+    pub fn shown(&self) -> ShownLesson {
+        ShownLesson {
+            number: self.number,
+            recipe: self.recipe.name.clone(),
+            taught_as: self.command.taught_as,
+            wanted: self.command.parts,
+            parts: vec![],
+            step: LessonStep::Seeing,
+        }
     }
 
     /// Takes one more picture. Returns words on how far it is, at most once a second.

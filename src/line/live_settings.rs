@@ -16,6 +16,8 @@ pub type Reloaded = Result<Box<LineConfig>, String>;
 pub struct LiveSettings {
     /// Recipes that can be selected.
     pub recipes: Live<Vec<RecipeSpec>>,
+    /// Names of those that commands have begun: the file does not name them.
+    pub begun: Live<Vec<String>>,
     /// Deadline and gate of each camera's parts.
     pub timings: BTreeMap<Arc<str>, Live<PartTiming>>,
     /// Parts of which a heat map is drawn.
@@ -23,12 +25,16 @@ pub struct LiveSettings {
 }
 
 impl LiveSettings {
-    /// The values that a line starts with.
-    pub fn new(config: &LineConfig) -> Self {
+    /// The values that a line starts with; `begun` are recipes that commands of earlier runs began.
+    pub fn new(config: &LineConfig, begun: &[RecipeSpec]) -> Self {
         let cameras = config.cameras.iter();
+        let names = begun.iter().map(|recipe| recipe.name.clone());
+        let mut recipes = recipes_of(config);
+        recipes.extend_from_slice(begun);
 
         LiveSettings {
-            recipes: Live::new(recipes_of(config)),
+            recipes: Live::new(recipes),
+            begun: Live::new(names.collect()),
             timings: cameras
                 .map(|camera| (camera.camera.name.clone(), Live::new(camera.terms)))
                 .collect(),
@@ -39,6 +45,21 @@ impl LiveSettings {
     /// The timing of a camera's parts; that of a camera nobody knows is the usual one.
     pub fn timing_of(&self, camera: &str) -> Live<PartTiming> {
         self.timings.get(camera).cloned().unwrap_or_default()
+    }
+}
+
+impl LiveSettings {
+    /// A file's recipes, and those that commands have begun and the file does not name.
+    pub fn with_begun(&self, mut recipes: Vec<RecipeSpec>) -> Vec<RecipeSpec> {
+        let begun = self.begun.now();
+        for recipe in self.recipes.now() {
+            let is_named = recipes.iter().any(|named| named.name == recipe.name);
+            if !is_named && begun.contains(&recipe.name) {
+                recipes.push(recipe);
+            }
+        }
+
+        recipes
     }
 }
 

@@ -50,6 +50,7 @@ pub mod hold;
 pub mod inspect;
 pub mod lens;
 mod lesson;
+mod lesson_change;
 pub mod lessons;
 pub mod live_settings;
 pub mod misses;
@@ -61,6 +62,7 @@ pub mod policy;
 pub mod queue;
 pub mod rate_limit;
 mod recipe_change;
+mod recipe_edit;
 mod recipe_rows;
 pub mod reload;
 mod revisions;
@@ -75,6 +77,7 @@ mod stored_part;
 mod suggested_groups;
 mod suggestion;
 mod summary;
+mod teach_source;
 pub mod views;
 mod what_if;
 
@@ -104,6 +107,7 @@ use self::recipe_rows::RecipeRows;
 use self::shadow::stage::ShadowStage;
 use self::shared::{CameraStates, Shared, Tallies};
 use self::stage::Stage;
+use self::teach_source::teach_source;
 use self::what_if::WhatIfStage;
 use crate::base::backoff::Backoff;
 use crate::base::exit::{Exit, Failure};
@@ -116,10 +120,12 @@ use crate::control::socket_path;
 use crate::mqtt::MqttSettings;
 use crate::mqtt::publisher;
 use crate::mqtt::publisher::PublisherWiring;
+use crate::page::teach::TeachSource;
 use crate::page::{self, FrameSlots, PageWiring, PictureStage, Pulses};
 use crate::protocol::birth::Identity;
 use crate::recipe::active::ActiveRecipe;
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
+use crate::recipe::spec::RecipeSpec;
 use crate::store::{Outbox, StoreWriter};
 use crossbeam::channel::Sender;
 use std::path::{Path, PathBuf};
@@ -305,7 +311,8 @@ impl Stages {
     ) -> Result<Self, Failure> {
         // The recipe comes first. It is the slowest step, and the one that most often fails, on a
         // picture or a model.
-        let (mut active, shared) = prepare(config, &mut opening, &preparer, run_id)?;
+        let begun = opening.begun(config);
+        let (mut active, shared) = prepare(config, (&mut opening, &begun), &preparer, run_id)?;
         // The painters are taken before the inspector moves to its own thread.
         let painter = OverlayPainter(active.inspector.painter());
         let evidence = config.evidence.as_ref().map(|settings| {
@@ -319,7 +326,7 @@ impl Stages {
         // which `open_cameras` relies.
         let channels = Channels::new(&shared, kept.clone());
         let (frames, queue) = frame_queue(&overflows_of(config));
-        let settings = LiveSettings::new(config);
+        let settings = LiveSettings::new(config, &begun);
         let cameras = open_cameras(config, &shared, queue, &settings, &channels.camera_events)?;
         let inspected = inspected_cameras(&cameras);
         // The store's thread asks the line through this policy, which holds a weak sender alone:
@@ -329,8 +336,9 @@ impl Stages {
         let doors = doors_of(config, &opening);
         let is_continuous = doors.is_continuous;
         let recipes = RecipeRows::new(settings.recipes.clone(), config.library.clone());
-        let ends = (channels.page, channels.page_frames, recipes);
-        let page = PageStages::open(config, &shared, is_continuous, ends)?;
+        let teach = teach_source(config, &shared, &settings, &preparer.model.spec);
+        let ends = (channels.page, channels.page_frames);
+        let page = PageStages::open(config, &shared, is_continuous, (recipes, teach), ends)?;
         let what_if = WhatIfStage::new(
             &shared,
             preparer.clone(),
@@ -384,13 +392,13 @@ impl Stages {
 /// Prepares the recipe that was selected last, and what all stages share under its policy.
 fn prepare(
     config: &LineConfig,
-    opening: &mut Opening,
+    (opening, begun): (&mut Opening, &[RecipeSpec]),
     preparer: &RecipePreparer,
     run_id: &str,
 ) -> Result<(ActiveRecipe, Shared), Failure> {
     // A recipe that was selected by a command in an earlier run judges again, also after a power
     // cut.
-    let spec = opening.selected(config).clone();
+    let spec = opening.selected(config, begun).clone();
     let mut active = preparer.prepare(&spec, PrepareMode::Startup)?;
     let policies = active.policies(&spec)?;
     active.recall_self_test(&spec, &mut opening.recovered.kept, &opening.store);
@@ -494,7 +502,8 @@ impl PageStages {
         config: &LineConfig,
         shared: &Shared,
         is_continuous: bool,
-        (ends, frames, recipes): (PageEnds, FrameSlots, RecipeRows),
+        known: (RecipeRows, TeachSource),
+        (ends, frames): (PageEnds, FrameSlots),
     ) -> Result<Option<Self>, Failure> {
         let Some(settings) = &config.page else {
             return Ok(None);
@@ -506,7 +515,7 @@ impl PageStages {
             users: settings.users.clone(),
         };
 
-        let server = page_wiring(shared, is_continuous, files, bound, ends, recipes);
+        let server = page_wiring(shared, is_continuous, files, bound, ends, known);
         let pictures = PictureStage::new(frames, server.pictures.clone());
         Ok(Some(PageStages { pictures, server }))
     }

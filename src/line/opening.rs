@@ -2,13 +2,16 @@
 
 use crate::base::exit::{Exit, Failure};
 use crate::base::health::{Diagnostics, Health};
-use crate::config::LineConfig;
+use crate::config::{self, LineConfig};
 use crate::recipe::spec::RecipeSpec;
 use crate::store::{OpenStore, Recovered, Store, StoreSettings};
 
 /// Key under which the store keeps the name of the selected recipe; diagnostics source where that is
 /// not known.
 pub const SELECTED_RECIPE: &str = "recipe";
+
+/// Key under which the store keeps the names of the recipes that commands have begun, as a list in JSON.
+pub const BEGUN_RECIPES: &str = "begun_recipes";
 
 /// An open store whose writer has no thread yet, with what earlier runs left in it.
 pub struct Opening {
@@ -40,15 +43,46 @@ impl Opening {
         })
     }
 
-    /// Returns the recipe that was selected last, if the line still has one of that name; else the
-    /// line's first.
-    pub fn selected<'a>(&self, config: &'a LineConfig) -> &'a RecipeSpec {
+    /// The recipes that commands of earlier runs began, as the library has them now, without those that the file names. One
+    /// that cannot be read is told and left out.
+    pub fn begun(&self, config: &LineConfig) -> Vec<RecipeSpec> {
+        let kept = self.recovered.kept.get(BEGUN_RECIPES);
+        let names = kept.and_then(|kept| serde_json::from_str::<Vec<String>>(kept).ok());
+        let mut begun: Vec<RecipeSpec> = vec![];
+        for name in names.unwrap_or_default() {
+            let is_known = {
+                let named = config.recipes.iter().chain([&config.recipe]);
+                let mut known = named.chain(&begun);
+                known.any(|known| known.name == name)
+            };
+
+            if is_known {
+                continue;
+            }
+
+            match config::held_recipe(&name, &config.library) {
+                Ok(recipe) => begun.push(recipe),
+                Err(problems) => {
+                    tracing::warn!(
+                        "recipe {name}, begun by a command, cannot be selected: {problems}"
+                    );
+                }
+            }
+        }
+
+        begun
+    }
+
+    /// Returns the recipe that was selected last, if the line still has one of that name, in its file or among those that
+    /// were `begun`; else the line's first.
+    pub fn selected<'a>(&self, config: &'a LineConfig, begun: &'a [RecipeSpec]) -> &'a RecipeSpec {
         let Some(name) = self.recovered.kept.get(SELECTED_RECIPE) else {
             return &config.recipe;
         };
 
-        let mut recipes = config.recipes.iter().chain([&config.recipe]);
-        recipes
+        let named = config.recipes.iter().chain([&config.recipe]);
+        named
+            .chain(begun)
             .find(|recipe| recipe.name == *name)
             .unwrap_or_else(|| {
                 tracing::warn!(

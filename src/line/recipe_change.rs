@@ -1,5 +1,5 @@
-//! Commands about the revisions of a recipe while the line runs: teach, label, forget, rollback; shadow, which is
-//! done in `shadow/command.rs`.
+//! Commands about the revisions of a recipe while the line runs: teach, label, forget, rollback; edit and shadow, which are
+//! done in `recipe_edit` and `shadow/command.rs`.
 //!
 //! ```text
 //! lesson, or label: pictures in files --> draft of the next revision
@@ -16,11 +16,8 @@
 use crate::base::stop::Stop;
 use crate::base::systemd::Heartbeat;
 use crate::config;
-use crate::line::changeover::{
-    ChangeSource, Changeover, PreparedRecipe, STOPPING, WantedChange, name_in,
-};
-use crate::line::lesson::{Lesson, PartFile, PartFiles};
-use crate::line::lessons::TaughtPicture;
+use crate::line::changeover::{Changeover, PreparedRecipe, STOPPING, WantedChange, name_in};
+use crate::line::lesson::{PartFile, PartFiles};
 use crate::line::selection::Selection;
 use crate::line::suggestion::known_group;
 use crate::protocol::answer::{Answer, AnswerStatus};
@@ -34,7 +31,7 @@ use crate::recipe::library::revision::Revision;
 use crate::recipe::library::writer::LibraryWriter;
 use crate::recipe::references::References;
 use crate::recipe::spec::RecipeSpec;
-use crate::recipe::teach::{OnKnown, take_odd_ones_out, teach_parts};
+use crate::recipe::teach::{OddOne, OnKnown, take_odd_ones_out, teach_parts};
 use std::sync::PoisonError;
 use std::time::Instant;
 
@@ -50,7 +47,7 @@ pub(super) enum Edit {
 
 /// Place of a new revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Becomes {
+pub(super) enum Becomes {
     /// It judges.
     Current,
     /// It waits beside the current one.
@@ -58,7 +55,7 @@ enum Becomes {
 }
 
 impl Becomes {
-    fn of(change: &RecipeChange) -> Self {
+    pub(super) fn of(change: &RecipeChange) -> Self {
         match change.makes_candidate() {
             true => Becomes::Candidate,
             false => Becomes::Current,
@@ -67,10 +64,10 @@ impl Becomes {
 }
 
 /// A revision that was written and prepared, and does not judge yet.
-struct Proven {
-    revision: Revision,
-    spec: RecipeSpec,
-    prepared: PreparedRecipe,
+pub(super) struct Proven {
+    pub revision: Revision,
+    pub spec: RecipeSpec,
+    pub prepared: PreparedRecipe,
 }
 
 impl Changeover {
@@ -111,6 +108,11 @@ impl Changeover {
 
                 return self.finish(selection, outcome);
             }
+            RecipeChange::Edit(command) => {
+                return self.finish(selection, |this, selection| {
+                    this.edit_command(selection, &recipe, &command, stop, pulse)
+                });
+            }
             RecipeChange::Shadow(command) => {
                 return self.finish(selection, |this, selection| {
                     this.shadow_command(selection, &recipe, &command)
@@ -127,103 +129,9 @@ impl Changeover {
         });
     }
 
-    fn begin_lesson(
-        &mut self,
-        selection: Selection,
-        recipe: RecipeSpec,
-        command: TeachCommand,
-        source: &ChangeSource,
-    ) {
-        // The one before was cut, and has not been looked at since.
-        self.end_cut_lesson();
-        let ChangeSource::Lesson(number) = *source else {
-            return self.finish(
-                selection,
-                |_, _| Err("a lesson without a number".to_owned()),
-            );
-        };
-
-        // The lesson keeps a copy, so that a failure can still be told.
-        let own = selection.clone();
-        let lesson = Lesson::new(own, recipe, (number, command), &self.library);
-        match lesson {
-            Ok(lesson) => self.lesson = Some(lesson),
-            Err(error) => self.give_lesson_up((number, selection), &error.to_string()),
-        }
-    }
-
-    /// Takes a picture of the lesson.
-    pub(super) fn take_picture(&mut self, taught: TaughtPicture) {
-        let lesson = self.lesson.as_mut();
-        let Some(lesson) = lesson.filter(|lesson| lesson.number == taught.lesson) else {
-            return; // it came as its lesson ended
-        };
-
-        match lesson.take(&taught, Instant::now()) {
-            Ok(None) => {}
-            Ok(Some(so_far)) => self.answers.progress(&lesson.selection, so_far),
-            Err(error) => {
-                if let Some(lesson) = self.lesson.take() {
-                    self.give_lesson_up((lesson.number, lesson.selection), &error.to_string());
-                }
-            }
-        }
-    }
-
-    /// Ends a lesson that is complete, or that was cut, or to which no part comes.
-    pub(super) fn look_at_lesson(&mut self, stop: &Stop, pulse: &Heartbeat) {
-        self.end_cut_lesson();
-        let now = Instant::now();
-        let is_complete = self.lesson.as_ref().is_some_and(Lesson::is_complete);
-
-        let ended = self
-            .lesson
-            .take_if(|lesson| is_complete || lesson.is_given_up(now));
-
-        let Some(lesson) = ended else {
-            return;
-        };
-
-        if !is_complete {
-            let why = format!("no part came for 10 minutes; {}", lesson.so_far());
-            return self.give_lesson_up((lesson.number, lesson.selection), &why);
-        }
-
-        // Parts that come from now on are none of it, however long the writing takes.
-        self.lessons.end(lesson.number);
-        let taught_as = lesson.command.taught_as;
-        let edit = Edit::Add(taught_as, lesson.pictures, OnKnown::PassOver);
-        let becomes = Becomes::of(&RecipeChange::Teach(lesson.command));
-        let recipe = lesson.recipe;
-        self.finish(lesson.selection, |this, selection| {
-            this.edit(selection, &recipe, (edit, becomes), stop, pulse)
-        });
-    }
-
-    /// Ends the lesson if a command has cut it.
-    fn end_cut_lesson(&mut self) {
-        let Some(lesson) = &self.lesson else {
-            return;
-        };
-
-        let Some(why) = self.lessons.cut_by(lesson.number) else {
-            return;
-        };
-
-        let why = format!("{why}; {}", lesson.so_far());
-        if let Some(lesson) = self.lesson.take() {
-            self.give_lesson_up((lesson.number, lesson.selection), &why);
-        }
-    }
-
-    fn give_lesson_up(&mut self, (number, selection): (u64, Selection), why: &str) {
-        self.lessons.end(number);
-        self.finish(selection, |_, _| Err(format!("nothing was taught: {why}")));
-    }
-
     /// Makes a change and tells how it ended. One that the line's end cut after it stood is told by the
     /// next run.
-    fn finish(
+    pub(super) fn finish(
         &mut self,
         mut selection: Selection,
         change: impl FnOnce(&mut Self, &mut Selection) -> Result<String, String>,
@@ -247,7 +155,7 @@ impl Changeover {
     }
 
     /// Makes the next revision of a recipe. Returns words on what it is.
-    fn edit(
+    pub(super) fn edit(
         &mut self,
         selection: &mut Selection,
         recipe: &RecipeSpec,
@@ -274,11 +182,18 @@ impl Changeover {
 
         draft.by = format!("{}: {told}", selection.command);
         let mut proven = self.prove(&writer, &draft)?;
+        let mut odd = vec![];
 
         // Those that a person has labelled one by one are what the person says.
         if let Edit::Add(TaughtAs::Good, _, OnKnown::PassOver) = edit {
-            proven = self.without_odd_ones(&writer, &mut draft, proven)?;
+            (proven, odd) = self.without_odd_ones(&writer, &mut draft, proven)?;
         }
+
+        if let Edit::Add(_, files, OnKnown::PassOver) = &edit {
+            self.settle_lesson(files, &draft, &odd);
+        }
+
+        self.tell_scores(&mut proven);
 
         let manifest = proven.revision.manifest();
         let label = manifest.label();
@@ -299,19 +214,28 @@ impl Changeover {
             return Ok(told.join("; "));
         }
 
-        self.keep_label(selection, &label)?;
-
-        let made = writer.make_current(&proven.revision).map_err(words);
-
-        // Where only the last sync failed, it is current all the same, and a start would judge by it.
-        if !self.is_current(&label) {
-            made?;
-        }
-
-        drop(writer);
+        self.make_current(selection, writer, &proven)?;
         let judges = self.take_over(proven, Some(before), stop, pulse)?;
 
         Ok(format!("{counts}; {judges}"))
+    }
+
+    /// Makes a revision that was proven the current one, and ends the writing.
+    pub(super) fn make_current(
+        &self,
+        selection: &mut Selection,
+        writer: LibraryWriter,
+        proven: &Proven,
+    ) -> Result<(), String> {
+        let label = proven.revision.manifest().label();
+        self.keep_label(selection, &label)?;
+        let made = writer.make_current(&proven.revision).map_err(words);
+
+        // Where only the last sync failed, it is current all the same, and a start would judge by it.
+        match self.is_current(&label) {
+            true => Ok(()),
+            false => made,
+        }
     }
 
     /// Makes another revision the current one. Returns words on what it is.
@@ -337,7 +261,8 @@ impl Changeover {
 
         let revision = self.library.revision(name, to).map_err(words)?;
         let promotion = Promotion::to(&revision, &self.library, command.force).map_err(words)?;
-        let proven = self.prepared(revision)?;
+        let mut proven = self.prepared(revision)?;
+        self.tell_scores(&mut proven);
         let label = proven.revision.manifest().label();
         self.keep_label(selection, &label)?;
 
@@ -354,7 +279,11 @@ impl Changeover {
 
     /// The label of the revision that is changed, and its draft. A recipe out of a file becomes a revision first, so that there
     /// is one to go back to.
-    fn base(&self, writer: &LibraryWriter, recipe: &RecipeSpec) -> Result<(String, Draft), String> {
+    pub(super) fn base(
+        &self,
+        writer: &LibraryWriter,
+        recipe: &RecipeSpec,
+    ) -> Result<(String, Draft), String> {
         let now = config::as_of_now(recipe, &self.library).map_err(words)?;
         let label = now.label();
         let model = &self.preparer.model;
@@ -412,7 +341,11 @@ impl Changeover {
     }
 
     /// Writes a draft and prepares it as it would judge. Nothing stays of one that cannot.
-    fn prove(&mut self, writer: &LibraryWriter, draft: &Draft) -> Result<Proven, String> {
+    pub(super) fn prove(
+        &mut self,
+        writer: &LibraryWriter,
+        draft: &Draft,
+    ) -> Result<Proven, String> {
         let revision = writer.write(draft).map_err(words)?;
         let written = revision.clone();
 
@@ -436,17 +369,18 @@ impl Changeover {
         writer: &LibraryWriter,
         draft: &mut Draft,
         mut proven: Proven,
-    ) -> Result<Proven, String> {
+    ) -> Result<(Proven, Vec<OddOne>), String> {
         let active = &mut proven.prepared.active;
         let odd = take_odd_ones_out(draft, active, &proven.revision).map_err(words)?;
         if odd.is_empty() {
-            return Ok(proven);
+            return Ok((proven, odd));
         }
 
         writer.discard(&proven.revision);
         drop(proven); // its engine goes before the next one is opened
         let count = odd.len();
-        let named = first_few(&odd);
+        let words: Vec<String> = odd.iter().map(OddOne::to_string).collect();
+        let named = first_few(&words);
         let apart = format!(
             "{count} of them kept apart, label them good while their pictures are kept if they are: {named}"
         );
@@ -457,11 +391,11 @@ impl Changeover {
         }
 
         draft.by = format!("{}, {apart}", draft.by);
-        self.prove(writer, draft)
+        self.prove(writer, draft).map(|proven| (proven, odd))
     }
 
     /// Lets the recipe judge in its new revision, where that recipe judges. Returns words on what judges.
-    fn take_over(
+    pub(super) fn take_over(
         &mut self,
         proven: Proven,
         from: Option<String>,
@@ -500,7 +434,7 @@ impl Changeover {
     ///
     /// # Errors
     /// When the line stops.
-    fn keep_label(&self, selection: &mut Selection, label: &str) -> Result<(), String> {
+    pub(super) fn keep_label(&self, selection: &mut Selection, label: &str) -> Result<(), String> {
         label.clone_into(&mut selection.recipe);
 
         // It is waited for: the library must not change before the label is on the disk.
@@ -569,6 +503,6 @@ fn first_few(all: &[String]) -> String {
     }
 }
 
-fn words(error: impl std::fmt::Display) -> String {
+pub(super) fn words(error: impl std::fmt::Display) -> String {
     error.to_string()
 }

@@ -220,7 +220,7 @@ impl Changeover {
         pulse: &Heartbeat,
     ) -> Result<(), String> {
         // A recipe that judges must stay in the file: which other one was to judge is a person's decision.
-        let recipes = recipes_of(config);
+        let recipes = self.settings.with_begun(recipes_of(config));
         let name = name_in(judging);
         let recipe = recipes.iter().find(|recipe| recipe.name == name);
         let recipe = recipe.ok_or_else(|| {
@@ -295,7 +295,7 @@ mod tests {
     fn told(before: &LineConfig, after: &LineConfig, judging: &str) -> (Vec<String>, Vec<String>) {
         let running = Running {
             keys: &before.keys,
-            settings: &LiveSettings::new(before),
+            settings: &LiveSettings::new(before, &[]),
             library: &before.library,
             judging,
         };

@@ -22,6 +22,7 @@ use crate::protocol::birth::Identity;
 use crate::protocol::broker::BrokerLink;
 use crate::protocol::condition::{COMMANDS, FENCES, HELD, RESULTS};
 use crate::protocol::event::ListenerState;
+use crate::protocol::lesson_board::LessonBoard;
 use crate::protocol::metrics::{CameraMetrics, Metrics};
 use crate::recipe::active::RecipePolicy;
 use crate::store::{Outbox, Store};
@@ -87,6 +88,8 @@ pub struct Shared {
     pub outcomes: Outcomes,
     /// Pictures for teaching.
     pub lessons: Lessons,
+    /// Lessons and scores, for the page.
+    pub board: LessonBoard,
     /// The revision that judges beside the line, if one does.
     pub shadow: Shadow,
     /// Folder where pictures of parts are kept; `None` where none are.
@@ -129,6 +132,7 @@ impl Shared {
             broker: BrokerLink::default(),
             outcomes: Outcomes::default(),
             lessons: Lessons::default(),
+            board: LessonBoard::default(),
             shadow: Shadow::default(),
             evidence: None,
             lenses: Lenses::default(),

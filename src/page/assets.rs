@@ -6,10 +6,12 @@ use sha2::{Digest, Sha256};
 const STYLE: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 /// Names, media types and contents of all files.
-const FILES: [(&str, &str, &str); 3] = [
+const FILES: [(&str, &str, &str); 5] = [
     ("page.css", STYLE, include_str!("assets/page.css")),
     ("page.js", SCRIPT, include_str!("assets/page.js")),
     ("slider.js", SCRIPT, include_str!("assets/slider.js")),
+    ("teach.js", SCRIPT, include_str!("teach/teach.js")),
+    ("teach.css", STYLE, include_str!("teach/teach.css")),
 ];
 
 /// A file that is part of the program.

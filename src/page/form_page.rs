@@ -69,12 +69,14 @@ impl Layout {
 
     /// The hidden field that each form needs, in HTML: `{{ layout.hidden()|safe }}`. Empty where nobody is signed in.
     pub fn hidden(&self) -> String {
-        // The token is made of hexadecimal digits.
-        self.user.as_ref().map_or_else(String::new, |user| {
-            let token = &user.form_token;
+        let user = self.user.as_ref();
+        hidden_field(user.map(|user| user.form_token.as_str()))
+    }
 
-            format!("<input type=\"hidden\" name=\"form_token\" value=\"{token}\">")
-        })
+    /// The same for a part of a screen that is asked for alone.
+    pub fn hidden_of(viewer: &Viewer) -> String {
+        let actor = viewer.actor.as_ref();
+        hidden_field(actor.map(|actor| &*actor.form_token))
     }
 
     /// True for the tab of the screen that is shown.
@@ -83,6 +85,13 @@ impl Layout {
 
         path == Some(tab.address)
     }
+}
+
+fn hidden_field(token: Option<&str>) -> String {
+    // The token is made of hexadecimal digits.
+    token.map_or_else(String::new, |token| {
+        format!("<input type=\"hidden\" name=\"form_token\" value=\"{token}\">")
+    })
 }
 
 #[derive(Template)]

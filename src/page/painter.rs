@@ -144,7 +144,12 @@ fn photo(frame: &ShownPart) -> Option<Photo> {
 
 /// A camera's picture as a JPEG file of [`LARGE_PX`]. `None` for one that cannot be written.
 pub(super) fn large_jpeg(picture: &Picture) -> Option<Arc<[u8]>> {
-    let file = jpeg_file::encode_small(picture, LARGE_PX, QUALITY);
+    picture_file(picture, LARGE_PX)
+}
+
+/// A picture as a JPEG file whose longer side has at most `longest` pixels. `None` for one that cannot be written.
+pub(super) fn picture_file(picture: &Picture, longest: usize) -> Option<Arc<[u8]>> {
+    let file = jpeg_file::encode_small(picture, longest, QUALITY);
 
     (!file.is_empty()).then(|| file.into())
 }

@@ -13,7 +13,7 @@ use super::rejects;
 use super::screen::{RENDER_EVERY, ScreenName};
 use super::state::Page;
 use super::whole_page::WholePage;
-use super::{check, false_rejects, lens, recipes, shift_screen, users};
+use super::{check, false_rejects, lens, recipes, shift_screen, teach, users};
 use askama::Template;
 use axum::Router;
 use axum::body::Body;
@@ -53,6 +53,7 @@ pub fn router(state: Page) -> Router {
         .route("/health/ready", get(is_ready))
         .merge(false_rejects::routes())
         .merge(sign_in::routes())
+        .merge(teach::routes())
         .merge(rejects::routes())
         .merge(check::forms::routes())
         .merge(lens::forms::routes())

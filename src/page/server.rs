@@ -16,6 +16,7 @@ use super::pulses::Pulses;
 use super::recipe_row::RecipeRow;
 use super::routes::router;
 use super::state::{NewestChecks, PageParts, PageState};
+use super::teach::TeachSource;
 use super::tls::{PageTls, TlsProblem};
 use crate::base::exit::{Exit, Failure};
 use crate::base::health::Diagnostics;
@@ -83,6 +84,8 @@ pub struct PageWiring {
     pub causes: Diagnostics,
     /// The users' file.
     pub users: PathBuf,
+    /// The line's recipes and lessons.
+    pub teach: TeachSource,
     /// The store, to be searched.
     pub store: Store,
     /// Folder where pictures of parts are kept; `None` where none are.
@@ -191,6 +194,7 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
     let mut events = wiring.events;
 
     events.state.listen(true);
+    wiring.teach.board.want();
     let state = Arc::new(PageState::new(PageParts {
         now: wiring.now,
         listener: events.state.clone(),
@@ -201,6 +205,7 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
         recipes: wiring.recipes,
         tls: tls.clone(),
         commands: PageCommands::new(wiring.requests),
+        teach: wiring.teach,
         store: wiring.store,
         evidence: EvidenceReader::new(wiring.evidence),
         checks: wiring.checks,

@@ -16,6 +16,7 @@ use super::pulses::Pulses;
 use super::recipe_row::RecipeRow;
 use super::screen::{Facts, SCREENS, Screen, ScreenName};
 use super::shift::ShiftBase;
+use super::teach::TeachSource;
 use super::tls::PageTls;
 use super::{check, counters, health, lens, live};
 use crate::base::health::Diagnostics;
@@ -51,6 +52,8 @@ pub struct PageParts {
     pub access: Access,
     /// The way to the command handler.
     pub commands: PageCommands,
+    /// The line's recipes and lessons.
+    pub teach: TeachSource,
     /// The store, to be searched.
     pub store: Store,
     /// Pictures of kept parts.
@@ -78,6 +81,8 @@ pub struct PageState {
     pub cookie: SessionCookie,
     /// The way to the command handler.
     pub commands: PageCommands,
+    /// The line's recipes and lessons.
+    pub teach: TeachSource,
     /// The store, to be searched.
     pub store: Store,
     /// Pictures of kept parts.
@@ -117,6 +122,7 @@ impl PageState {
             access: parts.access,
             cookie: SessionCookie::new(&identity.station, parts.tls.is_some()),
             commands: parts.commands,
+            teach: parts.teach,
             store: parts.store,
             evidence: parts.evidence,
             checks: parts.checks,

@@ -20,6 +20,7 @@ pub const TABS: &[Tab] = &[
     tab("Health", "/health"),
     tab("Counters", "/counters"),
     tab("False rejects", "/false-rejects"),
+    tab("Teach", "/teach"),
     tab("Shift check", "/shift-check"),
     tab("Camera and lens", "/lens"),
     tab("Recipes", "/recipes"),

@@ -1,6 +1,7 @@
-//! Commands about the revisions of a recipe of the library: teach, label, forget, rollback and shadow. Pure,
+//! Commands about the revisions of a recipe of the library: teach, label, forget, rollback, edit and shadow. Pure,
 //! like all commands here.
 
+use super::editing::EditCommand;
 use super::shadow::ShadowCommand;
 use super::suggestion::SuggestCommand;
 use super::values::{fits, text_or_number};
@@ -179,6 +180,8 @@ pub enum RecipeChange {
     Forget(ForgetCommand),
     /// Another revision judges: an earlier one again, or a candidate.
     Rollback(RollbackCommand),
+    /// It looks elsewhere, finds its threshold otherwise, or begins.
+    Edit(EditCommand),
     /// Another revision judges beside the line. Changes nothing of the recipe.
     Shadow(ShadowCommand),
     /// Doubtful parts are grouped. Changes nothing of the recipe.
@@ -198,6 +201,7 @@ impl RecipeChange {
             "label" => read(payload).map(RecipeChange::Label),
             "forget" => read(payload).map(RecipeChange::Forget),
             "rollback" => read(payload).map(RecipeChange::Rollback),
+            "edit" => read(payload).map(RecipeChange::Edit),
             "shadow" => read(payload).map(RecipeChange::Shadow),
             "suggest" => read(payload).map(RecipeChange::Suggest),
             "what_if" => read(payload).map(RecipeChange::WhatIf),
@@ -213,6 +217,7 @@ impl RecipeChange {
             RecipeChange::Label(command) => &command.id,
             RecipeChange::Forget(command) => &command.id,
             RecipeChange::Rollback(command) => &command.id,
+            RecipeChange::Edit(command) => &command.id,
             RecipeChange::Shadow(command) => &command.id,
             RecipeChange::Suggest(command) => &command.id,
             RecipeChange::WhatIf(command) => &command.id,
@@ -226,6 +231,7 @@ impl RecipeChange {
             RecipeChange::Label(_) => "label",
             RecipeChange::Forget(_) => "forget",
             RecipeChange::Rollback(_) => "rollback",
+            RecipeChange::Edit(_) => "edit",
             RecipeChange::Shadow(_) => "shadow",
             RecipeChange::Suggest(_) => "suggest",
             RecipeChange::WhatIf(_) => "what_if",
@@ -239,6 +245,7 @@ impl RecipeChange {
             RecipeChange::Label(command) => &command.recipe,
             RecipeChange::Forget(command) => &command.recipe,
             RecipeChange::Rollback(command) => &command.recipe,
+            RecipeChange::Edit(command) => &command.recipe,
             RecipeChange::Shadow(command) => &command.recipe,
             RecipeChange::Suggest(command) => &command.recipe,
             RecipeChange::WhatIf(command) => &command.recipe,
@@ -254,6 +261,7 @@ impl RecipeChange {
             RecipeChange::Label(command) => command.candidate,
             RecipeChange::Forget(command) => command.candidate,
             RecipeChange::Rollback(_)
+            | RecipeChange::Edit(_)
             | RecipeChange::Shadow(_)
             | RecipeChange::Suggest(_)
             | RecipeChange::WhatIf(_) => false,
@@ -287,6 +295,7 @@ impl RecipeChange {
             }
             RecipeChange::Forget(command) => check_hash(&command.picture),
             RecipeChange::Shadow(command) => command.check(),
+            RecipeChange::Edit(command) => command.check(),
             RecipeChange::Label(command) => check_label(command),
             RecipeChange::WhatIf(command) => command.check(),
             _ => Ok(()),

@@ -1,6 +1,7 @@
 //! Commands in words, for the audit log and the journal.
 
 use super::command::{Action, ChallengeSpec, Expect};
+use super::editing::{EditCommand, ThresholdWish};
 use super::teaching::{RecipeChange, TaughtAs};
 
 /// A command in words, without its name.
@@ -90,6 +91,7 @@ fn of_change(change: &RecipeChange) -> String {
             let force = if command.force { ", by force" } else { "" };
             to + force
         }
+        RecipeChange::Edit(command) => of_edit(command),
         RecipeChange::Shadow(command) => match command.revision {
             Some(revision) => format!("revision {revision} in the shadow"),
             None => "the shadow ends".to_owned(),
@@ -118,6 +120,29 @@ fn of_change(change: &RecipeChange) -> String {
     };
 
     words + &recipe + candidate
+}
+
+fn of_edit(command: &EditCommand) -> String {
+    let mut words = vec![];
+    if let Some(like) = &command.like {
+        words.push(format!("a new recipe like {like}"));
+    }
+
+    if let Some(view) = &command.view {
+        words.push(view.words());
+    }
+
+    match &command.threshold {
+        Some(ThresholdWish::Number(value)) => words.push(format!("threshold {value}")),
+        Some(ThresholdWish::Word(word)) => words.push(format!("threshold {word}")),
+        None => {}
+    }
+
+    if let Some(rate) = command.false_reject_rate {
+        words.push(format!("false_reject_rate {rate}"));
+    }
+
+    words.join(", ")
 }
 
 #[cfg(test)]
@@ -149,6 +174,11 @@ mod tests {
                 "label",
                 r#"{"run_id":"01A","camera":"top","seq":7,"as":"really_bad","note":"a \"crack\""}"#,
                 "part 01A/top/7 is really_bad, note \"a \\\"crack\\\"\"",
+            ),
+            (
+                "edit",
+                r#"{"recipe":"bolt","like":"nut","view":{"crop":[1,2,3,4]},"threshold":"auto"}"#,
+                "a new recipe like nut, crop 1,2,3,4, threshold auto, recipe bolt",
             ),
             (
                 "teach",

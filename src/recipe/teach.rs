@@ -13,6 +13,7 @@ use crate::engine::EngineError;
 use crate::image::file as image_file;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Hash of a picture's size and pixels.
@@ -94,6 +95,32 @@ pub fn teach_parts(
     teaching.finish(draft)
 }
 
+/// A new reference that is unlike the others.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OddOne {
+    /// The part, or the file that it came from.
+    pub from: String,
+    /// Its score against the others.
+    pub score: f32,
+    /// The highest score of the others.
+    pub highest: f32,
+}
+
+impl fmt::Display for OddOne {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let OddOne {
+            from,
+            score,
+            highest,
+        } = self;
+
+        write!(
+            f,
+            "{from} is unlike the others: {score:.3}, they have at most {highest:.3}"
+        )
+    }
+}
+
 /// True where a draft has the pictures of all these files, each for that use.
 ///
 /// # Errors
@@ -117,7 +144,7 @@ pub fn has_all(draft: &Draft, used_as: PictureUse, files: &[&Path]) -> Result<bo
 }
 
 /// Takes the new references out of a draft that are unlike the others in one of the regions; `revision` was
-/// written of the draft, and `active` made of that. Returns a line of words on each.
+/// written of the draft, and `active` made of that. Returns them.
 ///
 /// # Errors
 /// When the engine fails.
@@ -125,8 +152,8 @@ pub fn take_odd_ones_out(
     draft: &mut Draft,
     active: &mut ActiveRecipe,
     revision: &Revision,
-) -> Result<Vec<String>, EngineError> {
-    let mut odd: BTreeMap<usize, String> = BTreeMap::new();
+) -> Result<Vec<OddOne>, EngineError> {
+    let mut odd: BTreeMap<usize, OddOne> = BTreeMap::new();
     for scores in active.inspector.leave_one_out()? {
         let scores: Vec<f32> = scores.into_iter().map(|(score, _)| score).collect();
         let Some(highest) = highest_not_far_out(&scores) else {
@@ -136,12 +163,13 @@ pub fn take_odd_ones_out(
         for (file, score) in active.references.iter().zip(&scores) {
             let place = place_in_draft(draft, revision, file);
             if let Some(place) = place.filter(|_| *score > highest) {
-                let from = &draft.pictures[place].from;
-                let why = format!(
-                    "{from} is unlike the others: {score:.3}, they have at most {highest:.3}"
-                );
+                let found = OddOne {
+                    from: draft.pictures[place].from.clone(),
+                    score: *score,
+                    highest,
+                };
 
-                odd.insert(place, why);
+                odd.insert(place, found);
             }
         }
     }

@@ -59,6 +59,7 @@ mod page_checks;
 mod page_false_rejects;
 mod page_recipes;
 mod page_rejects;
+mod page_teach;
 mod page_users;
 mod parts;
 mod pictures;

@@ -34,7 +34,7 @@ fn an_admin_makes_changes_and_removes_users() {
     browser.click("nav a[href='/users']");
     browser.fill("#add input[name=name]", "otto");
     browser.fill("#add input[name=password]", "correct horse");
-    browser.fill("#add select", "operator");
+    browser.choose("#add select", "operator");
     browser.click("#add button");
     browser.wait_for("#notice", |words| {
         words.contains("DONE") && words.contains("otto added as operator")
@@ -45,7 +45,7 @@ fn an_admin_makes_changes_and_removes_users() {
         &["otto is signed in as operator; this needs admin"],
     );
 
-    browser.fill("#user-otto select", "setter");
+    browser.choose("#user-otto select", "setter");
     browser.click("#user-otto form[action$=role] button");
     browser.wait_for("#notice", |words| {
         words.contains("otto is setter now, was operator")

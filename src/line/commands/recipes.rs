@@ -13,12 +13,22 @@ use std::time::Instant;
 
 /// First answer to a change that needs no part.
 const PREPARED: &str = "the revision is prepared; the outcome comes as done";
+/// First answer to a recipe that begins.
+const BEGINS: &str = "the recipe begins; the outcome comes as done";
 /// First answer to a suggestion.
 const GROUPED: &str = "the doubtful parts are grouped; the outcome comes as done";
 /// First answer to a what-if.
 const JUDGED_AGAIN: &str = "the last parts are judged again; the outcome comes as done";
 /// First answer to the end of a shadow.
 const SHADOW_ENDS: &str = "the shadow ends; the outcome comes as done";
+
+/// How a change of a recipe begins.
+enum Begun {
+    /// It is handed to the changeover, with these pictures and this first answer.
+    With(ChangeSource, String),
+    /// It is done already, in words.
+    Done(String),
+}
 
 impl CommandHandler {
     pub(super) fn select(
@@ -107,44 +117,20 @@ impl CommandHandler {
     ) -> Result<Done, String> {
         let judging = self.judging();
         let mut named = change.recipe().unwrap_or(&judging).to_owned();
-        let (source, words) = match change {
-            RecipeChange::Teach(command) if command.group.is_none() => {
-                self.check_camera(command.camera.as_deref())?;
-                let number = self.lessons.reserve()?;
-                let words = format!(
-                    "the next {} parts are taught; the outcome comes as done",
-                    command.parts
-                );
+        let (source, words) = match self.source_of(change, &mut named, who)? {
+            Begun::With(source, words) => (source, words),
+            Begun::Done(words) => return Ok(Done::with(words)),
+        };
 
-                (ChangeSource::Lesson(number), words)
-            }
-            RecipeChange::Label(command) => match self.label(command, who)? {
-                Labelled::Taught(part) => {
-                    // A part is one of the product whose recipe judged it.
-                    if command.recipe.is_none() {
-                        named = part.recipe;
-                    }
-
-                    (ChangeSource::Part(part.picture), PREPARED.to_owned())
-                }
-                // This thread waits for no folder: the changeover looks for the picture.
-                Labelled::Stored => (ChangeSource::StoredPart, PREPARED.to_owned()),
-                Labelled::Kept(words) => return Ok(Done::with(words)),
-            },
-            RecipeChange::Suggest(_) => (ChangeSource::Nothing, GROUPED.to_owned()),
-            RecipeChange::WhatIf(_) => (ChangeSource::Nothing, JUDGED_AGAIN.to_owned()),
-            RecipeChange::Shadow(command) if command.off => {
-                (ChangeSource::Nothing, SHADOW_ENDS.to_owned())
-            }
-            RecipeChange::Teach(_)
-            | RecipeChange::Forget(_)
-            | RecipeChange::Rollback(_)
-            | RecipeChange::Shadow(_) => (ChangeSource::Nothing, PREPARED.to_owned()),
+        // A recipe that begins is like another one.
+        let found = match change {
+            RecipeChange::Edit(command) => command.like.as_deref().unwrap_or(&named),
+            _ => &named,
         };
 
         // A revision is named once it is known.
         let selection = Selection::new(change.name(), id, "");
-        let recipe = self.recipe_of_name(&named);
+        let recipe = self.recipe_of_name(found);
         let recipe = recipe.map_err(|why| selection.refusal(why))?;
         let lesson = match (change, &source) {
             (RecipeChange::Teach(command), ChangeSource::Lesson(number)) => {
@@ -168,6 +154,68 @@ impl CommandHandler {
         }
 
         Ok(Done::begun(words))
+    }
+
+    /// The pictures that come with a change, and the words of its first answer; `named` becomes the recipe that is meant.
+    fn source_of(
+        &mut self,
+        change: &RecipeChange,
+        named: &mut String,
+        who: &str,
+    ) -> Result<Begun, String> {
+        let words = match change {
+            RecipeChange::Teach(command) if command.group.is_none() => {
+                self.check_camera(command.camera.as_deref())?;
+                let number = self.lessons.reserve()?;
+                let words = format!(
+                    "the next {} parts are taught; the outcome comes as done",
+                    command.parts
+                );
+
+                return Ok(Begun::With(ChangeSource::Lesson(number), words));
+            }
+            RecipeChange::Label(command) => {
+                let source = match self.label(command, who)? {
+                    Labelled::Taught(part) => {
+                        // A part is one of the product whose recipe judged it.
+                        if command.recipe.is_none() {
+                            *named = part.recipe;
+                        }
+
+                        ChangeSource::Part(part.picture)
+                    }
+                    // This thread waits for no folder: the changeover looks for the picture.
+                    Labelled::Stored => ChangeSource::StoredPart,
+                    Labelled::Kept(words) => return Ok(Begun::Done(words)),
+                };
+
+                return Ok(Begun::With(source, PREPARED.to_owned()));
+            }
+            RecipeChange::Suggest(_) => GROUPED,
+            RecipeChange::WhatIf(_) => JUDGED_AGAIN,
+            RecipeChange::Shadow(command) if command.off => SHADOW_ENDS,
+            RecipeChange::Edit(command) if command.like.is_some() => {
+                self.check_new(named)?;
+                BEGINS
+            }
+            RecipeChange::Teach(_)
+            | RecipeChange::Edit(_)
+            | RecipeChange::Forget(_)
+            | RecipeChange::Rollback(_)
+            | RecipeChange::Shadow(_) => PREPARED,
+        };
+
+        Ok(Begun::With(ChangeSource::Nothing, words.to_owned()))
+    }
+
+    /// Refuses the name of a recipe that the line has.
+    fn check_new(&self, name: &str) -> Result<(), String> {
+        match self.recipes.now().iter().any(|known| known.name == name) {
+            true => Err(format!(
+                "there is a recipe {name:?} already; give another name"
+            )),
+            false => Ok(()),
+        }
     }
 
     /// True for a recipe that is, or may have become, one of the library.

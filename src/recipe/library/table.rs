@@ -200,6 +200,18 @@ pub fn set_threshold(table: &mut Table, region: Option<&str>, value: f32) -> boo
     false
 }
 
+/// Puts `auto` in the place of the recipe's threshold or rate.
+pub fn set_auto(table: &mut Table) {
+    table.remove(RATE);
+    table.insert("threshold".to_owned(), "auto".into());
+}
+
+/// Puts a rate in the place of the recipe's threshold.
+pub fn set_rate(table: &mut Table, rate: f64) {
+    table.remove("threshold");
+    table.insert(RATE.to_owned(), rate.into());
+}
+
 /// Puts `auto` in the place of each threshold that is a number. Returns their values.
 pub fn numbers_to_auto(table: &mut Table) -> Vec<String> {
     let mut values: Vec<String> = number_to_auto(table).into_iter().collect();

@@ -119,19 +119,62 @@ impl Browser {
     /// Clicks the first element that fits a selector.
     #[track_caller]
     pub fn click(&self, selector: &str) {
-        let found = self.post(
-            "/element",
-            &json!({ "using": "css selector", "value": selector }),
-        );
-        let mut ids = found.as_object().into_iter().flatten();
-        let (_, id) = ids.next().expect("an element");
-        let id = id.as_str().expect("an id");
+        let id = self.element(selector);
         self.post(&format!("/element/{id}/click"), &json!({}));
     }
 
-    /// Gives the first input or list that fits a selector a value, as a person does who fills it in.
     #[track_caller]
-    pub fn fill(&self, selector: &str, value: &str) {
+    fn element(&self, selector: &str) -> String {
+        let wanted = json!({ "using": "css selector", "value": selector });
+        let found = self.post("/element", &wanted);
+        let mut ids = found.as_object().into_iter().flatten();
+        let (_, id) = ids.next().expect("an element");
+        id.as_str().expect("an id").to_owned()
+    }
+
+    /// Types into the first element that fits a selector, in place of what it has.
+    #[track_caller]
+    pub fn fill(&self, selector: &str, text: &str) {
+        let id = self.element(selector);
+        self.post(&format!("/element/{id}/clear"), &json!({}));
+        self.post(&format!("/element/{id}/value"), &json!({ "text": text }));
+    }
+
+    /// Draws with a finger on the first element that fits a selector, through points that are shares of its width and
+    /// height.
+    #[track_caller]
+    pub fn draw(&self, selector: &str, points: &[(f64, f64)]) {
+        let script = format!(
+            "const element = document.querySelector({selector:?}); \
+             element.scrollIntoView({{ block: 'center' }}); \
+             const box = element.getBoundingClientRect(); \
+             return [box.x, box.y, box.width, box.height]"
+        );
+
+        let sides = self.script(&script);
+        let side = |place: usize| sides[place].as_f64().expect("a number");
+        let mut actions = vec![];
+        for (number, (x, y)) in points.iter().enumerate() {
+            let x = (side(0) + x * side(2)).round() as i64;
+            let y = (side(1) + y * side(3)).round() as i64;
+            actions.push(json!({ "type": "pointerMove", "duration": 50, "x": x, "y": y }));
+            if number == 0 {
+                actions.push(json!({ "type": "pointerDown", "button": 0 }));
+            }
+        }
+
+        actions.push(json!({ "type": "pointerUp", "button": 0 }));
+        let finger = json!({
+            "type": "pointer", "id": "finger",
+            "parameters": { "pointerType": "touch" }, "actions": actions
+        });
+
+        self.post("/actions", &json!({ "actions": [finger] }));
+    }
+
+    /// Gives the first list that fits a selector a value.
+    #[track_caller]
+    pub fn choose(&self, selector: &str, value: &str) {
         let script = format!("document.querySelector({selector:?}).value = {value:?}");
         self.script(&script);
     }

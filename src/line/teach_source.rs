@@ -1,0 +1,147 @@
+//! What the screen Teach shows of a line: its recipes as the library has them, its cameras' newest pictures, lessons and scores.
+
+use crate::base::live::Live;
+use crate::config::{self, LineConfig};
+use crate::image::file as image_file;
+use crate::line::live_settings::LiveSettings;
+use crate::line::shared::{NewestFrames, Shared};
+use crate::model::ModelSpec;
+use crate::page::teach::{CameraFacts, CellFacts, RecipeFacts, TeachSource};
+use crate::protocol::editing::{Outline, Rectangle, RegionView, ViewSpec};
+use crate::recipe::library::folder::Library;
+use crate::recipe::library::manifest::PictureUse;
+use crate::recipe::spec::RecipeSpec;
+use crate::winclip::{Fit, Region};
+use std::sync::PoisonError;
+
+/// Connects the screen with a line.
+pub fn teach_source(
+    config: &LineConfig,
+    shared: &Shared,
+    settings: &LiveSettings,
+    model: &ModelSpec,
+) -> TeachSource {
+    let recipes = Recipes {
+        recipes: settings.recipes.clone(),
+        library: config.library.clone(),
+        model: model.clone(),
+    };
+
+    let cameras = config.cameras.iter().map(|camera| CameraFacts {
+        name: camera.camera.name.to_string(),
+        mm_per_pixel: camera.mm_per_pixel,
+    });
+
+    let frames = shared.newest_frames.clone();
+    TeachSource {
+        recipes: Box::new(move || recipes.facts()),
+        cameras: cameras.collect(),
+        frame: Box::new(move |camera| newest(&frames, camera)),
+        board: shared.board.clone(),
+    }
+}
+
+fn newest(
+    frames: &NewestFrames,
+    camera: &str,
+) -> Option<std::sync::Arc<crate::data::picture::Picture>> {
+    let frames = frames.lock().unwrap_or_else(PoisonError::into_inner);
+    frames.get(camera).map(|frame| frame.picture.clone())
+}
+
+/// The recipes of a line, as they can be selected now.
+struct Recipes {
+    recipes: Live<Vec<RecipeSpec>>,
+    library: Library,
+    model: ModelSpec,
+}
+
+impl Recipes {
+    fn facts(&self) -> Vec<RecipeFacts> {
+        let recipes = self.recipes.now();
+        let mut facts: Vec<RecipeFacts> = recipes.iter().map(|spec| self.facts_of(spec)).collect();
+        facts.sort_by(|a, b| a.name.cmp(&b.name));
+        facts
+    }
+
+    fn facts_of(&self, spec: &RecipeSpec) -> RecipeFacts {
+        // What cannot be read is shown as the line judges by it, with the reason.
+        let now = config::as_of_now(spec, &self.library);
+        let (spec, problem) = match now {
+            Ok(now) => (now, None),
+            Err(problems) => (spec.clone(), Some(problems.to_string())),
+        };
+
+        let pointer = self.library.pointer(&spec.name);
+        let pointer = pointer.ok().flatten();
+        let shown = RecipeFacts {
+            name: spec.name.clone(),
+            revision: spec.revision,
+            before: pointer.and_then(|pointer| pointer.before),
+            by: None,
+            good: 0,
+            bad: 0,
+            threshold: None,
+            view: view_of(&spec.winclip.regions),
+            cells: self.cells_of(&spec),
+            problem,
+        };
+
+        let Some(revision) = &spec.library else {
+            let files = image_file::expand(&spec.references).files;
+            let good = files.len();
+            return RecipeFacts { good, ..shown };
+        };
+
+        let manifest = revision.manifest();
+        let threshold = manifest.thresholds.first();
+        RecipeFacts {
+            by: Some(manifest.by.clone()),
+            good: manifest.count(PictureUse::Good),
+            bad: manifest.count(PictureUse::Bad),
+            threshold: threshold.map(|note| note.value.clone()),
+            ..shown
+        }
+    }
+
+    /// The cells of a map of the recipe.
+    fn cells_of(&self, spec: &RecipeSpec) -> CellFacts {
+        let recipe = &spec.winclip;
+        let plan = recipe.encode_plan(&self.model, true).ok();
+        let grid = plan.map(|plan| plan.grid(&self.model));
+        CellFacts {
+            columns: grid.map_or(1, |grid| grid.w),
+            rows: grid.map_or(1, |grid| grid.h),
+            kept: (recipe.fit == Fit::Keep).then(|| recipe.kept_cells()),
+            is_square: recipe.fit == Fit::Crop,
+            tile_px: recipe.tile_px,
+        }
+    }
+}
+
+/// What a recipe looks at, as a command would say it.
+fn view_of(regions: &[Region]) -> ViewSpec {
+    let mut view = ViewSpec::default();
+    for region in regions {
+        let crop: Option<Rectangle> = region
+            .crop
+            .map(|area| [area.x, area.y, area.w, area.h].map(|side| side as u64));
+
+        let outlines = region.mask.iter();
+        let mask = outlines.map(|outline| outline.iter().map(|&(x, y)| [x, y]).collect());
+        let mask: Vec<Outline> = mask.collect();
+        match (&region.name, crop) {
+            (Some(name), Some(crop)) => view.regions.push(RegionView {
+                name: name.to_string(),
+                crop,
+                mask,
+            }),
+            _ => {
+                view.crop = crop;
+                view.mask = mask;
+            }
+        }
+    }
+
+    view
+}

@@ -5,6 +5,7 @@ mod bench;
 mod camera_times;
 mod check;
 mod choose;
+mod cleaned;
 mod doctor;
 mod engine;
 mod eval;
@@ -18,6 +19,7 @@ mod model;
 mod probe_topics;
 mod recipe;
 mod renamed;
+mod replay;
 mod run;
 mod running_line;
 mod shift_check;
@@ -61,10 +63,14 @@ enum CliCommand {
     Trigger(trigger::TriggerArguments),
     /// Prove that a running line sees: known bad and good parts, the gate, a signature; list and print checks
     ShiftCheck(Box<shift_check::ShiftCheckArguments>),
+    /// Say that a camera's lens was cleaned: its drift is forgotten, and before and after are told
+    Cleaned(cleaned::CleanedArguments),
     /// Say what each threshold costs, by pictures of good and bad parts and the line's last ones
     Threshold(Box<threshold::ThresholdArguments>),
     /// Show the parts that a line has judged, count them, or show who changed what
     History(Box<history::HistoryArguments>),
+    /// Judge the stored pictures of a line's parts again, and say what would change
+    Replay(Box<replay::ReplayArguments>),
     /// Watch a running line: a row a part
     Watch(watch::WatchArguments),
     /// Measure this machine: every stage of a picture, the floor under it, and the memory
@@ -139,9 +145,11 @@ fn run(command: CliCommand) -> Result<(), Failure> {
         // Beside a running line.
         CliCommand::Status(arguments) => status::run(&arguments),
         CliCommand::Trigger(arguments) => trigger::run(&arguments),
+        CliCommand::Cleaned(arguments) => cleaned::run(&arguments),
         CliCommand::ShiftCheck(arguments) => shift_check::run(&arguments),
         CliCommand::Threshold(arguments) => threshold::run(&arguments),
         CliCommand::History(arguments) => history::run(&arguments),
+        CliCommand::Replay(arguments) => replay::run(&arguments),
         CliCommand::Watch(arguments) => watch::run(&arguments),
 
         // Measurements, and the engines that they measure.

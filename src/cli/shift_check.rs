@@ -128,6 +128,7 @@ enum YesNo {
 /// When no line runs with that file, or it refuses, or a known part got another verdict than it must.
 pub fn run(arguments: &ShiftCheckArguments) -> Result<(), Failure> {
     let line = &arguments.line;
+
     match &arguments.step {
         ShiftCheckStep::List { limit, json } => list(line, *limit, *json),
         ShiftCheckStep::Print { check } => print_record(line, check.as_deref()),
@@ -139,6 +140,7 @@ pub fn run(arguments: &ShiftCheckArguments) -> Result<(), Failure> {
 fn payload(step: &ShiftCheckStep) -> Vec<(&'static str, Option<Value>)> {
     let text = |text: &Option<String>| text.clone().map(Value::from);
     let step_word = |word: &str| ("step", Some(Value::from(word)));
+
     match step {
         ShiftCheckStep::Start {
             why,
@@ -162,6 +164,7 @@ fn payload(step: &ShiftCheckStep) -> Vec<(&'static str, Option<Value>)> {
         ShiftCheckStep::Sign { name } => {
             vec![step_word("sign"), ("name", Some(name.clone().into()))]
         }
+
         ShiftCheckStep::Abort { note, name } => vec![
             step_word("abort"),
             ("note", text(note)),
@@ -189,12 +192,14 @@ fn reason(why: Why) -> CheckReason {
 
 fn list(line: &Path, limit: u16, is_json: bool) -> Result<(), Failure> {
     let checks = newest(line, limit)?;
+
     if checks.is_empty() && !is_json {
         return print("no shift check is kept").map(|_| ());
     }
 
     let zone = TimeZone::system();
     let mut lines = vec![];
+
     if !is_json {
         lines.push(LIST_HEAD.to_owned());
     }
@@ -213,6 +218,7 @@ fn print_record(line: &Path, number: Option<&str>) -> Result<(), Failure> {
     let checks = newest(line, ALL)?;
     let mut found = checks.iter();
     let found = found.find(|check| number.is_none_or(|number| number == check.check));
+
     let Some(check) = found else {
         let words = match number {
             Some(number) => format!("no shift check {number} is kept; list has their numbers"),
@@ -233,6 +239,7 @@ fn newest(line: &Path, most: u16) -> Result<Vec<ShiftCheck>, Failure> {
     };
 
     let reply = connect(line)?.ask(&request, PATIENCE);
+
     match reply.map_err(|error| failure(&error))? {
         ControlReply::ShiftChecks(checks) => Ok(checks),
         other => Err(unexpected(&other)),

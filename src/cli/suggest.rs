@@ -40,12 +40,14 @@ fn copy_sheet(line: &Path, file: &Path) -> Result<(), Failure> {
     let config = configuration(line)?;
     let name = sheet_name(&config.prefix, &config.station);
     let sheet = config.library.folder().join(name);
-    fs::copy(&sheet, file).map_err(|error| {
-        let words = format!("{} to {}: {error}", sheet.display(), file.display());
-        Failure::words(Exit::Unavailable, words)
-    })?;
+    let to = file.display();
+    if let Err(error) = fs::copy(&sheet, file) {
+        let from = sheet.display();
+        let words = format!("{from} to {to}: {error}");
+        return Err(Failure::words(Exit::Unavailable, words));
+    }
 
-    say(format!("{} has a row a group", file.display()));
+    say(format!("{to} has a row a group"));
     Ok(())
 }
 

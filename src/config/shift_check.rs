@@ -18,6 +18,7 @@ pub fn settings(value: Option<Value>, problems: &mut Problems) -> CheckDue {
     let begins = table.texts("at");
     let within_minutes = table.whole("within_minutes", 1, 1440);
     let at = table.check("at", times(&begins)).unwrap_or_default();
+
     if every_hours.is_none() && begins.is_empty() {
         table.note(
             "every_hours",
@@ -30,6 +31,7 @@ pub fn settings(value: Option<Value>, problems: &mut Problems) -> CheckDue {
     }
 
     table.finish();
+
     CheckDue {
         every: every_hours.map(|hours| Duration::from_secs(3600 * hours)),
         at,
@@ -40,14 +42,17 @@ pub fn settings(value: Option<Value>, problems: &mut Problems) -> CheckDue {
 /// Times of a day, in its order.
 fn times(begins: &[String]) -> Result<Vec<Time>, String> {
     let mut times = vec![];
+
     for begin in begins {
         let time = Time::strptime("%H:%M", begin);
+
         times.push(time.map_err(|_| {
             format!("{begin:?} is no time of a day; write times such as \"06:00\"")
         })?);
     }
 
     times.sort_unstable();
+
     Ok(times)
 }
 

@@ -77,6 +77,7 @@ impl LensView {
     /// The largest share of the last parts on which one cell lies beyond its limit.
     pub fn worst_share(&self) -> f32 {
         let shares = self.places.iter().map(|place| place.share);
+
         shares.fold(0.0, f32::max)
     }
 
@@ -89,6 +90,7 @@ impl LensView {
         } = self.figures;
 
         let percent = saturated * 100.0;
+
         let words = format!(
             "sharpness {sharpness:.0}, brightness {brightness:.0}, {percent:.1} % saturated"
         );
@@ -98,6 +100,7 @@ impl LensView {
         }
 
         let worst = (self.worst_share() * self.parts as f32).round();
+
         format!(
             "{words}, the worst place unlike on {worst} of {} parts",
             self.parts
@@ -132,12 +135,14 @@ impl LensPicture {
     /// Its file, made by `encode` at the first call, which sets the picture's memory free.
     pub fn file(&self, encode: impl FnOnce(&Picture) -> Option<Arc<[u8]>>) -> Option<Arc<[u8]>> {
         let mut form = self.form.lock().unwrap_or_else(PoisonError::into_inner);
+
         let file = match &*form {
             PictureForm::File(file) => return Some(file.clone()),
             PictureForm::Raw(picture) => encode(picture)?,
         };
 
         *form = PictureForm::File(file.clone());
+
         Some(file)
     }
 }

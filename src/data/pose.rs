@@ -54,11 +54,14 @@ impl Pose {
     /// cut off.
     pub fn box_in_camera(&self, area: Area) -> Area {
         let corners = corners(area).map(|corner| self.camera_from_master(corner));
-        let (width, height) = self.size;
 
         // Each direction by itself.
-        let (x, w) = within(corners.map(|[x, _]| x), width);
-        let (y, h) = within(corners.map(|[_, y]| y), height);
+        let across = corners.map(|[x, _]| x);
+        let down = corners.map(|[_, y]| y);
+        let (width, height) = self.size;
+        let (x, w) = within(across, width);
+        let (y, h) = within(down, height);
+
         Area { x, y, w, h }
     }
 }
@@ -67,13 +70,18 @@ impl Pose {
 /// what is all beyond it: an area is never empty.
 fn within(values: [f32; 4], pixels: usize) -> (usize, usize) {
     let last = pixels.saturating_sub(1);
-    let least = values.into_iter().fold(f32::INFINITY, f32::min);
-    let most = values.into_iter().fold(0.0, f32::max);
+    let mut least = f32::INFINITY;
+    let mut most: f32 = 0.0;
+    for value in values {
+        least = least.min(value);
+        most = most.max(value);
+    }
 
     // A negative number becomes 0.
-    let first = (least.round() as usize).min(last);
-    let end = (most.round() as usize).min(pixels);
-    let length = end.saturating_sub(first);
+    let first = least.round() as usize;
+    let end = most.round() as usize;
+    let first = first.min(last);
+    let length = end.min(pixels).saturating_sub(first);
 
     (first, length.max(1))
 }

@@ -4,6 +4,7 @@ use crate::data::picture::Picture;
 use crate::data::report::Report;
 use crate::data::verdict::Verdict;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// A part with the picture that stands for it. May be dropped, is never waited for.
@@ -19,6 +20,33 @@ pub struct ShownPart {
     pub beside: Vec<(u64, Verdict)>,
     /// True if it was judged after its deadline: the result that stands is `undecided(late)`.
     pub is_late: bool,
+    /// What judged it beside its recipe. `None` if no score was asked for, or nobody will want to know.
+    pub judged_by: Option<JudgedBy>,
+}
+
+/// What judged a part beside its recipe: by the same its score and map come out again, bit for bit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JudgedBy {
+    /// Engine and precision: `onnx-fp32`.
+    pub backend: String,
+    /// The processor or GPU.
+    pub device: String,
+    /// Name and digest of the model.
+    pub model: String,
+    /// Hash of the references' pixels; `None` without any.
+    pub gallery: Option<String>,
+    /// Pictures that were judged at once.
+    pub batch: BatchPlace,
+}
+
+/// The place of a picture among those that were judged at once: on a GPU their number decides by which kernels, and so
+/// the last bits of each score.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchPlace {
+    /// Number of the pictures, at least 1.
+    pub pictures: usize,
+    /// Place of this one, counted from 0.
+    pub place: usize,
 }
 
 /// The picture that stands for a part.

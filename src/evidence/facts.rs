@@ -6,7 +6,7 @@ use crate::data::map::Map;
 use crate::data::picture::Area;
 use crate::data::report::Report;
 use crate::data::result::PoseOnWire;
-use crate::data::shown_part::{ShownPart, ShownPicture};
+use crate::data::shown_part::{JudgedBy, ShownPart, ShownPicture};
 use crate::data::verdict::{Defect, Reason, Verdict};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,9 @@ pub struct Facts {
     pub threshold: Option<f32>,
     /// `name@revision` of the recipe.
     pub recipe: String,
+    /// What judged it beside the recipe. `None` if it was not scored, or an earlier version kept it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged_by: Option<JudgedBy>,
     /// Areas where a person should look, the highest peak first.
     pub defects: Vec<Defect>,
     /// Other parts on the same picture, one a region.
@@ -102,6 +105,17 @@ pub struct PictureFacts {
     pub height: usize,
 }
 
+/// Reason why facts cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FactsError {
+    /// Their version.
+    #[error("is of version {0}, and this winspect reads up to {VERSION}; use the newer winspect")]
+    Later(u32),
+    /// They are not this program's, by this fault.
+    #[error("{0}")]
+    Unfit(String),
+}
+
 impl Facts {
     /// The facts of a part whose own picture, if there is one, is in the file `file`.
     pub fn of(part: &ShownPart, kept_as: KeptAs, file: String, is_lossless: bool) -> Self {
@@ -130,6 +144,7 @@ impl Facts {
             score: report.score,
             threshold: report.threshold,
             recipe: report.recipe.to_string(),
+            judged_by: part.judged_by.clone(),
             defects: report.defects.clone(),
             beside: beside
                 .map(|(seq, verdict)| BesidePart {
@@ -152,25 +167,27 @@ impl Facts {
     /// Reads facts.
     ///
     /// # Errors
-    /// Words, when they are not this program's or of a later version.
-    pub fn parse(text: &[u8]) -> Result<Self, String> {
+    /// When they are not this program's or of a later version.
+    pub fn parse(text: &[u8]) -> Result<Self, FactsError> {
         #[derive(Deserialize)]
         struct Version {
             evidence: u32,
         }
 
         let Version { evidence } =
-            serde_json::from_slice(text).map_err(|error| error.to_string())?;
+            serde_json::from_slice(text).map_err(|error| FactsError::Unfit(error.to_string()))?;
+
         if evidence > VERSION {
-            return Err(format!(
-                "is of version {evidence}, and this winspect reads up to {VERSION}; use the newer winspect"
-            ));
+            return Err(FactsError::Later(evidence));
         }
 
-        let facts: Facts = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        let facts: Facts =
+            serde_json::from_slice(text).map_err(|error| FactsError::Unfit(error.to_string()))?;
         match facts.map.as_ref().is_none_or(MapFacts::is_whole) {
             true => Ok(facts),
-            false => Err("has a map without a value for each of its cells".to_owned()),
+            false => Err(FactsError::Unfit(
+                "has a map without a value for each of its cells".to_owned(),
+            )),
         }
     }
 

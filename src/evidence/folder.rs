@@ -233,6 +233,7 @@ mod tests {
             aligned: None,
             beside: vec![(7, Verdict::Pass)],
             is_late: false,
+            judged_by: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Kept parts are found by their key and read back: for a page, for a label, to be judged again.
 
-use super::facts::Facts;
+use super::facts::{Facts, FactsError, PictureFacts};
 use super::name::{self, FACTS, PART_PICTURE, SMALL_PICTURE};
 use crate::data::picture::Picture;
 use crate::image::file;
@@ -53,6 +53,14 @@ pub enum EvidenceError {
         /// The file.
         file: PathBuf,
         /// Their fault.
+        words: String,
+    },
+    /// Facts of a later version.
+    #[error("{file} {words}")]
+    LaterFacts {
+        /// The file.
+        file: PathBuf,
+        /// Both versions.
         words: String,
     },
     /// There is no picture of the part.
@@ -149,7 +157,7 @@ pub fn find(
 pub fn read(folder: &Path, stem: &str) -> Result<KeptPart, EvidenceError> {
     let file = folder.join(format!("{stem}{FACTS}"));
     let facts = std::fs::read(&file)
-        .map_err(|error| format!("cannot be read: {error}"))
+        .map_err(|error| FactsError::Unfit(format!("cannot be read: {error}")))
         .and_then(|text| Facts::parse(&text));
 
     match facts {
@@ -158,7 +166,11 @@ pub fn read(folder: &Path, stem: &str) -> Result<KeptPart, EvidenceError> {
             stem: stem.to_owned(),
             facts,
         }),
-        Err(words) => Err(EvidenceError::Facts { file, words }),
+        Err(FactsError::Unfit(words)) => Err(EvidenceError::Facts { file, words }),
+        Err(later) => Err(EvidenceError::LaterFacts {
+            file,
+            words: later.to_string(),
+        }),
     }
 }
 
@@ -211,28 +223,25 @@ impl KeptPart {
         self.folder.join(format!("{}{PART_PICTURE}", self.stem))
     }
 
-    /// The camera's picture bit for bit, to be judged again or taught.
+    /// The camera's picture bit for bit, to be taught.
     ///
     /// # Errors
     /// When there is none of the part, it was kept with losses, or its file is damaged.
     pub fn picture(&self) -> Result<Picture, EvidenceError> {
-        let is_lossy = self
-            .facts
-            .picture
-            .as_ref()
-            .is_some_and(|about| !about.is_lossless);
-
-        match is_lossy {
-            true => Err(EvidenceError::Lossy { part: self.part() }),
-            false => self.any_picture(),
+        let is_lossy = |about: &PictureFacts| !about.is_lossless;
+        if self.facts.picture.as_ref().is_some_and(is_lossy) {
+            let part = self.part();
+            return Err(EvidenceError::Lossy { part });
         }
+
+        self.picture_as_kept()
     }
 
-    /// The camera's picture, to be looked at: also one that was kept with losses.
+    /// The camera's picture, with the losses that it was kept with.
     ///
     /// # Errors
     /// When there is none of the part, or its file is damaged.
-    pub fn any_picture(&self) -> Result<Picture, EvidenceError> {
+    pub fn picture_as_kept(&self) -> Result<Picture, EvidenceError> {
         let part = self.part();
         let Some(about) = &self.facts.picture else {
             let reason = serde_json::to_value(self.facts.reason).unwrap_or_default();

@@ -1,6 +1,8 @@
 //! Names of evidence files: they sort by time, name their part, and are read on any share.
 
 use crate::data::report::Report;
+use crate::data::verdict::Verdict;
+use jiff::Timestamp;
 
 /// Characters of a part's id in a name.
 const PART_ID_MAX: usize = 64;
@@ -24,6 +26,10 @@ pub struct Named<'a> {
     pub stem: &'a str,
     /// The end of the name.
     pub end: &'a str,
+    /// Time of the picture, as [`time`] writes it: its order is that of the times.
+    pub time: &'a str,
+    /// The verdict.
+    pub verdict: Verdict,
     /// The camera that saw the part, as [`plain`] writes it.
     pub camera: &'a str,
     /// Number of the part.
@@ -36,8 +42,8 @@ pub struct Named<'a> {
 pub fn stem(report: &Report) -> String {
     let part = &report.part;
 
-    // Time first, without colons, which some shares refuse: files then sort as the parts came.
-    let time = report.captured_at.strftime("%Y-%m-%dT%H-%M-%S%.3fZ");
+    // Time first: files then sort as the parts came.
+    let time = time(report.captured_at);
     let camera = plain(&report.seen_by);
     let verdict = format!("{:?}", report.verdict).to_lowercase();
     let mut stem = format!("{time}_{camera}_{:06}_{verdict}", part.seq);
@@ -52,6 +58,11 @@ pub fn stem(report: &Report) -> String {
     // Numbers begin with 1 in each run, and a clock without a battery may repeat a time: the run
     // tells such files apart.
     format!("{stem}_{}", run_end(&part.run_id))
+}
+
+/// A time as names have it: without colons, which some shares refuse.
+pub fn time(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H-%M-%S%.3fZ").to_string()
 }
 
 /// The last characters of a run's id, as names have them.
@@ -78,8 +89,13 @@ pub fn parse(name: &str) -> Option<Named<'_>> {
         .unwrap_or(name);
 
     let end = ENDS.into_iter().find(|end| name.ends_with(end))?;
-    let stem = name.strip_suffix(end)?;
+    let named = of_stem(name.strip_suffix(end)?)?;
 
+    Some(Named { end, ..named })
+}
+
+/// Reads a stem; `None` for one that no part has. The end is empty.
+pub fn of_stem(stem: &str) -> Option<Named<'_>> {
     // Time, camera, number, verdict, run: the five that every name has. The part's id stands before the
     // run.
     let parts: Vec<&str> = stem.split('_').collect();
@@ -89,18 +105,20 @@ pub fn parse(name: &str) -> Option<Named<'_>> {
         _ => return None,
     };
 
-    let time = time.as_bytes();
-    let is_time = time.len() == 24 && time[10] == b'T' && time[23] == b'Z';
+    let digits = time.as_bytes();
+    let is_time = digits.len() == 24 && digits[10] == b'T' && digits[23] == b'Z';
     let is_seq = seq.len() >= 6 && seq.bytes().all(|byte| byte.is_ascii_digit());
-    let is_verdict = ["pass", "fail", "undecided"].contains(&verdict);
+    let verdict = Verdict::of_word(verdict)?;
 
-    if !(is_time && is_seq && is_verdict) {
+    if !(is_time && is_seq) {
         return None;
     }
 
     Some(Named {
         stem,
-        end,
+        end: "",
+        time,
+        verdict,
         camera,
         seq: seq.parse().ok()?,
         run_end,

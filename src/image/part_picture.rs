@@ -441,6 +441,7 @@ mod tests {
             aligned: None,
             beside: vec![],
             is_late: false,
+            judged_by: None,
         }
     }
 
@@ -557,6 +558,7 @@ mod tests {
 
         let late = ShownPart {
             is_late: true,
+            judged_by: None,
             ..part
         };
 

@@ -8,15 +8,15 @@
 use crate::base::health::Diagnostics;
 use crate::base::stop::Stop;
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
-use crate::config::{self, ConfigKeys};
+use crate::config::{self, ConfigKeys, LineConfig};
 use crate::line::control::LineControl;
 use crate::line::events::Events;
 use crate::line::lesson::{Lesson, remove_leftovers};
 use crate::line::lessons::{Lessons, TaughtPicture};
 use crate::line::live_settings::{LiveSettings, Reloaded};
 use crate::line::opening::SELECTED_RECIPE;
-use crate::line::outcomes::Outcomes;
 use crate::line::revisions::RevisionKeeper;
+use crate::line::second_answers::SecondAnswers;
 use crate::line::selection::Selection;
 use crate::line::shadow::handle::Shadow;
 use crate::line::shadow::stage::PreparedShadow;
@@ -24,7 +24,7 @@ use crate::line::shared::{NewestFrames, Shared};
 use crate::line::suggested_groups::Suggestion;
 use crate::protocol::answer::{Answer, AnswerStatus};
 use crate::protocol::birth::Identity;
-use crate::protocol::event::{CommandOutcome, Event};
+use crate::protocol::event::Event;
 use crate::protocol::lesson_board::LessonBoard;
 use crate::protocol::teaching::RecipeChange;
 use crate::recipe::active::{ActiveRecipe, RegionPolicies};
@@ -140,8 +140,8 @@ pub struct Changeover {
     pub(super) events: Events,
     /// The identity that `birth` tells.
     pub(super) identity: Arc<Mutex<Identity>>,
-    /// Outcomes of this run's commands.
-    outcomes: Outcomes,
+    /// Second answers to commands.
+    pub(super) answers: SecondAnswers,
     /// Store that keeps the choice.
     pub(super) store: Store,
     /// Thresholds of the line.
@@ -188,6 +188,16 @@ pub struct ReloadBase {
     pub running: ConfigKeys,
 }
 
+impl ReloadBase {
+    /// That of a configuration, whose live values the stages share.
+    pub fn of(config: &LineConfig, settings: &LiveSettings) -> Self {
+        ReloadBase {
+            settings: settings.clone(),
+            running: config.keys.clone(),
+        }
+    }
+}
+
 /// Reason of a changeover that the end of the line cut.
 pub(super) const STOPPING: &str = "the line is stopping";
 
@@ -214,8 +224,8 @@ impl Changeover {
             shadow: shared.shadow.clone(),
             shadows: ends.shadows,
             revisions: RevisionKeeper::new(shared, library.clone(), ends.events.clone()),
+            answers: SecondAnswers::new(shared, ends.events.clone()),
             events: ends.events,
-            outcomes: shared.outcomes.clone(),
             identity: shared.identity.clone(),
             store: shared.store.clone(),
             control: shared.control.clone(),
@@ -300,19 +310,9 @@ impl Changeover {
         }
     }
 
-    /// Keeps the second answer, then tells it. The broker is told until it has it, also by later runs.
-    pub(super) fn tell(&self, mut selection: Selection, answer: Answer) {
-        selection.outcome = Some(answer.clone());
-        let _ = self.store.set(&selection.key, &selection.kept()).wait();
-        let outcome = CommandOutcome {
-            name: selection.command,
-            answer,
-            kept: Some(selection.key),
-        };
-
-        let outcome = Arc::new(outcome);
-        self.outcomes.end(&outcome, Instant::now());
-        self.events.tell(Event::Outcome(outcome));
+    /// Keeps the second answer, then tells it.
+    pub(super) fn tell(&self, selection: Selection, answer: Answer) {
+        self.answers.tell(selection, answer);
     }
 
     /// Does what a command asks for.

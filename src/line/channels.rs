@@ -3,7 +3,7 @@
 use crate::base::systemd::Heartbeat;
 use crate::control::server::ControlWiring;
 use crate::data::shown_part::ShownPart;
-use crate::line::changeover::ChangeoverEnds;
+use crate::line::changeover::{ChangeoverEnds, RecipeRequest};
 use crate::line::commands::CommandEnds;
 use crate::line::events::{Events, Watchers};
 use crate::line::evidence::EvidenceSender;
@@ -12,6 +12,7 @@ use crate::line::lessons::WAITING;
 use crate::line::live_settings::Reloaded;
 use crate::line::overlays::OverlayEnds;
 use crate::line::recipe_rows::RecipeRows;
+use crate::line::second_answers::SecondAnswers;
 use crate::line::shadow::stage::PreparedShadow;
 use crate::line::shared::Shared;
 use crate::mqtt::publisher::PublisherWiring;
@@ -45,6 +46,10 @@ pub struct Channels {
     pub commands: CommandEnds,
     /// Ends of the changeover.
     pub changeover: ChangeoverEnds,
+    /// Recipes that are asked about, for the what-if stage.
+    pub what_ifs: Receiver<RecipeRequest>,
+    /// Their second answers.
+    pub what_if_answers: SecondAnswers,
     /// Ends of the overlay stage.
     pub overlays: OverlayEnds,
     /// Finished pictures.
@@ -99,6 +104,7 @@ impl Channels {
         let (judged, judged_end) = bounded::<ShownPart>(JUDGED_PARTS);
         let (snapshots, snapshots_end) = bounded(SNAPSHOTS);
         let (recipes, recipes_end) = bounded(RECIPES);
+        let (what_ifs, what_ifs_end) = bounded(RECIPES);
         let (swaps, swaps_end) = bounded(RECIPES);
         let (lesson, lesson_end) = bounded(WAITING);
         let (shadows, shadows_end) = bounded(RECIPES);
@@ -118,7 +124,10 @@ impl Channels {
                 events: events.clone(),
                 snapshots,
                 recipes,
+                what_ifs,
             },
+            what_ifs: what_ifs_end,
+            what_if_answers: SecondAnswers::new(shared, events.clone()),
             changeover: ChangeoverEnds {
                 recipes: recipes_end,
                 reloads: reloads_end,
@@ -223,8 +232,8 @@ pub fn page_wiring(
         audit: Box::new(move |words| store.audit(words)),
         causes: shared.diagnostics.clone(),
         store: shared.store.clone(),
-        evidence: shared.evidence.clone(),
         users: settings.users,
+        evidence: shared.evidence.clone(),
         teach,
         recipes: Box::new(move || {
             let judging = identity

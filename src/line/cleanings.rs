@@ -49,6 +49,7 @@ impl Cleanings {
     /// When one of this camera is under way.
     pub fn begin(&self, camera: &str, command: &str, lenses: &Lenses) -> Result<String, String> {
         let mut state = self.state();
+
         if state.under_way.contains_key(camera) {
             return Err(format!(
                 "{camera} was said to be cleaned already, and its next {CLEANED_PARTS} parts are \
@@ -67,6 +68,7 @@ impl Cleanings {
         };
 
         state.under_way.insert(camera.to_owned(), cleaning);
+
         Ok(words)
     }
 
@@ -74,6 +76,7 @@ impl Cleanings {
     pub fn takes_over(&self, camera: &str) -> bool {
         let mut state = self.state();
         let cleaning = state.under_way.get_mut(camera);
+
         cleaning.is_some_and(|cleaning| !std::mem::replace(&mut cleaning.is_begun, true))
     }
 
@@ -96,6 +99,7 @@ impl Cleanings {
         if let Some(cleaning) = state.under_way.remove(camera) {
             let after = view.words();
             let words = format!("{camera}: before: {}; after: {after}", cleaning.before);
+
             state.ended.push(EndedCleaning {
                 command: cleaning.command,
                 outcome: Ok(words),
@@ -107,6 +111,7 @@ impl Cleanings {
     pub fn cut(&self, camera: Option<&str>, why: &str) {
         let mut state = self.state();
         let all = std::mem::take(&mut state.under_way);
+
         for (name, cleaning) in all {
             // One that has not begun is about parts to come: they are judged by the other recipe.
             if camera.is_none_or(|camera| camera == name) && (camera.is_none() || cleaning.is_begun)

@@ -37,6 +37,7 @@ impl CameraDrift {
     /// Forgets all parts: another recipe judges.
     pub fn begin(&mut self, shared: &Shared) {
         let name = &self.name;
+
         shared
             .cleanings
             .cut(Some(name), "another recipe judges now");
@@ -48,6 +49,7 @@ impl CameraDrift {
         shared.lenses.forget(&self.name);
         self.watch = DriftWatch::default();
         self.lens = CameraLens::default();
+
         self.is_told = false;
     }
 
@@ -68,6 +70,7 @@ impl CameraDrift {
         }
 
         let has_changed = self.watch.see(limits, part);
+
         self.lens
             .see(&self.name, &self.watch, limits, part, picture, shared);
 
@@ -85,13 +88,16 @@ impl CameraDrift {
             .map(ToString::to_string)
             .collect();
         self.is_told = !words.is_empty();
+
         if words.is_empty() {
             tracing::info!("{}: over", self.source);
             shared.diagnostics.clear(&self.source);
+
             return;
         }
 
         let words = words.join("; ");
+
         tracing::warn!("{}: {words}", self.source);
         shared.store.audit(format!("{}: {words}", self.source));
         shared
@@ -108,6 +114,7 @@ pub fn passed<'a>(
     measures: &'a Measures,
 ) -> Option<PassedPart<'a>> {
     let mut maps = vec![];
+
     for report in reports {
         if report.verdict != Verdict::Pass {
             continue;
@@ -115,6 +122,7 @@ pub fn passed<'a>(
 
         let region = &report.part.request.region;
         let number = regions.iter().position(|known| known == region);
+
         if let (Some(number), Some(map), Some(area)) = (number, &report.map, report.area) {
             maps.push((number, map, area));
         }

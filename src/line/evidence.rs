@@ -153,6 +153,7 @@ impl EvidenceSender {
                 aligned: None,
                 beside: vec![],
                 is_late: false,
+                judged_by: None,
             };
 
             self.keep(part, kept_as);
@@ -285,6 +286,7 @@ mod tests {
             aligned: None,
             beside: vec![],
             is_late: false,
+            judged_by: None,
         };
 
         sender.keep(part, kept_as);
@@ -347,6 +349,7 @@ mod tests {
             aligned: None,
             beside: vec![],
             is_late: false,
+            judged_by: None,
         };
 
         for _ in 0..2 {

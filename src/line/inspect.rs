@@ -10,7 +10,7 @@ use crate::data::part::Part;
 use crate::data::picture::{Area, Picture};
 use crate::data::queued_frame::QueuedFrame;
 use crate::data::report::{Latency, Report};
-use crate::data::shown_part::{ShownPart, ShownPicture};
+use crate::data::shown_part::{BatchPlace, JudgedBy, ShownPart, ShownPicture};
 use crate::data::verdict::{self, Defect, Reason, Verdict, find_defects};
 use crate::line::admission::PartSource;
 use crate::line::changeover::RecipeSwap;
@@ -73,6 +73,8 @@ struct OpenFrame {
     measures: Option<Measures>,
     /// The picture with the part at its place, where that was judged.
     aligned: Option<Arc<Picture>>,
+    /// Its place among the pictures that were judged at once; `None` if it was not scored.
+    batch: Option<BatchPlace>,
 }
 
 /// The inspector's ends of the line's channels.
@@ -92,6 +94,8 @@ pub struct InspectEnds {
 /// The stage that owns the engine.
 pub struct InspectStage {
     active: ActiveRecipe,
+    /// Name and digest of the model.
+    model: String,
     /// Frames that are judged together, at most.
     batch: usize,
     cameras: HashMap<Arc<str>, InspectedCamera>,
@@ -112,6 +116,7 @@ impl InspectStage {
     ) -> Self {
         InspectStage {
             active,
+            model: shared.identity().model,
             batch,
             cameras,
             shared: shared.clone(),
@@ -162,7 +167,10 @@ impl InspectStage {
 
         let mut reports = vec![];
         for frame in batch {
-            self.show(&frame.reports, &frame.frame.picture, frame.aligned.as_ref());
+            let judged_by = |batch| self.active.judged_by(&self.model, batch);
+            let judged_by = frame.batch.map(judged_by);
+            let picture = &frame.frame.picture;
+            self.show(&frame.reports, picture, frame.aligned.as_ref(), judged_by);
             if let Some(measures) = &frame.measures {
                 let picture = &frame.frame.picture;
                 let lesson = &self.ends.lesson;
@@ -227,6 +235,7 @@ impl InspectStage {
             reports,
             measures: measured.ok(),
             aligned: None,
+            batch: None,
         })
     }
 
@@ -241,7 +250,7 @@ impl InspectStage {
             .iter_mut()
             .for_each(|report| report.reason = Some(Reason::Late));
 
-        self.show(&reports, &frame.picture, None);
+        self.show(&reports, &frame.picture, None, None);
     }
 
     /// Accepts the parts of a free-running camera's frame; none when the line stops.
@@ -316,11 +325,17 @@ impl InspectStage {
             }
         };
 
+        // A picture that the recipe cannot look at is in nobody's batch.
+        let pictures = judged.iter().filter(|judged| judged.is_ok()).count();
+        let mut places = 0..pictures;
+
         // There is one entry a picture, in the order of the pictures: that is the inspector's
         // promise.
         for (open, judged) in good.iter_mut().zip(judged) {
             match judged {
                 Ok(scores) => {
+                    let place = places.next();
+                    open.batch = place.map(|place| BatchPlace { pictures, place });
                     let aligned = scores.first().and_then(|score| score.aligned.as_ref());
                     open.aligned = aligned.map(|aligned| aligned.picture.clone());
                     decide_all(&mut open.reports, &scores);
@@ -354,7 +369,13 @@ impl InspectStage {
 
     /// Offers a frame's parts to the overlay stage and the page, and those that are kept to the evidence. What finds
     /// no room is neither drawn nor kept; what a newer part replaces is not shown.
-    fn show(&self, reports: &[Report], picture: &Arc<Picture>, aligned: Option<&Arc<Picture>>) {
+    fn show(
+        &self,
+        reports: &[Report],
+        picture: &Arc<Picture>,
+        aligned: Option<&Arc<Picture>>,
+        judged_by: Option<JudgedBy>,
+    ) {
         let now = Instant::now();
         for report in reports {
             let others = reports.iter().map(|other| (other.part.seq, other.verdict));
@@ -364,12 +385,19 @@ impl InspectStage {
                 aligned: aligned.cloned(),
                 beside: others.filter(|(seq, _)| *seq != report.part.seq).collect(),
                 is_late: report.part.due() <= now,
+                judged_by: None,
             };
 
             if let Some(evidence) = &self.ends.evidence
                 && let Some(kept_as) = evidence.kept_as(report, part.is_late)
             {
-                evidence.keep(part.clone(), kept_as);
+                // Nobody else judges it again.
+                let kept = ShownPart {
+                    judged_by: judged_by.clone(),
+                    ..part.clone()
+                };
+
+                evidence.keep(kept, kept_as);
             }
 
             self.ends.shown.put(&part);
@@ -391,16 +419,7 @@ impl InspectStage {
         let corrupt = frame.damage.clone().map(Flaw::Corrupt);
         let measured = match corrupt.or(frozen) {
             Some(flaw) => Err(flaw),
-            None => self.active.gate.measured(&frame.picture),
-        };
-
-        // An empty belt is less sharp than a part on it. It is told as what it is, once the part is
-        // looked for.
-        let measured = match measured {
-            Err(Flaw::Blurred(..)) if self.active.inspector.misses_part(&frame.picture) => {
-                Ok(Measures::of(&frame.picture))
-            }
-            measured => measured,
+            None => self.active.measured(&frame.picture),
         };
 
         if let Some(watched) = watched {

@@ -53,11 +53,13 @@ impl CameraLens {
     ) {
         self.parts += 1;
         self.window.push_back(figures_of(part.measures));
+
         if self.window.len() > WINDOW {
             self.window.pop_front();
         }
 
         let wants_pictures = shared.lenses.wants_pictures();
+
         if wants_pictures {
             self.keep_good(watch, limits, picture);
         }
@@ -73,12 +75,15 @@ impl CameraLens {
         self.shown = Some(Instant::now());
         let newest = wants_pictures.then(|| Arc::new(kept(picture)));
         let view = self.view(camera, watch, limits, part.size, newest);
+
         shared.cleanings.look(camera, self.parts, &view);
+
         shared.lenses.show(view);
     }
 
     fn keep_good(&mut self, watch: &DriftWatch, limits: &DriftLimits, picture: PassedPicture) {
         let is_window_full = self.parts.is_multiple_of(WINDOW as u64);
+
         if self.good.is_none() {
             self.good = Some(Arc::new(kept(picture)));
         } else if is_window_full && watch.is_calm(limits) {
@@ -103,6 +108,7 @@ impl CameraLens {
     ) -> LensView {
         let (brightness, sharpness) = limits.taught(size);
         let told = watch.present().iter().filter_map(Drift::place);
+
         LensView {
             camera: camera.clone(),
             size,
@@ -122,6 +128,7 @@ impl CameraLens {
     fn medians(&self) -> LensFigures {
         let median = |figure: fn(&LensFigures) -> f32| {
             let mut values: Vec<f32> = self.window.iter().map(figure).collect();
+
             values.sort_by(f32::total_cmp);
             values.get(values.len() / 2).copied().unwrap_or_default()
         };
@@ -144,4 +151,54 @@ fn figures_of(measures: &Measures) -> LensFigures {
 
 fn kept(picture: PassedPicture) -> LensPicture {
     LensPicture::new(picture.picture.clone(), picture.at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A part whose picture has that grey level, captured at that second.
+    fn see(lens: &mut CameraLens, watch: &mut DriftWatch, limits: &DriftLimits, grey: u8, at: i64) {
+        let picture = picture(grey);
+        let part = PassedPart {
+            size: (64, 64),
+            measures: &Measures::of(&picture),
+            maps: vec![],
+        };
+
+        watch.see(limits, &part);
+        lens.parts += 1;
+        let passed = PassedPicture {
+            picture: &Arc::new(picture),
+            at: Timestamp::from_second(at).expect("in range"),
+        };
+
+        lens.keep_good(watch, limits, passed);
+    }
+
+    fn picture(grey: u8) -> Picture {
+        Picture::new(64, 64, vec![grey; 3 * 64 * 64]).expect("its bytes")
+    }
+
+    #[test]
+    fn the_good_picture_is_a_window_older_than_the_first_sign() {
+        let limits = DriftLimits::new(&[picture(100)], &[]);
+        let mut watch = DriftWatch::default();
+        let mut lens = CameraLens::default();
+        let good_at = |lens: &CameraLens| lens.good.as_ref().map(|good| good.at.as_second());
+        see(&mut lens, &mut watch, &limits, 100, 1);
+        assert_eq!(good_at(&lens), Some(1));
+        for second in 2..=140 {
+            see(&mut lens, &mut watch, &limits, 100, second);
+        }
+
+        // At 50 the next one was kept, at 100 it became the good one.
+        assert_eq!(good_at(&lens), Some(50));
+        // The light fades just before the next look, too late to be seen there.
+        for second in 141..=400 {
+            see(&mut lens, &mut watch, &limits, 40, second);
+        }
+
+        assert_eq!(good_at(&lens), Some(100), "a window before the light faded");
+    }
 }

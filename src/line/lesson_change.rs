@@ -8,14 +8,11 @@ use crate::line::lessons::TaughtPicture;
 use crate::line::recipe_change::{Becomes, Edit};
 use crate::line::selection::Selection;
 use crate::page;
-use crate::protocol::answer::{Answer, AnswerStatus};
-use crate::protocol::event::{CommandOutcome, Event};
 use crate::protocol::lesson_board::{LessonStep, PartFate};
 use crate::protocol::teaching::{RecipeChange, TeachCommand};
 use crate::recipe::library::draft::Draft;
 use crate::recipe::spec::RecipeSpec;
 use crate::recipe::teach::{OddOne, OnKnown};
-use std::sync::Arc;
 use std::time::Instant;
 
 impl Changeover {
@@ -62,17 +59,7 @@ impl Changeover {
 
         match taken {
             Ok(None) => {}
-            Ok(Some(so_far)) => {
-                let id = lesson.selection.id.as_deref();
-                let answer = Answer::new(id, AnswerStatus::Progress, Some(so_far));
-                let progress = CommandOutcome {
-                    name: lesson.selection.command,
-                    answer,
-                    kept: None,
-                };
-
-                self.events.tell(Event::Outcome(Arc::new(progress)));
-            }
+            Ok(Some(so_far)) => self.answers.progress(&lesson.selection, so_far),
             Err(error) => {
                 if let Some(lesson) = self.lesson.take() {
                     self.give_lesson_up((lesson.number, lesson.selection), &error.to_string());

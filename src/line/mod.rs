@@ -66,6 +66,7 @@ mod recipe_edit;
 mod recipe_rows;
 pub mod reload;
 mod revisions;
+mod second_answers;
 pub mod selection;
 pub mod set_thresholds;
 pub mod shadow;
@@ -78,6 +79,7 @@ mod suggestion;
 mod summary;
 mod teach_source;
 pub mod views;
+mod what_if;
 
 pub use self::channels::{
     Channels, ControlEnds, DoorSettings, PageEnds, PageFiles, PublisherEnds, control_wiring,
@@ -92,7 +94,7 @@ use self::answer_cache::AnswerCache;
 use self::cameras::{
     OpenCamera, admissions_of, groups_of, inspected_cameras, joiner_of, open_cameras, overflows_of,
 };
-use self::changeover::{Changeover, ReloadBase};
+use self::changeover::{Changeover, RecipeRequest, ReloadBase};
 use self::commands::CommandHandler;
 use self::doors::{camera_names, doors_of, identity_of};
 use self::evidence::{EvidenceStage, evidence_stage};
@@ -102,10 +104,12 @@ use self::overlays::{OverlayEnds, OverlayPainter, OverlayStage};
 use self::policy::LinePolicy;
 use self::queue::{FrameReceiver, frame_queue};
 use self::recipe_rows::RecipeRows;
+use self::second_answers::SecondAnswers;
 use self::shadow::stage::ShadowStage;
 use self::shared::{CameraStates, Shared, Tallies};
 use self::stage::Stage;
 use self::teach_source::teach_source;
+use self::what_if::WhatIfStage;
 use crate::base::backoff::Backoff;
 use crate::base::exit::{Exit, Failure};
 use crate::base::stop::{Stop, Stopper, stop_pair};
@@ -124,7 +128,7 @@ use crate::recipe::active::ActiveRecipe;
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
 use crate::recipe::spec::RecipeSpec;
 use crate::store::{Outbox, StoreWriter};
-use crossbeam::channel::Sender;
+use crossbeam::channel::{Receiver, Sender};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -157,6 +161,7 @@ struct Stages {
     overlay_ends: OverlayEnds,
     evidence: Option<EvidenceStage>,
     shadow: ShadowStage,
+    what_if: WhatIfStage,
     publisher: PublisherWiring,
     control: ControlWiring,
     reloads: Sender<Reloaded>,
@@ -197,7 +202,8 @@ impl Line {
             start_store(stages.writer),
             start_commands(stages.commands, stop.clone()),
             start_changeover(stages.changeover, stop.clone()),
-            start_shadow(stages.shadow, stop),
+            start_shadow(stages.shadow, stop.clone()),
+            start_what_if(stages.what_if, stop),
             start_overlays(stages.overlays, stages.overlay_ends),
             start_publisher(config.mqtt.clone(), shared.identity(), stages.publisher),
             start_control(&config.store.file, stages.control),
@@ -330,12 +336,13 @@ impl Stages {
         let policy = LinePolicy::new(&shared, kept, channels.watchers, timed);
         let doors = doors_of(config, &opening);
         let is_continuous = doors.is_continuous;
-        let teach = teach_source(config, &shared, &settings, &preparer.model.spec);
         let recipes = RecipeRows::new(settings.recipes.clone(), config.library.clone());
-        let known = (recipes, teach);
-        let page = (channels.page, channels.page_frames);
-        let page = PageStages::open(config, &shared, is_continuous, known, page)?;
+        let teach = teach_source(config, &shared, &settings, &preparer.model.spec);
+        let ends = (channels.page, channels.page_frames);
+        let page = PageStages::open(config, &shared, is_continuous, (recipes, teach), ends)?;
+        let what_if = (channels.what_ifs, channels.what_if_answers);
         Ok(Stages {
+            what_if: what_if_stage(config, &shared, &preparer, what_if),
             inspect: InspectStage::new(&shared, active, config.batch, inspected, channels.inspect),
             writer: StoreWriter::new(opening.open_store, policy),
             commands: CommandHandler::new(
@@ -351,10 +358,7 @@ impl Stages {
                 preparer,
                 opening.recovered.kept,
                 config.library.clone(),
-                ReloadBase {
-                    settings: settings.clone(),
-                    running: config.keys.clone(),
-                },
+                ReloadBase::of(config, &settings),
                 channels.changeover,
             ),
             overlays: OverlayStage {
@@ -374,6 +378,17 @@ impl Stages {
             shared,
         })
     }
+}
+
+/// The stage that judges the last parts again.
+fn what_if_stage(
+    config: &LineConfig,
+    shared: &Shared,
+    preparer: &RecipePreparer,
+    (wanted, answers): (Receiver<RecipeRequest>, SecondAnswers),
+) -> WhatIfStage {
+    let library = config.library.clone();
+    WhatIfStage::new(shared, preparer.clone(), library, wanted, answers)
 }
 
 /// Prepares the recipe that was selected last, and what all stages share under its policy.
@@ -456,6 +471,11 @@ fn start_changeover(changeover: Changeover, stop: Stop) -> Stage {
 /// Unwatched: its thread has the lowest priority, and no verdict waits for it.
 fn start_shadow(shadow: ShadowStage, stop: Stop) -> Stage {
     Stage::start_unwatched("shadow", move || shadow.run(&stop))
+}
+
+/// Unwatched: its thread has the lowest priority, and no verdict waits for it.
+fn start_what_if(what_if: WhatIfStage, stop: Stop) -> Stage {
+    Stage::start_unwatched("what-if", move || what_if.run(&stop))
 }
 
 /// Unwatched: no verdict waits for a picture.

@@ -19,6 +19,7 @@ use crate::config;
 use crate::line::changeover::{Changeover, PreparedRecipe, STOPPING, WantedChange, name_in};
 use crate::line::lesson::{PartFile, PartFiles};
 use crate::line::selection::Selection;
+use crate::line::suggestion::known_group;
 use crate::protocol::answer::{Answer, AnswerStatus};
 use crate::protocol::teaching::{RecipeChange, RollbackCommand, TaughtAs, TeachCommand};
 use crate::recipe::adopt::{adopted, note_of};
@@ -91,12 +92,8 @@ impl Changeover {
                 let taken = self.group(&recipe, group, run_id.as_deref());
                 return self.finish(selection, |this, selection| {
                     let (files, parts) = taken?;
-                    let known = this.known_group(&recipe, taught_as, &files)?;
-                    let edit = (Edit::Group(taught_as, files), becomes);
-                    let told = match known {
-                        Some(words) => words,
-                        None => this.edit(selection, &recipe, edit, stop, pulse)?,
-                    };
+                    let edit = Edit::Group(taught_as, files);
+                    let told = this.edit(selection, &recipe, (edit, becomes), stop, pulse)?;
                     this.forget_group(group, &parts);
                     Ok(told)
                 });
@@ -121,6 +118,8 @@ impl Changeover {
                     this.shadow_command(selection, &recipe, &command)
                 });
             }
+            // The command handler sends it to the what-if stage.
+            RecipeChange::WhatIf(_) => Err("not here".to_owned()),
             RecipeChange::Forget(command) => Ok::<_, String>(Edit::Forget(command.picture)),
             RecipeChange::Label(command) => self.labelled(&command, source, &recipe.name),
         };
@@ -175,7 +174,10 @@ impl Changeover {
             }
             Edit::Add(taught_as, files, on_known) => add(&mut draft, *taught_as, files, *on_known)?,
             // What was labelled one by one since stays what it is.
-            Edit::Group(taught_as, files) => add(&mut draft, *taught_as, files, OnKnown::PassOver)?,
+            Edit::Group(taught_as, files) => match known_group(&draft, *taught_as, files)? {
+                Some(words) => return Ok(words),
+                None => add(&mut draft, *taught_as, files, OnKnown::PassOver)?,
+            },
         };
 
         draft.by = format!("{}: {told}", selection.command);

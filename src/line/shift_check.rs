@@ -130,6 +130,7 @@ impl ShiftChecks {
     /// waited for an answer still does.
     pub fn new(kept: &BTreeMap<String, String>, diagnostics: Diagnostics) -> Self {
         let since = kept.get(SINCE_KEY);
+
         let state = CheckState {
             history: recovered(kept),
             places: None,
@@ -146,18 +147,22 @@ impl ShiftChecks {
 
         checks.cut(ENDED_BEFORE);
         checks.tell(&checks.state());
+
         checks
     }
 
     /// Asks for checks from now on, or for none any more.
     pub fn ask(&self, due: CheckDue) {
         let mut state = self.state();
+
         // The store keeps the first time alone, so that a box that restarts every night still becomes
         // overdue.
         if due.is_asked() && state.since.is_none() {
             let now = Timestamp::now();
             let begin = CheckEvent::Begin(SINCE_KEY.to_owned(), now.to_string());
+
             state.since = Some(now);
+
             state.events.push(begin);
         }
 
@@ -170,6 +175,7 @@ impl ShiftChecks {
     /// When one is under way.
     pub fn begin(&self, start: CheckStart) -> Result<String, String> {
         let mut state = self.state();
+
         if let Some(open) = state.open() {
             return Err(format!(
                 "shift check {} is under way: {}; or abort it",
@@ -195,6 +201,7 @@ impl ShiftChecks {
         };
 
         let words = check.words();
+
         state.places = Some(KnownPlaces {
             command: start.command.to_owned(),
             since: start.since,
@@ -205,6 +212,7 @@ impl ShiftChecks {
 
         state.add(check);
         self.tell(&state);
+
         Ok(words)
     }
 
@@ -219,6 +227,7 @@ impl ShiftChecks {
         let mut state = self.state();
         let places = state.places.as_mut()?;
         let is_its_camera = places.camera.as_deref().is_none_or(|its| its == camera);
+
         if !is_its_camera || since < places.since {
             return None;
         }
@@ -234,6 +243,7 @@ impl ShiftChecks {
         let mut state = self.state();
         let places = state.places.as_ref()?;
         let is_bad = Arc::ptr_eq(token, &places.bad.token);
+
         if !is_bad && !Arc::ptr_eq(token, &places.good.token) {
             return None;
         }
@@ -245,8 +255,10 @@ impl ShiftChecks {
 
         let is_expected = report.verdict == expected;
         let check = state.history.back_mut()?;
+
         check.count(is_bad, is_expected, name_of(report, is_bad));
         let check = check.clone();
+
         let mut counted = CountedPart {
             kept: vec![kept(&check)],
             is_met: false,
@@ -254,12 +266,14 @@ impl ShiftChecks {
 
         if check.stage() == CheckStage::Parts {
             state.is_counted = true;
+
             return Some(counted);
         }
 
         counted.is_met = check.stage() == CheckStage::Gate;
         state.end_parts(check);
         self.tell(&state);
+
         Some(counted)
     }
 
@@ -270,7 +284,9 @@ impl ShiftChecks {
     pub fn step(&self, command: &ShiftCheckCommand, who: &str) -> Result<String, String> {
         let mut state = self.state();
         let words = state.step(command, who)?;
+
         self.tell(&state);
+
         Ok(words)
     }
 
@@ -283,6 +299,7 @@ impl ShiftChecks {
 
         if is_under_way {
             state.cut(word("winspect", why));
+
             self.tell(&state);
         }
     }
@@ -292,6 +309,7 @@ impl ShiftChecks {
         let mut state = self.state();
         let zone = TimeZone::system();
         let since = state.since.unwrap_or(now);
+
         match state.due.overdue(state.passed(), since, now, &zone) {
             Some(words) => self.diagnostics.set(OVERDUE, Health::OffSpec, words),
             None => self.diagnostics.clear(OVERDUE),
@@ -299,6 +317,7 @@ impl ShiftChecks {
 
         let mut events = std::mem::take(&mut state.events);
         let is_counted = std::mem::take(&mut state.is_counted);
+
         if let Some(places) = state.places.as_ref().filter(|_| is_counted)
             && let Some(check) = state.history.back()
         {
@@ -312,6 +331,7 @@ impl ShiftChecks {
     pub fn newest(&self, most: usize) -> Vec<ShiftCheck> {
         let state = self.state();
         let newest = state.history.iter().rev().take(most);
+
         newest.cloned().collect()
     }
 
@@ -326,21 +346,26 @@ impl ShiftChecks {
             Some((CheckStage::Parts, _)) => {
                 // Without the counts: each would be a new `state`.
                 let words = "the next parts are known ones";
+
                 self.diagnostics
                     .set(UNDER_WAY, Health::CheckFunction, words);
             }
+
             Some((_, words)) => {
                 self.diagnostics
                     .set(UNDER_WAY, Health::MaintenanceRequired, words);
             }
+
             None => self.diagnostics.clear(UNDER_WAY),
         }
 
         match state.unseen_failure() {
             Some(failed) => {
                 let words = format!("{} {}", failed.check, failed.words());
+
                 self.diagnostics.set(FAILED, Health::Failure, words);
             }
+
             None => self.diagnostics.clear(FAILED),
         }
     }
@@ -355,6 +380,7 @@ impl CheckState {
     fn open(&self) -> Option<&ShiftCheck> {
         let last = self.history.back()?;
         let is_over = matches!(last.stage(), CheckStage::Passed | CheckStage::Failed);
+
         (!is_over).then_some(last)
     }
 
@@ -362,6 +388,7 @@ impl CheckState {
     fn passed(&self) -> Option<Timestamp> {
         let mut newest = self.history.iter().rev();
         let passed = newest.find(|check| check.stage() == CheckStage::Passed)?;
+
         passed.signed.as_ref().map(|signed| signed.at)
     }
 
@@ -369,16 +396,19 @@ impl CheckState {
     fn unseen_failure(&self) -> Option<&ShiftCheck> {
         let newest = self.history.iter().rev();
         let mut since_passed = newest.take_while(|check| check.stage() != CheckStage::Passed);
+
         since_passed.find(|check| check.is_unseen_failure())
     }
 
     fn add(&mut self, check: ShiftCheck) {
         self.events.push(CheckEvent::Keep(kept(&check)));
         self.history.push_back(check);
+
         while self.history.len() > HISTORY_MAX
             && let Some(oldest) = self.history.pop_front()
         {
             let forgotten = (format!("{KEY}{}", oldest.check), String::new());
+
             self.events.push(CheckEvent::Keep(forgotten));
         }
     }
@@ -387,6 +417,7 @@ impl CheckState {
     fn end_parts(&mut self, check: ShiftCheck) {
         if let Some(places) = self.places.take() {
             let over = CheckEvent::PartsOver(places.command, Box::new(check));
+
             self.events.push(over);
         }
     }
@@ -398,7 +429,9 @@ impl CheckState {
 
         check.cut = Some(cut);
         let check = check.clone();
+
         self.events.push(CheckEvent::Keep(kept(&check)));
+
         self.end_parts(check);
     }
 
@@ -409,6 +442,7 @@ impl CheckState {
 
         let open = self.open().ok_or("no shift check is under way")?;
         let stage = open.stage();
+
         if let Some(check) = command
             .check
             .as_deref()
@@ -421,19 +455,24 @@ impl CheckState {
         }
 
         let words = open.words();
+
         match (&command.step, stage) {
             (CheckStep::Gate { removed }, CheckStage::Gate) => {
                 let removed = *removed;
+
                 self.change(|check| {
                     check.removed = Some(removed);
                     check.gate = Some(word(who, ""));
                 })
             }
+
             (CheckStep::Sign {}, CheckStage::Signature) => {
                 self.change(|check| check.signed = Some(word(who, "")))
             }
+
             (CheckStep::Abort { note }, _) => {
                 let note = note.as_deref().unwrap_or("aborted");
+
                 self.cut(word(who, note));
                 Ok(self
                     .history
@@ -441,6 +480,7 @@ impl CheckState {
                     .map(ShiftCheck::words)
                     .unwrap_or_default())
             }
+
             _ => Err(format!("it is not its turn: {words}")),
         }
     }
@@ -448,21 +488,27 @@ impl CheckState {
     /// Changes the newest check, keeps it and returns its words.
     fn change(&mut self, change: impl FnOnce(&mut ShiftCheck)) -> Result<String, String> {
         let check = self.history.back_mut().ok_or("there is no shift check")?;
+
         change(check);
         let words = check.words();
         let value = kept(check);
+
         self.events.push(CheckEvent::Keep(value));
+
         Ok(words)
     }
 
     /// Marks failures as seen: the one that is named, or all.
     fn acknowledge(&mut self, check: Option<&str>, seen: CheckWord) -> Result<String, String> {
         let mut count = 0;
+
         for failed in &mut self.history {
             let is_meant = check.is_none_or(|check| check == failed.check);
+
             if is_meant && failed.is_unseen_failure() {
                 failed.acknowledged = Some(seen.clone());
                 self.events.push(CheckEvent::Keep(kept(failed)));
+
                 count += 1;
             }
         }
@@ -484,6 +530,7 @@ impl Places {
 
     fn claim(&mut self) -> Option<Arc<str>> {
         self.left = self.left.checked_sub(1)?;
+
         Some(self.token.clone())
     }
 }
@@ -505,6 +552,7 @@ fn name_of(report: &Report, is_bad: bool) -> String {
 
     let part = &report.part;
     let verdict = report.verdict.word();
+
     match &part.request.part_id {
         Some(id) => format!(
             "{kind} part {id} ({} no. {}) got {verdict}",
@@ -522,12 +570,14 @@ fn name_of(report: &Report, is_bad: bool) -> String {
 /// Key and text of a check for the store.
 fn kept(check: &ShiftCheck) -> KeyValue {
     let text = serde_json::to_string(check).expect("plain values");
+
     (format!("{KEY}{}", check.check), text)
 }
 
 /// The checks that earlier runs kept, the oldest first. One that cannot be read is passed over.
 fn recovered(kept: &BTreeMap<String, String>) -> VecDeque<ShiftCheck> {
     let of_checks = kept.iter().filter(|(key, _)| key.starts_with(KEY));
+
     of_checks
         .filter_map(|(_, text)| serde_json::from_str(text).ok())
         .collect()

@@ -30,7 +30,6 @@ use crate::recipe::spec::RecipeSpec;
 use crate::recipe::teach::has_all;
 use crate::winclip::inspector::{Inspector, RegionOddity};
 use std::fs;
-use std::path::Path;
 
 /// Name of a line's contact sheet in its library's folder, which other lines may share; no recipe's name begins with a
 /// dot.
@@ -153,36 +152,6 @@ impl Changeover {
         Ok((files, names))
     }
 
-    /// Words on a group of which the recipe has all pictures as what they are now said to be: rejects that were labelled
-    /// good are references already. `None` where something is to be taught.
-    pub(super) fn known_group(
-        &self,
-        recipe: &RecipeSpec,
-        taught_as: TaughtAs,
-        files: &PartFiles,
-    ) -> Result<Option<String>, String> {
-        let now = config::as_of_now(recipe, &self.library).map_err(|error| error.to_string())?;
-        let Some(revision) = &now.library else {
-            return Ok(None);
-        };
-
-        let (used_as, kind) = match taught_as {
-            TaughtAs::Good => (PictureUse::Good, "good"),
-            TaughtAs::Bad => (PictureUse::Bad, "bad"),
-        };
-
-        let draft = Draft::after(revision, String::new()).map_err(|error| error.to_string())?;
-        let files = files.files.iter().map(|part| part.file.as_path());
-        let files: Vec<&Path> = files.collect();
-        let has_all = has_all(&draft, used_as, &files).map_err(|failure| failure.message)?;
-
-        Ok(has_all.then(|| {
-            let label = now.label();
-            let count = files.len();
-            format!("{label} has all {count} of them as {kind} parts already; the group is taken")
-        }))
-    }
-
     /// Forgets a group that was taken, and its parts.
     pub(super) fn forget_group(&mut self, number: u64, parts: &[String]) {
         self.suggestion
@@ -205,26 +174,61 @@ impl Changeover {
 
     /// Writes the contact sheet in the place of an earlier one: whoever reads has one of the two.
     fn write_sheet(&self) -> std::io::Result<()> {
-        let identity = self.identity();
-        let folder = self.library.folder();
-        let name = sheet_name(&identity.prefix, &identity.station);
         let mut rows = vec![];
-
         for group in &self.suggestion.groups {
-            let parts = group.parts.iter();
-            let parts = parts.map(|(part, place)| (&*part.picture, *place));
-            rows.push(parts.collect::<Vec<_>>());
+            let mut row = vec![];
+            for (part, place) in &group.parts {
+                row.push((&*part.picture, *place));
+            }
+
+            rows.push(row);
         }
 
         let Some(picture) = sheet::draw(&rows) else {
             return Ok(());
         };
 
+        let identity = self.identity();
+        let name = sheet_name(&identity.prefix, &identity.station);
+        let folder = self.library.folder();
         let fresh = folder.join(format!("{name}.new"));
+
         fs::create_dir_all(folder)?;
         fs::write(&fresh, png::encode::<&str>(&picture, &[]))?;
         fs::rename(&fresh, folder.join(name))
     }
+}
+
+/// Words on a group of which the recipe has all pictures as what they are now said to be: rejects that were labelled good
+/// are references already. `None` where something is to be taught.
+///
+/// # Errors
+/// When a picture cannot be read.
+pub(super) fn known_group(
+    draft: &Draft,
+    taught_as: TaughtAs,
+    files: &PartFiles,
+) -> Result<Option<String>, String> {
+    let used_as = match taught_as {
+        TaughtAs::Good => PictureUse::Good,
+        TaughtAs::Bad => PictureUse::Bad,
+    };
+
+    let mut paths = vec![];
+    for part in &files.files {
+        paths.push(part.file.as_path());
+    }
+
+    let has_all = has_all(draft, used_as, &paths);
+    if !has_all.map_err(|failure| failure.message)? {
+        return Ok(None);
+    }
+
+    let name = &draft.name;
+    let count = paths.len();
+    let kind = used_as.folder();
+    let words = format!("recipe {name} has all {count} of them as {kind} parts already");
+    Ok(Some(format!("{words}; the group is taken")))
 }
 
 /// Looks at each part until the line stops; one that the recipe cannot look at any more is left out.

@@ -61,6 +61,11 @@ impl EvidenceReader {
         }
     }
 
+    /// True if the line keeps pictures.
+    pub fn has_folder(&self) -> bool {
+        self.folder.is_some()
+    }
+
     /// Looks at the folder on a thread that may wait.
     ///
     /// # Errors
@@ -152,7 +157,7 @@ pub fn checked_stem(stem: &str) -> Option<&str> {
 /// # Errors
 /// When it is gone or damaged.
 pub fn original(kept: &KeptPart) -> Result<Vec<u8>, EvidenceError> {
-    let picture = kept.any_picture()?;
+    let picture = kept.picture_as_kept()?;
     let overlay = Overlay::new(&picture, &[]);
     Ok(jpeg_file::encode(&overlay.original(), QUALITY))
 }
@@ -162,7 +167,7 @@ pub fn original(kept: &KeptPart) -> Result<Vec<u8>, EvidenceError> {
 /// # Errors
 /// When the picture is gone or damaged, or there is no map that lies over it.
 pub fn heat(kept: &KeptPart) -> Result<Vec<u8>, EvidenceError> {
-    let picture = kept.any_picture()?;
+    let picture = kept.picture_as_kept()?;
     let facts: &Facts = &kept.facts;
     let found = facts.map.as_ref().filter(|_| facts.pose.is_none());
     let Some((map, area)) = found.map(|map| map.map()) else {
@@ -222,7 +227,7 @@ mod tests {
             }
 
             let ran = reader.look(|_| panic!("there is no reader left"));
-            assert_eq!(ran.await.map(|()| ()), Err(NotRead::Busy));
+            assert_eq!(ran.await, Err(NotRead::Busy));
         });
 
         drop(hold);

@@ -130,6 +130,7 @@ mod tests {
             aligned: None,
             beside: vec![],
             is_late: false,
+            judged_by: None,
         }
     }
 

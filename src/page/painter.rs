@@ -184,6 +184,7 @@ mod tests {
                 aligned: None,
                 beside: vec![],
                 is_late: false,
+                judged_by: None,
             };
 
             let photo = photo(&frame).expect("a picture");

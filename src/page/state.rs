@@ -7,12 +7,13 @@ use super::board::Board;
 use super::commands::PageCommands;
 use super::disk::NewestRoom;
 use super::evidence::EvidenceReader;
+use super::false_rejects::FalseRejects;
 use super::hosts::Names;
 use super::metrics::Readings;
 use super::now::LineNow;
 use super::painter::PagePictures;
 use super::pulses::Pulses;
-use super::recipes::RecipeRow;
+use super::recipe_row::RecipeRow;
 use super::screen::{Facts, SCREENS, Screen, ScreenName};
 use super::shift::ShiftBase;
 use super::teach::source::TeachSource;
@@ -72,6 +73,8 @@ pub struct PageParts {
 /// The shared state.
 pub struct PageState {
     now: Box<dyn Fn() -> LineNow + Send + Sync>,
+    /// Memory of the screen False rejects.
+    pub false_rejects: FalseRejects,
     /// Users, sessions and limits.
     pub access: Access,
     /// The cookie of sessions.
@@ -115,6 +118,7 @@ impl PageState {
         parts.lenses.want_pictures();
         PageState {
             now: parts.now,
+            false_rejects: FalseRejects::default(),
             access: parts.access,
             cookie: SessionCookie::new(&identity.station, parts.tls.is_some()),
             commands: parts.commands,
@@ -154,6 +158,7 @@ impl PageState {
     /// Names of this machine out of the certificate.
     pub fn names(&self) -> Names {
         let tls = self.tls.as_ref();
+
         tls.map(|tls| tls.names()).unwrap_or_default()
     }
 
@@ -193,6 +198,7 @@ impl PageState {
     /// Notes that somebody looks.
     pub fn viewed(&self) {
         *lock(&self.viewed) = Some(Instant::now());
+
         self.pictures.watch(true);
     }
 
@@ -222,6 +228,7 @@ impl PageState {
         read: impl FnOnce(&Screen) -> T,
     ) -> Result<T, askama::Error> {
         let mut screen = lock(&self.screens[name as usize]);
+
         if screen.is_old(Instant::now()) {
             let board = self.board();
             let album = self.pictures.album();
@@ -278,6 +285,7 @@ impl PageState {
         }
 
         self.board().see(event, Timestamp::now());
+
         self.pictures.tell();
     }
 
@@ -286,8 +294,10 @@ impl PageState {
         let now = self.now();
         let parts = now.parts.all().parts();
         let mut causes = now.condition.causes;
+
         if !now.broker.is_connected {
             let reason = now.broker.reason.as_deref().unwrap_or("not connected yet");
+
             causes.push(format!("broker: away: {reason}"));
         }
 

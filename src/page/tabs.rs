@@ -19,6 +19,7 @@ pub const TABS: &[Tab] = &[
     tab("Rejects", "/rejects"),
     tab("Health", "/health"),
     tab("Counters", "/counters"),
+    tab("False rejects", "/false-rejects"),
     tab("Teach", "/teach"),
     tab("Shift check", "/shift-check"),
     tab("Camera and lens", "/lens"),

@@ -3,6 +3,7 @@
 use crate::data::part::Part;
 use crate::protocol::encoding::encode_text;
 use crate::protocol::suggestion::SuggestedGroup;
+use crate::protocol::what_if::WhatIf;
 use serde::{Deserialize, Serialize};
 
 /// Answer to one command, or what became of a command later.
@@ -19,6 +20,9 @@ pub struct Answer {
     /// The groups that a suggestion made; other answers do not have the key.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<SuggestedGroup>,
+    /// The effect that a `what_if` asked for; other answers do not have the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub what_if: Option<WhatIf>,
 }
 
 /// Fate of a command.
@@ -90,6 +94,7 @@ impl Answer {
             reason,
             parts: vec![],
             groups: vec![],
+            what_if: None,
         }
     }
 

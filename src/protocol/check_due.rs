@@ -36,10 +36,12 @@ impl CheckDue {
         zone: &TimeZone,
     ) -> Option<String> {
         let counts_from = passed.unwrap_or(since);
+
         if let Some(every) = self.every {
             let age = now.duration_since(counts_from);
             let longest = SignedDuration::try_from(every).unwrap_or(SignedDuration::MAX);
             let hours = every.as_secs() / 3600;
+
             if age > longest {
                 return Some(match passed {
                     Some(_) => format!(
@@ -52,8 +54,10 @@ impl CheckDue {
         }
 
         let (begin, began) = self.shift_before(now, zone)?;
+
         (counts_from < began).then(|| {
             let begin = begin.strftime("%H:%M");
+
             format!("no shift check has passed since the shift began at {begin}")
         })
     }
@@ -64,6 +68,7 @@ impl CheckDue {
         let latest = now.checked_sub(within).ok()?;
         let local = zone.to_datetime(latest);
         let earlier = self.at.iter().rev().find(|begin| **begin <= local.time());
+
         let (day, begin) = match earlier {
             Some(begin) => (local.date(), *begin),
             None => (local.date().yesterday().ok()?, *self.at.last()?),
@@ -71,6 +76,7 @@ impl CheckDue {
 
         // A time that the clock's change leaves out is the next one that there is.
         let began = zone.to_timestamp(day.to_datetime(begin)).ok()?;
+
         Some((begin, began))
     }
 }

@@ -12,12 +12,14 @@ pub fn row(check: &ShiftCheck, zone: &TimeZone) -> String {
     let began = minute(check.began.at, zone);
     let why = check.why.word();
     let words = check.words();
+
     format!("{}  {began}  {why:<11}  {words}", check.check)
 }
 
 /// The lines of a record: what was done and seen, when and by whom.
 pub fn lines(check: &ShiftCheck, zone: &TimeZone) -> Vec<(&'static str, String)> {
     let camera = check.camera.as_deref().unwrap_or("any");
+
     let mut lines = vec![
         ("number", check.check.clone()),
         ("why", check.why.word().to_owned()),
@@ -35,6 +37,7 @@ pub fn lines(check: &ShiftCheck, zone: &TimeZone) -> Vec<(&'static str, String)>
     ];
 
     lines.extend(check.unexpected.iter().map(|part| ("not so", part.clone())));
+
     if let (Some(removed), Some(gate)) = (check.removed, &check.gate) {
         let answer = match removed {
             true => "removed the bad parts",
@@ -57,6 +60,7 @@ pub fn lines(check: &ShiftCheck, zone: &TimeZone) -> Vec<(&'static str, String)>
     }
 
     lines.push(("result", result(check).to_owned()));
+
     lines
 }
 
@@ -72,6 +76,7 @@ pub fn result(check: &ShiftCheck) -> &'static str {
 /// A record as text.
 pub fn report(check: &ShiftCheck, zone: &TimeZone) -> String {
     let mut text = vec!["Shift check".to_owned()];
+
     for (name, words) in lines(check, zone) {
         text.push(format!("{name:<13} {words}"));
     }
@@ -83,6 +88,7 @@ pub fn report(check: &ShiftCheck, zone: &TimeZone) -> String {
 fn said(word: &CheckWord, zone: &TimeZone) -> String {
     let at = minute(word.at, zone);
     let who = &word.who;
+
     match word.note.is_empty() {
         true => format!("{at}, {who}"),
         false => format!("{at}, {who}: {}", word.note),
@@ -92,6 +98,7 @@ fn said(word: &CheckWord, zone: &TimeZone) -> String {
 /// A minute of that time zone.
 pub fn minute(at: Timestamp, zone: &TimeZone) -> String {
     let local = zone.to_datetime(at);
+
     local.strftime("%Y-%m-%d %H:%M").to_string()
 }
 

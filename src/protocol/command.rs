@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 /// Names of all commands.
-pub const NAMES: [&str; 19] = [
+pub const NAMES: [&str; 20] = [
     "trigger",
     "select_recipe",
     "set_threshold",
@@ -21,6 +21,7 @@ pub const NAMES: [&str; 19] = [
     "edit",
     "shadow",
     "suggest",
+    "what_if",
     "challenge",
     SHIFT_CHECK,
     CLEANED,

@@ -170,7 +170,7 @@ mod tests {
     fn edit(payload: &str) -> Result<EditCommand, String> {
         let command = parse("edit", payload.as_bytes()).map_err(|refusal| refusal.reason)?;
         match command.action {
-            Action::Change(RecipeChange::Edit(edit)) => Ok(edit),
+            Action::Change(RecipeChange::Edit(edit)) => Ok(*edit),
             other => panic!("{other:?}"),
         }
     }

@@ -25,4 +25,5 @@ pub mod shift_check;
 pub mod suggestion;
 pub mod teaching;
 pub mod values;
+pub mod what_if;
 pub mod words;

@@ -118,8 +118,10 @@ impl ShiftCheckCommand {
     /// Reads a command, with its id.
     pub(super) fn read(payload: &[u8]) -> Result<(Option<String>, Self), String> {
         let CommonKeys { id, check, name } = read(payload)?;
+
         // What is left are the values of the step, among which an unknown one is refused.
         let mut values: Map<String, Value> = read(payload)?;
+
         values.retain(|key, _| !COMMON.contains(&key.as_str()));
         let step = serde_json::from_value(Value::Object(values));
         let step = step.map_err(|error| error.to_string())?;
@@ -137,6 +139,7 @@ impl ShiftCheckCommand {
             self.step,
             CheckStep::Sign {} | CheckStep::Acknowledge { .. }
         );
+
         if needs_name && self.name.is_none() {
             return Err("name is missing: the person who signs or acknowledges".to_owned());
         }
@@ -148,9 +151,11 @@ impl ShiftCheckCommand {
             CheckStep::Start { good, .. } if *good > KNOWN_MAX => {
                 Err(format!("good must be from 0 to {KNOWN_MAX}, got {good}"))
             }
+
             CheckStep::Abort { note: Some(note) } | CheckStep::Acknowledge { note } => {
                 fits("note", note, NOTE_MAX)
             }
+
             _ => Ok(()),
         }
     }
@@ -167,8 +172,10 @@ impl ShiftCheckCommand {
                 let camera = camera.as_ref();
                 let camera = camera.map_or(String::new(), |camera| format!(" of {camera}"));
                 let why = why.word();
+
                 format!("start ({why}), {bad} bad and {good} good parts{camera} come next")
             }
+
             CheckStep::Gate { removed: true } => "the gate removed the bad parts".to_owned(),
             CheckStep::Gate { removed: false } => "the gate did not remove them".to_owned(),
             CheckStep::Sign {} => "signed".to_owned(),
@@ -281,6 +288,7 @@ impl ShiftCheck {
     pub fn stage(&self) -> CheckStage {
         let is_complete = self.bad.is_complete() && self.good.is_complete();
         let has_unexpected = self.bad.has_unexpected() || self.good.has_unexpected();
+
         if self.cut.is_some() {
             CheckStage::Failed
         } else if !is_complete {
@@ -305,6 +313,7 @@ impl ShiftCheck {
 
         known.judged += 1;
         known.expected += u32::from(is_expected);
+
         if !is_expected && self.unexpected.len() < UNEXPECTED_NAMED {
             self.unexpected.push(part);
         }
@@ -316,11 +325,13 @@ impl ShiftCheck {
             "{} of {} bad parts caught",
             self.bad.expected, self.bad.parts
         );
+
         if self.good.parts == 0 {
             return bad;
         }
 
         let good = self.good;
+
         format!(
             "{bad}, {} of {} good parts passed",
             good.expected, good.parts
@@ -330,10 +341,12 @@ impl ShiftCheck {
     /// What became of it, or what comes next, in words for a person.
     pub fn words(&self) -> String {
         let counted = self.counted();
+
         match self.stage() {
             CheckStage::Parts if !self.bad.is_complete() => {
                 format!("{counted}; send the known bad parts through the line")
             }
+
             CheckStage::Parts => format!("{counted}; send the known good parts through the line"),
             CheckStage::Gate => format!("{counted}; did the gate remove the bad parts?"),
             CheckStage::Signature => format!("{counted}, the gate removed them; sign it"),
@@ -345,6 +358,7 @@ impl ShiftCheck {
     /// Why it failed.
     fn failure(&self) -> String {
         let counted = self.counted();
+
         if let Some(cut) = &self.cut {
             return format!("{} ({}); {counted}", cut.note, cut.who);
         }

@@ -5,6 +5,7 @@ use super::editing::EditCommand;
 use super::shadow::ShadowCommand;
 use super::suggestion::SuggestCommand;
 use super::values::{fits, text_or_number};
+use super::what_if::WhatIfCommand;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -180,11 +181,13 @@ pub enum RecipeChange {
     /// Another revision judges: an earlier one again, or a candidate.
     Rollback(RollbackCommand),
     /// It looks elsewhere, finds its threshold otherwise, or begins.
-    Edit(EditCommand),
+    Edit(Box<EditCommand>),
     /// Another revision judges beside the line. Changes nothing of the recipe.
     Shadow(ShadowCommand),
     /// Doubtful parts are grouped. Changes nothing of the recipe.
     Suggest(SuggestCommand),
+    /// Stored parts are judged again beside the line. Changes nothing of the recipe.
+    WhatIf(WhatIfCommand),
 }
 
 impl RecipeChange {
@@ -198,9 +201,10 @@ impl RecipeChange {
             "label" => read(payload).map(RecipeChange::Label),
             "forget" => read(payload).map(RecipeChange::Forget),
             "rollback" => read(payload).map(RecipeChange::Rollback),
-            "edit" => read(payload).map(RecipeChange::Edit),
+            "edit" => read(payload).map(|edit| RecipeChange::Edit(Box::new(edit))),
             "shadow" => read(payload).map(RecipeChange::Shadow),
             "suggest" => read(payload).map(RecipeChange::Suggest),
+            "what_if" => read(payload).map(RecipeChange::WhatIf),
             _ => return None,
         };
 
@@ -216,6 +220,7 @@ impl RecipeChange {
             RecipeChange::Edit(command) => &command.id,
             RecipeChange::Shadow(command) => &command.id,
             RecipeChange::Suggest(command) => &command.id,
+            RecipeChange::WhatIf(command) => &command.id,
         }
     }
 
@@ -229,6 +234,7 @@ impl RecipeChange {
             RecipeChange::Edit(_) => "edit",
             RecipeChange::Shadow(_) => "shadow",
             RecipeChange::Suggest(_) => "suggest",
+            RecipeChange::WhatIf(_) => "what_if",
         }
     }
 
@@ -242,6 +248,7 @@ impl RecipeChange {
             RecipeChange::Edit(command) => &command.recipe,
             RecipeChange::Shadow(command) => &command.recipe,
             RecipeChange::Suggest(command) => &command.recipe,
+            RecipeChange::WhatIf(command) => &command.recipe,
         };
 
         recipe.as_deref()
@@ -256,7 +263,8 @@ impl RecipeChange {
             RecipeChange::Rollback(_)
             | RecipeChange::Edit(_)
             | RecipeChange::Shadow(_)
-            | RecipeChange::Suggest(_) => false,
+            | RecipeChange::Suggest(_)
+            | RecipeChange::WhatIf(_) => false,
         }
     }
 
@@ -289,6 +297,7 @@ impl RecipeChange {
             RecipeChange::Shadow(command) => command.check(),
             RecipeChange::Edit(command) => command.check(),
             RecipeChange::Label(command) => check_label(command),
+            RecipeChange::WhatIf(command) => command.check(),
             _ => Ok(()),
         }
     }

@@ -2,11 +2,13 @@
 
 use crate::base::exit::{Exit, Failure};
 use crate::data::grid::Grid;
+use crate::data::picture::Picture;
 use crate::data::report::DecisionPolicy;
+use crate::data::shown_part::{BatchPlace, JudgedBy};
 use crate::recipe::drift::DriftLimits;
 use crate::recipe::judged::JudgedPictures;
 use crate::recipe::known_bad::{BadParts, KnownBad};
-use crate::recipe::quality::Gate;
+use crate::recipe::quality::{Flaw, Gate, Measures};
 use crate::recipe::self_test::{Proof, SelfTest};
 use crate::recipe::spec::RecipeSpec;
 use crate::recipe::threshold::{DerivedThreshold, GoodParts, of_region, thresholds};
@@ -112,6 +114,32 @@ impl RecipePolicy {
 }
 
 impl ActiveRecipe {
+    /// Returns the measures of a picture that may be judged.
+    ///
+    /// # Errors
+    /// The first flaw of the picture by itself. Corrupt and frozen ones are seen elsewhere.
+    pub fn measured(&self, picture: &Picture) -> Result<Measures, Flaw> {
+        match self.gate.measured(picture) {
+            // An empty belt is less sharp than a part on it. It is told as what it is, once the part
+            // is looked for.
+            Err(Flaw::Blurred(..)) if self.inspector.misses_part(picture) => {
+                Ok(Measures::of(picture))
+            }
+            measured => measured,
+        }
+    }
+
+    /// What judges beside the recipe's values; `model` is its name and digest.
+    pub fn judged_by(&self, model: &str, batch: BatchPlace) -> JudgedBy {
+        JudgedBy {
+            backend: self.inspector.backend().to_owned(),
+            device: self.inspector.device().to_owned(),
+            model: model.to_owned(),
+            gallery: self.gallery.clone(),
+            batch,
+        }
+    }
+
     /// Returns the threshold of each region, or the reason why it has none.
     ///
     /// # Errors

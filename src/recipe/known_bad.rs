@@ -166,6 +166,14 @@ impl KnownBad {
         ))
     }
 
+    /// The number of known bad parts that fail under these thresholds, and of all.
+    pub fn found(&self, thresholds: &[Option<f32>]) -> (usize, usize) {
+        let all = self.names.len();
+        let passing = passing(&self.scores, all, thresholds);
+
+        (all - passing.len(), all)
+    }
+
     /// Returns, in words, the known bad parts that fail under these thresholds by their own looks alone;
     /// `None` where there is none.
     pub fn caught_by_looks(&self, thresholds: &[Option<f32>]) -> Option<String> {

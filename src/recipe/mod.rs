@@ -14,6 +14,7 @@
 //!    |  unlike.rs      scores of pictures without a part: the bound of a sensible threshold
 //!    |  judged.rs       scores of pictures of known parts, calibration pictures among them
 //!    |  known_bad.rs    bad parts that the recipe keeps: they must fail
+//!    |  replay/          stored parts judged again: what would change
 //!    +- threshold.rs    a number, or by the scores of good parts (conformal.rs: at a promised rate)
 //! ```
 //! The good path: a configuration fills a [`spec::RecipeSpec`]; [`prepare::RecipePreparer`] makes an
@@ -45,6 +46,7 @@ pub mod prepare;
 pub mod progress;
 pub mod quality;
 pub mod references;
+pub mod replay;
 pub mod self_test;
 pub mod spec;
 pub mod teach;

@@ -38,6 +38,7 @@ pub enum PrepareMode {
 }
 
 /// Model and engines that a line's recipes are prepared with.
+#[derive(Clone)]
 pub struct RecipePreparer {
     /// The imported model.
     pub model: ModelFolder,

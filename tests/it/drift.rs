@@ -2,6 +2,7 @@
 
 use crate::harness::line::all_arrived;
 use crate::harness::plc::Listener;
+use crate::harness::program::{both, winspect};
 use crate::harness::station::Station;
 use image::RgbImage;
 use serde_json::Value;
@@ -109,7 +110,7 @@ pub fn pass(plc: &Listener, parts: usize) {
 }
 
 #[test]
-fn dim_light_and_a_smudge_are_told_while_all_parts_pass_and_reset_confirms_them() {
+fn dim_light_and_a_smudge_are_told_while_all_parts_pass_until_reset_or_cleaned() {
     let station = Station::seeing(camera, |config, folder| config.recipe(&taught(folder)));
 
     let folder = station.folder.path();
@@ -144,7 +145,18 @@ fn dim_light_and_a_smudge_are_told_while_all_parts_pass_and_reset_confirms_them(
 
     show(folder, |picture| picture);
     pass(plc, 5);
-    plc.ask("reset", r#"{"id":"2"}"#, "done");
+    let mut command = winspect();
+    command.arg("cleaned").arg(folder.join("line.toml"));
+    let cleaned = command.output().expect("it runs");
+    let words = both(&cleaned);
+    assert!(cleaned.status.success(), "{words}");
+    let outcome = words.lines().last().unwrap_or_default();
+    let (before, after) = outcome.split_once("; after: ").expect("both");
+    assert!(before.starts_with("top: before: sharpness "), "{words}");
+    assert!(
+        after.ends_with("the worst place unlike on 0 of 20 parts"),
+        "{words}"
+    );
     states.until_fits("box/state", is_well);
     all_arrived(&station.summary());
 }

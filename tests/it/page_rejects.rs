@@ -4,7 +4,7 @@ use crate::harness::broker::free_port;
 use crate::harness::browser::Browser;
 use crate::harness::line::TRIGGERED;
 use crate::harness::page::Page;
-use crate::harness::sign_in::{Session, add_user, sign_in};
+use crate::harness::sign_in::{Session, add_user};
 use crate::harness::station::Station;
 use crate::harness::{PATIENCE, assert_said, require, wait_until};
 use crate::page_browser::{keep_screens, keep_shown};
@@ -67,7 +67,8 @@ fn an_operator_sees_a_reject_and_marks_it_false() {
     assert!(browser.text("main").contains("Sign in as operator"));
     assert_eq!(browser.count("#say"), 0);
 
-    sign_in(&browser, &page, "otto", "rejects?part_id=A-1");
+    browser.sign_in(&page, "otto");
+    browser.open(&page.address("/rejects?part_id=A-1"));
     browser.click(".cards a");
     // The map fades over the original.
     let fade = "const range = document.querySelector('#slide input'); range.value = 0; \

@@ -196,3 +196,45 @@ fn a_miss_is_a_failure_until_somebody_acknowledges_it_by_name() {
     let output = cli(folder, &["gate", "no"]);
     assert_eq!(output.status.code(), Some(65), "{}", both(&output));
 }
+
+#[test]
+fn an_overdue_check_is_off_spec_until_one_passes_also_over_restarts() {
+    let due = "[shift_check]\nevery_hours = 8";
+    let station = Station::configured(TRIGGERED, |config, _| config.tables(due));
+    let folder = station.folder.path().to_owned();
+    let plc = &station.plc;
+    assert!(!has_cause(
+        &station.listen("state").next("box/state"),
+        "shift check overdue"
+    ));
+    Running::stop(station.line);
+
+    // The line has asked for checks for years, and has never had one.
+    let store = rusqlite::Connection::open(folder.join("box.db")).expect("the store");
+    let long_ago =
+        "UPDATE kept SET value = '2020-01-01T00:00:00Z' WHERE key = 'shift_checks_since'";
+    assert_eq!(store.execute(long_ago, []), Ok(1));
+    drop(store);
+    let _line = Running::line(&folder);
+    let states = Listener::start(station.broker.port, "plant/box/state");
+    let state = states.until_fits("box/state", |state| {
+        has_cause(state, "shift check overdue: ")
+    });
+    assert!(
+        has_cause(
+            &state,
+            "no shift check has passed so far; one is due every 8 h"
+        ),
+        "{state}"
+    );
+    assert_ne!(state["health"], "NORMAL");
+
+    let answers = Listener::start(station.broker.port, "plant/box/ack/shift_check");
+    let start = r#"{"id":"c1","step":"start","why":"start","bad":1}"#;
+    answers.ask("shift_check", start, "accepted");
+    bad_part(plc, "B1");
+    assert_eq!(outcome(&answers)["status"], "done");
+    said(&folder, &["gate", "yes"], "sign it");
+    said(&folder, &["sign", "--name", "anna"], "passed");
+    states.until_fits("box/state", |state| !has_cause(state, "shift check"));
+}

@@ -252,8 +252,8 @@ fn two_kinds_of_looks_are_two_groups_and_each_is_taken_by_one_command() {
     });
 
     // A group whose pictures are all taught by labels is taken too.
-    let told = ended(plc, "label", &label("5b", &failed, "false_reject"));
-    assert_eq!(told["status"], "done", "{told}");
+    let labelled = ended(plc, "label", &label("5b", &failed, "false_reject"));
+    assert_eq!(labelled["status"], "done", "{labelled}");
     let groups = suggested(plc, "taught");
     let alone = groups.iter().find(|group| group["overruled"] == 1);
     let alone = alone.unwrap_or_else(|| panic!("{groups:?}"));
@@ -264,7 +264,7 @@ fn two_kinds_of_looks_are_two_groups_and_each_is_taken_by_one_command() {
     assert!(told["reason"].to_string().contains(words), "{told}");
     let words = "is none of the last suggestion";
     refused(plc, "teach", &group("5e", &number, "good"), words);
-    let recipe = told["reason"].as_str().expect("words");
+    let recipe = labelled["reason"].as_str().expect("words");
     let recipe = recipe.split(' ').next().expect("a label").to_owned();
     let failed = plc.until_fits("box/result", |result| {
         let is_new = result["recipe"] == recipe.as_str();

@@ -73,7 +73,8 @@ pub struct HistoryArguments {
     audit: bool,
 }
 
-fn verdicts() -> impl TypedValueParser<Value = Verdict> {
+/// The words of verdicts.
+pub(super) fn verdicts() -> impl TypedValueParser<Value = Verdict> {
     let words = Verdict::ALL.map(Verdict::word);
 
     PossibleValuesParser::new(words)

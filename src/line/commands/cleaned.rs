@@ -18,6 +18,7 @@ impl CommandHandler {
             None if self.admissions.len() == 1 => {
                 self.admissions.keys().next().map_or("", |name| name)
             }
+
             None => return Err("camera is missing: there are several".to_owned()),
         };
 
@@ -27,7 +28,9 @@ impl CommandHandler {
 
         let id = request.command.id.as_deref().unwrap_or_default();
         let words = self.cleanings.begin(name, id, &self.lenses)?;
+
         self.diagnostics.clear(&format!("{DRIFT_OF}{name}"));
+
         Ok(Done::begun(words))
     }
 
@@ -41,6 +44,7 @@ impl CommandHandler {
 
             tracing::info!("{CLEANED} {words}");
             self.store.audit(format!("{CLEANED} {words}"));
+
             let outcome = Arc::new(CommandOutcome {
                 name: CLEANED,
                 answer: Answer::new(Some(&ended.command), status, Some(words)),
@@ -48,6 +52,7 @@ impl CommandHandler {
             });
 
             self.outcomes.end(&outcome, Instant::now());
+
             self.events.tell(Event::Outcome(outcome));
         }
     }

@@ -10,6 +10,7 @@
 //! id within an hour gets the first answer again, and the outcome behind it, and is not done twice. The
 //! outcome of a challenge or a selection is an event: the broker is told until it has it.
 
+mod challenge;
 mod cleaned;
 mod label;
 mod recipes;
@@ -26,10 +27,9 @@ use crate::data::part::Part;
 use crate::line::admission::Admission;
 use crate::line::answer_cache::AnswerCache;
 use crate::line::camera_group::CameraGroup;
-use crate::line::challenge::Challenge;
 use crate::line::changeover::RecipeRequest;
 use crate::line::cleanings::Cleanings;
-use crate::line::control::{ControlEvent, LineControl};
+use crate::line::control::LineControl;
 use crate::line::events::Events;
 use crate::line::hold::{Hold, changes_set_up};
 use crate::line::lessons::Lessons;
@@ -39,7 +39,7 @@ use crate::line::rate_limit::{RATE_MAX, RateLimit};
 use crate::line::shared::Shared;
 use crate::protocol::answer::{Answer, AnswerStatus};
 use crate::protocol::birth::Identity;
-use crate::protocol::command::{Action, ChallengeSpec};
+use crate::protocol::command::Action;
 use crate::protocol::event::{CommandOutcome, Event};
 use crate::protocol::request::{Request, RequestSource};
 use crate::protocol::shift_check::{CheckStep, ShiftCheckCommand};
@@ -98,6 +98,8 @@ pub struct CommandHandler {
     changed: BTreeSet<String>,
     /// Recipes to prepare, to the changeover.
     wanted: Sender<RecipeRequest>,
+    /// Recipes that are asked about, to the what-if stage.
+    what_ifs: Sender<RecipeRequest>,
     /// Selections of this round, which wait until their first answers are out.
     unanswered: Vec<Sender<Infallible>>,
 }
@@ -132,6 +134,8 @@ pub struct CommandEnds {
     pub snapshots: Sender<Snapshot>,
     /// Recipes to prepare, for the changeover.
     pub recipes: Sender<RecipeRequest>,
+    /// Recipes that are asked about, for the what-if stage.
+    pub what_ifs: Sender<RecipeRequest>,
 }
 
 impl CommandHandler {
@@ -167,6 +171,7 @@ impl CommandHandler {
             recipes,
             changed: BTreeSet::new(),
             wanted: ends.recipes,
+            what_ifs: ends.what_ifs,
             unanswered: vec![],
         }
     }
@@ -194,26 +199,6 @@ impl CommandHandler {
         self.look_at_challenges();
     }
 
-    /// Keeps what became of challenges, and tells it once it is on the disk.
-    fn look_at_challenges(&self) {
-        self.look_at_checks();
-        self.look_at_cleanings();
-        let mut ended = vec![];
-        // What is kept goes to the store at once: the store keeps more of a challenge with its
-        // parts' results.
-        for event in self.control.poll(Instant::now()) {
-            match event {
-                ControlEvent::Begin(key, value) => drop(self.store.set_if_absent(&key, &value)),
-                ControlEvent::Keep((key, value)) => drop(self.store.set(&key, &value)),
-                ControlEvent::Ended(challenge) => ended.push(challenge),
-            }
-        }
-
-        for challenge in ended {
-            self.end_challenge(challenge);
-        }
-    }
-
     /// Ends a hold whose time is over.
     fn look_at_hold(&self) {
         if let Some(who) = self.hold.look(Instant::now()) {
@@ -221,46 +206,6 @@ impl CommandHandler {
             tracing::info!("{words}");
             self.store.audit(words);
         }
-    }
-
-    fn end_challenge(&self, mut ended: Challenge) {
-        // Words go to the log by their weight: a missed challenge means that the line may be blind,
-        // and must be seen in the journal.
-        let words = ended.words();
-        if ended.is_met() {
-            tracing::info!("{words}");
-        } else if ended.is_cut() {
-            tracing::warn!("{words}");
-        } else {
-            tracing::error!("{words}: it does not see what it should; stop the line and look");
-        }
-
-        // A run that had no time to tell the outcome has noted it already.
-        if !std::mem::replace(&mut ended.so_far.is_noted, true) {
-            self.store.audit(words.clone());
-        }
-
-        // The outcome is on the disk before it is told: a crash in between tells it again with the
-        // next run, and never forgets it.
-        let (key, kept) = ended.kept();
-        let _ = self.store.set(&key, &kept).wait();
-        let status = if ended.is_met() {
-            AnswerStatus::Done
-        } else {
-            AnswerStatus::Rejected
-        };
-
-        // The key goes along, so that the publisher can take the value away once the broker has the
-        // outcome.
-        let outcome = CommandOutcome {
-            name: "challenge",
-            answer: Answer::new(Some(&ended.id), status, Some(words)),
-            kept: Some(key),
-        };
-
-        let outcome = Arc::new(outcome);
-        self.outcomes.end(&outcome, Instant::now());
-        self.events.tell(Event::Outcome(outcome));
     }
 
     /// Serves the waiting commands together, so that the store writes them together.
@@ -444,59 +389,6 @@ impl CommandHandler {
             }
             None => PendingAnswer::Ready(answer),
         }
-    }
-
-    fn challenge(
-        &self,
-        id: Option<&str>,
-        spec: &ChallengeSpec,
-        came_at: Instant,
-    ) -> Result<Done, String> {
-        self.check_part_camera(spec.camera.as_deref())?;
-        self.look_at_challenges(); // of those before
-        self.control
-            .challenge(id.unwrap_or_default(), spec, came_at)?;
-
-        self.look_at_challenges(); // it is on the disk with its answer
-        Ok(Done::begun(format!(
-            "the next {} parts are its; the outcome comes as done",
-            spec.parts
-        )))
-    }
-
-    /// Refuses a camera that makes no parts: known parts of it could never come.
-    fn check_part_camera(&self, camera: Option<&str>) -> Result<(), String> {
-        let names = self.part_cameras();
-        let Some(name) = camera.filter(|name| !names.contains(name)) else {
-            return Ok(());
-        };
-
-        let names: Vec<&str> = names.into_iter().collect();
-        Err(format!(
-            "no parts come from a camera {name:?}; there are {}",
-            names.join(", ")
-        ))
-    }
-
-    /// Names under which parts come: those of groups, and of cameras that are in no group.
-    fn part_cameras(&self) -> BTreeSet<&str> {
-        // A camera of a group makes no parts under its own name: the group's parts carry the shared
-        // one.
-        let grouped: Vec<&str> = self
-            .groups
-            .iter()
-            .flat_map(|group| &group.cameras)
-            .map(|admission| &*admission.camera)
-            .collect();
-
-        let alone = self
-            .admissions
-            .keys()
-            .map(|name| &**name)
-            .filter(|name| !grouped.contains(name));
-
-        let groups = self.groups.iter().map(|group| &*group.source.camera);
-        alone.chain(groups).collect()
     }
 
     fn set_threshold(&mut self, region: Option<&str>, value: f32) -> Result<Done, String> {

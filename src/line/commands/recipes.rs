@@ -17,6 +17,8 @@ const PREPARED: &str = "the revision is prepared; the outcome comes as done";
 const BEGINS: &str = "the recipe begins; the outcome comes as done";
 /// First answer to a suggestion.
 const GROUPED: &str = "the doubtful parts are grouped; the outcome comes as done";
+/// First answer to a what-if.
+const JUDGED_AGAIN: &str = "the last parts are judged again; the outcome comes as done";
 /// First answer to the end of a shadow.
 const SHADOW_ENDS: &str = "the shadow ends; the outcome comes as done";
 
@@ -65,7 +67,7 @@ impl CommandHandler {
         })
     }
 
-    /// Hands a command to the changeover, which gives its second answer.
+    /// Hands a command to the stage that gives its second answer: the changeover, or the what-if stage.
     fn ask_changeover(
         &mut self,
         selection: Selection,
@@ -73,9 +75,19 @@ impl CommandHandler {
         wish: RecipeWish,
     ) -> Result<(), String> {
         let key = selection.key.clone();
-        let busy = "another recipe is being prepared; wait for its outcome";
-        let busy = selection.refusal(busy.to_owned());
         drop(self.store.set(&key, &selection.kept()));
+        let (stage, busy) = match &wish {
+            RecipeWish::Change(RecipeChange::WhatIf(_), _) => (
+                &self.what_ifs,
+                "other parts are being judged again; wait for that outcome",
+            ),
+            _ => (
+                &self.wanted,
+                "another recipe is being prepared; wait for its outcome",
+            ),
+        };
+
+        let busy = selection.refusal(busy.to_owned());
         let (unanswered, answered) = bounded(0);
         let wanted = RecipeRequest {
             selection,
@@ -86,7 +98,7 @@ impl CommandHandler {
 
         // The channel holds one: a second recipe would be prepared for nothing while the first is
         // not yet taken over.
-        if self.wanted.try_send(wanted).is_err() {
+        if stage.try_send(wanted).is_err() {
             drop(self.store.set(&key, ""));
             return Err(busy);
         }
@@ -132,7 +144,7 @@ impl CommandHandler {
             recipe,
             RecipeWish::Change(change.clone(), source),
         )?;
-        if !matches!(change, RecipeChange::Shadow(_) | RecipeChange::Suggest(_)) {
+        if is_a_change(change) {
             self.changed.insert(named);
         }
 
@@ -180,6 +192,7 @@ impl CommandHandler {
                 return Ok(Begun::With(source, PREPARED.to_owned()));
             }
             RecipeChange::Suggest(_) => GROUPED,
+            RecipeChange::WhatIf(_) => JUDGED_AGAIN,
             RecipeChange::Shadow(command) if command.off => SHADOW_ENDS,
             RecipeChange::Edit(command) if command.like.is_some() => {
                 self.check_new(named)?;
@@ -228,4 +241,12 @@ impl CommandHandler {
             _ => Ok(()),
         }
     }
+}
+
+/// True for a command after which the recipe may be another one.
+fn is_a_change(change: &RecipeChange) -> bool {
+    !matches!(
+        change,
+        RecipeChange::Shadow(_) | RecipeChange::Suggest(_) | RecipeChange::WhatIf(_)
+    )
 }

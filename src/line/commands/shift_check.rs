@@ -20,6 +20,7 @@ impl CommandHandler {
         request: &Request,
     ) -> Result<Done, String> {
         let who = who(command, request);
+
         if let CheckStep::Start {
             why,
             bad,
@@ -45,7 +46,9 @@ impl CommandHandler {
         }
 
         let words = self.control.checks.step(command, &who)?;
+
         self.look_at_checks();
+
         Ok(Done::with(words))
     }
 
@@ -57,8 +60,10 @@ impl CommandHandler {
                 CheckEvent::Keep((key, value)) => drop(self.store.set(&key, &value)),
                 CheckEvent::Counted(id, words) => {
                     let answer = Answer::new(Some(&id), AnswerStatus::Progress, Some(words));
+
                     self.events.tell(Event::Outcome(Arc::new(outcome(answer))));
                 }
+
                 CheckEvent::PartsOver(id, check) => self.end_parts(&id, &check),
             }
         }
@@ -67,6 +72,7 @@ impl CommandHandler {
     /// The known parts of a check are over: who sent them hears it, and the log has it.
     fn end_parts(&self, id: &str, check: &ShiftCheck) {
         let words = format!("shift check {}: {}", check.check, check.words());
+
         let status = if check.stage() == CheckStage::Failed {
             tracing::error!("{words}; stop the line and look");
             AnswerStatus::Rejected
@@ -76,16 +82,20 @@ impl CommandHandler {
         };
 
         self.store.audit(words.clone());
+
         // The store has the check itself: an outcome that nobody hears is not lost.
         let answer = Answer::new(Some(id), status, Some(words));
         let outcome = Arc::new(outcome(answer));
+
         self.outcomes.end(&outcome, Instant::now());
+
         self.events.tell(Event::Outcome(outcome));
     }
 
     /// `name@revision` of the recipe that judges.
     fn judging_label(&self) -> String {
         let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+
         identity.recipe.clone()
     }
 }
@@ -104,6 +114,7 @@ fn who(command: &ShiftCheckCommand, request: &Request) -> String {
         Some(name) if request.user.as_deref() != Some(name) => {
             format!("{name}, through {}", request.who())
         }
+
         _ => request.who(),
     }
 }

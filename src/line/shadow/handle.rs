@@ -47,14 +47,24 @@ impl ShadowFrame {
     /// The parts that a revision `name@revision` can be compared on: those judged by another revision of the same recipe.
     /// Just after a changeover frames come that another recipe judged, or the shadow's own revision.
     pub fn comparable(&self, label: &str) -> Vec<&ShadowPart> {
-        let name = |label: &str| label.rsplit_once('@').map(|(name, _)| name.to_owned());
-        let is_other = |part: &&ShadowPart| {
+        let mut comparable = vec![];
+        for part in &self.parts {
             let active = &part.active.recipe;
-            active != label && name(active) == name(label)
-        };
+            let is_own = active == label;
+            let is_same_recipe = name_in(active) == name_in(label);
+            if is_same_recipe && !is_own {
+                comparable.push(part);
+            }
+        }
 
-        self.parts.iter().filter(is_other).collect()
+        comparable
     }
+}
+
+/// The name in `name@revision`.
+fn name_in(label: &str) -> &str {
+    let split = label.rsplit_once('@');
+    split.map_or(label, |(name, _)| name)
 }
 
 impl ShadowPart {

@@ -87,7 +87,9 @@ impl Right {
             | Action::TakeControl
             | Action::ReleaseControl => Right::SetUp,
             // A word on a part is the operator's, and so is to look at the doubtful ones.
-            Action::Change(RecipeChange::Label(_) | RecipeChange::Suggest(_)) => Right::Operate,
+            Action::Change(
+                RecipeChange::Label(_) | RecipeChange::Suggest(_) | RecipeChange::WhatIf(_),
+            ) => Right::Operate,
             Action::Change(_) => Right::SetUp,
         }
     }

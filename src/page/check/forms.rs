@@ -79,6 +79,7 @@ pub fn routes() -> Router<Page> {
 /// True while parts are waited for: nothing can be typed then.
 pub fn is_waiting(page: &Page) -> bool {
     let newest = page.checks(1);
+
     newest
         .first()
         .is_some_and(|check| check.stage() == CheckStage::Parts)
@@ -97,6 +98,7 @@ pub fn forms(
     let checks = page.checks(usize::MAX);
     let newest = checks.first();
     let user = layout.user.as_ref();
+
     let forms = CheckForms {
         hidden: layout.hidden(),
         hindrance,
@@ -127,6 +129,7 @@ fn next_step(newest: Option<&ShiftCheck>) -> NextStep {
 fn is_failure_unseen(checks: &[ShiftCheck]) -> bool {
     let newest = checks.iter();
     let mut since_passed = newest.take_while(|check| check.stage() != CheckStage::Passed);
+
     since_passed.any(ShiftCheck::is_unseen_failure)
 }
 
@@ -134,6 +137,7 @@ async fn step(State(page): State<Page>, act: Act<StepForm>) -> Response {
     let values = values(&act.form, &act.actor.name);
     let answer = page.commands.ask(&act.actor, SHIFT_CHECK, values).await;
     let words = answer.reason.unwrap_or_default();
+
     let notice = match answer.status {
         AnswerStatus::Done => Notice::done(words),
         AnswerStatus::Rejected => Notice::refused(words),
@@ -151,6 +155,7 @@ fn values(form: &StepForm, user: &str) -> Value {
     };
 
     let step = form.step.as_str();
+
     match step {
         "start" => json!({
             "step": step, "name": user, "why": form.why, "bad": form.bad, "good": form.good,

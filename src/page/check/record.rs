@@ -28,8 +28,10 @@ pub async fn screen(
     viewer: Viewer,
 ) -> Response {
     let checks = page.checks(usize::MAX);
+
     let Some(check) = checks.iter().find(|check| check.check == number) else {
         let words = "no shift check of that number is kept".to_owned();
+
         return refusal(&page, viewer, StatusCode::NOT_FOUND, words);
     };
 

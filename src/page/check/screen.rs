@@ -59,6 +59,7 @@ pub fn fragments(facts: &Facts) -> Result<Vec<Fragment>, askama::Error> {
     let newest = newest(facts);
     let class = format!("panel wide check {}", newest.mark.class);
     let id = format!("check-{}", stage_id(facts.checks.first()));
+
     let table = CheckTable {
         rows: rows(&facts.checks),
     };
@@ -96,8 +97,10 @@ pub fn check_mark(check: &ShiftCheck) -> Mark {
 
 fn newest(facts: &Facts) -> NewestCheck {
     let checks = &facts.checks;
+
     let passed = checks.iter().find_map(|check| {
         let signed = check.signed.as_ref()?;
+
         (check.stage() == CheckStage::Passed).then_some(signed.at)
     });
 
@@ -121,6 +124,7 @@ fn newest(facts: &Facts) -> NewestCheck {
     let why = check.why.word();
     let began = minute(check.began.at, &TimeZone::system());
     let mut counts = vec![count("Bad parts", "caught", &check.bad)];
+
     if check.good.parts > 0 {
         counts.push(count("Good parts", "passed", &check.good));
     }
@@ -142,6 +146,7 @@ fn count(title: &'static str, verb: &'static str, known: &KnownParts) -> PartsCo
     let missed = known.judged - known.expected.min(known.judged);
     let waiting = known.parts.saturating_sub(known.judged);
     let repeat = |symbol: &str, count: u32| symbol.repeat(count as usize);
+
     let symbols = [
         repeat("✓", known.expected),
         repeat("✕", missed),
@@ -164,6 +169,7 @@ fn count(title: &'static str, verb: &'static str, known: &KnownParts) -> PartsCo
 
 fn rows(checks: &[ShiftCheck]) -> Vec<CheckRow> {
     let zone = TimeZone::system();
+
     let rows = checks.iter().map(|check| CheckRow {
         address: format!("{ADDRESS}/{}", check.check),
         began: minute(check.began.at, &zone),

@@ -57,6 +57,7 @@ async fn cleaned(State(page): State<Page>, act: Act<CleanedForm>) -> Response {
     let values = json!({ "camera": act.form.camera });
     let answer = page.commands.ask(&act.actor, CLEANED, values).await;
     let words = answer.reason.unwrap_or_default();
+
     let notice = match answer.status {
         AnswerStatus::Rejected => Notice::refused(words),
         _ => Notice::begun(words),

@@ -13,6 +13,7 @@ pub async fn picture(
     Path((number, kind, at)): Path<(usize, String, String)>,
 ) -> Response {
     let lenses = page.lenses();
+
     let picture = lenses.get(number).and_then(|lens| match kind.as_str() {
         "good" => lens.good.clone(),
         "newest" => lens.newest.clone(),
@@ -24,7 +25,13 @@ pub async fn picture(
         return (StatusCode::NOT_FOUND, "there is no such picture\n").into_response();
     };
 
-    let headers = [(CONTENT_TYPE, "image/jpeg"), (CACHE_CONTROL, "no-store")];
-    tracing::trace!("lens {number} {kind} of {at}");
+    // An address with another time than the picture's may be another picture's.
+    let own = picture.map(|picture| format!("{}.jpg", picture.at.as_millisecond()));
+    let lasting = match own == Some(at) {
+        true => "private, max-age=3600, immutable",
+        false => "no-store",
+    };
+
+    let headers = [(CONTENT_TYPE, "image/jpeg"), (CACHE_CONTROL, lasting)];
     (headers, file.to_vec()).into_response()
 }

@@ -67,9 +67,11 @@ struct NoLens<'a> {
 pub fn fragments(facts: &Facts) -> Result<Vec<Fragment>, askama::Error> {
     let bar = line_bar(facts);
     let mut fragments = vec![Fragment::new("bar", bar.class(), &bar)?];
+
     for (number, lens) in facts.lenses.iter().enumerate() {
         let card = card(facts, number, lens);
         let class = format!("panel wide lens {}", card.mark.class);
+
         fragments.push(Fragment::new(
             &format!("lens-{}", lens.camera),
             &class,
@@ -81,6 +83,7 @@ pub fn fragments(facts: &Facts) -> Result<Vec<Fragment>, askama::Error> {
         if !facts.lenses.iter().any(|lens| *lens.camera == **name) {
             let id = format!("no-lens-{name}");
             let card = NoLens { name };
+
             fragments.push(Fragment::new(&id, "panel wide lens calm", &card)?);
         }
     }
@@ -90,6 +93,7 @@ pub fn fragments(facts: &Facts) -> Result<Vec<Fragment>, askama::Error> {
 
 fn card(facts: &Facts, number: usize, lens: &LensView) -> LensCard {
     let is_watched = lens.brightness.is_some() || lens.watches_places;
+
     let mark = match (lens.drift.is_empty(), is_watched) {
         (false, _) => mark("bad", "✕", "NOT AS IT WAS TAUGHT"),
         (true, true) => mark("good", "✓", "AS IT WAS TAUGHT"),
@@ -98,8 +102,10 @@ fn card(facts: &Facts, number: usize, lens: &LensView) -> LensCard {
 
     let begin = format!("{}: ", lens.camera);
     let cleaned = facts.board.cleaned.iter();
+
     let cleaned = cleaned.filter_map(|(at, words)| {
         let words = words.strip_prefix(&begin)?;
+
         Some(format!(
             "cleaned, told {} ago: {words}",
             since(*at, facts.at)
@@ -109,6 +115,7 @@ fn card(facts: &Facts, number: usize, lens: &LensView) -> LensCard {
     let photo = |picture: &LensPicture, kind: &str, title: &str| {
         let at = picture.at;
         let (width, height) = lens.size;
+
         LensPhoto {
             title: format!("{title}, {} ago", since(at, facts.at)),
             address: format!(
@@ -130,6 +137,7 @@ fn card(facts: &Facts, number: usize, lens: &LensView) -> LensCard {
     });
 
     let good = lens.good.as_deref();
+
     LensCard {
         name: lens.camera.to_string(),
         mark,
@@ -143,6 +151,7 @@ fn card(facts: &Facts, number: usize, lens: &LensView) -> LensCard {
 
 fn rows(lens: &LensView) -> Vec<FigureRow> {
     let figures = &lens.figures;
+
     let mut rows = vec![
         row("sharpness", figures.sharpness, lens.sharpness.as_ref()),
         row("brightness", figures.brightness, lens.brightness.as_ref()),
@@ -158,6 +167,7 @@ fn rows(lens: &LensView) -> Vec<FigureRow> {
     if lens.watches_places {
         let share = lens.worst_share();
         let worst = (share * lens.parts as f32).round();
+
         rows.push(FigureRow {
             name: "the worst place",
             now: format!("unlike on {worst} of {} parts", lens.parts),
@@ -183,6 +193,7 @@ fn row(name: &'static str, now: f32, taught: Option<&TaughtRange>) -> FigureRow 
     };
 
     let is_within = now >= range.from && now <= range.to;
+
     FigureRow {
         name,
         now: format!("{now:.0}"),

@@ -134,13 +134,19 @@ fn is_even(place: usize, all: usize) -> bool {
 }
 
 /// All files: those first that lie evenly apart, then the others, which fill the places of those that cannot be used.
-fn evenly_first(files: &[PathBuf]) -> impl Iterator<Item = &PathBuf> {
-    let places = 0..files.len();
-    let (even, others): (Vec<usize>, Vec<usize>) =
-        places.partition(|place| is_even(*place, files.len()));
+fn evenly_first(files: &[PathBuf]) -> Vec<&PathBuf> {
+    let mut even = vec![];
+    let mut others = vec![];
+    for (place, file) in files.iter().enumerate() {
+        if is_even(place, files.len()) {
+            even.push(file);
+        } else {
+            others.push(file);
+        }
+    }
 
-    let order = even.into_iter().chain(others);
-    order.map(|place| &files[place])
+    even.extend(others);
+    even
 }
 
 fn thinned_words(kind: &str, all: usize) -> String {
@@ -436,7 +442,7 @@ mod tests {
     #[test]
     fn files_that_lie_evenly_apart_come_first_and_the_others_fill_up() {
         let files: Vec<PathBuf> = (0..200).map(|number| number.to_string().into()).collect();
-        let order: Vec<&PathBuf> = evenly_first(&files).collect();
+        let order = evenly_first(&files);
         assert_eq!(order.len(), 200);
         let first: Vec<usize> = order[..PICTURES_MAX]
             .iter()
@@ -445,7 +451,7 @@ mod tests {
 
         let steps: Vec<usize> = first.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert!(steps.iter().all(|step| (3..=4).contains(step)), "{steps:?}");
-        assert_eq!(evenly_first(&files[..3]).count(), 3);
-        assert_eq!(evenly_first(&[]).count(), 0);
+        assert_eq!(evenly_first(&files[..3]).len(), 3);
+        assert!(evenly_first(&[]).is_empty());
     }
 }

@@ -7,7 +7,7 @@
 use super::disk;
 use super::error::LibraryError;
 use super::folder::Library;
-use super::manifest::{Manifest, PictureEntry, PictureUse};
+use super::manifest::{Manifest, PictureEntry};
 use super::revision::Revision;
 use std::fs;
 use std::path::Path;
@@ -56,21 +56,26 @@ impl Promotion {
         // A pointer or a current revision that cannot be read is a reason to go to another one, and none not to.
         let manifest = revision.manifest();
         let pointer = library.pointer(&manifest.name).ok().flatten();
-        let known = pointer.map(|pointer| [Some(pointer.current), pointer.before]);
-        let was_current = known.is_some_and(|known| known.contains(&Some(manifest.revision)));
+        let was_current = pointer.is_some_and(|pointer| {
+            let known = [Some(pointer.current), pointer.before];
+            known.contains(&Some(manifest.revision))
+        });
 
         let revision_of = |number| library.revision(&manifest.name, number).ok();
         let current = pointer.and_then(|pointer| revision_of(pointer.current));
         let parent = manifest.parent.and_then(revision_of);
         let is_candidate = is_marked(revision.folder()) && !was_current;
 
-        let lost = match &current {
-            Some(current) if is_candidate => {
-                let parent = parent.as_ref().map(Revision::manifest);
-                lost(manifest, parent, current.manifest())
-            }
-            _ => vec![],
-        };
+        let mut lost = vec![];
+        if let Some(current) = current.as_ref().filter(|_| is_candidate) {
+            let comparison = Comparison {
+                candidate: manifest,
+                parent: parent.as_ref().map(Revision::manifest),
+                current: current.manifest(),
+            };
+
+            lost = comparison.lost();
+        }
 
         let label = manifest.label();
         let current = current.map(|current| current.manifest().label());
@@ -111,56 +116,114 @@ impl Promotion {
     }
 }
 
-/// Words on what `current` has, and neither the candidate nor its parent. Of a parent that is gone nothing is known, so
-/// that all that the candidate has not counts.
-fn lost(candidate: &Manifest, parent: Option<&Manifest>, current: &Manifest) -> Vec<String> {
-    let has = |manifest: &Manifest, picture: &PictureEntry| {
-        let mut pictures = manifest.pictures.iter();
-        pictures.any(|own| own.sha256 == picture.sha256 && own.used_as == picture.used_as)
-    };
+/// A candidate beside the current revision, and the revision that it was made of. Of a parent that is gone nothing is known,
+/// so that all that the candidate has not counts.
+struct Comparison<'a> {
+    candidate: &'a Manifest,
+    parent: Option<&'a Manifest>,
+    current: &'a Manifest,
+}
 
-    let parent_has = |picture: &PictureEntry| parent.is_some_and(|parent| has(parent, picture));
-    let is_lost = |picture: &&PictureEntry| !has(candidate, picture) && !parent_has(picture);
+impl Comparison<'_> {
+    /// Words on what the current revision has since, and the candidate has not.
+    fn lost(&self) -> Vec<String> {
+        let mut words = vec![];
+        words.extend(counted(&self.taught(), "taught"));
+        words.extend(counted(&self.forgotten(), "forgotten"));
+        words.extend(self.thresholds());
+        words.extend(self.choice());
 
-    // What was forgotten since comes back.
-    let comes_back = |picture: &&PictureEntry| !has(current, picture) && parent_has(picture);
+        words
+    }
 
-    let mut words = vec![];
-    let taught = current.pictures.iter().filter(is_lost);
-    words.extend(counted(taught.collect(), ""));
-    let forgotten = candidate.pictures.iter().filter(comes_back);
-    words.extend(counted(forgotten.collect(), " that were forgotten"));
+    /// Pictures that were taught since.
+    fn taught(&self) -> Vec<&PictureEntry> {
+        let mut taught = vec![];
+        for picture in &self.current.pictures {
+            let is_older = self.parent.is_some_and(|parent| has(parent, picture));
+            if !is_older && !has(self.candidate, picture) {
+                taught.push(picture);
+            }
+        }
 
-    for note in &current.thresholds {
-        let is_same = |of: &Manifest| of.thresholds.contains(note);
-        if !is_same(candidate) && !parent.is_some_and(is_same) {
-            let of_region = note.region.as_ref().map(|region| format!(" of {region}"));
-            let of_region = of_region.unwrap_or_default();
+        taught
+    }
+
+    /// Pictures that were forgotten since, and come back.
+    fn forgotten(&self) -> Vec<&PictureEntry> {
+        let mut forgotten = vec![];
+        for picture in &self.candidate.pictures {
+            let is_older = self.parent.is_some_and(|parent| has(parent, picture));
+            if is_older && !has(self.current, picture) {
+                forgotten.push(picture);
+            }
+        }
+
+        forgotten
+    }
+
+    /// Thresholds that were set since.
+    fn thresholds(&self) -> Vec<String> {
+        let mut words = vec![];
+        for note in &self.current.thresholds {
+            let is_same = |of: &Manifest| of.thresholds.contains(note);
+            let is_older = self.parent.is_some_and(is_same);
+            if is_older || is_same(self.candidate) {
+                continue;
+            }
+
+            let region = note.region.as_deref();
+            let of_region = of_region(region);
             words.push(format!("the threshold {}{of_region}", note.value));
         }
+
+        words
     }
 
-    let is_chosen_since = parent.is_none_or(|parent| parent.choice != current.choice);
-    if let Some(choice) = &current.choice
-        && is_chosen_since
-        && candidate.choice != current.choice
-    {
-        words.push(format!("the choice of {}", choice.taken));
-    }
+    /// A choice that was made since.
+    fn choice(&self) -> Option<String> {
+        let choice = self.current.choice.as_ref()?;
+        let is_same = |of: &Manifest| of.choice.as_ref() == Some(choice);
+        let is_older = self.parent.is_some_and(is_same);
+        if is_older || is_same(self.candidate) {
+            return None;
+        }
 
-    words
+        Some(format!("the choice of {}", choice.taken))
+    }
+}
+
+/// True if a revision has a picture for the same use.
+fn has(manifest: &Manifest, picture: &PictureEntry) -> bool {
+    let mut own = manifest.pictures.iter();
+
+    own.any(|own| own.sha256 == picture.sha256 && own.used_as == picture.used_as)
+}
+
+fn of_region(region: Option<&str>) -> String {
+    match region {
+        Some(name) => format!(" of {name}"),
+        None => String::new(),
+    }
 }
 
 /// The number of pictures in words; `None` without any.
-fn counted(pictures: Vec<&PictureEntry>, what: &str) -> Option<String> {
-    let is_good = |picture: &&&PictureEntry| picture.used_as == PictureUse::Good;
-    let good = pictures.iter().filter(is_good).count();
-    let others = pictures.len() - good;
-
-    match (good, others) {
-        (0, 0) => None,
-        (good, 0) => Some(format!("{good} good pictures{what}")),
-        (0, others) => Some(format!("{others} bad or other pictures{what}")),
-        (good, others) => Some(format!("{good} good and {others} other pictures{what}")),
+fn counted(pictures: &[&PictureEntry], change: &str) -> Option<String> {
+    let all = pictures.len();
+    if all == 0 {
+        return None;
     }
+
+    let mut bad = 0;
+    for picture in pictures {
+        bad += usize::from(picture.used_as.is_bad());
+    }
+
+    let noun = if all == 1 { "picture" } else { "pictures" };
+    let of_bad = match bad {
+        0 => String::new(),
+        bad => format!(" ({bad} of bad parts)"),
+    };
+
+    Some(format!("{all} {noun} {change}{of_bad}"))
 }

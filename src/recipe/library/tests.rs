@@ -261,8 +261,8 @@ fn a_promotion_says_what_it_loses_and_asks_before() {
     writer.commit(&taught).expect("written");
     let refused = refusal(promotion(2, false));
     for words in [
-        "nut@2 would lose what nut@4 has since it was made: 1 good pictures",
-        "1 good pictures that were forgotten",
+        "nut@2 would lose what nut@4 has since it was made: 1 picture taught, ",
+        "1 picture forgotten",
         "the threshold 0.77",
         "make the candidate anew",
     ] {
@@ -271,7 +271,7 @@ fn a_promotion_says_what_it_loses_and_asks_before() {
 
     let forced = words(2, true);
     assert!(
-        forced.starts_with("promoted nut@2, which loses what nut@4 had since: 1 good"),
+        forced.starts_with("promoted nut@2, which loses what nut@4 had since: 1 picture taught"),
         "{forced}"
     );
 

@@ -1,6 +1,5 @@
 //! Users of a page, and what a signed-in one sends by its forms.
 
-use super::browser::Browser;
 use super::line::command;
 use super::page::{Answer, Page};
 use super::program::{both, winspect};
@@ -44,6 +43,16 @@ pub fn add_user(folder: &Path, name: &str, role: &str) {
     assert!(output.status.success(), "{}", both(&output));
 }
 
+/// The audit log of a line.
+#[track_caller]
+pub fn audit(folder: &Path) -> String {
+    let mut command = winspect();
+    command.arg("history").arg(folder.join("line.toml"));
+    let output = command.arg("--audit").output().expect("it runs");
+    assert!(output.status.success(), "{}", both(&output));
+    both(&output)
+}
+
 impl<'a> Session<'a> {
     /// Signs a user in.
     #[track_caller]
@@ -85,17 +94,4 @@ pub fn token_of(screen: &str) -> Option<String> {
     let (_, rest) = screen.split_once("name=\"form_token\" value=\"")?;
     let (token, _) = rest.split_once('"')?;
     Some(token.to_owned())
-}
-
-/// Signs a user in by the form of a browser, which goes on to a screen.
-pub fn sign_in(browser: &Browser, page: &Page, name: &str, screen: &str) {
-    browser.open(&page.address(&format!("/sign-in?next=%2F{screen}")));
-    let fill = format!(
-        "document.querySelector('input[name=name]').value = '{name}'; \
-         document.querySelector('input[name=password]').value = '{PASSWORD}'"
-    );
-
-    browser.script(&fill);
-    browser.click("main form button");
-    browser.wait_for("#user", |user| user.contains(name));
 }

@@ -1,0 +1,364 @@
+//! What the screen knows: the last groups, the proposals with their effects, and the step that is under way.
+//!
+//! Bounds: one step at a time, the groups of one suggestion, and [`PROPOSALS_MAX`] proposals, of which the oldest goes.
+
+use crate::page::access::Notice;
+use crate::protocol::suggestion::{Doubt, SuggestedGroup, SuggestedPart};
+use crate::protocol::what_if::WhatIf;
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// Proposals that are kept.
+const PROPOSALS_MAX: usize = 8;
+
+/// The screen's memory. All viewers share it.
+#[derive(Default)]
+pub struct FalseRejects(Mutex<Board>);
+
+#[derive(Default)]
+struct Board {
+    /// Run whose parts were grouped; `None` before the first time.
+    run_id: Option<String>,
+    groups: Vec<SuggestedGroup>,
+    /// The newest last.
+    proposals: VecDeque<Proposal>,
+    /// Number of the last proposal.
+    last_number: u64,
+    under_way: Option<(String, Instant)>,
+    last: Option<Notice>,
+}
+
+/// What could be done.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Remedy {
+    /// A revision judges that knows the parts of a group as good.
+    Revision(u64),
+    /// Another threshold judges.
+    Threshold(f32),
+}
+
+/// A remedy with its effect.
+#[derive(Debug, Clone)]
+pub struct Proposal {
+    /// Its number.
+    pub number: u64,
+    /// The remedy.
+    pub remedy: Remedy,
+    /// The remedy in words.
+    pub words: String,
+    /// Name of the recipe.
+    pub recipe: String,
+    /// The effect.
+    pub effect: WhatIf,
+    /// What undoes it. `None` while it is not active.
+    pub undo: Option<Remedy>,
+}
+
+/// All that a screen shows.
+pub struct Seen {
+    /// What is under way, in words.
+    pub under_way: Option<String>,
+    /// What the last step came to.
+    pub last: Option<Notice>,
+    /// True once the parts were grouped.
+    pub is_grouped: bool,
+    /// Groups with a marked reject.
+    pub groups: Vec<GroupRow>,
+    /// Number of other groups.
+    pub near_groups: usize,
+    /// The proposals, the newest first.
+    pub proposals: Vec<ProposalRow>,
+}
+
+/// A group as a screen shows it.
+pub struct GroupRow {
+    /// Its number.
+    pub number: u64,
+    /// Rejects of it that were marked as false.
+    pub overruled: usize,
+    /// Parts of it that passed near the threshold.
+    pub near: usize,
+    /// The first of its parts, each with its words.
+    pub parts: Vec<String>,
+    /// The least threshold under which the parts that are named would pass.
+    pub threshold: String,
+}
+
+/// A proposal as a screen shows it.
+pub struct ProposalRow {
+    /// Its number.
+    pub number: u64,
+    /// The remedy in words.
+    pub words: String,
+    /// Its effect on the last parts, in words.
+    pub effect: String,
+    /// Its effect on the known bad parts, in words.
+    pub bad: String,
+    /// True if no known bad part would pass.
+    pub finds_all_bad: bool,
+    /// True while it judges.
+    pub is_active: bool,
+}
+
+impl FalseRejects {
+    /// What a screen shows now.
+    pub fn seen(&self) -> Seen {
+        let board = self.board();
+        let mut groups = vec![];
+        for group in board.groups.iter().filter(|group| group.overruled > 0) {
+            groups.push(GroupRow::of(group));
+        }
+
+        let proposals = board.proposals.iter().rev();
+        Seen {
+            under_way: board
+                .under_way
+                .as_ref()
+                .map(|(words, since)| format!("{words}, for {} s", since.elapsed().as_secs())),
+            last: board.last.clone(),
+            is_grouped: board.run_id.is_some(),
+            near_groups: board.groups.len() - groups.len(),
+            groups,
+            proposals: proposals.map(ProposalRow::of).collect(),
+        }
+    }
+
+    /// Begins a step, in words.
+    ///
+    /// # Errors
+    /// Words, while another one is under way.
+    pub fn begin(&self, words: &str) -> Result<(), String> {
+        let mut board = self.board();
+        if let Some((other, _)) = &board.under_way {
+            return Err(format!("not now: {other}"));
+        }
+
+        board.under_way = Some((words.to_owned(), Instant::now()));
+        board.last = None;
+        Ok(())
+    }
+
+    /// Ends the step with a message.
+    pub fn end(&self, notice: Notice) {
+        let mut board = self.board();
+        board.under_way = None;
+        board.last = Some(notice);
+    }
+
+    /// Takes the groups of a suggestion in the place of those before.
+    pub fn take_groups(&self, run_id: &str, groups: Vec<SuggestedGroup>) {
+        let mut board = self.board();
+        board.run_id = Some(run_id.to_owned());
+        board.groups = groups;
+    }
+
+    /// Forgets a group that was taken.
+    pub fn forget_group(&self, number: u64) {
+        self.board().groups.retain(|group| group.group != number);
+    }
+
+    /// Run of the groups; `None` where there is no such group.
+    pub fn run_of(&self, group: u64) -> Option<String> {
+        let board = self.board();
+        let is_there = board.groups.iter().any(|known| known.group == group);
+
+        board.run_id.clone().filter(|_| is_there)
+    }
+
+    /// A part of a group that is shown.
+    pub fn part(&self, group: u64, part: usize) -> Option<SuggestedPart> {
+        let board = self.board();
+        let group = board.groups.iter().find(|known| known.group == group)?;
+
+        group.parts.get(part).cloned()
+    }
+
+    /// Adds a proposal.
+    pub fn propose(&self, remedy: Remedy, words: String, recipe: &str, effect: WhatIf) {
+        let mut board = self.board();
+        board.last_number += 1;
+        let number = board.last_number;
+        if board.proposals.len() >= PROPOSALS_MAX {
+            board.proposals.pop_front();
+        }
+
+        board.proposals.push_back(Proposal {
+            number,
+            remedy,
+            words,
+            recipe: recipe.to_owned(),
+            effect,
+            undo: None,
+        });
+    }
+
+    /// The proposal of that number.
+    pub fn proposal(&self, number: u64) -> Option<Proposal> {
+        let board = self.board();
+        let mut proposals = board.proposals.iter();
+
+        proposals.find(|known| known.number == number).cloned()
+    }
+
+    /// Notes that a proposal judges, with what undoes it; `None`: it does not any more.
+    pub fn set_undo(&self, number: u64, undo: Option<Remedy>) {
+        let mut board = self.board();
+        let mut proposals = board.proposals.iter_mut();
+        if let Some(proposal) = proposals.find(|known| known.number == number) {
+            proposal.undo = undo;
+        }
+    }
+
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl GroupRow {
+    fn of(group: &SuggestedGroup) -> Self {
+        let scores = group.parts.iter().map(|part| part.score);
+        let highest = scores.fold(0.0, f32::max);
+
+        GroupRow {
+            number: group.group,
+            overruled: group.overruled,
+            near: group.near,
+            parts: group.parts.iter().map(in_words).collect(),
+            // A part passes below the threshold; up, to the digits that are shown.
+            threshold: format!("{:.4}", (highest * 1e4).floor() / 1e4 + 2e-4),
+        }
+    }
+}
+
+/// A part for a person.
+fn in_words(part: &SuggestedPart) -> String {
+    let why = match part.why {
+        Doubt::Near => "passed near the threshold",
+        Doubt::Overruled => "marked as a false reject",
+    };
+
+    // The run's name says nothing to a person.
+    let name = part
+        .part
+        .split_once('/')
+        .map_or(&*part.part, |(_, name)| name);
+    let region = part.region.as_ref();
+    let region = region.map_or_else(String::new, |region| format!(" {region}"));
+    format!(
+        "{name}{region}, {why}: {:.4} of {:.4}, at {}, {}",
+        part.score, part.threshold, part.x, part.y
+    )
+}
+
+impl ProposalRow {
+    fn of(proposal: &Proposal) -> Self {
+        let effect = &proposal.effect;
+        let mut words = format!(
+            "Of the last {} parts {} would fail; {} did. {} would pass that failed, {} would fail that passed.",
+            effect.parts, effect.would_fail, effect.failed, effect.passes_more, effect.fails_more
+        );
+
+        if effect.not_judged > 0 {
+            words += &format!(" {} more could not be judged.", effect.not_judged);
+        }
+
+        ProposalRow {
+            number: proposal.number,
+            words: proposal.words.clone(),
+            effect: words,
+            bad: effect.bad_in_words(),
+            finds_all_bad: effect.finds_all_bad(),
+            is_active: proposal.undo.is_some(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn effect(bad_found: usize) -> WhatIf {
+        WhatIf {
+            recipe: "nut@3".to_owned(),
+            backend: "onnx-fp32".to_owned(),
+            parts: 200,
+            failed: 11,
+            would_fail: 3,
+            passes_more: 8,
+            fails_more: 0,
+            not_judged: 0,
+            bad_found,
+            bad_parts: 6,
+            changes: vec![],
+        }
+    }
+
+    fn group(number: u64, overruled: usize) -> SuggestedGroup {
+        SuggestedGroup {
+            group: number,
+            near: 1,
+            overruled,
+            parts: vec![SuggestedPart {
+                part: "01RUN/top/7".to_owned(),
+                region: None,
+                why: Doubt::Overruled,
+                score: 0.34567,
+                threshold: 0.3,
+                x: 4,
+                y: 5,
+                w: 6,
+                h: 7,
+            }],
+        }
+    }
+
+    #[test]
+    fn groups_with_marked_rejects_are_shown_and_a_threshold_under_which_they_pass() {
+        let screen = FalseRejects::default();
+        assert!(!screen.seen().is_grouped);
+        screen.take_groups("01RUN", vec![group(1, 2), group(2, 0)]);
+        let seen = screen.seen();
+        assert_eq!((seen.groups.len(), seen.near_groups), (1, 1));
+        assert_eq!(seen.groups[0].threshold, "0.3458");
+        assert_eq!(
+            seen.groups[0].parts[0],
+            "top/7, marked as a false reject: 0.3457 of 0.3000, at 4, 5"
+        );
+
+        assert_eq!(screen.run_of(1).as_deref(), Some("01RUN"));
+        screen.forget_group(1);
+        assert_eq!(screen.run_of(1), None);
+    }
+
+    #[test]
+    fn one_step_is_under_way_and_the_oldest_proposal_goes() {
+        let screen = FalseRejects::default();
+        screen.begin("parts are grouped").expect("nothing else");
+        let refused = screen.begin("another").expect_err("one at a time");
+        assert_eq!(refused, "not now: parts are grouped");
+        screen.end(Notice::done("2 groups"));
+        screen.begin("another").expect("it has ended");
+
+        for revision in 0..9 {
+            screen.propose(
+                Remedy::Revision(revision),
+                "words".to_owned(),
+                "nut",
+                effect(6),
+            );
+        }
+
+        assert!(screen.proposal(1).is_none() && screen.proposal(2).is_some());
+        screen.set_undo(9, Some(Remedy::Revision(1)));
+        let rows = screen.seen().proposals;
+        assert_eq!(rows.len(), PROPOSALS_MAX);
+        assert!(rows[0].is_active && rows[0].finds_all_bad && !rows[1].is_active);
+        screen.propose(Remedy::Threshold(0.4), "words".to_owned(), "nut", effect(5));
+        let rows = screen.seen().proposals;
+        assert_eq!(
+            (rows[0].finds_all_bad, &*rows[0].bad),
+            (false, "bad parts still found: 5 of 6")
+        );
+    }
+}

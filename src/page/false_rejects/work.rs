@@ -1,0 +1,265 @@
+//! The steps of the screen: commands of the signed-in user, one after the other, on a task of their own, because some of them take
+//! longer than a browser waits.
+
+use super::board::Remedy;
+use crate::page::access::{Actor, Notice, Right};
+use crate::page::state::Page;
+use crate::protocol::answer::{Answer, AnswerStatus};
+use crate::protocol::what_if::WhatIf;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Time for a command to end. What comes later is among the events.
+const PATIENCE: Duration = Duration::from_secs(30 * 60);
+
+/// Groups the doubtful parts.
+///
+/// # Errors
+/// Words, where the step cannot begin; so do the others here.
+pub fn group(page: &Page, actor: &Actor) -> Result<(), String> {
+    begin(page, actor, "the doubtful parts are being grouped")?;
+    let (page, actor) = (page.clone(), actor.clone());
+    tokio::spawn(async move {
+        let run_id = page.now().identity.run_id;
+        let answer = carried_out(&page, &actor, "suggest", json!({})).await;
+        let told = answer.map(|answer| {
+            page.false_rejects.take_groups(&run_id, answer.groups);
+            answer.reason.unwrap_or_default()
+        });
+
+        end(&page, told);
+    });
+
+    Ok(())
+}
+
+/// Makes a candidate that knows the parts of a group as good, and finds its effect out.
+pub fn try_group(page: &Page, actor: &Actor, group: u64) -> Result<(), String> {
+    let Some(run_id) = page.false_rejects.run_of(group) else {
+        return Err(format!(
+            "there is no group {group} any more; group the parts again"
+        ));
+    };
+
+    begin(
+        page,
+        actor,
+        &format!("what group {group} as good would change is being found out"),
+    )?;
+    let (page, actor) = (page.clone(), actor.clone());
+    tokio::spawn(async move {
+        let told = tried_group(&page, &actor, group, &run_id).await;
+        end(&page, told);
+    });
+
+    Ok(())
+}
+
+async fn tried_group(
+    page: &Page,
+    actor: &Actor,
+    group: u64,
+    run_id: &str,
+) -> Result<String, String> {
+    let values = json!({ "group": group, "run_id": run_id, "as": "good", "candidate": true });
+    let taught = carried_out(page, actor, "teach", values).await?;
+    page.false_rejects.forget_group(group);
+
+    let words = taught.reason.unwrap_or_default();
+    let (recipe, revision) = made(&words)
+        .ok_or_else(|| format!("which revision was made is not known ({words}); see Recipes"))?;
+
+    let values = json!({ "recipe": recipe, "revision": revision });
+    let effect = effect_of(page, actor, values).await?;
+    let title = format!("Take group {group} as good: {recipe}@{revision}");
+    page.false_rejects
+        .propose(Remedy::Revision(revision), title, recipe, effect);
+
+    Ok("the proposal is below".to_owned())
+}
+
+/// Finds the effect of another threshold out.
+pub fn try_threshold(page: &Page, actor: &Actor, threshold: f32) -> Result<(), String> {
+    let identity = page.now().identity;
+    if identity.threshold.is_none() {
+        return Err(
+            "each region has a threshold of its own; set them by winspect or MQTT".to_owned(),
+        );
+    }
+
+    begin(
+        page,
+        actor,
+        &format!("what threshold {threshold} would change is being found out"),
+    )?;
+    let (page, actor) = (page.clone(), actor.clone());
+    tokio::spawn(async move {
+        let recipe = name_of(&identity.recipe);
+        let values = json!({ "recipe": recipe, "threshold": threshold });
+        let told = match effect_of(&page, &actor, values).await {
+            Ok(effect) => {
+                let title = format!("Set the threshold of {recipe} to {threshold}");
+                let remedy = Remedy::Threshold(threshold);
+                page.false_rejects.propose(remedy, title, recipe, effect);
+                Ok("the proposal is below".to_owned())
+            }
+            Err(why) => Err(why),
+        };
+
+        end(&page, told);
+    });
+
+    Ok(())
+}
+
+/// Lets a proposal judge.
+pub fn activate(page: &Page, actor: &Actor, number: u64) -> Result<(), String> {
+    let proposal = page.false_rejects.proposal(number);
+    let proposal = proposal.ok_or("there is no such proposal any more")?;
+
+    // The button is not there; a form can be sent all the same.
+    if !proposal.effect.finds_all_bad() {
+        let bad = proposal.effect.bad_in_words();
+        return Err(format!("a known bad part would pass ({bad})"));
+    }
+
+    let identity = page.now().identity;
+    if name_of(&identity.recipe) != proposal.recipe {
+        let judging = &identity.recipe;
+        return Err(format!(
+            "{judging} judges, and the proposal is for {}",
+            proposal.recipe
+        ));
+    }
+
+    let before = match proposal.remedy {
+        Remedy::Revision(_) => revision_of(&identity.recipe).map(Remedy::Revision),
+        Remedy::Threshold(_) => identity.threshold.map(Remedy::Threshold),
+    };
+
+    begin(page, actor, &format!("taken over: {}", proposal.words))?;
+    let (page, actor) = (page.clone(), actor.clone());
+    tokio::spawn(async move {
+        let told = set(&page, &actor, &proposal.recipe, proposal.remedy).await;
+        if told.is_ok() {
+            page.false_rejects.set_undo(number, before);
+        }
+
+        end(&page, told);
+    });
+
+    Ok(())
+}
+
+/// Lets what judged before a proposal judge again.
+pub fn undo(page: &Page, actor: &Actor, number: u64) -> Result<(), String> {
+    let proposal = page.false_rejects.proposal(number);
+    let proposal = proposal.ok_or("there is no such proposal any more")?;
+    let before = proposal
+        .undo
+        .ok_or("it does not judge, so that there is nothing to undo")?;
+
+    begin(page, actor, &format!("undone: {}", proposal.words))?;
+    let (page, actor) = (page.clone(), actor.clone());
+    tokio::spawn(async move {
+        let told = set(&page, &actor, &proposal.recipe, before).await;
+        if told.is_ok() {
+            page.false_rejects.set_undo(number, None);
+        }
+
+        end(&page, told);
+    });
+
+    Ok(())
+}
+
+async fn set(page: &Page, actor: &Actor, recipe: &str, remedy: Remedy) -> Result<String, String> {
+    let answer = match remedy {
+        Remedy::Revision(revision) => {
+            let values = json!({ "recipe": recipe, "revision": revision });
+            carried_out(page, actor, "rollback", values).await
+        }
+        Remedy::Threshold(value) => {
+            let values = json!({ "value": value });
+            carried_out(page, actor, "set_threshold", values).await
+        }
+    };
+
+    answer.map(|answer| answer.reason.unwrap_or_default())
+}
+
+async fn effect_of(page: &Page, actor: &Actor, values: Value) -> Result<WhatIf, String> {
+    let answer = carried_out(page, actor, "what_if", values).await?;
+    answer
+        .what_if
+        .ok_or_else(|| "the line has told no effect".to_owned())
+}
+
+/// Carries a command out; a refusal is an error in words.
+async fn carried_out(
+    page: &Page,
+    actor: &Actor,
+    name: &str,
+    values: Value,
+) -> Result<Answer, String> {
+    let answer = page.commands.carry_out(actor, name, values, PATIENCE).await;
+    match answer.status {
+        AnswerStatus::Done => Ok(answer),
+        AnswerStatus::Rejected => Err(answer.reason.unwrap_or_default()),
+        AnswerStatus::Accepted | AnswerStatus::Progress => Err(format!(
+            "{name} goes on; its outcome will be among the events of Health"
+        )),
+    }
+}
+
+fn begin(page: &Page, actor: &Actor, words: &str) -> Result<(), String> {
+    // A command would be refused for the same reason, after a screen that says that it is under way.
+    if !actor.may(Right::SetUp) {
+        let role = Right::SetUp.least_role().word();
+        return Err(format!(
+            "{} is {}; this needs {role}",
+            actor.name,
+            actor.role.word()
+        ));
+    }
+
+    page.false_rejects.begin(words)
+}
+
+fn end(page: &Page, told: Result<String, String>) {
+    page.false_rejects.end(match told {
+        Ok(words) => Notice::done(words),
+        Err(why) => Notice::refused(why),
+    });
+}
+
+/// Name and number of the revision that `teach` says that it has made: "nut@3 has 4 good ...".
+fn made(words: &str) -> Option<(&str, u64)> {
+    let (label, _) = words.split_once(" has ")?;
+    let (name, number) = label.rsplit_once('@')?;
+
+    Some((name, number.parse().ok()?))
+}
+
+fn name_of(label: &str) -> &str {
+    label.rsplit_once('@').map_or(label, |(name, _)| name)
+}
+
+fn revision_of(label: &str) -> Option<u64> {
+    let (_, number) = label.rsplit_once('@')?;
+
+    number.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_revision_that_was_made_is_read_out_of_the_answer() {
+        let words = "nut@3 has 4 good and 1 bad pictures (teach: taught 2 good and 0 bad parts); it is a candidate";
+        assert_eq!(made(words), Some(("nut", 3)));
+        assert_eq!(made("nothing was taught"), None);
+        assert_eq!((name_of("a@b@7"), revision_of("a@b@7")), ("a@b", Some(7)));
+    }
+}

@@ -1,0 +1,108 @@
+//! The screen False rejects in a real browser: a reject is seen, marked as false, taught, its effect looked at, activated and undone.
+
+use crate::harness::broker::free_port;
+use crate::harness::browser::Browser;
+use crate::harness::line::all_arrived;
+use crate::harness::page::Page;
+use crate::harness::sign_in::{PASSWORD, Session, add_user};
+use crate::harness::station::Station;
+use crate::harness::{PATIENCE, require, wait_until};
+use crate::lessons::{carousel, done, label, turn};
+use crate::what_if::least_rejected;
+
+/// Signs a user in, by the form.
+fn sign_in(browser: &Browser, page: &Page, name: &str) {
+    browser.open(&page.address("/sign-in?next=/false-rejects"));
+    fill(browser, "input[name=name]", name);
+    fill(browser, "input[name=password]", PASSWORD);
+    browser.click("main form button");
+    browser.wait_for("main h2", |title| title.contains("marked as false"));
+}
+
+fn fill(browser: &Browser, selector: &str, value: &str) {
+    browser.script(&format!(
+        "document.querySelector({selector:?}).value = {value:?}; return null"
+    ));
+}
+
+#[test]
+fn a_reject_is_marked_taught_looked_at_activated_and_undone() {
+    if !require("browser") {
+        return;
+    }
+
+    let page = Page::at(free_port());
+    let table = page.table();
+    let station = Station::seeing(carousel, |config, _| {
+        config
+            .recipe("threshold = 0.0001")
+            .tables("[evidence]\nfolder = \"evidence\"\npass_every = 1")
+            .tables(&table)
+    });
+
+    let plc = &station.plc;
+    add_user(station.folder.path(), "sam", "setter");
+    // Two of four pictures are references. One of the others is really bad, and the other no reject.
+    let shown = turn(plc, "nut@1");
+    let worst = shown.values().next_back().expect("four scores");
+    done(plc, "label", &label("bad", worst, "really_bad"));
+    let rejected = least_rejected(plc, "nut@2");
+    let marked = label("false", &rejected, "false_reject").replace('}', r#","candidate":true}"#);
+    done(plc, "label", &marked);
+
+    // Nobody is signed in: everything can be read, and nothing done.
+    let browser = Browser::start(1280, 800);
+    browser.open(&page.address("/false-rejects"));
+    assert!(browser.text("#hindrance").contains("Sign in as setter"));
+    assert_eq!(browser.count("main button"), 0);
+
+    sign_in(&browser, &page, "sam");
+    browser.click("#group button");
+    browser.wait_for(".group h2", |title| title.contains("1 marked as false"));
+    wait_until("the picture of the odd place", PATIENCE, || {
+        browser.open(&page.address("/false-rejects"));
+        browser.script("return document.querySelector('.looks img').naturalWidth") == 160
+    });
+
+    browser.click(".try button");
+    browser.wait_for(".proposal .bad-parts", |words| {
+        words.contains("bad parts still found: 1 of 1")
+    });
+
+    let effect = browser.text(".proposal .effect");
+    assert!(
+        effect.contains("would pass that failed, 0 would fail"),
+        "{effect}"
+    );
+    assert!(!effect.contains(" 0 would pass that failed"), "{effect}");
+    // Candidates judge nothing.
+    plc.until("box/result", "recipe", "nut@2");
+
+    browser.click(".activate button");
+    browser.wait_for(".proposal h2", |title| title.contains("ACTIVE"));
+    let passed = plc.until("box/result", "recipe", "nut@4");
+    assert_ne!(passed["verdict"], "undecided", "{passed}");
+    let shown = turn(plc, "nut@4");
+    let failed = shown.values().filter(|result| result["verdict"] == "fail");
+    assert_eq!(failed.count(), 1, "the bad one alone: {shown:?}");
+
+    browser.click(".undo button");
+    browser.wait_for(".proposal h2", |title| !title.contains("ACTIVE"));
+    least_rejected(plc, "nut@2");
+
+    // What lets a bad part pass is not offered, and a form that asks for it all the same is refused.
+    let session = Session::start(&page, "sam");
+    session.post("/false-rejects/try-threshold", &[("threshold", "2")]);
+    browser.open(&page.address("/false-rejects"));
+    browser.wait_for("#proposal-2 .bad-parts", |words| words.contains("0 of 1"));
+    assert_eq!(browser.count("#proposal-2 .activate"), 0);
+    session.post("/false-rejects/activate", &[("proposal", "2")]);
+    let told = session.get("/false-rejects").body;
+    assert!(told.contains("a known bad part would pass"), "{told}");
+    assert!(
+        browser.console_errors().is_empty(),
+        "{:?}",
+        browser.console_errors()
+    );
+    all_arrived(&station.summary());
+}

@@ -5,7 +5,8 @@ use super::run::configuration;
 use super::terminal::print;
 use crate::base::exit::{Exit, Failure};
 use crate::page::access::password::PasswordHash;
-use crate::page::access::users::{User, UsersError, UsersFile};
+use crate::page::access::users::{User, UsersError};
+use crate::page::access::users_file::UsersFile;
 use crate::page::access::{Role, users_path};
 use clap::{Args, Subcommand};
 use std::io::{BufRead, IsTerminal};
@@ -80,20 +81,25 @@ pub fn run(command: UserCommand) -> Result<(), Failure> {
         UserCommand::Remove(user) => {
             let mut file = file_of(&user.line)?;
             let removed = file.change(|users| users.remove(&user.name));
+
             removed.map_err(failure)?;
+
             print(format!("{} is removed", user.name)).map(|_| ())
         }
         UserCommand::Role { user, role } => {
             let mut file = file_of(&user.line)?;
             let before = file.change(|users| users.set_role(&user.name, role));
             let before = before.map_err(failure)?.word();
+
             print(format!("{} is {}, was {before}", user.name, role.word())).map(|_| ())
         }
         UserCommand::Password { user, password } => {
             let mut file = file_of(&user.line)?;
             let hash = password.hash()?;
             let changed = file.change(|users| users.set_password(&user.name, hash));
+
             changed.map_err(failure)?;
+
             print(format!("{} has another password", user.name)).map(|_| ())
         }
     }
@@ -103,9 +109,11 @@ fn add(user: &NamedUser, role: Role, password: &PasswordArguments) -> Result<(),
     let mut file = file_of(&user.line)?;
     let password = password.hash()?;
     let added = file.change(|users| users.add(&user.name, User { role, password }));
+
     added.map_err(failure)?;
 
     let path = file.path().display();
+
     print(format!(
         "{} may sign in as {}, by {path}",
         user.name,
@@ -116,8 +124,10 @@ fn add(user: &NamedUser, role: Role, password: &PasswordArguments) -> Result<(),
 
 fn list(line: &Path) -> Result<(), Failure> {
     let file = file_of(line)?;
+
     if file.users().is_empty() {
         let path = file.path().display();
+
         print(format!("nobody may sign in: there is no user in {path}"))?;
     }
 
@@ -143,6 +153,7 @@ fn file_of(line: &Path) -> Result<UsersFile, Failure> {
 impl PasswordArguments {
     fn hash(&self) -> Result<PasswordHash, Failure> {
         let password = self.read()?;
+
         PasswordHash::of(&password).map_err(|words| Failure::words(Exit::Usage, words))
     }
 
@@ -150,7 +161,9 @@ impl PasswordArguments {
         if self.password_stdin {
             let mut line = String::new();
             let read = std::io::stdin().lock().read_line(&mut line);
+
             read.map_err(|error| no_password(&error))?;
+
             return Ok(line.trim_end_matches(['\r', '\n']).to_owned());
         }
 
@@ -164,8 +177,10 @@ impl PasswordArguments {
         let again = rpassword::prompt_password("The same again: ");
         let password = password.map_err(|error| no_password(&error))?;
         let again = again.map_err(|error| no_password(&error))?;
+
         if password != again {
             let words = "the two passwords are not the same";
+
             return Err(Failure::words(Exit::Usage, words));
         }
 

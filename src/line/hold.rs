@@ -54,6 +54,7 @@ impl Hold {
         };
 
         let words = format!("{}; ready is off until control is released", holder.words());
+
         self.diagnostics
             .set(HELD, Health::CheckFunction, words.clone());
         *self.held() = Some(Held {
@@ -70,11 +71,13 @@ impl Hold {
     /// When somebody else has control, or nobody.
     pub fn release(&self, who: &str, now: Instant) -> Result<(), String> {
         self.check(who, now)?;
+
         if self.held().take().is_none() {
             return Err("nobody has control".to_owned());
         }
 
         self.diagnostics.clear(HELD);
+
         Ok(())
     }
 
@@ -82,7 +85,9 @@ impl Hold {
     pub fn look(&self, now: Instant) -> Option<String> {
         let mut held = self.held();
         let over = held.take_if(|held| now >= held.until)?;
+
         self.diagnostics.clear(HELD);
+
         Some(over.holder.who)
     }
 
@@ -97,6 +102,7 @@ impl Hold {
     /// Who has control, in words.
     pub fn check(&self, who: &str, now: Instant) -> Result<(), String> {
         self.look(now);
+
         match self.holder() {
             Some(holder) if holder.who != who => Err(holder.words()),
             _ => Ok(()),

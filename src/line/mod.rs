@@ -90,6 +90,7 @@ use self::cameras::{
 use self::changeover::{Changeover, ReloadBase};
 use self::commands::CommandHandler;
 use self::doors::{camera_names, doors_of, identity_of};
+use self::events::Watchers;
 use self::inspect::InspectStage;
 use self::live_settings::{LiveSettings, Reloaded};
 use self::misses::TriggerMisses;
@@ -301,18 +302,7 @@ impl Stages {
         let settings = LiveSettings::new(config);
         let cameras = open_cameras(config, &shared, queue, &settings, &channels.camera_events)?;
         let inspected = inspected_cameras(&cameras);
-        // The store's thread asks the line through this policy, which holds a weak sender alone:
-        // the control socket ends when all senders are gone, and holds the store itself.
-        let policy = LinePolicy {
-            control: shared.control.clone(),
-            views: shared.views.clone(),
-            misses: TriggerMisses::new(&shared),
-            identity: shared.identity(),
-            watchers: channels.watchers,
-            part_counts: shared.part_counts.clone(),
-            timed_reject: config.mqtt.timed_reject,
-        };
-
+        let policy = policy_of(config, &shared, channels.watchers);
         let doors = doors_of(config, &opening);
         let is_continuous = doors.is_continuous;
         let slots = channels.page_frames;
@@ -363,6 +353,20 @@ impl Stages {
             cameras,
             shared,
         })
+    }
+}
+
+/// What the store's thread asks the line through. It holds a weak sender alone: the control socket ends when all senders
+/// are gone, and holds the store itself.
+fn policy_of(config: &LineConfig, shared: &Shared, watchers: Watchers) -> LinePolicy {
+    LinePolicy {
+        control: shared.control.clone(),
+        views: shared.views.clone(),
+        misses: TriggerMisses::new(shared),
+        identity: shared.identity(),
+        watchers,
+        part_counts: shared.part_counts.clone(),
+        timed_reject: config.mqtt.timed_reject,
     }
 }
 

@@ -48,6 +48,7 @@ impl PageCommands {
     /// means it twice. A user without the right gets a refusal.
     pub async fn ask(&self, actor: &Actor, name: &str, mut values: Value) -> Answer {
         let id = ulid::Ulid::generate().to_string();
+
         values["id"] = id.clone().into();
 
         // The text is read as the one of any other door: what it may be is checked in one place.
@@ -57,10 +58,12 @@ impl PageCommands {
         };
 
         let right = Right::of_command(&command.action);
+
         if !actor.may(right) {
             let role = right.least_role().word();
             let user = actor.name.as_ref();
             let reason = format!("{user} is {}; {name} needs {role}", actor.role.word());
+
             return Answer::rejected(Some(&id), reason);
         }
 
@@ -76,9 +79,11 @@ impl PageCommands {
         patience: Duration,
     ) -> Answer {
         let answer = self.ask(actor, name, values).await;
+
         match (&answer.status, &answer.id) {
             (AnswerStatus::Accepted, Some(id)) => {
                 let outcome = self.outcome(id, patience).await;
+
                 outcome.unwrap_or(answer)
             }
             _ => answer,
@@ -124,6 +129,7 @@ impl PageCommands {
                 let reason = format!(
                     "the line has not answered within {seconds} s, and may still do it; look before you do it again"
                 );
+
                 Answer::new(Some(id), AnswerStatus::Progress, Some(reason))
             }
         }
@@ -153,18 +159,22 @@ impl PageCommands {
         }
 
         let mut ended = self.ended();
+
         if ended.len() >= OUTCOMES_KEPT {
             ended.pop_front();
         }
 
         ended.push_back(answer.clone());
+
         drop(ended);
+
         self.news.send_modify(|version| *version += 1);
     }
 
     fn ended_as(&self, id: &str) -> Option<Answer> {
         let ended = self.ended();
         let mut ended = ended.iter().rev();
+
         ended
             .find(|answer| answer.id.as_deref() == Some(id))
             .cloned()
@@ -259,6 +269,7 @@ mod tests {
         let answer = run(commands.ask(&anna, "pause", json!({})));
         assert_eq!(answer.reason.as_deref(), Some(TOO_MANY));
         drop(requests);
+        let commands = PageCommands::new(bounded(64).0);
         let answer = run(commands.ask(&anna, "pause", json!({})));
         assert_eq!(answer.reason.as_deref(), Some("the line is stopping"));
     }

@@ -33,6 +33,7 @@ impl Names {
 
         let host = host.to_ascii_lowercase();
         let below = host.split_once('.').map(|(_, below)| below);
+
         self.names
             .iter()
             .any(|name| *name == host || (below.is_some() && name.strip_prefix("*.") == below))

@@ -10,9 +10,10 @@ use super::assets::Asset;
 use super::form_page::Layout;
 use super::hosts::is_own_host;
 use super::metrics::{self, MEDIA_TYPE};
-use super::screen::{RENDER_EVERY, ScreenName, WholePage};
+use super::screen::{RENDER_EVERY, ScreenName};
 use super::state::Page;
-use super::{check, lens, recipes, shift, users};
+use super::whole_page::WholePage;
+use super::{check, lens, recipes, shift_screen, users};
 use askama::Template;
 use axum::Router;
 use axum::body::Body;
@@ -55,7 +56,7 @@ pub fn router(state: Page) -> Router {
         .merge(check::forms::routes())
         .merge(lens::forms::routes())
         .merge(recipes::routes())
-        .merge(shift::routes())
+        .merge(shift_screen::routes())
         .merge(users::routes())
         .fallback(none_such)
         .layer(middleware::from_fn_with_state(state.clone(), guard))
@@ -71,12 +72,15 @@ async fn guard(State(page): State<Page>, request: Request, next: Next) -> Respon
     };
 
     let headers = response.headers_mut();
+
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // `no-referrer` would take the Origin from our own forms.
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
 
     let policy = HeaderName::from_static("cross-origin-resource-policy");
+
     headers.insert(policy, HeaderValue::from_static("same-origin"));
 
     // An answer that may be kept has said so already.
@@ -93,17 +97,20 @@ fn refusal_of(page: &Page, headers: &HeaderMap) -> Option<(StatusCode, &'static 
     // two Content-Lengths, and reads by Transfer-Encoding where both stand; no browser sends a form with it.
     if headers.contains_key(TRANSFER_ENCODING) {
         let words = "a body is sent with Content-Length, not with Transfer-Encoding\n";
+
         return Some((StatusCode::LENGTH_REQUIRED, words));
     }
 
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next().and_then(|host| host.to_str().ok());
     let is_own = host.is_some_and(|host| is_own_host(host, &page.names()));
+
     if is_own && hosts.next().is_none() {
         return None;
     }
 
     let words = "this page is asked for as localhost, 127.0.0.1 or [::1], or by a name of its certificate\n";
+
     Some((StatusCode::MISDIRECTED_REQUEST, words))
 }
 
@@ -162,6 +169,7 @@ fn whole(page: &Page, viewer: Viewer, name: ScreenName) -> Response {
     });
 
     let rendered = html.and_then(|html| html);
+
     match rendered {
         Ok(html) => ([(CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response(),
         Err(error) => fault(&error),
@@ -170,6 +178,7 @@ fn whole(page: &Page, viewer: Viewer, name: ScreenName) -> Response {
 
 fn fault(error: &dyn std::error::Error) -> Response {
     tracing::error!("page: {error} (please report this)");
+
     StatusCode::INTERNAL_SERVER_ERROR.into_response()
 }
 
@@ -183,6 +192,7 @@ async fn updates(
     let Some((name, since)) = ScreenName::of(&screen).zip(since) else {
         let words =
             "ask for /updates/live, health, counters, shift-check or lens with since=VERSION\n";
+
         return (StatusCode::BAD_REQUEST, words).into_response();
     };
 
@@ -265,6 +275,7 @@ async fn script(State(page): State<Page>, headers: HeaderMap) -> Response {
 
 fn asset(asset: &Asset, headers: &HeaderMap) -> Response {
     let body = Body::from(asset.text);
+
     tagged(headers, &asset.tag, "no-cache", asset.kind, body)
 }
 
@@ -308,24 +319,28 @@ async fn metrics(State(page): State<Page>) -> Response {
 /// 200 while every stage gives signs of life.
 async fn is_live(State(page): State<Page>) -> Response {
     let stuck = page.stuck();
+
     if stuck.is_empty() {
         return "live\n".into_response();
     }
 
     let names = stuck.join(", ");
     let words = format!("no sign of life from {names}\n");
+
     (StatusCode::SERVICE_UNAVAILABLE, words).into_response()
 }
 
 /// 200 if a part that came now would be judged.
 async fn is_ready(State(page): State<Page>) -> Response {
     let condition = page.now().condition;
+
     if condition.ready {
         return "ready\n".into_response();
     }
 
     let causes = condition.causes.join("\n");
     let words = format!("not ready\n{causes}\n");
+
     (StatusCode::SERVICE_UNAVAILABLE, words).into_response()
 }
 

@@ -2,7 +2,6 @@
 
 use super::album::Album;
 use super::board::Board;
-use super::form_page::Layout;
 use super::now::{DiskRoom, LineNow};
 use super::shift::ShiftBase;
 use crate::data::lens::LensView;
@@ -90,24 +89,6 @@ pub struct Update<'a> {
     pub build: &'a str,
     /// Fragments that changed.
     pub fragments: Vec<&'a Fragment>,
-}
-
-/// A whole page.
-#[derive(Template)]
-#[template(path = "page.html")]
-pub struct WholePage<'a> {
-    /// What all screens show around their body.
-    pub layout: &'a Layout,
-    /// The screen.
-    pub screen: ScreenName,
-    /// Version of the fragments.
-    pub version: u64,
-    /// Fragments.
-    pub fragments: Vec<&'a Fragment>,
-    /// What the viewer may do, in HTML; empty on a screen that is only read.
-    pub forms: String,
-    /// True if a browser without scripts loads the page anew: not while something may be typed.
-    pub reloads: bool,
 }
 
 impl ScreenName {

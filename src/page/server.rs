@@ -6,12 +6,12 @@
 
 use super::access::Peer;
 use super::access::keeper::{Access, Audit};
-use super::access::users::UsersFile;
+use super::access::users_file::UsersFile;
 use super::commands::PageCommands;
 use super::now::{LineNow, PageSettings};
 use super::painter::PagePictures;
 use super::pulses::Pulses;
-use super::recipes::RecipeRow;
+use super::recipe_row::RecipeRow;
 use super::routes::router;
 use super::state::{NewestChecks, PageParts, PageState};
 use super::tls::{PageTls, TlsProblem};
@@ -107,6 +107,7 @@ pub fn bind(settings: &PageSettings) -> Result<Bound, Failure> {
         Some(files) => {
             let opened = PageTls::open(files);
             let failure = |problem: TlsProblem| Failure::words(Exit::Config, problem.to_string());
+
             Some(opened.map_err(failure)?)
         }
         None => None,
@@ -115,6 +116,7 @@ pub fn bind(settings: &PageSettings) -> Result<Bound, Failure> {
     let listen = settings.listen;
     let bound = StdListener::bind(listen).and_then(|listener| {
         listener.set_nonblocking(true)?;
+
         Ok(listener)
     });
 
@@ -133,6 +135,7 @@ pub fn bind(settings: &PageSettings) -> Result<Bound, Failure> {
 /// forgotten or lost.
 fn check_users(settings: &PageSettings) -> Result<(), Failure> {
     let listen = settings.listen;
+
     if listen.ip().is_loopback() {
         return Ok(());
     }
@@ -171,8 +174,10 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
     let listener = TcpListener::from_std(wiring.bound.listener)?;
     let tls = wiring.bound.tls.map(Arc::new);
     let scheme = if tls.is_some() { "https" } else { "http" };
+
     tracing::info!("page at {scheme}://{}/", listener.local_addr()?);
     let mut events = wiring.events;
+
     events.state.listen(true);
     let state = Arc::new(PageState::new(PageParts {
         now: wiring.now,
@@ -192,6 +197,7 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
     let router = router(state.clone());
     let mut tasks = JoinSet::new();
     let mut looks = tokio::time::interval(LOOK_EVERY);
+
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -202,11 +208,13 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
                     let peer = Peer(peer.ip().to_canonical());
                     let router = router.clone().layer(Extension(peer));
                     let config = tls.as_ref().map(|tls| tls.config());
+
                     tasks.spawn(connection(stream, config, router));
                 }
                 // Too many open files, for one; they may become fewer.
                 Err(error) => {
                     tracing::debug!("page: {error}");
+
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             },
@@ -238,11 +246,13 @@ async fn connection(stream: TcpStream, tls: Option<Arc<ServerConfig>>, router: R
     // Somebody who typed http:// is told so; else a browser shows an empty page.
     let mut first = [0];
     let peeked = timeout(HEAD_TIME, stream.peek(&mut first)).await;
+
     if matches!(peeked, Ok(Ok(1))) && first[0] != TLS_HANDSHAKE {
         return refuse(stream, NO_TLS);
     }
 
     let accepting = TlsAcceptor::from(config).accept(with_write_time(stream));
+
     match timeout(HEAD_TIME, accepting).await {
         Ok(Ok(stream)) => http(stream, router).await,
         Ok(Err(error)) => tracing::debug!("page: {error}"),
@@ -252,7 +262,9 @@ async fn connection(stream: TcpStream, tls: Option<Arc<ServerConfig>>, router: R
 
 fn with_write_time(stream: TcpStream) -> Pin<Box<TimeoutStream<TcpStream>>> {
     let mut stream = TimeoutStream::new(stream);
+
     stream.set_write_timeout(Some(WRITE_TIME));
+
     Box::pin(stream)
 }
 

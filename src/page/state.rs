@@ -10,7 +10,7 @@ use super::metrics::Readings;
 use super::now::{LineNow, disk_room};
 use super::painter::PagePictures;
 use super::pulses::Pulses;
-use super::recipes::RecipeRow;
+use super::recipe_row::RecipeRow;
 use super::screen::{Facts, SCREENS, Screen, ScreenName};
 use super::shift::ShiftBase;
 use super::tls::PageTls;
@@ -96,6 +96,7 @@ impl PageState {
     pub fn new(parts: PageParts) -> Self {
         let station = (parts.now)().identity.station;
         parts.lenses.want_pictures();
+
         PageState {
             now: parts.now,
             access: parts.access,
@@ -132,6 +133,7 @@ impl PageState {
     /// Names of this machine out of the certificate.
     pub fn names(&self) -> Names {
         let tls = self.tls.as_ref();
+
         tls.map(|tls| tls.names()).unwrap_or_default()
     }
 
@@ -171,6 +173,7 @@ impl PageState {
     /// Notes that somebody looks.
     pub fn viewed(&self) {
         *lock(&self.viewed) = Some(Instant::now());
+
         self.pictures.watch(true);
     }
 
@@ -200,6 +203,7 @@ impl PageState {
         read: impl FnOnce(&Screen) -> T,
     ) -> Result<T, askama::Error> {
         let mut screen = lock(&self.screens[name as usize]);
+
         if screen.is_old(Instant::now()) {
             let board = self.board();
             let album = self.pictures.album();
@@ -256,6 +260,7 @@ impl PageState {
         }
 
         self.board().see(event, Timestamp::now());
+
         self.pictures.tell();
     }
 
@@ -264,8 +269,10 @@ impl PageState {
         let now = self.now();
         let parts = now.parts.all().parts();
         let mut causes = now.condition.causes;
+
         if !now.broker.is_connected {
             let reason = now.broker.reason.as_deref().unwrap_or("not connected yet");
+
             causes.push(format!("broker: away: {reason}"));
         }
 
@@ -274,6 +281,7 @@ impl PageState {
             lock(&self.viewed).is_some_and(|viewed| viewed.elapsed() < UNWATCHED_AFTER);
         self.pictures.watch(is_watched);
         lens::develop::develop(&self.lenses());
+
         if let Some(tls) = &self.tls {
             tls.look(&self.causes, Timestamp::now());
         }

@@ -70,6 +70,7 @@ impl PageTls {
     /// When one cannot be read, or the key does not fit.
     pub fn open(files: &TlsFiles) -> Result<Self, TlsProblem> {
         let stamps = files.stamps();
+
         Ok(PageTls {
             served: Mutex::new(files.read()?),
             stamps: Mutex::new(stamps),
@@ -92,11 +93,14 @@ impl PageTls {
         let stamps = self.files.stamps();
         let mut known = lock(&self.stamps);
         let mut problem = None;
+
         if stamps != *known {
             match self.files.read() {
                 Ok(served) => {
                     tracing::info!("page: the certificate was read again");
+
                     *self.served() = served;
+
                     *known = stamps;
                 }
                 // It is tried again at each look: the second of the two files may come in a moment.
@@ -107,6 +111,7 @@ impl PageTls {
         }
 
         let cause = problem.or_else(|| self.served().age_words(now));
+
         match cause {
             Some(words) => causes.set(PAGE_CERTIFICATE, Health::MaintenanceRequired, words),
             None => causes.clear(PAGE_CERTIFICATE),
@@ -133,6 +138,7 @@ impl Served {
         }
 
         let is_near = self.not_after.duration_since(now) < WARN_BEFORE;
+
         is_near.then(|| format!("it expires at {:.0}; renew it", self.not_after))
     }
 }
@@ -141,6 +147,7 @@ impl TlsFiles {
     fn stamps(&self) -> [Option<SystemTime>; 2] {
         [&self.certificate, &self.key].map(|path| {
             let metadata = std::fs::metadata(path).ok()?;
+
             metadata.modified().ok()
         })
     }
@@ -152,6 +159,7 @@ impl TlsFiles {
         let key = key(&self.key).map_err(problem("key"))?;
         let config = server(chain, key)?;
         let (names, not_before, not_after) = facts;
+
         Ok(Served {
             config: Arc::new(config),
             names,
@@ -184,6 +192,7 @@ fn server(chain: Chain, key: PrivateKeyDer<'static>) -> Result<ServerConfig, Tls
         })?;
 
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
+
     Ok(config)
 }
 
@@ -201,6 +210,7 @@ fn facts(chain: &Chain, path: &Path) -> Result<(Names, Timestamp, Timestamp), St
     let given = certificate.subject_alternative_name();
     let given = given.map_err(|error| broken(error.to_string()))?;
     let given = given.iter().flat_map(|names| &names.value.general_names);
+
     for name in given {
         match name {
             GeneralName::DNSName(name) => names.add_name(name),
@@ -212,6 +222,7 @@ fn facts(chain: &Chain, path: &Path) -> Result<(Names, Timestamp, Timestamp), St
     // Browsers look at these names alone since 2017.
     if names.is_empty() {
         let words = "it names no host (subjectAltName), so that no browser would take it; make it for this machine's name";
+
         return Err(broken(words.to_owned()));
     }
 
@@ -219,11 +230,13 @@ fn facts(chain: &Chain, path: &Path) -> Result<(Names, Timestamp, Timestamp), St
     let validity = certificate.validity();
     let not_before = time(validity.not_before.timestamp());
     let not_after = time(validity.not_after.timestamp());
+
     Ok((names, not_before, not_after))
 }
 
 fn address(bytes: &[u8]) -> Option<IpAddr> {
     let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+
     four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
         .ok()
 }

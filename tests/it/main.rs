@@ -55,6 +55,8 @@ mod page;
 mod page_access;
 mod page_browser;
 mod page_checks;
+mod page_recipes;
+mod page_users;
 mod parts;
 mod pictures;
 mod planted;

@@ -4,46 +4,15 @@ use crate::drift::{camera, pass, show, smudged, taught};
 use crate::harness::browser::Browser;
 use crate::harness::line::TRIGGERED;
 use crate::harness::page::{Page, station};
-use crate::harness::program::{both, winspect};
+use crate::harness::sign_in::add_user;
 use crate::harness::station::Station;
 use crate::harness::{PATIENCE, require, wait_until};
 use crate::page_browser::keep_screens;
 use crate::shift_check::{bad_part, good_part};
-use std::io::Write;
-use std::path::Path;
-use std::process::Stdio;
-
-const PASSWORD: &str = "correct horse battery";
-
-/// Makes the operator `anna`.
-fn add_operator(folder: &Path) {
-    let mut command = winspect();
-    command.args(["user", "add"]).arg(folder.join("line.toml"));
-    command.args(["anna", "--role", "operator", "--password-stdin"]);
-    let command = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-
-    let mut child = command.spawn().expect("it runs");
-    let mut input = child.stdin.take().expect("piped");
-    writeln!(input, "{PASSWORD}").expect("it reads");
-    drop(input);
-    let output = child.wait_with_output().expect("it ends");
-    assert!(output.status.success(), "{}", both(&output));
-}
-
 /// Opens a screen as the operator `anna`.
 fn sign_in(browser: &Browser, page: &Page, screen: &str) {
-    browser.open(&page.address(&format!("/sign-in?next=%2F{screen}")));
-    let fill = format!(
-        "document.querySelector('input[name=name]').value = 'anna'; \
-         document.querySelector('input[name=password]').value = '{PASSWORD}'"
-    );
-
-    browser.script(&fill);
-    browser.click("main form button");
-    browser.wait_for("#user", |user| user.contains("anna"));
+    browser.sign_in(page, "anna");
+    browser.open(&page.address(screen));
 }
 
 /// True once the page has another shape.
@@ -59,12 +28,12 @@ fn an_operator_checks_the_line_from_start_to_signature() {
 
     let (station, page) = station(TRIGGERED);
     let plc = &station.plc;
-    add_operator(station.folder.path());
+    add_user(station.folder.path(), "anna", "operator");
     let browser = Browser::start(1280, 800);
     browser.open(&page.address("/shift-check"));
     assert!(browser.text("#forms").contains("Sign in as operator"));
-    sign_in(&browser, &page, "shift-check");
-    browser.script("document.querySelector('input[name=good]').value = 1");
+    sign_in(&browser, &page, "/shift-check");
+    browser.fill("input[name=good]", "1");
     browser.click("#start button");
     wait_for(&browser, "#check-parts");
     browser.script("window.isSame = true");
@@ -118,10 +87,10 @@ fn a_lens_that_gets_dirty_is_painted_and_cleaned() {
     });
 
     let folder = station.folder.path();
-    add_operator(folder);
+    add_user(folder, "anna", "operator");
     pass(&station.plc, 60);
     let browser = Browser::start(1280, 800);
-    sign_in(&browser, &page, "lens");
+    sign_in(&browser, &page, "/lens");
     browser.wait_for("#lens-top", |lens| lens.contains("✓ AS IT WAS TAUGHT"));
     assert_eq!(browser.count("#lens-top rect.told"), 0);
     browser.script("window.isSame = true");

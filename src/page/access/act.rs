@@ -51,6 +51,7 @@ impl<T: DeserializeOwned> FromRequest<Page> for Act<T> {
         let Ok(viewer) = Viewer::from_request_parts(&mut parts, page).await;
         let request = Request::from_parts(parts, body);
         let acted = read(request, page, &viewer).await;
+
         acted.map_err(|(status, words)| refusal(page, viewer, status, words))
     }
 }
@@ -63,41 +64,51 @@ async fn read<T: DeserializeOwned>(
     let text = form_text(request, page.cookie.is_tls()).await?;
     let Some(actor) = viewer.actor.clone() else {
         let words = "nobody is signed in here any more; sign in, and do it again";
+
         return Err((StatusCode::FORBIDDEN, words.to_owned()));
     };
 
     let field: TokenField = values(&text)?;
+
     if !is_same(&field.form_token, &actor.form_token) {
         let words = "the form is of an earlier session; open the screen again, and do it again";
+
         return Err((StatusCode::FORBIDDEN, words.to_owned()));
     }
 
     let form = values(&text)?;
+
     Ok(Act { actor, form })
 }
 
 /// The text of a form, once the request is known to come from a page of ours.
 pub(super) async fn form_text(request: Request, is_tls: bool) -> Result<String, Refused> {
     let headers = request.headers();
+
     check_origin(headers, is_tls).map_err(|words| {
         let words = format!("the request is refused: {words}");
+
         (StatusCode::FORBIDDEN, words)
     })?;
 
     let header = |name| {
         let value: Option<&axum::http::HeaderValue> = headers.get(name);
+
         value.and_then(|value| value.to_str().ok())
     };
 
     let kind = header(CONTENT_TYPE).unwrap_or_default();
     let bare_kind = kind.split(';').next().unwrap_or_default().trim();
+
     if !bare_kind.eq_ignore_ascii_case(FORM) {
         let words = format!("a form is sent as {FORM}, got {kind:?}");
+
         return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, words));
     }
 
     // What is told to be too large is not waited for.
     let length = header(CONTENT_LENGTH).and_then(|length| length.parse::<usize>().ok());
+
     if length.is_some_and(|length| length > BODY_MAX) {
         return Err(too_large());
     }
@@ -105,10 +116,12 @@ pub(super) async fn form_text(request: Request, is_tls: bool) -> Result<String, 
     let body = to_bytes(request.into_body(), BODY_MAX);
     let body = tokio::time::timeout(BODY_TIME, body).await.map_err(|_| {
         let words = format!("a form must come within {} s", BODY_TIME.as_secs());
+
         (StatusCode::REQUEST_TIMEOUT, words)
     })?;
 
     let body = body.map_err(|_| too_large())?;
+
     String::from_utf8(body.to_vec()).map_err(|_| bad("it is no UTF-8"))
 }
 
@@ -126,6 +139,7 @@ fn bad(why: impl std::fmt::Display) -> Refused {
 
 fn too_large() -> Refused {
     let words = format!("a form has at most {BODY_MAX} bytes");
+
     (StatusCode::PAYLOAD_TOO_LARGE, words)
 }
 

@@ -22,6 +22,7 @@ impl SessionCookie {
         let line = hex(&Sha256::digest(station.as_bytes()));
         let prefix = if is_tls { "__Host-" } else { "" };
         let name = format!("{prefix}winspect-{}", &line[..8]);
+
         SessionCookie { name, is_tls }
     }
 
@@ -44,6 +45,7 @@ impl SessionCookie {
         let name = &self.name;
         let secure = if self.is_tls { "; Secure" } else { "" };
         let text = format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict{secure}{lasting}");
+
         HeaderValue::from_str(&text).expect("hexadecimal digits and our own words")
     }
 
@@ -59,6 +61,7 @@ impl SessionCookie {
         let mut values = pairs.filter(|(name, _)| *name == self.name);
         let (_, id) = values.next()?;
         let is_alone = values.next().is_none();
+
         is_alone.then(|| SessionKey::of(id))
     }
 }

@@ -28,12 +28,13 @@ mod role;
 pub mod sessions;
 pub mod sign_in;
 pub mod users;
+pub mod users_file;
 mod viewer;
 
 pub use self::act::Act;
 pub use self::notice::Notice;
 pub use self::role::{ROLES, Right, Role};
-pub use self::users::users_path;
+pub use self::users_file::users_path;
 pub use self::viewer::{Actor, Peer, Viewer};
 
 #[cfg(test)]

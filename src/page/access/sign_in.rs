@@ -46,6 +46,7 @@ pub fn routes() -> Router<Page> {
 
 async fn form(State(page): State<Page>, viewer: Viewer) -> Response {
     let next = query_value(&viewer.address, "next");
+
     screen(&page, viewer, StatusCode::OK, String::new(), next, None)
 }
 
@@ -59,6 +60,7 @@ async fn sign_in(State(page): State<Page>, viewer: Viewer, request: Request) -> 
 
     let password = Secret::new(form.password);
     let signed_in = page.access.sign_in(&form.name, password, viewer.from).await;
+
     match signed_in {
         Ok(id) => {
             // A browser has one session here.
@@ -67,6 +69,7 @@ async fn sign_in(State(page): State<Page>, viewer: Viewer, request: Request) -> 
             }
 
             let mut response = see_other(&local(&form.next));
+
             response
                 .headers_mut()
                 .insert(SET_COOKIE, page.cookie.set(&id));
@@ -75,6 +78,7 @@ async fn sign_in(State(page): State<Page>, viewer: Viewer, request: Request) -> 
         Err(words) => {
             let notice = Some(Notice::refused(words));
             let status = StatusCode::FORBIDDEN;
+
             screen(&page, viewer, status, form.name, form.next, notice)
         }
     }
@@ -83,6 +87,7 @@ async fn sign_in(State(page): State<Page>, viewer: Viewer, request: Request) -> 
 async fn sign_out(State(page): State<Page>, act: Act<NoFields>) -> Response {
     page.access.sign_out(act.actor.session, act.actor.from);
     let mut response = see_other("/");
+
     response
         .headers_mut()
         .insert(SET_COOKIE, page.cookie.clear());
@@ -98,8 +103,10 @@ fn screen(
     notice: Option<Notice>,
 ) -> Response {
     let mut layout = Layout::new(page, viewer, "Sign in");
+
     layout.notice = notice.or(layout.notice);
     let next = local(&next);
+
     answer(status, &SignInScreen { layout, name, next })
 }
 
@@ -109,6 +116,7 @@ fn local(next: &str) -> String {
         .bytes()
         .all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     let is_local = next.starts_with('/') && !next.starts_with("//");
+
     if is_plain && is_local && next.len() <= NEXT_MAX {
         return next.to_owned();
     }
@@ -122,6 +130,7 @@ fn query_value(address: &str, key: &str) -> String {
     let pairs: Vec<(String, String)> = serde_html_form::from_str(query).unwrap_or_default();
     let mut pairs = pairs.into_iter();
     let found = pairs.find(|(name, _)| name == key);
+
     found.map(|(_, value)| value).unwrap_or_default()
 }
 

@@ -64,6 +64,7 @@ impl Viewer {
     /// Why the viewer may not do that, and the way to it; `None` for one who may.
     pub fn hindrance(&self, right: Right) -> Option<String> {
         let role = right.least_role().word();
+
         match &self.actor {
             Some(actor) if actor.may(right) => None,
             Some(actor) => Some(format!(
@@ -109,6 +110,7 @@ impl FromRequestParts<Page> for Actor {
 
     async fn from_request_parts(parts: &mut Parts, page: &Page) -> Result<Self, Response> {
         let Ok(viewer) = Viewer::from_request_parts(parts, page).await;
+
         viewer
             .actor
             .ok_or_else(|| Redirect::to("/sign-in").into_response())

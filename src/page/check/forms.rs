@@ -149,28 +149,40 @@ async fn step(State(page): State<Page>, act: Act<StepForm>) -> Response {
 
 /// The values of the command; a step that is none is refused where commands are read.
 fn values(form: &StepForm, user: &str) -> Value {
-    let text = |text: &str| match text.trim() {
-        "" => Value::Null,
-        text => text.into(),
-    };
+    let mut values = json!({
+        "step": form.step,
+        "name": user,
+    });
 
-    let step = form.step.as_str();
-
-    match step {
-        "start" => json!({
-            "step": step, "name": user, "why": form.why, "bad": form.bad, "good": form.good,
-            "camera": text(&form.camera),
-        }),
-        "gate" => json!({
-            "step": step, "name": user, "check": text(&form.check), "removed": form.removed == "yes",
-        }),
-        "abort" => json!({
-            "step": step, "name": user, "check": text(&form.check), "note": text(&form.note),
-        }),
+    match form.step.as_str() {
+        "start" => {
+            values["why"] = form.why.as_str().into();
+            values["bad"] = form.bad.into();
+            values["good"] = form.good.into();
+            values["camera"] = text(&form.camera);
+        }
         // All failures at once: the person has the list before them.
-        "acknowledge" => json!({ "step": step, "name": user, "note": form.note.trim() }),
-        _ => json!({ "step": step, "name": user, "check": text(&form.check) }),
+        "acknowledge" => values["note"] = form.note.trim().into(),
+        _ => values["check"] = text(&form.check),
     }
+
+    match form.step.as_str() {
+        "gate" => values["removed"] = (form.removed == "yes").into(),
+        "abort" => values["note"] = text(&form.note),
+        _ => {}
+    }
+
+    values
+}
+
+/// The text of a field; null for an empty one.
+fn text(field: &str) -> Value {
+    let text = field.trim();
+    if text.is_empty() {
+        return Value::Null;
+    }
+
+    text.into()
 }
 
 #[cfg(test)]

@@ -48,6 +48,7 @@ impl Hold {
     pub fn take(&self, who: &str, now: Instant) -> Result<String, String> {
         self.check(who, now)?;
         let until = Timestamp::now() + SignedDuration::from_secs(HOLD_MAX.as_secs() as i64);
+
         let holder = Holder {
             who: who.to_owned(),
             until,
@@ -57,6 +58,7 @@ impl Hold {
 
         self.diagnostics
             .set(HELD, Health::CheckFunction, words.clone());
+
         *self.held() = Some(Held {
             holder,
             until: now + HOLD_MAX,

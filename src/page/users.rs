@@ -155,6 +155,7 @@ async fn change(
 
     let who = actor.who();
     let of_work = page.clone();
+
     let work = move || {
         of_work.access.change_users(&who, |users| {
             change(users)?;

@@ -72,6 +72,7 @@ impl Sessions {
         }
 
         let id = random_id();
+
         let session = Session {
             name: name.into(),
             user,

@@ -130,9 +130,11 @@ impl Users {
     /// # Errors
     /// When there is none of that name.
     pub fn set_role(&mut self, name: &str, role: Role) -> Result<Role, UsersError> {
-        let user = self.users.get_mut(name).ok_or_else(|| no_user(name))?;
+        let user = self.user_mut(name)?;
+        let before = user.role;
+        user.role = role;
 
-        Ok(std::mem::replace(&mut user.role, role))
+        Ok(before)
     }
 
     /// Gives a user another password.
@@ -140,11 +142,17 @@ impl Users {
     /// # Errors
     /// When there is none of that name.
     pub fn set_password(&mut self, name: &str, password: PasswordHash) -> Result<(), UsersError> {
-        let user = self.users.get_mut(name).ok_or_else(|| no_user(name))?;
+        let user = self.user_mut(name)?;
 
         user.password = password;
 
         Ok(())
+    }
+
+    fn user_mut(&mut self, name: &str) -> Result<&mut User, UsersError> {
+        let user = self.users.get_mut(name);
+
+        user.ok_or_else(|| no_user(name))
     }
 
     /// What is different from `before`, one sentence a user.

@@ -95,7 +95,10 @@ impl Hold {
 
     /// Who has control.
     pub fn holder(&self) -> Option<Holder> {
-        self.held().as_ref().map(|held| held.holder.clone())
+        let held = self.held();
+        let held = held.as_ref()?;
+
+        Some(held.holder.clone())
     }
 
     /// Refuses what would change the set-up while somebody else has control.

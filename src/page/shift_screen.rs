@@ -34,6 +34,7 @@ pub fn routes() -> Router<Page> {
 }
 
 async fn screen(State(page): State<Page>, viewer: Viewer) -> Response {
+    // Everybody sees what would be reset.
     let shift = page.shift();
     let all = shift.all_since(&page.now().parts);
     let hindrance = viewer.hindrance(Right::Operate);

@@ -42,7 +42,9 @@ pub struct TlsProblem {
 
 impl std::fmt::Display for TlsProblem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "page.tls.{}: {}", self.key, self.words)
+        let TlsProblem { key, words } = self;
+
+        write!(f, "page.tls.{key}: {words}")
     }
 }
 

@@ -74,6 +74,7 @@ impl PasswordHash {
             return false;
         };
 
+        // A long one is not hashed: it could not have been set.
         let password = password.reveal().as_bytes();
 
         password.len() <= LENGTH_MAX && Argon2::default().verify_password(password, &hash).is_ok()

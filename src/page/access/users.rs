@@ -81,7 +81,9 @@ impl Users {
 
     /// All of them, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &User)> {
-        self.users.iter().map(|(name, user)| (name.as_str(), user))
+        let users = self.users.iter();
+
+        users.map(|(name, user)| (name.as_str(), user))
     }
 
     /// True without a user: then nobody can sign in.
@@ -122,7 +124,9 @@ impl Users {
     /// # Errors
     /// When there is none of that name.
     pub fn remove(&mut self, name: &str) -> Result<User, UsersError> {
-        self.users.remove(name).ok_or_else(|| no_user(name))
+        let removed = self.users.remove(name);
+
+        removed.ok_or_else(|| no_user(name))
     }
 
     /// Gives a user another role; returns the one before.

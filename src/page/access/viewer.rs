@@ -29,7 +29,9 @@ pub struct Viewer {
 impl Viewer {
     /// True if a signed-in user looks who may do that.
     pub fn may(&self, right: Right) -> bool {
-        self.actor.as_ref().is_some_and(|actor| actor.may(right))
+        let actor = self.actor.as_ref();
+
+        actor.is_some_and(|actor| actor.may(right))
     }
 
     /// Why the viewer may not do that, and the way to it; `None` for one who may.

@@ -85,6 +85,7 @@ fn tls_files(value: Value, base: &Path, problems: &mut Problems) -> Option<TlsFi
 
     let certificate = secret_file(&mut table, "certificate", base);
     let key = secret_file(&mut table, "key", base);
+
     let files = certificate
         .zip(key)
         .map(|(certificate, key)| TlsFiles { certificate, key });

@@ -63,10 +63,13 @@ async fn screen(State(page): State<Page>, viewer: Viewer) -> Response {
     let read = tokio::task::spawn_blocking(move || of_disk.recipes()).await;
     let holder = page.now().holder;
     let who = viewer.actor.as_ref().map(Actor::who);
+
     let is_held_by_viewer = holder
         .as_ref()
         .is_some_and(|holder| Some(&holder.who) == who.as_ref());
+
     let hindrance = viewer.hindrance(Right::SetUp);
+
     let screen = RecipesScreen {
         layout: Layout::new(&page, viewer, "Recipes"),
         hindrance,
@@ -83,6 +86,7 @@ async fn take_control(State(page): State<Page>, act: Act<NoFields>) -> Response 
         .commands
         .ask(&act.actor, "take_control", json!({}))
         .await;
+
     told(&page, &act.actor, &answer)
 }
 
@@ -91,6 +95,7 @@ async fn release_control(State(page): State<Page>, act: Act<NoFields>) -> Respon
         .commands
         .ask(&act.actor, "release_control", json!({}))
         .await;
+
     told(&page, &act.actor, &answer)
 }
 
@@ -101,7 +106,8 @@ async fn select(State(page): State<Page>, viewer: Viewer, act: Act<SelectForm>) 
 }
 
 async fn roll_back(State(page): State<Page>, viewer: Viewer, act: Act<RollBackForm>) -> Response {
-    let values = json!({ "recipe": act.form.recipe, "revision": act.form.revision });
+    let RollBackForm { recipe, revision } = act.form;
+    let values = json!({ "recipe": recipe, "revision": revision });
 
     under_control(page, viewer, &act.actor, "rollback", values).await
 }
@@ -130,6 +136,7 @@ async fn under_control(
 /// The answer as the next screen's message.
 fn told(page: &Page, actor: &Actor, answer: &Answer) -> Response {
     let words = answer.reason.clone().unwrap_or_default();
+
     let notice = match answer.status {
         AnswerStatus::Done => Notice::done(words),
         AnswerStatus::Rejected => Notice::refused(words),

@@ -103,6 +103,7 @@ pub struct Bound {
 /// sign in.
 pub fn bind(settings: &PageSettings) -> Result<Bound, Failure> {
     check_users(settings)?;
+
     let tls = match &settings.tls {
         Some(files) => {
             let opened = PageTls::open(files);
@@ -114,6 +115,7 @@ pub fn bind(settings: &PageSettings) -> Result<Bound, Failure> {
     };
 
     let listen = settings.listen;
+
     let bound = StdListener::bind(listen).and_then(|listener| {
         listener.set_nonblocking(true)?;
 
@@ -141,6 +143,7 @@ fn check_users(settings: &PageSettings) -> Result<(), Failure> {
     }
 
     let path = settings.users.display();
+
     let why = match UsersFile::open(&settings.users) {
         Ok(file) if !file.users().is_empty() => return Ok(()),
         Ok(_) => format!("{path} has no user"),
@@ -171,6 +174,7 @@ pub fn run(wiring: PageWiring) -> std::io::Result<()> {
 }
 
 async fn serve(wiring: PageWiring) -> std::io::Result<()> {
+    // The address was bound before the line started; from here on it is answered.
     let listener = TcpListener::from_std(wiring.bound.listener)?;
     let tls = wiring.bound.tls.map(Arc::new);
     let scheme = if tls.is_some() { "https" } else { "http" };
@@ -179,6 +183,7 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
     let mut events = wiring.events;
 
     events.state.listen(true);
+
     let state = Arc::new(PageState::new(PageParts {
         now: wiring.now,
         listener: events.state.clone(),
@@ -194,6 +199,7 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
         lenses: wiring.lenses,
     }));
 
+    // No branch waits for a viewer, so that none can hold up another.
     let router = router(state.clone());
     let mut tasks = JoinSet::new();
     let mut looks = tokio::time::interval(LOOK_EVERY);
@@ -211,6 +217,7 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
 
                     tasks.spawn(connection(stream, config, router));
                 }
+
                 // Too many open files, for one; they may become fewer.
                 Err(error) => {
                     tracing::debug!("page: {error}");

@@ -34,9 +34,11 @@ pub fn routes() -> Router<Page> {
 }
 
 async fn screen(State(page): State<Page>, viewer: Viewer) -> Response {
+    // Everybody sees what would be reset.
     let shift = page.shift();
     let all = shift.all_since(&page.now().parts);
     let hindrance = viewer.hindrance(Right::Operate);
+
     let screen = ShiftScreen {
         layout: Layout::new(&page, viewer, "Counters"),
         hindrance,
@@ -70,6 +72,7 @@ async fn reset(State(page): State<Page>, viewer: Viewer, act: Act<NoFields>) -> 
         act.actor.name.to_string(),
         &parts,
     ));
+
     let notice = Notice::done("The shift's counters begin at 0.");
 
     done(&page, &act.actor, "/counters", notice)

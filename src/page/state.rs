@@ -207,6 +207,7 @@ impl PageState {
         if screen.is_old(Instant::now()) {
             let board = self.board();
             let album = self.pictures.album();
+
             let facts = Facts {
                 now: self.now(),
                 board: &board,
@@ -277,6 +278,7 @@ impl PageState {
         }
 
         self.board().look(&causes, parts, Timestamp::now());
+
         let is_watched =
             lock(&self.viewed).is_some_and(|viewed| viewed.elapsed() < UNWATCHED_AFTER);
         self.pictures.watch(is_watched);

@@ -42,7 +42,9 @@ pub struct TlsProblem {
 
 impl std::fmt::Display for TlsProblem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "page.tls.{}: {}", self.key, self.words)
+        let TlsProblem { key, words } = self;
+
+        write!(f, "page.tls.{key}: {words}")
     }
 }
 
@@ -103,6 +105,7 @@ impl PageTls {
 
                     *known = stamps;
                 }
+
                 // It is tried again at each look: the second of the two files may come in a moment.
                 Err(found) => {
                     problem = Some(format!("{found}; the page goes on with the one before"))
@@ -153,6 +156,7 @@ impl TlsFiles {
     }
 
     fn read(&self) -> Result<Served, TlsProblem> {
+        // The certificate comes first: without it nothing can be said of the key.
         let problem = |key| move |words| TlsProblem { key, words };
         let chain = certificates(&self.certificate).map_err(problem("certificate"))?;
         let facts = facts(&chain, &self.certificate).map_err(problem("certificate"))?;
@@ -171,6 +175,7 @@ impl TlsFiles {
 
 fn server(chain: Chain, key: PrivateKeyDer<'static>) -> Result<ServerConfig, TlsProblem> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+
     let versions =
         ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
 
@@ -199,6 +204,7 @@ fn server(chain: Chain, key: PrivateKeyDer<'static>) -> Result<ServerConfig, Tls
 /// Names and times of the first certificate of a chain.
 fn facts(chain: &Chain, path: &Path) -> Result<(Names, Timestamp, Timestamp), String> {
     let broken = |why: String| format!("{}: the certificate cannot be read: {why}", path.display());
+
     let Some(first) = chain.first() else {
         return Err(broken("there is none".to_owned()));
     };
@@ -206,6 +212,7 @@ fn facts(chain: &Chain, path: &Path) -> Result<(Names, Timestamp, Timestamp), St
     let (_, certificate) =
         X509Certificate::from_der(first).map_err(|error| broken(error.to_string()))?;
 
+    // Several kinds of names stand there; hosts are of two of them.
     let mut names = Names::default();
     let given = certificate.subject_alternative_name();
     let given = given.map_err(|error| broken(error.to_string()))?;
@@ -226,6 +233,7 @@ fn facts(chain: &Chain, path: &Path) -> Result<(Names, Timestamp, Timestamp), St
         return Err(broken(words.to_owned()));
     }
 
+    // A time beyond what can be told is never reached.
     let time = |seconds: i64| Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
     let validity = certificate.validity();
     let not_before = time(validity.not_before.timestamp());
@@ -235,10 +243,14 @@ fn facts(chain: &Chain, path: &Path) -> Result<(Names, Timestamp, Timestamp), St
 }
 
 fn address(bytes: &[u8]) -> Option<IpAddr> {
-    let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    if let Ok(four) = <[u8; 4]>::try_from(bytes) {
+        return Some(four.into());
+    }
 
-    four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
-        .ok()
+    // Other lengths are no addresses: such a name fits nothing.
+    let sixteen = <[u8; 16]>::try_from(bytes).ok()?;
+
+    Some(sixteen.into())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -133,6 +133,7 @@ async fn set_password(
 }
 
 async fn remove(State(page): State<Page>, viewer: Viewer, act: Act<NameForm>) -> Response {
+    // The user's sessions end with the next request of each.
     let name = act.form.name;
     let actor = act.actor;
 
@@ -155,6 +156,7 @@ async fn change(
 
     let who = actor.who();
     let of_work = page.clone();
+
     let work = move || {
         of_work.access.change_users(&who, |users| {
             change(users)?;

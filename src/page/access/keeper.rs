@@ -91,6 +91,7 @@ impl Access {
 
         let user = self.users().users().find(name).cloned();
         let hash = user.as_ref().map(|user| user.password.clone());
+
         let checked = self
             .passwords
             .run(move || is_right(hash.as_ref(), &password))

@@ -186,9 +186,11 @@ impl UsersFile {
     }
 
     fn write(&self, users: &Users) -> Result<(), UsersError> {
+        // The head says what the file is to a person who opens it.
         let text = toml::to_string(users).expect("users are plain values");
+        let text = format!("{HEAD}{text}");
         let folder = self.folder();
-        let written = write_whole(folder, &self.path, &format!("{HEAD}{text}"));
+        let written = write_whole(folder, &self.path, &text);
 
         written.map_err(|error| self.file_error(error))
     }
@@ -214,6 +216,7 @@ impl UsersFile {
     }
 
     fn folder(&self) -> &Path {
+        // A bare name lies in the working directory.
         let parent = self.path.parent();
         let named = parent.filter(|folder| !folder.as_os_str().is_empty());
 

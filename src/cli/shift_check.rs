@@ -188,19 +188,25 @@ fn list(line: &Path, limit: u16, is_json: bool) -> Result<(), Failure> {
 
 fn print_record(line: &Path, number: Option<&str>) -> Result<(), Failure> {
     let checks = newest(line, ALL)?;
-    let mut found = checks.iter();
-    let found = found.find(|check| number.is_none_or(|number| number == check.check));
+    let mut checks = checks.iter();
+
+    let found = match number {
+        None => checks.next(),
+        Some(number) => checks.find(|check| check.check == number),
+    };
 
     let Some(check) = found else {
-        let words = match number {
-            Some(number) => format!("no shift check {number} is kept; list has their numbers"),
-            None => "no shift check is kept".to_owned(),
-        };
+        let number = number.unwrap_or_default();
+        let words =
+            format!("no shift check {number} is kept; list has the numbers of those that are");
 
         return Err(Failure::words(Exit::Data, words));
     };
 
-    print(report(check, &TimeZone::system())).map(|_| ())
+    let zone = TimeZone::system();
+    let record = report(check, &zone);
+
+    print(record).map(|_| ())
 }
 
 /// The newest checks of the line that runs with that file.

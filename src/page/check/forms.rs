@@ -99,16 +99,22 @@ pub fn forms(
     let newest = checks.first();
     let user = layout.user.as_ref();
 
+    // As many parts as the last time: they lie in a box beside the line.
+    let number = newest.map(|check| check.check.clone());
+    let bad = newest.map(|check| check.bad.parts);
+    let good = newest.map(|check| check.good.parts);
+    let name = user.map(|user| user.name.clone());
+
     let forms = CheckForms {
         hidden: layout.hidden(),
         hindrance,
-        check: newest.map_or(String::new(), |check| check.check.clone()),
-        user: user.map_or(String::new(), |user| user.name.clone()),
+        check: number.unwrap_or_default(),
+        user: name.unwrap_or_default(),
         step: next_step(newest),
         is_failure_unseen: is_failure_unseen(&checks),
         reasons: CheckReason::ALL,
-        bad: newest.map_or(USUAL_PARTS, |check| check.bad.parts),
-        good: newest.map_or(USUAL_PARTS, |check| check.good.parts),
+        bad: bad.unwrap_or(USUAL_PARTS),
+        good: good.unwrap_or(USUAL_PARTS),
         most: KNOWN_MAX,
         cameras: page.part_cameras(),
     };
@@ -134,8 +140,10 @@ fn is_failure_unseen(checks: &[ShiftCheck]) -> bool {
 }
 
 async fn step(State(page): State<Page>, act: Act<StepForm>) -> Response {
-    let values = values(&act.form, &act.actor.name);
-    let answer = page.commands.ask(&act.actor, SHIFT_CHECK, values).await;
+    let actor = &act.actor;
+    let values = values(&act.form, &actor.name);
+
+    let answer = page.commands.ask(actor, SHIFT_CHECK, values).await;
     let words = answer.reason.unwrap_or_default();
 
     let notice = match answer.status {
@@ -144,7 +152,7 @@ async fn step(State(page): State<Page>, act: Act<StepForm>) -> Response {
         AnswerStatus::Accepted | AnswerStatus::Progress => Notice::begun(words),
     };
 
-    done(&page, &act.actor, ADDRESS, notice)
+    done(&page, actor, ADDRESS, notice)
 }
 
 /// The values of the command; a step that is none is refused where commands are read.

@@ -94,8 +94,10 @@ pub fn check_mark(check: &ShiftCheck) -> Mark {
         CheckStage::Gate => mark("doubt", "?", "THE GATE?"),
         CheckStage::Signature => mark("doubt", "!", "SIGN"),
         CheckStage::Passed => mark("good", "✓", "PASSED"),
-        CheckStage::Failed if check.acknowledged.is_some() => mark("doubt", "✕", "FAILED, SEEN"),
-        CheckStage::Failed => mark("bad", "✕", "FAILED"),
+        CheckStage::Failed => match check.acknowledged {
+            Some(_) => mark("doubt", "✕", "FAILED, SEEN"),
+            None => mark("bad", "✕", "FAILED"),
+        },
     }
 }
 

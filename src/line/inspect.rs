@@ -432,19 +432,24 @@ impl InspectStage {
 
     /// Holds the parts of a frame that passed against what the references show.
     fn look_for_drift(&mut self, frame: &OpenFrame, measures: &Measures) {
-        if let Some(camera) = self.cameras.get_mut(&frame.frame.camera) {
-            let size = (frame.frame.picture.width(), frame.frame.picture.height());
-            let regions = self.active.inspector.regions();
-            let part = passed(&frame.reports, &regions, size, measures);
-            if let Some(part) = part {
-                let picture = PassedPicture {
-                    picture: &frame.frame.picture,
-                    at: frame.frame.captured_at,
-                };
+        let seen = &frame.frame;
+        let Some(camera) = self.cameras.get_mut(&seen.camera) else {
+            return;
+        };
 
-                let limits = &self.active.drift;
-                camera.drift.see(limits, &part, picture, &self.shared);
-            }
+        let size = (seen.picture.width(), seen.picture.height());
+        let regions = self.active.inspector.regions();
+        let part = passed(&frame.reports, &regions, size, measures);
+
+        let picture = PassedPicture {
+            picture: &seen.picture,
+            at: seen.captured_at,
+        };
+
+        if let Some(part) = part {
+            let limits = &self.active.drift;
+
+            camera.drift.see(limits, &part, picture, &self.shared);
         }
     }
 

@@ -316,13 +316,7 @@ impl ShiftChecks {
         }
 
         let mut events = std::mem::take(&mut state.events);
-        let is_counted = std::mem::take(&mut state.is_counted);
-
-        if let Some(places) = state.places.as_ref().filter(|_| is_counted)
-            && let Some(check) = state.history.back()
-        {
-            events.push(CheckEvent::Counted(places.command.clone(), check.words()));
-        }
+        events.extend(state.counted());
 
         events
     }
@@ -382,6 +376,19 @@ impl CheckState {
         let is_over = matches!(last.stage(), CheckStage::Passed | CheckStage::Failed);
 
         (!is_over).then_some(last)
+    }
+
+    /// How far the parts are, where one was counted since the last look.
+    fn counted(&mut self) -> Option<CheckEvent> {
+        let is_counted = std::mem::take(&mut self.is_counted);
+        if !is_counted {
+            return None;
+        }
+
+        let command = self.places.as_ref()?.command.clone();
+        let check = self.history.back()?;
+
+        Some(CheckEvent::Counted(command, check.words()))
     }
 
     /// When the last check was signed that passed.

@@ -110,7 +110,10 @@ impl SignInLimits {
             return;
         }
 
-        let oldest = self.names.iter().min_by_key(|(_, tries)| tries.last);
+        // A flood of names must not push a name that is guessed at out: all names together are bounded in time too.
+        let names = self.names.iter();
+        let oldest = names.min_by_key(|(_, tries)| tries.last);
+
         let oldest = oldest.map(|(key, _)| *key);
 
         if let Some(oldest) = oldest {

@@ -3,7 +3,7 @@
 use crate::base::systemd::Heartbeat;
 use crate::control::server::ControlWiring;
 use crate::data::shown_part::ShownPart;
-use crate::line::changeover::{ChangeoverEnds, RecipeRequest};
+use crate::line::changeover::ChangeoverEnds;
 use crate::line::commands::CommandEnds;
 use crate::line::events::{Events, Watchers};
 use crate::line::evidence::EvidenceSender;
@@ -15,6 +15,7 @@ use crate::line::recipe_rows::RecipeRows;
 use crate::line::second_answers::SecondAnswers;
 use crate::line::shadow::stage::PreparedShadow;
 use crate::line::shared::Shared;
+use crate::line::what_if::WhatIfEnds;
 use crate::mqtt::publisher::PublisherWiring;
 use crate::mqtt::session::COMMANDS_MAX;
 use crate::page::{Bound, FrameSlots, PagePictures, PageWiring, Pulses, frame_slots};
@@ -45,10 +46,8 @@ pub struct Channels {
     pub commands: CommandEnds,
     /// Ends of the changeover.
     pub changeover: ChangeoverEnds,
-    /// Recipes that are asked about, for the what-if stage.
-    pub what_ifs: Receiver<RecipeRequest>,
-    /// Their second answers.
-    pub what_if_answers: SecondAnswers,
+    /// Ends of the what-if stage.
+    pub what_if: WhatIfEnds,
     /// Ends of the overlay stage.
     pub overlays: OverlayEnds,
     /// Finished pictures.
@@ -125,8 +124,10 @@ impl Channels {
                 recipes,
                 what_ifs,
             },
-            what_ifs: what_ifs_end,
-            what_if_answers: SecondAnswers::new(shared, events.clone()),
+            what_if: WhatIfEnds {
+                wanted: what_ifs_end,
+                answers: SecondAnswers::new(shared, events.clone()),
+            },
             changeover: ChangeoverEnds {
                 recipes: recipes_end,
                 reloads: reloads_end,

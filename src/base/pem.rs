@@ -13,6 +13,7 @@ pub type Chain = Vec<CertificateDer<'static>>;
 /// When the file cannot be read or holds none; in words, with the file's name.
 pub fn certificates(path: &Path) -> Result<Chain, String> {
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+
     match read {
         Ok(chain) if chain.is_empty() => Err(not_pem(path, "certificate", &PemError::NoItemsFound)),
         read => read.map_err(|error| not_pem(path, "certificate", &error)),
@@ -29,6 +30,7 @@ pub fn key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
 
 fn not_pem(path: &Path, what: &str, error: &PemError) -> String {
     let path = path.display();
+
     match error {
         PemError::Io(error) => format!("{path}: {error}"),
         PemError::NoItemsFound if what == "private key" => {

@@ -5,7 +5,8 @@ use super::run::configuration;
 use super::terminal::print;
 use crate::base::exit::{Exit, Failure};
 use crate::page::access::password::PasswordHash;
-use crate::page::access::users::{User, UsersError, UsersFile};
+use crate::page::access::users::{User, UsersError};
+use crate::page::access::users_file::UsersFile;
 use crate::page::access::{Role, users_path};
 use clap::{Args, Subcommand};
 use std::io::{BufRead, IsTerminal};
@@ -77,35 +78,61 @@ pub fn run(command: UserCommand) -> Result<(), Failure> {
             password,
         } => add(&user, role, &password),
         UserCommand::List { line } => list(&line),
-        UserCommand::Remove(user) => {
-            let mut file = file_of(&user.line)?;
-            let removed = file.change(|users| users.remove(&user.name));
-            removed.map_err(failure)?;
-            print(format!("{} is removed", user.name)).map(|_| ())
-        }
-        UserCommand::Role { user, role } => {
-            let mut file = file_of(&user.line)?;
-            let before = file.change(|users| users.set_role(&user.name, role));
-            let before = before.map_err(failure)?.word();
-            print(format!("{} is {}, was {before}", user.name, role.word())).map(|_| ())
-        }
-        UserCommand::Password { user, password } => {
-            let mut file = file_of(&user.line)?;
-            let hash = password.hash()?;
-            let changed = file.change(|users| users.set_password(&user.name, hash));
-            changed.map_err(failure)?;
-            print(format!("{} has another password", user.name)).map(|_| ())
-        }
+        UserCommand::Remove(user) => remove(&user),
+        UserCommand::Role { user, role } => set_role(&user, role),
+        UserCommand::Password { user, password } => set_password(&user, &password),
     }
+}
+
+/// Removes a user, whose sessions end with the next request.
+fn remove(user: &NamedUser) -> Result<(), Failure> {
+    let mut file = file_of(&user.line)?;
+    let removed = file.change(|users| users.remove(&user.name));
+
+    removed.map_err(failure)?;
+
+    let words = format!("{} is removed", user.name);
+    print(words)?;
+
+    Ok(())
+}
+
+fn set_role(user: &NamedUser, role: Role) -> Result<(), Failure> {
+    let mut file = file_of(&user.line)?;
+    let before = file.change(|users| users.set_role(&user.name, role));
+    let before = before.map_err(failure)?;
+
+    let name = &user.name;
+    let words = format!("{name} is {}, was {}", role.word(), before.word());
+    print(words)?;
+
+    Ok(())
+}
+
+fn set_password(user: &NamedUser, password: &PasswordArguments) -> Result<(), Failure> {
+    let mut file = file_of(&user.line)?;
+
+    // The file is not held while a person types.
+    let hash = password.hash()?;
+    let changed = file.change(|users| users.set_password(&user.name, hash));
+
+    changed.map_err(failure)?;
+
+    let words = format!("{} has another password", user.name);
+    print(words)?;
+
+    Ok(())
 }
 
 fn add(user: &NamedUser, role: Role, password: &PasswordArguments) -> Result<(), Failure> {
     let mut file = file_of(&user.line)?;
     let password = password.hash()?;
     let added = file.change(|users| users.add(&user.name, User { role, password }));
+
     added.map_err(failure)?;
 
     let path = file.path().display();
+
     print(format!(
         "{} may sign in as {}, by {path}",
         user.name,
@@ -116,8 +143,10 @@ fn add(user: &NamedUser, role: Role, password: &PasswordArguments) -> Result<(),
 
 fn list(line: &Path) -> Result<(), Failure> {
     let file = file_of(line)?;
+
     if file.users().is_empty() {
         let path = file.path().display();
+
         print(format!("nobody may sign in: there is no user in {path}"))?;
     }
 
@@ -131,6 +160,7 @@ fn list(line: &Path) -> Result<(), Failure> {
 /// The users' file of a line.
 fn file_of(line: &Path) -> Result<UsersFile, Failure> {
     let config = configuration(line)?;
+
     let path = match config.page {
         Some(page) => page.users,
         // A line that has no page so far may have its users already.
@@ -143,6 +173,7 @@ fn file_of(line: &Path) -> Result<UsersFile, Failure> {
 impl PasswordArguments {
     fn hash(&self) -> Result<PasswordHash, Failure> {
         let password = self.read()?;
+
         PasswordHash::of(&password).map_err(|words| Failure::words(Exit::Usage, words))
     }
 
@@ -150,7 +181,9 @@ impl PasswordArguments {
         if self.password_stdin {
             let mut line = String::new();
             let read = std::io::stdin().lock().read_line(&mut line);
+
             read.map_err(|error| no_password(&error))?;
+
             return Ok(line.trim_end_matches(['\r', '\n']).to_owned());
         }
 
@@ -164,8 +197,10 @@ impl PasswordArguments {
         let again = rpassword::prompt_password("The same again: ");
         let password = password.map_err(|error| no_password(&error))?;
         let again = again.map_err(|error| no_password(&error))?;
+
         if password != again {
             let words = "the two passwords are not the same";
+
             return Err(Failure::words(Exit::Usage, words));
         }
 

@@ -27,6 +27,7 @@ pub fn settings(
     let listen = table.check("listen", address(&listen));
     let users = table.path("users", base);
     let tls = table.take("tls");
+
     if let Some(open) = listen.filter(|listen| tls.is_none() && !listen.ip().is_loopback()) {
         table.note("listen", without_tls(open));
     }
@@ -35,6 +36,7 @@ pub fn settings(
 
     // TLS is read after `finish`, since both readers note into the same list.
     let tls = tls.map(|value| tls_files(value, base, problems));
+
     Some(PageSettings {
         listen: listen?,
         users: users.unwrap_or_else(|| users_path(store)),
@@ -71,6 +73,7 @@ fn without_tls(listen: SocketAddr) -> String {
 /// Reads `tls = { certificate, key }`, and looks whether both fit.
 fn tls_files(value: Value, base: &Path, problems: &mut Problems) -> Option<TlsFiles> {
     let mut table = TableReader::new("page.tls", value, problems);
+
     for (key, what) in [
         ("certificate", "a file in PEM, its intermediates after it"),
         ("key", "a file in PEM, not encrypted"),
@@ -82,6 +85,7 @@ fn tls_files(value: Value, base: &Path, problems: &mut Problems) -> Option<TlsFi
 
     let certificate = secret_file(&mut table, "certificate", base);
     let key = secret_file(&mut table, "key", base);
+
     let files = certificate
         .zip(key)
         .map(|(certificate, key)| TlsFiles { certificate, key });
@@ -94,6 +98,7 @@ fn tls_files(value: Value, base: &Path, problems: &mut Problems) -> Option<TlsFi
     }
 
     table.finish();
+
     files
 }
 

@@ -12,7 +12,6 @@ use crate::line::lessons::WAITING;
 use crate::line::live_settings::Reloaded;
 use crate::line::overlays::OverlayEnds;
 use crate::line::recipe_rows::RecipeRows;
-use crate::line::second_answers::SecondAnswers;
 use crate::line::shadow::stage::PreparedShadow;
 use crate::line::shared::Shared;
 use crate::line::what_if::WhatIfEnds;
@@ -124,10 +123,7 @@ impl Channels {
                 recipes,
                 what_ifs,
             },
-            what_if: WhatIfEnds {
-                wanted: what_ifs_end,
-                answers: SecondAnswers::new(shared, events.clone()),
-            },
+            what_if: WhatIfEnds::new(shared, what_ifs_end, events.clone()),
             changeover: ChangeoverEnds {
                 recipes: recipes_end,
                 reloads: reloads_end,

@@ -48,14 +48,17 @@ impl Hold {
     pub fn take(&self, who: &str, now: Instant) -> Result<String, String> {
         self.check(who, now)?;
         let until = Timestamp::now() + SignedDuration::from_secs(HOLD_MAX.as_secs() as i64);
+
         let holder = Holder {
             who: who.to_owned(),
             until,
         };
 
         let words = format!("{}; ready is off until control is released", holder.words());
+
         self.diagnostics
             .set(HELD, Health::CheckFunction, words.clone());
+
         *self.held() = Some(Held {
             holder,
             until: now + HOLD_MAX,
@@ -70,11 +73,13 @@ impl Hold {
     /// When somebody else has control, or nobody.
     pub fn release(&self, who: &str, now: Instant) -> Result<(), String> {
         self.check(who, now)?;
+
         if self.held().take().is_none() {
             return Err("nobody has control".to_owned());
         }
 
         self.diagnostics.clear(HELD);
+
         Ok(())
     }
 
@@ -82,13 +87,18 @@ impl Hold {
     pub fn look(&self, now: Instant) -> Option<String> {
         let mut held = self.held();
         let over = held.take_if(|held| now >= held.until)?;
+
         self.diagnostics.clear(HELD);
+
         Some(over.holder.who)
     }
 
     /// Who has control.
     pub fn holder(&self) -> Option<Holder> {
-        self.held().as_ref().map(|held| held.holder.clone())
+        let held = self.held();
+        let held = held.as_ref()?;
+
+        Some(held.holder.clone())
     }
 
     /// Refuses what would change the set-up while somebody else has control.
@@ -97,6 +107,7 @@ impl Hold {
     /// Who has control, in words.
     pub fn check(&self, who: &str, now: Instant) -> Result<(), String> {
         self.look(now);
+
         match self.holder() {
             Some(holder) if holder.who != who => Err(holder.words()),
             _ => Ok(()),

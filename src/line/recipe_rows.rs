@@ -26,16 +26,19 @@ impl RecipeRows {
     /// All of them, by name; `judging` is the label of what judges. Reads the disk.
     pub fn read(&self, judging: &str) -> Vec<RecipeRow> {
         let mut rows = vec![];
+
         for recipe in self.recipes.now() {
             rows.push(self.row(&recipe.name, judging));
         }
 
         rows.sort_by(|one, other| one.name.cmp(&other.name));
+
         rows
     }
 
     fn row(&self, name: &str, judging: &str) -> RecipeRow {
         let judged_by = judging.rsplit_once('@').map(|(judging, _)| judging);
+
         let mut row = RecipeRow {
             name: name.to_owned(),
             judging: (judged_by == Some(name)).then(|| judging.to_owned()),
@@ -56,12 +59,16 @@ impl RecipeRows {
     fn add_revisions(&self, row: &mut RecipeRow) -> Result<(), LibraryError> {
         // A recipe of the line's file may have become one of the library by a command.
         let numbers = self.library.numbers(&row.name)?;
+
         row.is_of_library = !numbers.is_empty();
+
         row.older = numbers.len().saturating_sub(SHOWN);
         let pointer = self.library.pointer(&row.name)?;
         let current = pointer.map(|pointer| pointer.current);
+
         for number in numbers.into_iter().rev().take(SHOWN) {
             let is_current = current == Some(number);
+
             let shown = match self.library.revision(&row.name, number) {
                 Ok(revision) => shown(revision.manifest(), is_current),
                 Err(error) => unreadable(number, is_current, &error),
@@ -89,6 +96,7 @@ fn shown(manifest: &Manifest, is_current: bool) -> RevisionRow {
     let local = manifest.made.to_zoned_datetime(TimeZone::system());
     let good = manifest.count(PictureUse::Good);
     let bad = manifest.count(PictureUse::Bad);
+
     let thresholds: Vec<String> = manifest
         .thresholds
         .iter()
@@ -99,6 +107,7 @@ fn shown(manifest: &Manifest, is_current: bool) -> RevisionRow {
         .collect();
 
     let thresholds = thresholds.join(", ");
+
     RevisionRow {
         number: manifest.revision,
         is_current,

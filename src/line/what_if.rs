@@ -12,6 +12,7 @@ use crate::base::priority;
 use crate::base::stop::Stop;
 use crate::config;
 use crate::line::changeover::{RecipeRequest, RecipeWish, STOPPING};
+use crate::line::events::Events;
 use crate::line::second_answers::SecondAnswers;
 use crate::line::selection::Selection;
 use crate::line::shared::Shared;
@@ -40,6 +41,16 @@ pub struct WhatIfEnds {
     pub wanted: Receiver<RecipeRequest>,
     /// Their second answers.
     pub answers: SecondAnswers,
+}
+
+impl WhatIfEnds {
+    /// `events` hear of the answers.
+    pub fn new(shared: &Shared, wanted: Receiver<RecipeRequest>, events: Events) -> Self {
+        WhatIfEnds {
+            wanted,
+            answers: SecondAnswers::new(shared, events),
+        }
+    }
 }
 
 /// The stage that judges stored parts again.

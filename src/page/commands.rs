@@ -48,6 +48,7 @@ impl PageCommands {
     /// means it twice. A user without the right gets a refusal.
     pub async fn ask(&self, actor: &Actor, name: &str, mut values: Value) -> Answer {
         let id = ulid::Ulid::generate().to_string();
+
         values["id"] = id.clone().into();
 
         // The text is read as the one of any other door: what it may be is checked in one place.
@@ -56,11 +57,14 @@ impl PageCommands {
             Err(refusal) => return Answer::rejected(Some(&id), refusal.reason),
         };
 
+        // The screens do not offer what a user may not do; a request may be made by hand.
         let right = Right::of_command(&command.action);
+
         if !actor.may(right) {
             let role = right.least_role().word();
             let user = actor.name.as_ref();
             let reason = format!("{user} is {}; {name} needs {role}", actor.role.word());
+
             return Answer::rejected(Some(&id), reason);
         }
 
@@ -76,9 +80,11 @@ impl PageCommands {
         patience: Duration,
     ) -> Answer {
         let answer = self.ask(actor, name, values).await;
+
         match (&answer.status, &answer.id) {
             (AnswerStatus::Accepted, Some(id)) => {
                 let outcome = self.outcome(id, patience).await;
+
                 outcome.unwrap_or(answer)
             }
             _ => answer,
@@ -87,6 +93,7 @@ impl PageCommands {
 
     async fn send(&self, actor: &Actor, name: &str, id: &str, command: Command) -> Answer {
         let (replies, mut reply) = mpsc::channel(1);
+
         let request = Request {
             command,
             name: name.to_owned(),
@@ -121,9 +128,11 @@ impl PageCommands {
             Ok(None) => Answer::rejected(Some(id), "the line is stopping"),
             Err(_) => {
                 let seconds = ANSWER_TIME.as_secs();
+
                 let reason = format!(
                     "the line has not answered within {seconds} s, and may still do it; look before you do it again"
                 );
+
                 Answer::new(Some(id), AnswerStatus::Progress, Some(reason))
             }
         }
@@ -133,6 +142,7 @@ impl PageCommands {
     pub async fn outcome(&self, id: &str, patience: Duration) -> Option<Answer> {
         // Subscribed before the first look, so that nothing between the two is missed.
         let mut news = self.news.subscribe();
+
         let comes = async {
             loop {
                 if let Some(answer) = self.ended_as(id) {
@@ -153,18 +163,22 @@ impl PageCommands {
         }
 
         let mut ended = self.ended();
+
         if ended.len() >= OUTCOMES_KEPT {
             ended.pop_front();
         }
 
         ended.push_back(answer.clone());
+
         drop(ended);
+
         self.news.send_modify(|version| *version += 1);
     }
 
     fn ended_as(&self, id: &str) -> Option<Answer> {
         let ended = self.ended();
         let mut ended = ended.iter().rev();
+
         ended
             .find(|answer| answer.id.as_deref() == Some(id))
             .cloned()
@@ -259,6 +273,7 @@ mod tests {
         let answer = run(commands.ask(&anna, "pause", json!({})));
         assert_eq!(answer.reason.as_deref(), Some(TOO_MANY));
         drop(requests);
+        let commands = PageCommands::new(bounded(64).0);
         let answer = run(commands.ask(&anna, "pause", json!({})));
         assert_eq!(answer.reason.as_deref(), Some("the line is stopping"));
     }

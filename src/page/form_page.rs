@@ -72,6 +72,7 @@ impl Layout {
         // The token is made of hexadecimal digits.
         self.user.as_ref().map_or_else(String::new, |user| {
             let token = &user.form_token;
+
             format!("<input type=\"hidden\" name=\"form_token\" value=\"{token}\">")
         })
     }
@@ -79,6 +80,7 @@ impl Layout {
     /// True for the tab of the screen that is shown.
     pub fn is_here(&self, tab: &Tab) -> bool {
         let path = self.address.split('?').next();
+
         path == Some(tab.address)
     }
 }
@@ -93,10 +95,12 @@ struct Refused {
 /// A screen as an answer.
 pub fn answer(status: StatusCode, screen: &impl Template) -> Response {
     let kind = [(CONTENT_TYPE, "text/html; charset=utf-8")];
+
     match screen.render() {
         Ok(html) => (status, kind, html).into_response(),
         Err(error) => {
             tracing::error!("page: {error} (please report this)");
+
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
@@ -105,6 +109,7 @@ pub fn answer(status: StatusCode, screen: &impl Template) -> Response {
 /// A refusal on a screen of its own.
 pub fn refusal(page: &Page, viewer: Viewer, status: StatusCode, words: String) -> Response {
     let layout = Layout::new(page, viewer, "Refused");
+
     answer(status, &Refused { layout, words })
 }
 
@@ -112,11 +117,13 @@ pub fn refusal(page: &Page, viewer: Viewer, status: StatusCode, words: String) -
 pub fn see_other(address: &str) -> Response {
     let location = HeaderValue::from_str(address);
     let location = location.unwrap_or(HeaderValue::from_static("/"));
+
     (StatusCode::SEE_OTHER, [(LOCATION, location)]).into_response()
 }
 
 /// The end of a POST: the browser goes back to a screen, which shows the message once.
 pub fn done(page: &Page, actor: &Actor, address: &str, notice: Notice) -> Response {
     page.access.put_notice(actor.session, notice);
+
     see_other(address)
 }

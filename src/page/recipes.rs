@@ -5,6 +5,7 @@
 
 use super::access::{Act, Actor, Notice, Right, Viewer};
 use super::form_page::{Layout, answer, done, refusal};
+use super::recipe_row::RecipeRow;
 use super::state::Page;
 use crate::protocol::answer::{Answer, AnswerStatus};
 use askama::Template;
@@ -21,38 +22,6 @@ use std::time::Duration;
 const ADDRESS: &str = "/recipes";
 /// Time for a recipe to be prepared while the browser waits; after it the outcome is among the events.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// One recipe of the line.
-#[derive(Debug, Clone)]
-pub struct RecipeRow {
-    /// Name.
-    pub name: String,
-    /// Label of what judges, if it is this recipe.
-    pub judging: Option<String>,
-    /// True for a recipe of the library: others have no revisions.
-    pub is_of_library: bool,
-    /// Revisions, the newest first.
-    pub revisions: Vec<RevisionRow>,
-    /// Revisions that are not shown.
-    pub older: usize,
-    /// Why the library cannot be read, in words.
-    pub problem: Option<String>,
-}
-
-/// One revision.
-#[derive(Debug, Clone)]
-pub struct RevisionRow {
-    /// Number.
-    pub number: u64,
-    /// True for the one that a selection takes.
-    pub is_current: bool,
-    /// Time when it was made.
-    pub made: String,
-    /// How it was made, and by whom.
-    pub by: String,
-    /// Pictures and thresholds.
-    pub content: String,
-}
 
 #[derive(Template)]
 #[template(path = "templates/recipes.html")]
@@ -94,10 +63,13 @@ async fn screen(State(page): State<Page>, viewer: Viewer) -> Response {
     let read = tokio::task::spawn_blocking(move || of_disk.recipes()).await;
     let holder = page.now().holder;
     let who = viewer.actor.as_ref().map(Actor::who);
+
     let is_held_by_viewer = holder
         .as_ref()
         .is_some_and(|holder| Some(&holder.who) == who.as_ref());
+
     let hindrance = viewer.hindrance(Right::SetUp);
+
     let screen = RecipesScreen {
         layout: Layout::new(&page, viewer, "Recipes"),
         hindrance,
@@ -114,6 +86,7 @@ async fn take_control(State(page): State<Page>, act: Act<NoFields>) -> Response 
         .commands
         .ask(&act.actor, "take_control", json!({}))
         .await;
+
     told(&page, &act.actor, &answer)
 }
 
@@ -122,16 +95,20 @@ async fn release_control(State(page): State<Page>, act: Act<NoFields>) -> Respon
         .commands
         .ask(&act.actor, "release_control", json!({}))
         .await;
+
     told(&page, &act.actor, &answer)
 }
 
 async fn select(State(page): State<Page>, viewer: Viewer, act: Act<SelectForm>) -> Response {
     let values = json!({ "recipe": act.form.recipe });
+
     under_control(page, viewer, &act.actor, "select_recipe", values).await
 }
 
 async fn roll_back(State(page): State<Page>, viewer: Viewer, act: Act<RollBackForm>) -> Response {
-    let values = json!({ "recipe": act.form.recipe, "revision": act.form.revision });
+    let RollBackForm { recipe, revision } = act.form;
+    let values = json!({ "recipe": recipe, "revision": revision });
+
     under_control(page, viewer, &act.actor, "rollback", values).await
 }
 
@@ -144,18 +121,22 @@ async fn under_control(
     values: Value,
 ) -> Response {
     let holder = page.now().holder;
+
     if holder.is_none_or(|holder| holder.who != actor.who()) {
         let words = "take control first: the PLC must see that the line is not ready meanwhile";
+
         return refusal(&page, viewer, StatusCode::CONFLICT, words.to_owned());
     }
 
     let answer = page.commands.carry_out(actor, name, values, PATIENCE).await;
+
     told(&page, actor, &answer)
 }
 
 /// The answer as the next screen's message.
 fn told(page: &Page, actor: &Actor, answer: &Answer) -> Response {
     let words = answer.reason.clone().unwrap_or_default();
+
     let notice = match answer.status {
         AnswerStatus::Done => Notice::done(words),
         AnswerStatus::Rejected => Notice::refused(words),

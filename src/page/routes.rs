@@ -10,9 +10,10 @@ use super::assets::Asset;
 use super::form_page::Layout;
 use super::hosts::is_own_host;
 use super::metrics::{self, MEDIA_TYPE};
-use super::screen::{RENDER_EVERY, ScreenName, WholePage};
+use super::screen::{RENDER_EVERY, ScreenName};
 use super::state::Page;
-use super::{false_rejects, recipes, shift, users};
+use super::whole_page::WholePage;
+use super::{false_rejects, recipes, shift_screen, users};
 use askama::Template;
 use axum::Router;
 use axum::body::Body;
@@ -52,7 +53,7 @@ pub fn router(state: Page) -> Router {
         .merge(false_rejects::routes())
         .merge(sign_in::routes())
         .merge(recipes::routes())
-        .merge(shift::routes())
+        .merge(shift_screen::routes())
         .merge(users::routes())
         .fallback(none_such)
         .layer(middleware::from_fn_with_state(state.clone(), guard))
@@ -62,18 +63,22 @@ pub fn router(state: Page) -> Router {
 /// Refuses other hosts, and adds the headers of every answer.
 async fn guard(State(page): State<Page>, request: Request, next: Next) -> Response {
     let refused = refusal_of(&page, request.headers());
+
     let mut response = match refused {
         None => next.run(request).await,
         Some(refused) => refused.into_response(),
     };
 
     let headers = response.headers_mut();
+
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // `no-referrer` would take the Origin from our own forms.
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
 
     let policy = HeaderName::from_static("cross-origin-resource-policy");
+
     headers.insert(policy, HeaderValue::from_static("same-origin"));
 
     // An answer that may be kept has said so already.
@@ -90,17 +95,20 @@ fn refusal_of(page: &Page, headers: &HeaderMap) -> Option<(StatusCode, &'static 
     // two Content-Lengths, and reads by Transfer-Encoding where both stand; no browser sends a form with it.
     if headers.contains_key(TRANSFER_ENCODING) {
         let words = "a body is sent with Content-Length, not with Transfer-Encoding\n";
+
         return Some((StatusCode::LENGTH_REQUIRED, words));
     }
 
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next().and_then(|host| host.to_str().ok());
     let is_own = host.is_some_and(|host| is_own_host(host, &page.names()));
+
     if is_own && hosts.next().is_none() {
         return None;
     }
 
     let words = "this page is asked for as localhost, 127.0.0.1 or [::1], or by a name of its certificate\n";
+
     Some((StatusCode::MISDIRECTED_REQUEST, words))
 }
 
@@ -120,6 +128,7 @@ fn whole(page: &Page, viewer: Viewer, name: ScreenName) -> Response {
     page.viewed();
 
     let layout = Layout::new(page, viewer, name.title());
+
     let html = page.with_screen(name, |screen| {
         // Everything is newer than version 0.
         let update = screen.update(0, &page.assets.build);
@@ -135,6 +144,7 @@ fn whole(page: &Page, viewer: Viewer, name: ScreenName) -> Response {
     });
 
     let rendered = html.and_then(|html| html);
+
     match rendered {
         Ok(html) => ([(CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response(),
         Err(error) => fault(&error),
@@ -143,6 +153,7 @@ fn whole(page: &Page, viewer: Viewer, name: ScreenName) -> Response {
 
 fn fault(error: &dyn std::error::Error) -> Response {
     tracing::error!("page: {error} (please report this)");
+
     StatusCode::INTERNAL_SERVER_ERROR.into_response()
 }
 
@@ -153,8 +164,10 @@ async fn updates(
     RawQuery(query): RawQuery,
 ) -> Response {
     let since = since(query.as_deref());
+
     let Some((name, since)) = ScreenName::of(&screen).zip(since) else {
         let words = "ask for /updates/live, health or counters with since=VERSION\n";
+
         return (StatusCode::BAD_REQUEST, words).into_response();
     };
 
@@ -166,6 +179,7 @@ async fn updates(
         page.viewed();
 
         let is_over = Instant::now() >= end;
+
         let answer = page.with_screen(name, |screen| {
             let update = screen.update(since, &page.assets.build);
             let has_news = !update.fragments.is_empty();
@@ -216,6 +230,7 @@ async fn picture(
 
     // An album keeps the last pictures alone, so that a link may be older than its picture.
     let file = key.and_then(|key| page.pictures.album().file(&key, size));
+
     let Some(file) = file else {
         return none_such().await.into_response();
     };
@@ -237,6 +252,7 @@ async fn script(State(page): State<Page>, headers: HeaderMap) -> Response {
 
 fn asset(asset: &Asset, headers: &HeaderMap) -> Response {
     let body = Body::from(asset.text);
+
     tagged(headers, &asset.tag, "no-cache", asset.kind, body)
 }
 
@@ -250,6 +266,7 @@ fn tagged(
 ) -> Response {
     // A browser may send several lists, each with several tags.
     let known = headers.get_all(IF_NONE_MATCH).iter();
+
     let mut known = known
         .filter_map(|value| value.to_str().ok())
         .flat_map(|list| list.split(','));
@@ -280,24 +297,28 @@ async fn metrics(State(page): State<Page>) -> Response {
 /// 200 while every stage gives signs of life.
 async fn is_live(State(page): State<Page>) -> Response {
     let stuck = page.stuck();
+
     if stuck.is_empty() {
         return "live\n".into_response();
     }
 
     let names = stuck.join(", ");
     let words = format!("no sign of life from {names}\n");
+
     (StatusCode::SERVICE_UNAVAILABLE, words).into_response()
 }
 
 /// 200 if a part that came now would be judged.
 async fn is_ready(State(page): State<Page>) -> Response {
     let condition = page.now().condition;
+
     if condition.ready {
         return "ready\n".into_response();
     }
 
     let causes = condition.causes.join("\n");
     let words = format!("not ready\n{causes}\n");
+
     (StatusCode::SERVICE_UNAVAILABLE, words).into_response()
 }
 

@@ -2,7 +2,6 @@
 
 use super::album::Album;
 use super::board::Board;
-use super::form_page::Layout;
 use super::now::{DiskRoom, LineNow};
 use super::shift::ShiftBase;
 use askama::Template;
@@ -73,20 +72,6 @@ pub struct Update<'a> {
     /// Hash of style and script: a viewer with another one loads the page anew.
     pub build: &'a str,
     /// Fragments that changed.
-    pub fragments: Vec<&'a Fragment>,
-}
-
-/// A whole page.
-#[derive(Template)]
-#[template(path = "page.html")]
-pub struct WholePage<'a> {
-    /// What all screens show around their body.
-    pub layout: &'a Layout,
-    /// The screen.
-    pub screen: ScreenName,
-    /// Version of the fragments.
-    pub version: u64,
-    /// Fragments.
     pub fragments: Vec<&'a Fragment>,
 }
 

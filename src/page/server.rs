@@ -6,12 +6,12 @@
 
 use super::access::Peer;
 use super::access::keeper::{Access, Audit};
-use super::access::users::UsersFile;
+use super::access::users_file::UsersFile;
 use super::commands::PageCommands;
 use super::now::{LineNow, PageSettings};
 use super::painter::PagePictures;
 use super::pulses::Pulses;
-use super::recipes::RecipeRow;
+use super::recipe_row::RecipeRow;
 use super::routes::router;
 use super::state::{PageParts, PageState};
 use super::tls::{PageTls, TlsProblem};
@@ -100,18 +100,22 @@ pub struct Bound {
 /// sign in.
 pub fn bind(settings: &PageSettings) -> Result<Bound, Failure> {
     check_users(settings)?;
+
     let tls = match &settings.tls {
         Some(files) => {
             let opened = PageTls::open(files);
             let failure = |problem: TlsProblem| Failure::words(Exit::Config, problem.to_string());
+
             Some(opened.map_err(failure)?)
         }
         None => None,
     };
 
     let listen = settings.listen;
+
     let bound = StdListener::bind(listen).and_then(|listener| {
         listener.set_nonblocking(true)?;
+
         Ok(listener)
     });
 
@@ -130,11 +134,13 @@ pub fn bind(settings: &PageSettings) -> Result<Bound, Failure> {
 /// forgotten or lost.
 fn check_users(settings: &PageSettings) -> Result<(), Failure> {
     let listen = settings.listen;
+
     if listen.ip().is_loopback() {
         return Ok(());
     }
 
     let path = settings.users.display();
+
     let why = match UsersFile::open(&settings.users) {
         Ok(file) if !file.users().is_empty() => return Ok(()),
         Ok(_) => format!("{path} has no user"),
@@ -165,12 +171,16 @@ pub fn run(wiring: PageWiring) -> std::io::Result<()> {
 }
 
 async fn serve(wiring: PageWiring) -> std::io::Result<()> {
+    // The address was bound before the line started; from here on it is answered.
     let listener = TcpListener::from_std(wiring.bound.listener)?;
     let tls = wiring.bound.tls.map(Arc::new);
     let scheme = if tls.is_some() { "https" } else { "http" };
+
     tracing::info!("page at {scheme}://{}/", listener.local_addr()?);
     let mut events = wiring.events;
+
     events.state.listen(true);
+
     let state = Arc::new(PageState::new(PageParts {
         now: wiring.now,
         evidence: wiring.evidence,
@@ -185,9 +195,11 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
         commands: PageCommands::new(wiring.requests),
     }));
 
+    // No branch waits for a viewer, so that none can hold up another.
     let router = router(state.clone());
     let mut tasks = JoinSet::new();
     let mut looks = tokio::time::interval(LOOK_EVERY);
+
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -198,11 +210,14 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
                     let peer = Peer(peer.ip().to_canonical());
                     let router = router.clone().layer(Extension(peer));
                     let config = tls.as_ref().map(|tls| tls.config());
+
                     tasks.spawn(connection(stream, config, router));
                 }
+
                 // Too many open files, for one; they may become fewer.
                 Err(error) => {
                     tracing::debug!("page: {error}");
+
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             },
@@ -234,11 +249,13 @@ async fn connection(stream: TcpStream, tls: Option<Arc<ServerConfig>>, router: R
     // Somebody who typed http:// is told so; else a browser shows an empty page.
     let mut first = [0];
     let peeked = timeout(HEAD_TIME, stream.peek(&mut first)).await;
+
     if matches!(peeked, Ok(Ok(1))) && first[0] != TLS_HANDSHAKE {
         return refuse(stream, NO_TLS);
     }
 
     let accepting = TlsAcceptor::from(config).accept(with_write_time(stream));
+
     match timeout(HEAD_TIME, accepting).await {
         Ok(Ok(stream)) => http(stream, router).await,
         Ok(Err(error)) => tracing::debug!("page: {error}"),
@@ -248,7 +265,9 @@ async fn connection(stream: TcpStream, tls: Option<Arc<ServerConfig>>, router: R
 
 fn with_write_time(stream: TcpStream) -> Pin<Box<TimeoutStream<TcpStream>>> {
     let mut stream = TimeoutStream::new(stream);
+
     stream.set_write_timeout(Some(WRITE_TIME));
+
     Box::pin(stream)
 }
 

@@ -1,22 +1,11 @@
-//! The counters of the shift: verdicts since somebody reset them, who that was, and the screen that does it.
+//! The counters of the shift: verdicts since somebody reset them, and who that was.
 //!
 //! They are the line's own counters less those at the reset, so that nothing is counted twice or lost. Both begin anew
 //! when the line starts.
 
-use super::access::{Act, Notice, Right, Viewer};
-use super::form_page::{Layout, answer, done, refusal};
-use super::state::Page;
-use super::words::percent;
 use crate::data::part_counts::{PartTotals, VerdictCount};
-use askama::Template;
-use axum::Router;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
-use axum::routing::get;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// The line's counters at the beginning of the shift.
@@ -39,15 +28,24 @@ impl ShiftBase {
     /// Verdicts by place since then; places without one are left out.
     pub fn since(&self, parts: &PartTotals) -> BTreeMap<String, VerdictCount> {
         let mut counted = BTreeMap::new();
+
         for (place, counts) in &parts.places {
             let before = self.places.get(place).copied().unwrap_or_default();
             let since = *counts - before;
+
             if since != VerdictCount::default() {
                 counted.insert(place.clone(), since);
             }
         }
 
         counted
+    }
+
+    /// All verdicts since then.
+    pub fn all_since(&self, parts: &PartTotals) -> VerdictCount {
+        let counted = self.since(parts);
+
+        counted.values().copied().sum()
     }
 
     /// Since when the shift counts, and by whom.
@@ -58,76 +56,9 @@ impl ShiftBase {
 
         let local = at.to_zoned_datetime(TimeZone::system());
         let at = local.strftime("%a %H:%M:%S");
+
         format!("Reset {at} by {who}.")
     }
-}
-
-#[derive(Template)]
-#[template(path = "templates/shift.html")]
-struct ShiftScreen {
-    layout: Layout,
-    hindrance: Option<String>,
-    since: String,
-    parts: u64,
-    failed: u64,
-    pass_share: String,
-}
-
-#[derive(Deserialize)]
-struct NoFields {}
-
-/// The addresses of this file.
-pub fn routes() -> Router<Page> {
-    Router::new().route("/counters/reset", get(screen).post(reset))
-}
-
-async fn screen(State(page): State<Page>, viewer: Viewer) -> Response {
-    let shift = page.shift();
-    let all = shift
-        .since(&page.now().parts)
-        .values()
-        .copied()
-        .sum::<VerdictCount>();
-    let hindrance = viewer.hindrance(Right::Operate);
-    let screen = ShiftScreen {
-        layout: Layout::new(&page, viewer, "Counters"),
-        hindrance,
-        since: shift.words(),
-        parts: all.parts(),
-        failed: all.fail,
-        pass_share: percent(all.pass_share()),
-    };
-
-    answer(StatusCode::OK, &screen)
-}
-
-async fn reset(State(page): State<Page>, viewer: Viewer, act: Act<NoFields>) -> Response {
-    if let Some(words) = viewer.hindrance(Right::Operate) {
-        return refusal(&page, viewer, StatusCode::FORBIDDEN, words);
-    }
-
-    let parts = page.now().parts;
-    let all = page
-        .shift()
-        .since(&parts)
-        .values()
-        .copied()
-        .sum::<VerdictCount>();
-    let who = act.actor.who();
-    page.access.note(format!(
-        "counters of the shift reset by {who}: {} parts, {} failed, {} undecided until then",
-        all.parts(),
-        all.fail,
-        all.undecided
-    ));
-
-    page.begin_shift(ShiftBase::new(
-        Timestamp::now(),
-        act.actor.name.to_string(),
-        &parts,
-    ));
-    let notice = Notice::done("The shift's counters begin at 0.");
-    done(&page, &act.actor, "/counters", notice)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::metrics::Readings;
 use super::now::{LineNow, disk_room};
 use super::painter::PagePictures;
 use super::pulses::Pulses;
-use super::recipes::RecipeRow;
+use super::recipe_row::RecipeRow;
 use super::screen::{Facts, Screen, ScreenName};
 use super::shift::ShiftBase;
 use super::tls::PageTls;
@@ -90,6 +90,7 @@ impl PageState {
     /// The state of a page that has seen nothing yet.
     pub fn new(parts: PageParts) -> Self {
         let station = (parts.now)().identity.station;
+
         PageState {
             now: parts.now,
             evidence: parts.evidence,
@@ -131,6 +132,7 @@ impl PageState {
     /// Names of this machine out of the certificate.
     pub fn names(&self) -> Names {
         let tls = self.tls.as_ref();
+
         tls.map(|tls| tls.names()).unwrap_or_default()
     }
 
@@ -151,6 +153,7 @@ impl PageState {
     /// Notes that somebody looks.
     pub fn viewed(&self) {
         *lock(&self.viewed) = Some(Instant::now());
+
         self.pictures.watch(true);
     }
 
@@ -180,9 +183,11 @@ impl PageState {
         read: impl FnOnce(&Screen) -> T,
     ) -> Result<T, askama::Error> {
         let mut screen = lock(&self.screens[name as usize]);
+
         if screen.is_old(Instant::now()) {
             let board = self.board();
             let album = self.pictures.album();
+
             let facts = Facts {
                 now: self.now(),
                 board: &board,
@@ -226,6 +231,7 @@ impl PageState {
         }
 
         self.board().see(event, Timestamp::now());
+
         self.pictures.tell();
     }
 
@@ -234,15 +240,19 @@ impl PageState {
         let now = self.now();
         let parts = now.parts.all().parts();
         let mut causes = now.condition.causes;
+
         if !now.broker.is_connected {
             let reason = now.broker.reason.as_deref().unwrap_or("not connected yet");
+
             causes.push(format!("broker: away: {reason}"));
         }
 
         self.board().look(&causes, parts, Timestamp::now());
+
         let is_watched =
             lock(&self.viewed).is_some_and(|viewed| viewed.elapsed() < UNWATCHED_AFTER);
         self.pictures.watch(is_watched);
+
         if let Some(tls) = &self.tls {
             tls.look(&self.causes, Timestamp::now());
         }

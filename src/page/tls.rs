@@ -42,7 +42,9 @@ pub struct TlsProblem {
 
 impl std::fmt::Display for TlsProblem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "page.tls.{}: {}", self.key, self.words)
+        let TlsProblem { key, words } = self;
+
+        write!(f, "page.tls.{key}: {words}")
     }
 }
 
@@ -70,6 +72,7 @@ impl PageTls {
     /// When one cannot be read, or the key does not fit.
     pub fn open(files: &TlsFiles) -> Result<Self, TlsProblem> {
         let stamps = files.stamps();
+
         Ok(PageTls {
             served: Mutex::new(files.read()?),
             stamps: Mutex::new(stamps),
@@ -92,13 +95,17 @@ impl PageTls {
         let stamps = self.files.stamps();
         let mut known = lock(&self.stamps);
         let mut problem = None;
+
         if stamps != *known {
             match self.files.read() {
                 Ok(served) => {
                     tracing::info!("page: the certificate was read again");
+
                     *self.served() = served;
+
                     *known = stamps;
                 }
+
                 // It is tried again at each look: the second of the two files may come in a moment.
                 Err(found) => {
                     problem = Some(format!("{found}; the page goes on with the one before"))
@@ -107,6 +114,7 @@ impl PageTls {
         }
 
         let cause = problem.or_else(|| self.served().age_words(now));
+
         match cause {
             Some(words) => causes.set(PAGE_CERTIFICATE, Health::MaintenanceRequired, words),
             None => causes.clear(PAGE_CERTIFICATE),
@@ -133,6 +141,7 @@ impl Served {
         }
 
         let is_near = self.not_after.duration_since(now) < WARN_BEFORE;
+
         is_near.then(|| format!("it expires at {:.0}; renew it", self.not_after))
     }
 }
@@ -141,17 +150,20 @@ impl TlsFiles {
     fn stamps(&self) -> [Option<SystemTime>; 2] {
         [&self.certificate, &self.key].map(|path| {
             let metadata = std::fs::metadata(path).ok()?;
+
             metadata.modified().ok()
         })
     }
 
     fn read(&self) -> Result<Served, TlsProblem> {
+        // The certificate comes first: without it nothing can be said of the key.
         let problem = |key| move |words| TlsProblem { key, words };
         let chain = certificates(&self.certificate).map_err(problem("certificate"))?;
         let facts = facts(&chain, &self.certificate).map_err(problem("certificate"))?;
         let key = key(&self.key).map_err(problem("key"))?;
         let config = server(chain, key)?;
         let (names, not_before, not_after) = facts;
+
         Ok(Served {
             config: Arc::new(config),
             names,
@@ -163,6 +175,7 @@ impl TlsFiles {
 
 fn server(chain: Chain, key: PrivateKeyDer<'static>) -> Result<ServerConfig, TlsProblem> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+
     let versions =
         ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
 
@@ -184,12 +197,14 @@ fn server(chain: Chain, key: PrivateKeyDer<'static>) -> Result<ServerConfig, Tls
         })?;
 
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
+
     Ok(config)
 }
 
 /// Names and times of the first certificate of a chain.
 fn facts(chain: &Chain, path: &Path) -> Result<(Names, Timestamp, Timestamp), String> {
     let broken = |why: String| format!("{}: the certificate cannot be read: {why}", path.display());
+
     let Some(first) = chain.first() else {
         return Err(broken("there is none".to_owned()));
     };
@@ -197,10 +212,12 @@ fn facts(chain: &Chain, path: &Path) -> Result<(Names, Timestamp, Timestamp), St
     let (_, certificate) =
         X509Certificate::from_der(first).map_err(|error| broken(error.to_string()))?;
 
+    // Several kinds of names stand there; hosts are of two of them.
     let mut names = Names::default();
     let given = certificate.subject_alternative_name();
     let given = given.map_err(|error| broken(error.to_string()))?;
     let given = given.iter().flat_map(|names| &names.value.general_names);
+
     for name in given {
         match name {
             GeneralName::DNSName(name) => names.add_name(name),
@@ -212,20 +229,28 @@ fn facts(chain: &Chain, path: &Path) -> Result<(Names, Timestamp, Timestamp), St
     // Browsers look at these names alone since 2017.
     if names.is_empty() {
         let words = "it names no host (subjectAltName), so that no browser would take it; make it for this machine's name";
+
         return Err(broken(words.to_owned()));
     }
 
+    // A time beyond what can be told is never reached.
     let time = |seconds: i64| Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
     let validity = certificate.validity();
     let not_before = time(validity.not_before.timestamp());
     let not_after = time(validity.not_after.timestamp());
+
     Ok((names, not_before, not_after))
 }
 
 fn address(bytes: &[u8]) -> Option<IpAddr> {
-    let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
-    four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
-        .ok()
+    if let Ok(four) = <[u8; 4]>::try_from(bytes) {
+        return Some(four.into());
+    }
+
+    // Other lengths are no addresses: such a name fits nothing.
+    let sixteen = <[u8; 16]>::try_from(bytes).ok()?;
+
+    Some(sixteen.into())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

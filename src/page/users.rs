@@ -69,10 +69,12 @@ async fn screen(State(page): State<Page>, viewer: Viewer) -> Response {
     // Names are half of what a guess needs: admins alone see them.
     let hindrance = viewer.hindrance(Right::ManageUsers);
     let mut rows = vec![];
+
     if hindrance.is_none() {
         for (name, user) in page.access.all_users().iter() {
             let name = name.to_owned();
             let role = user.role;
+
             rows.push(UserRow { name, role });
         }
     }
@@ -95,8 +97,10 @@ async fn add(State(page): State<Page>, viewer: Viewer, act: Act<AddForm>) -> Res
     } = act.form;
 
     let actor = act.actor;
+
     change(page, viewer, actor, move |users| {
         let password = PasswordHash::of(&password).map_err(UsersError::Refused)?;
+
         users.add(&name, User { role, password })
     })
     .await
@@ -105,6 +109,7 @@ async fn add(State(page): State<Page>, viewer: Viewer, act: Act<AddForm>) -> Res
 async fn set_role(State(page): State<Page>, viewer: Viewer, act: Act<RoleForm>) -> Response {
     let RoleForm { name, role } = act.form;
     let actor = act.actor;
+
     change(page, viewer, actor, move |users| {
         users.set_role(&name, role).map(|_| ())
     })
@@ -118,16 +123,20 @@ async fn set_password(
 ) -> Response {
     let PasswordForm { name, password } = act.form;
     let actor = act.actor;
+
     change(page, viewer, actor, move |users| {
         let password = PasswordHash::of(&password).map_err(UsersError::Refused)?;
+
         users.set_password(&name, password)
     })
     .await
 }
 
 async fn remove(State(page): State<Page>, viewer: Viewer, act: Act<NameForm>) -> Response {
+    // The user's sessions end with the next request of each.
     let name = act.form.name;
     let actor = act.actor;
+
     change(page, viewer, actor, move |users| {
         users.remove(&name).map(|_| ())
     })
@@ -147,9 +156,11 @@ async fn change(
 
     let who = actor.who();
     let of_work = page.clone();
+
     let work = move || {
         of_work.access.change_users(&who, |users| {
             change(users)?;
+
             check_admin_left(users)
         })
     };

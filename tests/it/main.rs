@@ -56,6 +56,8 @@ mod page;
 mod page_access;
 mod page_browser;
 mod page_false_rejects;
+mod page_recipes;
+mod page_users;
 mod parts;
 mod pictures;
 mod planted;

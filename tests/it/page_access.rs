@@ -3,8 +3,8 @@
 
 use crate::harness::line::{FREE_RUNNING, LineConfig, TRIGGERED, assert_refused};
 use crate::harness::page::{Page, station};
-use crate::harness::program::{both, winspect};
-use crate::harness::sign_in::{PASSWORD, Session, add_user, token_of, user};
+use crate::harness::program::both;
+use crate::harness::sign_in::{PASSWORD, Session, add_user, audit, token_of, user};
 use crate::harness::station::Station;
 use crate::harness::{PATIENCE, assert_said, json, wait_until};
 use crate::harness::{broker::free_port, golden::imported};
@@ -18,16 +18,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// The audit log of a line.
-#[track_caller]
-fn audit(folder: &Path) -> String {
-    let mut command = winspect();
-    command.arg("history").arg(folder.join("line.toml"));
-    let output = command.arg("--audit").output().expect("it runs");
-    assert!(output.status.success(), "{}", both(&output));
-    both(&output)
-}
 
 #[test]
 fn users_are_made_on_the_machine() {

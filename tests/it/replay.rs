@@ -56,7 +56,7 @@ fn replay(line: &Path, arguments: &[&str]) -> Output {
 
 fn rows(output: &Output) -> Vec<Value> {
     let text = String::from_utf8_lossy(&output.stdout);
-    let rows = text.lines().map(|line| serde_json::from_str(line));
+    let rows = text.lines().map(serde_json::from_str);
 
     rows.collect::<Result<_, _>>().expect("rows of JSON")
 }

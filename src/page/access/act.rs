@@ -1,7 +1,8 @@
 //! A checked POST: it comes from a form of this page, in the session of a signed-in user.
 
+use super::actor::Actor;
 use super::origin::check_origin;
-use super::viewer::{Actor, Viewer};
+use super::viewer::Viewer;
 use crate::page::form_page::refusal;
 use crate::page::state::Page;
 use axum::body::to_bytes;
@@ -47,10 +48,13 @@ impl<T: DeserializeOwned> FromRequest<Page> for Act<T> {
     type Rejection = Response;
 
     async fn from_request(request: Request, page: &Page) -> Result<Self, Response> {
+        // The viewer is known first: a refusal shows it as every screen does.
         let (mut parts, body) = request.into_parts();
         let Ok(viewer) = Viewer::from_request_parts(&mut parts, page).await;
+
         let request = Request::from_parts(parts, body);
         let acted = read(request, page, &viewer).await;
+
         acted.map_err(|(status, words)| refusal(page, viewer, status, words))
     }
 }
@@ -61,54 +65,68 @@ async fn read<T: DeserializeOwned>(
     viewer: &Viewer,
 ) -> Result<Act<T>, Refused> {
     let text = form_text(request, page.cookie.is_tls()).await?;
+
     let Some(actor) = viewer.actor.clone() else {
         let words = "nobody is signed in here any more; sign in, and do it again";
+
         return Err((StatusCode::FORBIDDEN, words.to_owned()));
     };
 
     let field: TokenField = values(&text)?;
+
     if !is_same(&field.form_token, &actor.form_token) {
         let words = "the form is of an earlier session; open the screen again, and do it again";
+
         return Err((StatusCode::FORBIDDEN, words.to_owned()));
     }
 
     let form = values(&text)?;
+
     Ok(Act { actor, form })
 }
 
 /// The text of a form, once the request is known to come from a page of ours.
 pub(super) async fn form_text(request: Request, is_tls: bool) -> Result<String, Refused> {
     let headers = request.headers();
+
     check_origin(headers, is_tls).map_err(|words| {
         let words = format!("the request is refused: {words}");
+
         (StatusCode::FORBIDDEN, words)
     })?;
 
     let header = |name| {
         let value: Option<&axum::http::HeaderValue> = headers.get(name);
+
         value.and_then(|value| value.to_str().ok())
     };
 
     let kind = header(CONTENT_TYPE).unwrap_or_default();
     let bare_kind = kind.split(';').next().unwrap_or_default().trim();
+
     if !bare_kind.eq_ignore_ascii_case(FORM) {
         let words = format!("a form is sent as {FORM}, got {kind:?}");
+
         return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, words));
     }
 
     // What is told to be too large is not waited for.
     let length = header(CONTENT_LENGTH).and_then(|length| length.parse::<usize>().ok());
+
     if length.is_some_and(|length| length > BODY_MAX) {
         return Err(too_large());
     }
 
     let body = to_bytes(request.into_body(), BODY_MAX);
+
     let body = tokio::time::timeout(BODY_TIME, body).await.map_err(|_| {
         let words = format!("a form must come within {} s", BODY_TIME.as_secs());
+
         (StatusCode::REQUEST_TIMEOUT, words)
     })?;
 
     let body = body.map_err(|_| too_large())?;
+
     String::from_utf8(body.to_vec()).map_err(|_| bad("it is no UTF-8"))
 }
 
@@ -126,10 +144,14 @@ fn bad(why: impl std::fmt::Display) -> Refused {
 
 fn too_large() -> Refused {
     let words = format!("a form has at most {BODY_MAX} bytes");
+
     (StatusCode::PAYLOAD_TOO_LARGE, words)
 }
 
 /// True for equal tokens, in a time that tells nothing of where they differ.
 fn is_same(one: &str, other: &str) -> bool {
-    Sha256::digest(one.as_bytes()) == Sha256::digest(other.as_bytes())
+    let one = Sha256::digest(one.as_bytes());
+    let other = Sha256::digest(other.as_bytes());
+
+    one == other
 }

@@ -19,9 +19,11 @@ pub struct SessionCookie {
 impl SessionCookie {
     /// The cookie of the line of that name.
     pub fn new(station: &str, is_tls: bool) -> Self {
+        // A line's name may have letters that a cookie's may not.
         let line = hex(&Sha256::digest(station.as_bytes()));
         let prefix = if is_tls { "__Host-" } else { "" };
         let name = format!("{prefix}winspect-{}", &line[..8]);
+
         SessionCookie { name, is_tls }
     }
 
@@ -41,16 +43,20 @@ impl SessionCookie {
     }
 
     fn header(&self, value: &str, lasting: &str) -> HeaderValue {
+        // Strict: a link from elsewhere opens the page signed out, and a second click signed in.
         let name = &self.name;
         let secure = if self.is_tls { "; Secure" } else { "" };
         let text = format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict{secure}{lasting}");
+
         HeaderValue::from_str(&text).expect("hexadecimal digits and our own words")
     }
 
     /// The key of the session that a request names. Of several cookies of the name none counts: one of them was
     /// put there by somebody else.
     pub fn read(&self, headers: &HeaderMap) -> Option<SessionKey> {
+        // A browser may send several lists, each with several cookies.
         let lists = headers.get_all(COOKIE).iter();
+
         let pairs = lists
             .filter_map(|list| list.to_str().ok())
             .flat_map(|list| list.split(';'))
@@ -59,6 +65,7 @@ impl SessionCookie {
         let mut values = pairs.filter(|(name, _)| *name == self.name);
         let (_, id) = values.next()?;
         let is_alone = values.next().is_none();
+
         is_alone.then(|| SessionKey::of(id))
     }
 }

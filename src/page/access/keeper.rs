@@ -5,7 +5,8 @@ use super::limits::SignInLimits;
 use super::notice::Notice;
 use super::password::{PasswordQueue, is_right};
 use super::sessions::{FoundSession, SessionKey, Sessions};
-use super::users::{Users, UsersError, UsersFile};
+use super::users::{Users, UsersError};
+use super::users_file::UsersFile;
 use crate::base::health::{Diagnostics, Health};
 use crate::base::secret::Secret;
 use std::net::IpAddr;
@@ -45,7 +46,9 @@ impl Access {
 
         // The users of the start are no change.
         let first = lock(&access.users).refresh();
+
         access.tell_file(&first.map(|_| ()));
+
         access
     }
 
@@ -62,6 +65,7 @@ impl Access {
     /// Writes a sentence into the audit log.
     pub fn note(&self, words: String) {
         tracing::info!("{words}");
+
         (self.audit)(words);
     }
 
@@ -76,8 +80,10 @@ impl Access {
         from: IpAddr,
     ) -> Result<String, String> {
         let begun = lock(&self.limits).begin(name, Instant::now());
+
         if let Err(wait) = begun {
             let seconds = wait.as_secs() + 1;
+
             return Err(format!(
                 "too many wrong passwords; try again in {seconds} s"
             ));
@@ -85,6 +91,7 @@ impl Access {
 
         let user = self.users().users().find(name).cloned();
         let hash = user.as_ref().map(|user| user.password.clone());
+
         let checked = self
             .passwords
             .run(move || is_right(hash.as_ref(), &password))
@@ -94,16 +101,21 @@ impl Access {
             (Ok(true), Some(user)) => {
                 let role = user.role.word();
                 let id = lock(&self.sessions).begin(name, user, Instant::now());
+
                 lock(&self.limits).forgive(name, Instant::now());
+
                 self.note(format!("{name} ({role}) signed in at the page from {from}"));
+
                 Ok(id)
             }
             (Ok(_), _) => {
                 // What a browser sent as a name may be a password in the wrong field: it is cut, and escaped.
                 let shown: String = name.chars().take(SHOWN_NAME_MAX).collect();
+
                 self.note(format!(
                     "sign-in as {shown:?} at the page from {from} refused: wrong name or password"
                 ));
+
                 Err("the name or the password is wrong".to_owned())
             }
             (Err(_), _) => Err("too many sign in just now; try again in a moment".to_owned()),
@@ -113,6 +125,7 @@ impl Access {
     /// Ends a session of a browser at that address.
     pub fn sign_out(&self, key: SessionKey, from: IpAddr) {
         let name = lock(&self.sessions).end(key);
+
         if let Some(name) = name {
             self.note(format!("{name} signed out of the page from {from}"));
         }
@@ -122,15 +135,18 @@ impl Access {
     pub fn session(&self, key: SessionKey) -> Option<FoundSession> {
         let found = lock(&self.sessions).find(key, Instant::now())?;
         let is_same = self.users().users().find(&found.name) == Some(&found.user);
+
         if is_same {
             return Some(found);
         }
 
         lock(&self.sessions).end(key);
         let name = &found.name;
+
         self.note(format!(
             "the session of {name} at the page ended: the user is another one now"
         ));
+
         None
     }
 
@@ -145,8 +161,10 @@ impl Access {
     ) -> Result<Vec<String>, UsersError> {
         let mut users = self.users();
         let before = users.users().clone();
+
         users.change(change)?;
         let changes = users.users().changes_since(&before);
+
         drop(users);
 
         for change in &changes {
@@ -175,6 +193,7 @@ impl Access {
     fn users(&self) -> MutexGuard<'_, UsersFile> {
         let mut users = lock(&self.users);
         let refreshed = users.refresh();
+
         self.tell_file(&refreshed.as_ref().map(|_| ()));
 
         // Who wrote into the file is not known: `winspect user`, or an editor.
@@ -193,6 +212,7 @@ impl Access {
             Ok(()) => self.causes.clear(PAGE_USERS),
             Err(error) => {
                 let words = format!("nobody can sign in: {error}");
+
                 self.causes
                     .set(PAGE_USERS, Health::MaintenanceRequired, words);
             }
@@ -283,7 +303,8 @@ mod tests {
     #[test]
     fn a_user_who_becomes_another_one_is_signed_out() {
         let new_password = PasswordHash::of("another horse").expect("a password");
-        let changes: [fn(&mut Users, PasswordHash) -> Result<(), UsersError>; 3] = [
+        type Change = fn(&mut Users, PasswordHash) -> Result<(), UsersError>;
+        let changes: [Change; 3] = [
             |users, _| users.remove("anna").map(|_| ()),
             |users, _| users.set_role("anna", Role::View).map(|_| ()),
             |users, password| users.set_password("anna", password),

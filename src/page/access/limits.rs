@@ -53,6 +53,7 @@ impl SignInLimits {
         let key = self.hasher.hash_one(name);
         let known = self.names.get(&key).copied();
         let known = known.filter(|tries| now.saturating_duration_since(tries.last) < FORGET_AFTER);
+
         if let Some(tries) = known
             && tries.next > now
         {
@@ -60,12 +61,14 @@ impl SignInLimits {
         }
 
         let used = self.used_of_all(now);
+
         if used >= ALL_TRIES {
             return Err(ALL_REFILL);
         }
 
         self.all = Some((used + 1, now));
         let count = known.map_or(0, |tries| tries.count) + 1;
+
         self.make_room(key);
 
         let tries = NameTries {
@@ -75,16 +78,19 @@ impl SignInLimits {
         };
 
         self.names.insert(key, tries);
+
         Ok(())
     }
 
     /// Forgives the tries of a name whose password was right at last.
     pub fn forgive(&mut self, name: &str, now: Instant) {
         let key = self.hasher.hash_one(name);
+
         self.names.remove(&key);
 
         // The one that was right; wrong ones before it stay used up for the others.
         let used = self.used_of_all(now).saturating_sub(1);
+
         self.all = Some((used, now));
     }
 
@@ -95,6 +101,7 @@ impl SignInLimits {
 
         let passed = now.saturating_duration_since(at);
         let back = passed.as_millis() / ALL_REFILL.as_millis();
+
         used.saturating_sub(u32::try_from(back).unwrap_or(u32::MAX))
     }
 
@@ -103,8 +110,12 @@ impl SignInLimits {
             return;
         }
 
-        let oldest = self.names.iter().min_by_key(|(_, tries)| tries.last);
+        // A flood of names must not push a name that is guessed at out: all names together are bounded in time too.
+        let names = self.names.iter();
+        let oldest = names.min_by_key(|(_, tries)| tries.last);
+
         let oldest = oldest.map(|(key, _)| *key);
+
         if let Some(oldest) = oldest {
             self.names.remove(&oldest);
         }
@@ -118,6 +129,7 @@ fn delay_after(count: u32) -> Duration {
     };
 
     let factor = 2_u32.saturating_pow(doublings.min(16));
+
     DELAY_FIRST.saturating_mul(factor).min(DELAY_MAX)
 }
 

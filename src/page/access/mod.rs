@@ -18,6 +18,7 @@
 //! passwords waits ([`limits`]); passwords in bulk wait for each other and hold up nothing else ([`password`]).
 
 mod act;
+mod actor;
 pub mod cookie;
 pub mod keeper;
 pub mod limits;
@@ -28,13 +29,15 @@ mod role;
 pub mod sessions;
 pub mod sign_in;
 pub mod users;
+pub mod users_file;
 mod viewer;
 
 pub use self::act::Act;
+pub use self::actor::Actor;
 pub use self::notice::Notice;
 pub use self::role::{ROLES, Right, Role};
-pub use self::users::users_path;
-pub use self::viewer::{Actor, Peer, Viewer};
+pub use self::users_file::users_path;
+pub use self::viewer::{Peer, Viewer};
 
 #[cfg(test)]
-pub(in crate::page) use self::viewer::actor_of;
+pub(in crate::page) use self::actor::actor_of;

@@ -14,6 +14,7 @@ use axum::http::header::{HOST, ORIGIN};
 pub fn check_origin(headers: &HeaderMap, is_tls: bool) -> Result<(), String> {
     let text = |value: Option<&axum::http::HeaderValue>| {
         let value = value.and_then(|value| value.to_str().ok());
+
         value.map(str::to_ascii_lowercase)
     };
 
@@ -22,6 +23,7 @@ pub fn check_origin(headers: &HeaderMap, is_tls: bool) -> Result<(), String> {
     }
 
     let site = text(headers.get("sec-fetch-site"));
+
     if let Some(site) = site.filter(|site| site != "same-origin") {
         return Err(format!("it comes from another site ({site})"));
     }
@@ -38,6 +40,7 @@ pub fn check_origin(headers: &HeaderMap, is_tls: bool) -> Result<(), String> {
     };
 
     let host = text(headers.get(HOST));
+
     if bare.is_some() && bare == host.as_deref() {
         return Ok(());
     }

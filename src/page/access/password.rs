@@ -60,9 +60,11 @@ impl PasswordHash {
     /// When the password is too short or too long; in words.
     pub fn of(password: &str) -> Result<Self, String> {
         check(password)?;
+
         let made: Result<phc::PasswordHash, _> =
             Argon2::default().hash_password(password.as_bytes());
         let hash = made.map_err(|error| format!("the password could not be hashed: {error}"))?;
+
         Ok(PasswordHash(hash.to_string()))
     }
 
@@ -72,15 +74,19 @@ impl PasswordHash {
             return false;
         };
 
+        // A long one is not hashed: it could not have been set.
         let password = password.reveal().as_bytes();
+
         password.len() <= LENGTH_MAX && Argon2::default().verify_password(password, &hash).is_ok()
     }
 
     /// A hash that no password is meant to fit: checked for unknown names, so that they take the same time.
     fn of_nobody() -> &'static PasswordHash {
         static NOBODY: OnceLock<PasswordHash> = OnceLock::new();
+
         NOBODY.get_or_init(|| {
             let password = format!("{:032x}", rand::random::<u128>());
+
             PasswordHash::of(&password).expect("32 digits are a password")
         })
     }
@@ -90,12 +96,14 @@ impl PasswordHash {
 pub fn is_right(hash: Option<&PasswordHash>, password: &Secret) -> bool {
     let nobody = PasswordHash::of_nobody();
     let fits = hash.unwrap_or(nobody).fits(password);
+
     fits && hash.is_some()
 }
 
 /// Checks a new password.
 fn check(password: &str) -> Result<(), String> {
     let length = password.chars().count();
+
     if length < LENGTH_MIN {
         return Err(format!(
             "a password must have at least {LENGTH_MIN} characters, got {length}; a few words together are easy to keep"
@@ -144,8 +152,10 @@ impl PasswordQueue {
     ) -> Result<T, QueueFull> {
         let _place = self.places.try_acquire().map_err(|_| QueueFull)?;
         let _turn = self.turn.acquire().await.map_err(|_| QueueFull)?;
+
         let done = tokio::task::spawn_blocking(|| {
             lower_own();
+
             work()
         });
 

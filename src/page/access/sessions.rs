@@ -66,11 +66,13 @@ impl Sessions {
     /// Begins a session; returns its id for the browser.
     pub fn begin(&mut self, name: &str, user: User, now: Instant) -> String {
         self.live.retain(|_, session| !session.is_over(now));
+
         if self.live.len() >= SESSIONS_MAX {
             self.end_least_used();
         }
 
         let id = random_id();
+
         let session = Session {
             name: name.into(),
             user,
@@ -81,18 +83,22 @@ impl Sessions {
         };
 
         self.live.insert(SessionKey::of(&id), session);
+
         id
     }
 
     /// The session of a key, which is used by it. One that is over ends here.
     pub fn find(&mut self, key: SessionKey, now: Instant) -> Option<FoundSession> {
         let session = self.live.get_mut(&key)?;
+
         if session.is_over(now) {
             self.live.remove(&key);
+
             return None;
         }
 
         session.used = now;
+
         Some(FoundSession {
             name: session.name.clone(),
             user: session.user.clone(),
@@ -103,6 +109,7 @@ impl Sessions {
     /// Ends a session. Returns its user's name, if there was one.
     pub fn end(&mut self, key: SessionKey) -> Option<Arc<str>> {
         let session = self.live.remove(&key)?;
+
         Some(session.name)
     }
 
@@ -115,12 +122,18 @@ impl Sessions {
 
     /// The message for the next screen, which is shown once.
     pub fn take_notice(&mut self, key: SessionKey) -> Option<Notice> {
-        self.live.get_mut(&key)?.notice.take()
+        let session = self.live.get_mut(&key)?;
+
+        session.notice.take()
     }
 
     fn end_least_used(&mut self) {
-        let oldest = self.live.iter().min_by_key(|(_, session)| session.used);
+        // Two hundred of them are looked through at a sign-in alone.
+        let sessions = self.live.iter();
+        let oldest = sessions.min_by_key(|(_, session)| session.used);
+
         let oldest = oldest.map(|(key, _)| *key);
+
         if let Some(key) = oldest {
             self.live.remove(&key);
         }
@@ -131,6 +144,7 @@ impl Session {
     fn is_over(&self, now: Instant) -> bool {
         let idle = now.saturating_duration_since(self.used);
         let age = now.saturating_duration_since(self.began);
+
         idle >= IDLE_MAX || age >= AGE_MAX
     }
 }

@@ -46,12 +46,14 @@ pub fn routes() -> Router<Page> {
 
 async fn form(State(page): State<Page>, viewer: Viewer) -> Response {
     let next = query_value(&viewer.address, "next");
+
     screen(&page, viewer, StatusCode::OK, String::new(), next, None)
 }
 
 async fn sign_in(State(page): State<Page>, viewer: Viewer, request: Request) -> Response {
     let text = form_text(request, page.cookie.is_tls()).await;
     let form = text.and_then(|text| values::<SignInForm>(&text));
+
     let form = match form {
         Ok(form) => form,
         Err((status, words)) => return refusal(&page, viewer, status, words),
@@ -59,6 +61,7 @@ async fn sign_in(State(page): State<Page>, viewer: Viewer, request: Request) -> 
 
     let password = Secret::new(form.password);
     let signed_in = page.access.sign_in(&form.name, password, viewer.from).await;
+
     match signed_in {
         Ok(id) => {
             // A browser has one session here.
@@ -67,14 +70,17 @@ async fn sign_in(State(page): State<Page>, viewer: Viewer, request: Request) -> 
             }
 
             let mut response = see_other(&local(&form.next));
+
             response
                 .headers_mut()
                 .insert(SET_COOKIE, page.cookie.set(&id));
+
             response
         }
         Err(words) => {
             let notice = Some(Notice::refused(words));
             let status = StatusCode::FORBIDDEN;
+
             screen(&page, viewer, status, form.name, form.next, notice)
         }
     }
@@ -83,9 +89,11 @@ async fn sign_in(State(page): State<Page>, viewer: Viewer, request: Request) -> 
 async fn sign_out(State(page): State<Page>, act: Act<NoFields>) -> Response {
     page.access.sign_out(act.actor.session, act.actor.from);
     let mut response = see_other("/");
+
     response
         .headers_mut()
         .insert(SET_COOKIE, page.cookie.clear());
+
     response
 }
 
@@ -98,8 +106,10 @@ fn screen(
     notice: Option<Notice>,
 ) -> Response {
     let mut layout = Layout::new(page, viewer, "Sign in");
+
     layout.notice = notice.or(layout.notice);
     let next = local(&next);
+
     answer(status, &SignInScreen { layout, name, next })
 }
 
@@ -108,7 +118,9 @@ fn local(next: &str) -> String {
     let is_plain = next
         .bytes()
         .all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+
     let is_local = next.starts_with('/') && !next.starts_with("//");
+
     if is_plain && is_local && next.len() <= NEXT_MAX {
         return next.to_owned();
     }
@@ -118,11 +130,20 @@ fn local(next: &str) -> String {
 
 /// A value out of the query of an address; empty without one.
 fn query_value(address: &str, key: &str) -> String {
-    let query = address.split_once('?').map_or("", |(_, query)| query);
+    let Some((_, query)) = address.split_once('?') else {
+        return String::new();
+    };
+
+    // A query that cannot be read asks for nothing.
     let pairs: Vec<(String, String)> = serde_html_form::from_str(query).unwrap_or_default();
-    let mut pairs = pairs.into_iter();
-    let found = pairs.find(|(name, _)| name == key);
-    found.map(|(_, value)| value).unwrap_or_default()
+
+    for (name, value) in pairs {
+        if name == key {
+            return value;
+        }
+    }
+
+    String::new()
 }
 
 #[cfg(test)]

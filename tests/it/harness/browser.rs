@@ -2,7 +2,9 @@
 //! JSON over HTTP. Each one has an empty profile of its own.
 
 use super::broker::free_port;
+use super::page::Page;
 use super::program::Running;
+use super::sign_in::PASSWORD;
 use super::{PATIENCE, wait_until};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -119,6 +121,23 @@ impl Browser {
         let (_, id) = ids.next().expect("an element");
         let id = id.as_str().expect("an id");
         self.post(&format!("/element/{id}/click"), &json!({}));
+    }
+
+    /// Gives the first input or list that fits a selector a value, as a person does who fills it in.
+    #[track_caller]
+    pub fn fill(&self, selector: &str, value: &str) {
+        let script = format!("document.querySelector({selector:?}).value = {value:?}");
+        self.script(&script);
+    }
+
+    /// Signs a user of the tests in at a page, and ends at its screen Live.
+    #[track_caller]
+    pub fn sign_in(&self, page: &Page, name: &str) {
+        self.open(&page.address("/sign-in"));
+        self.fill("input[name=name]", name);
+        self.fill("input[name=password]", PASSWORD);
+        self.click("main button");
+        self.wait_for("#user", |user| user.contains(name));
     }
 
     /// Returns once the text of an element fits.

@@ -43,6 +43,16 @@ pub fn add_user(folder: &Path, name: &str, role: &str) {
     assert!(output.status.success(), "{}", both(&output));
 }
 
+/// The audit log of a line.
+#[track_caller]
+pub fn audit(folder: &Path) -> String {
+    let mut command = winspect();
+    command.arg("history").arg(folder.join("line.toml"));
+    let output = command.arg("--audit").output().expect("it runs");
+    assert!(output.status.success(), "{}", both(&output));
+    both(&output)
+}
+
 impl<'a> Session<'a> {
     /// Signs a user in.
     #[track_caller]

@@ -190,9 +190,8 @@ async fn set(page: &Page, actor: &Actor, recipe: &str, remedy: Remedy) -> Result
 
 async fn effect_of(page: &Page, actor: &Actor, values: Value) -> Result<WhatIf, String> {
     let answer = carried_out(page, actor, "what_if", values).await?;
-    answer
-        .what_if
-        .ok_or_else(|| "the line has told no effect".to_owned())
+    let effect = answer.what_if.map(|effect| *effect);
+    effect.ok_or_else(|| "the line has told no effect".to_owned())
 }
 
 /// Carries a command out; a refusal is an error in words.

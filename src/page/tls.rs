@@ -2,7 +2,7 @@
 //!
 //! A certificate is renewed every few weeks or years, and a line should not be started again for it. A pair that
 //! cannot be used leaves the one before in place, and is told by the line's health, as are the last
-//! [`WARN_BEFORE`] of a certificate.
+//! 21 days of a certificate.
 
 use super::hosts::Names;
 use crate::base::health::{Diagnostics, Health};

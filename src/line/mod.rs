@@ -41,6 +41,7 @@ mod channels;
 pub mod cleanings;
 pub mod commands;
 pub mod control;
+mod decision;
 mod doors;
 mod doubtful;
 pub mod drift;

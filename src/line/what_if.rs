@@ -107,8 +107,12 @@ impl WhatIfStage {
         } = wanted;
 
         let _ = answered.recv(); // nothing is ever sent
-        let RecipeWish::Change(RecipeChange::WhatIf(command), _) = wish else {
+        let RecipeWish::Change(change, _) = wish else {
             return; // the handler sends nothing else here
+        };
+
+        let RecipeChange::WhatIf(command) = *change else {
+            return;
         };
 
         let id = selection.id.clone();

@@ -202,7 +202,7 @@ fn a_setter_teaches_a_new_part_from_nothing_and_takes_it_back() {
     look(&browser, "teach-bad");
 
     // 5: a promise that 8 good parts cannot keep is refused in words, or leaves no threshold.
-    assert_eq!(browser.count("#threshold svg .good-bar") > 0, true);
+    assert!(browser.count("#threshold svg .good-bar") > 0);
     browser.script("document.querySelector('#rule [name=rule]').value = 'number'");
     browser.fill("#rule input[name=number]", "0.9");
     browser.click("#rule button");

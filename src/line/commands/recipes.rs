@@ -77,7 +77,7 @@ impl CommandHandler {
         let key = selection.key.clone();
         drop(self.store.set(&key, &selection.kept()));
         let (stage, busy) = match &wish {
-            RecipeWish::Change(RecipeChange::WhatIf(_), _) => (
+            RecipeWish::Change(change, _) if matches!(**change, RecipeChange::WhatIf(_)) => (
                 &self.what_ifs,
                 "other parts are being judged again; wait for that outcome",
             ),
@@ -142,7 +142,7 @@ impl CommandHandler {
         self.ask_stage(
             selection,
             recipe,
-            RecipeWish::Change(change.clone(), source),
+            RecipeWish::Change(Box::new(change.clone()), source),
         )?;
         if is_a_change(change) {
             self.changed.insert(named);

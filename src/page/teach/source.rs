@@ -5,6 +5,9 @@ use crate::protocol::editing::{Rectangle, ViewSpec};
 use crate::protocol::lesson_board::LessonBoard;
 use std::sync::Arc;
 
+/// Finds the newest picture of a camera.
+pub type FrameOf = Box<dyn Fn(&str) -> Option<Arc<Picture>> + Send + Sync>;
+
 /// The line, as the screen reads it.
 pub struct TeachSource {
     /// The recipes that can be selected, by name. Reads files.
@@ -12,7 +15,7 @@ pub struct TeachSource {
     /// The cameras.
     pub cameras: Vec<CameraFacts>,
     /// The newest picture of a camera.
-    pub frame: Box<dyn Fn(&str) -> Option<Arc<Picture>> + Send + Sync>,
+    pub frame: FrameOf,
     /// Lessons and scores.
     pub board: LessonBoard,
 }

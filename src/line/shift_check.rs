@@ -7,7 +7,7 @@
 //! behind them without a step in between, so that nobody has to stand at the screen. A part that comes when
 //! all places are taken is production. A challenge and a check are never under way together.
 //!
-//! Bounds: [`HISTORY_MAX`] checks are kept, in the store and here. An open check waits for its next step
+//! Bounds: 500 (`HISTORY_MAX`) checks are kept, in the store and here. An open check waits for its next step
 //! without end; the clock of the last passed one goes on meanwhile.
 
 use crate::base::health::{Diagnostics, Health};

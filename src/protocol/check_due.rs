@@ -87,17 +87,23 @@ impl CheckDue {
         let latest = now.checked_sub(within).ok()?;
 
         let local = zone.to_datetime(latest);
+        let today = local.date();
         let time = local.time();
         let mut latest_first = self.at.iter().rev();
         let earlier = latest_first.find(|begin| **begin <= time);
 
         let (day, begin) = match earlier {
-            Some(begin) => (local.date(), *begin),
-            None => (local.date().yesterday().ok()?, *self.at.last()?),
+            Some(begin) => (today, *begin),
+            None => {
+                let last = self.at.last()?;
+
+                (today.yesterday().ok()?, *last)
+            }
         };
 
         // A time that the clock's change leaves out is the next one that there is.
-        let began = zone.to_timestamp(day.to_datetime(begin)).ok()?;
+        let began = day.to_datetime(begin);
+        let began = zone.to_timestamp(began).ok()?;
 
         Some((begin, began))
     }

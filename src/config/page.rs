@@ -83,6 +83,7 @@ fn tls_files(value: Value, base: &Path, problems: &mut Problems) -> Option<TlsFi
         }
     }
 
+    // Credentials of systemd come first, as for the broker's.
     let certificate = secret_file(&mut table, "certificate", base);
     let key = secret_file(&mut table, "key", base);
 

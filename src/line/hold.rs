@@ -85,6 +85,7 @@ impl Hold {
 
     /// Ends a hold whose time is over; returns who had it.
     pub fn look(&self, now: Instant) -> Option<String> {
+        // The clock is this process's own: a clock that is set ends no hold.
         let mut held = self.held();
         let over = held.take_if(|held| now >= held.until)?;
 
@@ -106,6 +107,7 @@ impl Hold {
     /// # Errors
     /// Who has control, in words.
     pub fn check(&self, who: &str, now: Instant) -> Result<(), String> {
+        // A hold that is over keeps nobody out, whether or not somebody has looked.
         self.look(now);
 
         match self.holder() {

@@ -63,6 +63,7 @@ impl RecipeRows {
         row.is_of_library = !numbers.is_empty();
 
         row.older = numbers.len().saturating_sub(SHOWN);
+        // The pointer may be broken where the revisions are whole.
         let pointer = self.library.pointer(&row.name)?;
         let current = pointer.map(|pointer| pointer.current);
 

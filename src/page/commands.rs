@@ -92,6 +92,7 @@ impl PageCommands {
     }
 
     async fn send(&self, actor: &Actor, name: &str, id: &str, command: Command) -> Answer {
+        // A channel for each command: its answer finds its way without a table of who waits.
         let (replies, mut reply) = mpsc::channel(1);
 
         let request = Request {
@@ -111,6 +112,7 @@ impl PageCommands {
             },
         };
 
+        // The other half of the room is the broker's: this door must not shut that one.
         if self.requests.len() >= REQUESTS_SHARE {
             return Answer::rejected(Some(id), TOO_MANY);
         }

@@ -59,6 +59,7 @@ pub fn routes() -> Router<Page> {
 }
 
 async fn screen(State(page): State<Page>, viewer: Viewer) -> Response {
+    // A disk that hangs holds this screen up, and no other one.
     let of_disk = page.clone();
     let read = tokio::task::spawn_blocking(move || of_disk.recipes()).await;
     let holder = page.now().holder;
@@ -100,12 +101,14 @@ async fn release_control(State(page): State<Page>, act: Act<NoFields>) -> Respon
 }
 
 async fn select(State(page): State<Page>, viewer: Viewer, act: Act<SelectForm>) -> Response {
+    // Only recipes of the line's file can be selected: a form chooses no file.
     let values = json!({ "recipe": act.form.recipe });
 
     under_control(page, viewer, &act.actor, "select_recipe", values).await
 }
 
 async fn roll_back(State(page): State<Page>, viewer: Viewer, act: Act<RollBackForm>) -> Response {
+    // A revision that is gone meanwhile is refused by the library, in words.
     let RollBackForm { recipe, revision } = act.form;
     let values = json!({ "recipe": recipe, "revision": revision });
 

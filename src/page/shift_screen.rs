@@ -56,6 +56,7 @@ async fn reset(State(page): State<Page>, viewer: Viewer, act: Act<NoFields>) -> 
         return refusal(&page, viewer, StatusCode::FORBIDDEN, words);
     }
 
+    // One reading of the counters: what is told and where the shift begins are the same.
     let parts = page.now().parts;
     let all = page.shift().all_since(&parts);
     let who = act.actor.who();

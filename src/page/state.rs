@@ -131,6 +131,7 @@ impl PageState {
 
     /// Names of this machine out of the certificate.
     pub fn names(&self) -> Names {
+        // A renewed certificate may have others: they are asked for with each request.
         let tls = self.tls.as_ref();
 
         tls.map(|tls| tls.names()).unwrap_or_default()

@@ -2,7 +2,7 @@
 //!
 //! A certificate is renewed every few weeks or years, and a line should not be started again for it. A pair that
 //! cannot be used leaves the one before in place, and is told by the line's health, as are the last
-//! [`WARN_BEFORE`] of a certificate.
+//! 21 days of a certificate.
 
 use super::hosts::Names;
 use crate::base::health::{Diagnostics, Health};
@@ -42,9 +42,8 @@ pub struct TlsProblem {
 
 impl std::fmt::Display for TlsProblem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let TlsProblem { key, words } = self;
-
-        write!(f, "page.tls.{key}: {words}")
+        // As every problem of a line's file: its key, then the words.
+        write!(f, "page.tls.{}: {}", self.key, self.words)
     }
 }
 
@@ -113,6 +112,7 @@ impl PageTls {
             }
         }
 
+        // A pair that does not fit is told before the age of the one that is served.
         let cause = problem.or_else(|| self.served().age_words(now));
 
         match cause {
@@ -183,6 +183,7 @@ fn server(chain: Chain, key: PrivateKeyDer<'static>) -> Result<ServerConfig, Tls
         .expect("ring knows TLS 1.2 and 1.3")
         .with_no_client_auth();
 
+    // The key is held against the certificate here, and not at the first handshake.
     let mut config = builder
         .with_single_cert(chain, key)
         .map_err(|error| match error {

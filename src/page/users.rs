@@ -90,6 +90,7 @@ async fn screen(State(page): State<Page>, viewer: Viewer) -> Response {
 }
 
 async fn add(State(page): State<Page>, viewer: Viewer, act: Act<AddForm>) -> Response {
+    // The password is hashed on the thread for it, not here.
     let AddForm {
         name,
         role,
@@ -154,6 +155,7 @@ async fn change(
         return refusal(&page, viewer, StatusCode::FORBIDDEN, words);
     }
 
+    // What is left afterwards is checked with the change: a refusal writes nothing.
     let who = actor.who();
     let of_work = page.clone();
 

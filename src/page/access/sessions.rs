@@ -71,6 +71,7 @@ impl Sessions {
             self.end_least_used();
         }
 
+        // The browser has the id, this machine its hash: a copy of the memory signs nobody in.
         let id = random_id();
 
         let session = Session {

@@ -51,6 +51,7 @@ async fn form(State(page): State<Page>, viewer: Viewer) -> Response {
 }
 
 async fn sign_in(State(page): State<Page>, viewer: Viewer, request: Request) -> Response {
+    // There is no session yet, and so no token: Origin keeps foreign forms out.
     let text = form_text(request, page.cookie.is_tls()).await;
     let form = text.and_then(|text| values::<SignInForm>(&text));
 

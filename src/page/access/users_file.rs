@@ -173,6 +173,7 @@ impl UsersFile {
             )));
         }
 
+        // What a person wrote there is checked like what a program did.
         let text = std::fs::read_to_string(&self.path);
         let text = text.map_err(|error| self.file_error(error))?;
         let users: Users = toml::from_str(&text).map_err(|error| self.broken(error.to_string()))?;
@@ -196,6 +197,7 @@ impl UsersFile {
     }
 
     fn lock(&self) -> Result<File, UsersError> {
+        // `winspect user` and the page may come at the same time.
         let folder = File::open(self.folder()).map_err(|error| self.file_error(error))?;
         let until = Instant::now() + PATIENCE;
 

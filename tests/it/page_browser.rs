@@ -9,7 +9,7 @@ use crate::harness::{PATIENCE, station::Station};
 use crate::harness::{require, wait_until};
 
 /// A landscape and a portrait tablet.
-const SIZES: [(u32, u32); 2] = [(1280, 800), (800, 1280)];
+pub const SIZES: [(u32, u32); 2] = [(1280, 800), (800, 1280)];
 
 /// Writes a screen as pictures in both sizes, where they are wanted.
 pub fn keep_screens(browser: &Browser, page: &Page, name: &str) {
@@ -66,7 +66,7 @@ fn live() -> (Station, Page, Browser) {
 }
 
 /// True if nothing of the page is wider than the page.
-fn fits(browser: &Browser) -> bool {
+pub fn fits(browser: &Browser) -> bool {
     let script = "return document.documentElement.scrollWidth <= innerWidth";
     browser.script(script).as_bool().unwrap_or(false)
 }

@@ -17,7 +17,7 @@ use crate::line::shared::Shared;
 use crate::line::what_if::WhatIfEnds;
 use crate::mqtt::publisher::PublisherWiring;
 use crate::mqtt::session::COMMANDS_MAX;
-use crate::page::teach::TeachSource;
+use crate::page::teach::source::TeachSource;
 use crate::page::{Bound, FrameSlots, PagePictures, PageWiring, Pulses, frame_slots};
 use crate::protocol::event::{Event, EventReceiver};
 use crate::protocol::request::Request;

@@ -121,7 +121,7 @@ use crate::control::socket_path;
 use crate::mqtt::MqttSettings;
 use crate::mqtt::publisher;
 use crate::mqtt::publisher::PublisherWiring;
-use crate::page::teach::TeachSource;
+use crate::page::teach::source::TeachSource;
 use crate::page::{self, FrameSlots, PageWiring, PictureStage, Pulses};
 use crate::protocol::birth::Identity;
 use crate::recipe::active::ActiveRecipe;

@@ -16,7 +16,7 @@ use super::pulses::Pulses;
 use super::recipe_row::RecipeRow;
 use super::routes::router;
 use super::state::{NewestChecks, PageParts, PageState};
-use super::teach::TeachSource;
+use super::teach::source::TeachSource;
 use super::tls::{PageTls, TlsProblem};
 use crate::base::exit::{Exit, Failure};
 use crate::base::health::Diagnostics;

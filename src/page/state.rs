@@ -16,7 +16,7 @@ use super::pulses::Pulses;
 use super::recipe_row::RecipeRow;
 use super::screen::{Facts, SCREENS, Screen, ScreenName};
 use super::shift::ShiftBase;
-use super::teach::TeachSource;
+use super::teach::source::TeachSource;
 use super::tls::PageTls;
 use super::{check, counters, health, lens, live};
 use crate::base::health::Diagnostics;

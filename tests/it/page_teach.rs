@@ -211,11 +211,11 @@ fn a_setter_teaches_a_new_part_from_nothing_and_takes_it_back() {
         threshold.contains("threshold is 0.900")
     });
     browser.click("#activate form[action='/teach/undo'] button");
-    told(&browser, "rolled back to bolt@");
+    told(&browser, "rolled back to bolt@4");
 
     // 6: it judges, and knows the bad part.
     browser.click("#activate form[action='/teach/activate'] button");
-    told(&browser, "bolt@");
+    told(&browser, "bolt@4 judges from now on");
     browser.wait_for("#recipe", |recipe| recipe.contains("It judges the line"));
     let plc = &station.plc;
     let is_of_bolt = |result: &serde_json::Value, verdict: &str| {
@@ -228,16 +228,13 @@ fn a_setter_teaches_a_new_part_from_nothing_and_takes_it_back() {
     plc.until_fits("box/result", |result| is_of_bolt(result, "pass"));
     look(&browser, "teach-judges");
 
-    // Undo: the revision before the bad part judges.
-    let before = station.plc.next("box/result")["recipe"].clone();
+    // Undo: the revision before the bad part judges, and the one after it again.
     browser.click("#activate form[action='/teach/undo'] button");
-    told(&browser, "bolt@");
-    plc.until_fits("box/result", |result| {
-        result["recipe"] != before
-            && result["recipe"]
-                .as_str()
-                .is_some_and(|recipe| recipe.starts_with("bolt@"))
-    });
+    told(&browser, "rolled back to bolt@3");
+    plc.until("box/result", "recipe", "bolt@3");
+    browser.wait_for("#recipe", |recipe| recipe.contains("8 good, 0 bad"));
+    let forms = browser.count("#activate form[action='/teach/undo']");
+    assert_eq!(forms, 2, "back to bolt@2, and on to bolt@4 again");
 
     let errors = browser.console_errors();
     assert!(errors.is_empty(), "{errors:?}");
@@ -357,7 +354,7 @@ fn without_a_script_the_same_is_done_by_plain_forms_and_outlives_a_restart() {
     // A reload keeps it, and going back is a plain form too.
     line.signal(libc::SIGHUP);
     let setter = Session::start(&page, "sara");
-    setter.post("/teach/undo", &[("recipe", "bolt")]);
+    setter.post("/teach/undo", &[("recipe", "bolt"), ("revision", "3")]);
     let notice = notice(&setter, "bolt");
     assert!(notice.contains("rolled back to bolt@3"), "{notice}");
     plc.until("box/result", "recipe", "bolt@3");
@@ -386,7 +383,7 @@ fn an_operator_reads_and_changes_nothing() {
             vec![("recipe", "nut"), ("rule", "auto")],
         ),
         ("/teach/activate", vec![("recipe", "nut")]),
-        ("/teach/undo", vec![("recipe", "nut")]),
+        ("/teach/undo", vec![("recipe", "nut"), ("revision", "1")]),
         (
             "/teach/decide",
             vec![

@@ -36,8 +36,10 @@ pub struct RecipeFacts {
     pub name: String,
     /// Its revision.
     pub revision: u64,
-    /// The revision that was current before.
-    pub before: Option<u64>,
+    /// The revision that this one was made of, if the library still has it.
+    pub parent: Option<u64>,
+    /// A later revision that was current before this one: going back can be taken back.
+    pub later: Option<u64>,
     /// How the revision came about.
     pub by: Option<String>,
     /// Pictures of good parts.

@@ -41,6 +41,7 @@ mod channels;
 pub mod cleanings;
 pub mod commands;
 pub mod control;
+mod decision;
 mod doors;
 mod doubtful;
 pub mod drift;
@@ -94,17 +95,16 @@ use self::answer_cache::AnswerCache;
 use self::cameras::{
     OpenCamera, admissions_of, groups_of, inspected_cameras, joiner_of, open_cameras, overflows_of,
 };
-use self::changeover::{Changeover, RecipeRequest, ReloadBase};
+use self::changeover::{Changeover, ReloadBase};
 use self::commands::CommandHandler;
 use self::doors::{camera_names, doors_of, identity_of};
-use self::evidence::{EvidenceStage, evidence_stage};
+use self::evidence::{EvidenceSender, EvidenceStage, evidence_stage};
 use self::inspect::InspectStage;
 use self::live_settings::{LiveSettings, Reloaded};
 use self::overlays::{OverlayEnds, OverlayPainter, OverlayStage};
 use self::policy::LinePolicy;
 use self::queue::{FrameReceiver, frame_queue};
 use self::recipe_rows::RecipeRows;
-use self::second_answers::SecondAnswers;
 use self::shadow::stage::ShadowStage;
 use self::shared::{CameraStates, Shared, Tallies};
 use self::stage::Stage;
@@ -128,7 +128,7 @@ use crate::recipe::active::ActiveRecipe;
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
 use crate::recipe::spec::RecipeSpec;
 use crate::store::{Outbox, StoreWriter};
-use crossbeam::channel::{Receiver, Sender};
+use crossbeam::channel::Sender;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -316,12 +316,7 @@ impl Stages {
         let (mut active, shared) = prepare(config, (&mut opening, &begun), &preparer, run_id)?;
         // The painters are taken before the inspector moves to its own thread.
         let painter = OverlayPainter(active.inspector.painter());
-        let evidence = config.evidence.as_ref().map(|settings| {
-            let painter = OverlayPainter(active.inspector.painter());
-            evidence_stage(settings.clone(), painter, &shared.diagnostics)
-        });
-
-        let (kept, evidence) = evidence.unzip();
+        let (kept, evidence) = evidence_of(config, &mut active, &shared);
 
         // Each camera has a place of its own in the queue, in the order of the configuration, on
         // which `open_cameras` relies.
@@ -340,9 +335,9 @@ impl Stages {
         let teach = teach_source(config, &shared, &settings, &preparer.model.spec);
         let ends = (channels.page, channels.page_frames);
         let page = PageStages::open(config, &shared, is_continuous, (recipes, teach), ends)?;
-        let what_if = (channels.what_ifs, channels.what_if_answers);
+        let library = &config.library;
         Ok(Stages {
-            what_if: what_if_stage(config, &shared, &preparer, what_if),
+            what_if: WhatIfStage::new(&shared, &preparer, library, channels.what_if),
             inspect: InspectStage::new(&shared, active, config.batch, inspected, channels.inspect),
             writer: StoreWriter::new(opening.open_store, policy),
             commands: CommandHandler::new(
@@ -357,8 +352,11 @@ impl Stages {
                 &shared,
                 preparer,
                 opening.recovered.kept,
-                config.library.clone(),
-                ReloadBase::of(config, &settings),
+                library.clone(),
+                ReloadBase {
+                    settings: settings.clone(),
+                    running: config.keys.clone(),
+                },
                 channels.changeover,
             ),
             overlays: OverlayStage {
@@ -380,15 +378,18 @@ impl Stages {
     }
 }
 
-/// The stage that judges the last parts again.
-fn what_if_stage(
+/// The stage that keeps pictures of parts, and the end by which they come to it; `None` where none are kept.
+fn evidence_of(
     config: &LineConfig,
+    active: &mut ActiveRecipe,
     shared: &Shared,
-    preparer: &RecipePreparer,
-    (wanted, answers): (Receiver<RecipeRequest>, SecondAnswers),
-) -> WhatIfStage {
-    let library = config.library.clone();
-    WhatIfStage::new(shared, preparer.clone(), library, wanted, answers)
+) -> (Option<EvidenceSender>, Option<EvidenceStage>) {
+    let stage = config.evidence.as_ref().map(|settings| {
+        let painter = OverlayPainter(active.inspector.painter());
+        evidence_stage(settings.clone(), painter, &shared.diagnostics)
+    });
+
+    stage.unzip()
 }
 
 /// Prepares the recipe that was selected last, and what all stages share under its policy.

@@ -2,7 +2,8 @@
 
 use super::command::{Action, ChallengeSpec, Expect};
 use super::editing::{EditCommand, ThresholdWish};
-use super::teaching::{LabelCommand, RecipeChange, TaughtAs};
+use super::teaching::{RecipeChange, TaughtAs};
+use super::what_if::WhatIfCommand;
 
 /// A command in words, without its name.
 pub fn words(action: &Action) -> String {
@@ -70,7 +71,17 @@ fn of_change(change: &RecipeChange) -> String {
                 None => format!("the next {} parts{camera} are {kind}", command.parts),
             }
         }
-        RecipeChange::Label(command) => of_label(command),
+        RecipeChange::Label(command) => {
+            let part = format!("part {}/{}/{}", command.run_id, command.camera, command.seq);
+            let label = command
+                .label
+                .map_or(String::new(), |label| format!(" is {}", label.word()));
+            let note = command
+                .note
+                .as_ref()
+                .map_or(String::new(), |note| format!(", note {note:?}"));
+            format!("{part}{label}{note}")
+        }
         RecipeChange::Forget(command) => format!("picture {}", command.picture),
         RecipeChange::Rollback(command) => {
             let to = match command.revision {
@@ -87,21 +98,7 @@ fn of_change(change: &RecipeChange) -> String {
             None => "the shadow ends".to_owned(),
         },
         RecipeChange::Suggest(_) => "groups of doubtful parts are asked for".to_owned(),
-        RecipeChange::WhatIf(command) => {
-            let revision = command
-                .revision
-                .map(|revision| format!(" by revision {revision}"));
-            let threshold = command
-                .threshold
-                .map(|value| format!(" under threshold {value}"));
-            let revision = revision.unwrap_or_default();
-            let threshold = threshold.unwrap_or_default();
-
-            format!(
-                "the last {} parts again{revision}{threshold}",
-                command.parts
-            )
-        }
+        RecipeChange::WhatIf(command) => of_what_if(command),
     };
 
     let candidate = match change.makes_candidate() {
@@ -112,13 +109,19 @@ fn of_change(change: &RecipeChange) -> String {
     words + &recipe + candidate
 }
 
-fn of_label(command: &LabelCommand) -> String {
-    let label = command.label.map(|label| format!(" is {}", label.word()));
-    let note = command.note.as_ref();
-    let note = note.map(|note| format!(", note {note:?}"));
+fn of_what_if(command: &WhatIfCommand) -> String {
+    let revision = command
+        .revision
+        .map_or(String::new(), |revision| format!(" by revision {revision}"));
 
-    let part = format!("part {}/{}/{}", command.run_id, command.camera, command.seq);
-    part + &label.unwrap_or_default() + &note.unwrap_or_default()
+    let threshold = command
+        .threshold
+        .map_or(String::new(), |value| format!(" under threshold {value}"));
+
+    format!(
+        "the last {} parts again{revision}{threshold}",
+        command.parts
+    )
 }
 
 fn of_edit(command: &EditCommand) -> String {

@@ -1,6 +1,7 @@
 //! The page in a real browser: what a person sees. With `WINSPECT_SCREENS` each screen is also written
 //! there as a picture, in two sizes.
 
+use crate::harness::axe::assert_usable;
 use crate::harness::browser::Browser;
 use crate::harness::line::TRIGGERED;
 use crate::harness::page::{Page, station};
@@ -9,10 +10,12 @@ use crate::harness::{PATIENCE, station::Station};
 use crate::harness::{require, wait_until};
 
 /// A landscape and a portrait tablet.
-const SIZES: [(u32, u32); 2] = [(1280, 800), (800, 1280)];
+pub const SIZES: [(u32, u32); 2] = [(1280, 800), (800, 1280)];
 
-/// Writes a screen as pictures in both sizes, where they are wanted.
+/// Asserts that everybody can use what is shown, and writes the screen as pictures in both sizes, where they are wanted.
+#[track_caller]
 pub fn keep_screens(browser: &Browser, page: &Page, name: &str) {
+    assert_usable(browser, name);
     let Some(folder) = std::env::var_os("WINSPECT_SCREENS") else {
         return;
     };
@@ -30,8 +33,10 @@ pub fn keep_screens(browser: &Browser, page: &Page, name: &str) {
     }
 }
 
-/// Keeps what is shown as it is, in both sizes.
+/// As [`keep_screens`], of what is shown as it is.
+#[track_caller]
 pub fn keep_shown(browser: &Browser, name: &str) {
+    assert_usable(browser, name);
     let Some(folder) = std::env::var_os("WINSPECT_SCREENS") else {
         return;
     };
@@ -66,7 +71,7 @@ fn live() -> (Station, Page, Browser) {
 }
 
 /// True if nothing of the page is wider than the page.
-fn fits(browser: &Browser) -> bool {
+pub fn fits(browser: &Browser) -> bool {
     let script = "return document.documentElement.scrollWidth <= innerWidth";
     browser.script(script).as_bool().unwrap_or(false)
 }

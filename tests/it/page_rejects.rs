@@ -10,7 +10,7 @@ use crate::harness::{PATIENCE, assert_said, require, wait_until};
 use crate::page_browser::{keep_screens, keep_shown};
 
 /// A line that keeps each part, with a page, an operator `otto` and a setter `sara`; all parts fail.
-fn rejecting() -> (Station, Page) {
+pub fn rejecting() -> (Station, Page) {
     let page = Page::at(free_port());
     let evidence = "[evidence]\nfolder = \"evidence\"\npass_every = 1";
     let tables = format!("{}\n{evidence}", page.table());
@@ -25,7 +25,7 @@ fn rejecting() -> (Station, Page) {
 }
 
 /// Sends a part through the line and waits until its pictures are kept.
-fn reject(station: &Station, part_id: &str) {
+pub fn reject(station: &Station, part_id: &str) {
     let part = format!("{{\"part_id\": {part_id:?}}}");
     station.plc.ask("trigger", &part, "accepted");
     let folder = station.folder.path().join("evidence");

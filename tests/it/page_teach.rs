@@ -1,6 +1,7 @@
 //! A setter brings a new part to a line by the screen Teach, in a real browser. With `WINSPECT_SCREENS` the screen is
 //! written there as a picture, in two sizes.
 
+use crate::harness::axe::assert_usable;
 use crate::harness::broker::free_port;
 use crate::harness::browser::Browser;
 use crate::harness::page::Page;
@@ -97,6 +98,8 @@ fn look(browser: &Browser, name: &str) {
             fs::write(file, browser.screenshot()).expect("the folder is there");
         }
     }
+
+    assert_usable(browser, name);
 
     browser.resize(1280, 800);
 }

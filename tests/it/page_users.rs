@@ -5,6 +5,7 @@ use crate::harness::line::TRIGGERED;
 use crate::harness::page::station;
 use crate::harness::sign_in::{Session, add_user, audit};
 use crate::harness::{assert_said, require};
+use crate::page_browser::keep_shown;
 
 #[test]
 fn an_admin_makes_changes_and_removes_users() {
@@ -39,6 +40,7 @@ fn an_admin_makes_changes_and_removes_users() {
     browser.wait_for("#notice", |words| {
         words.contains("DONE") && words.contains("otto added as operator")
     });
+    keep_shown(&browser, "users");
     let otto = Session::start(&page, "otto");
     assert_said(
         &otto.get("/users").body,

@@ -10,6 +10,7 @@ import soak_pictures
 from soak_audit import Audit, Faults
 from soak_content import PICTURE_S, Belt, Line, Sent, flaws
 from soak_camera import Frames, Way
+from soak_history import History, not_kept
 from soak_link import Link, Packets, flipped, result_in
 
 LINE = Line("box", ("nut@1", "bolt@4"), 1.0)
@@ -440,6 +441,52 @@ class Stream(unittest.TestCase):
             found = [*packets.feed(stream[:cut]), *packets.feed(stream[cut:])]
             self.assertEqual([(kind, flags) for kind, flags, _ in found], [(3, 2), (4, 0)])
             self.assertEqual(result_in(found[0][1], found[0][2]), (42, ("A", "top", 7), "s/result"))
+
+
+class Kept(unittest.TestCase):
+    """The history beside the books."""
+
+    def setUp(self):
+        audit = Audit(Faults(), LINE, 0.5)
+        for line in [result(seq) for seq in range(1, 6)] + [undecided(6), result(6, "result/late")]:
+            audit.hear(line)
+        self.parts = audit.parts
+        self.rows = [self.told(part.result) for part in audit.parts.values()]
+        self.rows.append(self.told(audit.parts[("A", "top", 6)].record, "true"))
+
+    def told(self, heard, late_verdict="false"):
+        row = {key: str(heard[key] or "") for key in ("run_id", "camera", "seq", "verdict", "reason", "part_id", "recipe",
+                                                      "challenge")}
+        return row | {"late_verdict": late_verdict}
+
+    def differs(self, rows, unheard=(), **more):
+        return len(History(rows, **more).differs(self.parts, unheard))
+
+    def test_a_history_that_says_what_was_heard_differs_nowhere(self):
+        self.assertEqual(self.differs(self.rows), 0)
+
+    def test_each_other_value_is_a_difference_and_so_is_a_late_verdict_that_is_not_there(self):
+        for place in range(len(self.rows)):
+            for key in ("verdict", "part_id", "recipe"):
+                other = [row | {key: "other"} if row is self.rows[place] else row for row in self.rows]
+                self.assertEqual(self.differs(other), 1, f"{key} of {self.rows[place]}")
+        self.assertEqual(self.differs(self.rows[:-1]), 1)
+        self.assertEqual(self.differs(self.rows + self.rows[:1]), 1)
+
+    def test_a_part_is_missing_only_where_the_store_says_so_or_is_full_and_has_no_older_one(self):
+        without = {seq: [row for row in self.rows if row["seq"] != str(seq)] for seq in (1, 3)}
+        self.assertEqual(self.differs(without[1]), 1)
+        self.assertEqual(self.differs(without[1], not_kept=1), 0)
+        self.assertEqual(self.differs(without[1], is_full=True), 0)
+        self.assertEqual(self.differs(without[3], is_full=True), 1)
+        log = "WARN the disk fails for long: 3 delivered results will not be in the store's history; forgotten are " \
+              "1 commands' ids, 0 lines of the audit log, 2 verdicts that came late\n"
+        self.assertEqual(not_kept(2 * log), 10)
+
+    def test_a_part_that_nobody_heard_of_is_told(self):
+        more = self.rows + [self.told(row(7))]
+        self.assertEqual(self.differs(more), 1)
+        self.assertEqual(self.differs(more, unheard=[("A", "top", 7)]), 0)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ soak_link.py and soak_camera.py.
 import argparse
 import collections
 import gc
+import glob
 import json
 import math
 import os
@@ -24,6 +25,7 @@ from soak_audit import Audit, Faults
 from soak_camera import Way
 from soak_content import FPS, FRAMES_A_PICTURE, Belt, Line, first_of_schedule
 from soak_faults import Breaks
+from soak_history import FULL_FROM, History, not_kept, rows_of
 from soak_link import Link
 from soak_parties import CAMERAS, FAKETIME, Auditor, Broker, Daemon, Eyes, Sender, say, slow_sync
 
@@ -38,6 +40,7 @@ EVERYWHERE = ("broker_kill", "broker_restart", "broker_frozen", "session_lost", 
 RECOVERY_MAX_S = 25  # back-off of 10 s, the next try, what waited
 TAKEN_OVER_S = 30  # a daemon whose name was taken waits so long before it takes it back
 STORE_MB = 160  # of the disk that is filled up
+KEEP_MB = 64  # of delivered parts
 RECIPE = """name = "{name}"
 revision = {revision}
 input_px = 70
@@ -60,7 +63,7 @@ timed_reject = true
 heatmaps = "all"
 [store]
 file = "store/{store}.db"
-keep_mb = 64
+keep_mb = {keep_mb}
 """
 CAMERA = """[[camera]]
 name = "{name}"
@@ -134,7 +137,8 @@ class Soak(Breaks):
         for name, store, client, more in (("first", "first", "soak", ()), ("second", "second", "soak", ()),
                                           ("large", "first", "soak", (wide,)), ("drain", "second", "drain", ())):
             with open(f"{self.folder}/{name}.toml", "w") as line:
-                line.write(LINE.format(cameras="".join((*cameras, *more)), port=self.link.port, client=client, store=store))
+                line.write(LINE.format(cameras="".join((*cameras, *more)), port=self.link.port, client=client, store=store,
+                                       keep_mb=KEEP_MB))
 
     def begin(self):
         subprocess.run([WINSPECT, "model", "import", "tests/golden/dinov2-tiny", f"{self.folder}/model"],
@@ -291,6 +295,19 @@ class Soak(Breaks):
                 f"{len(self.audit.duplicates)} duplicates, {len(self.audit.out_of_order)} out of order, "
                 f"{len(self.audit.wrong)} wrong, {rss or 0:.0f} MB")
 
+    def history(self):
+        """Of both stores, once all daemons have ended."""
+        rows, is_full, lost = [], False, 0
+        for name in ("first", "second"):
+            file = f"{self.folder}/store/{name}.db"
+            if os.path.exists(file):
+                rows += rows_of(f"{self.folder}/{name}.toml")
+                is_full |= os.path.getsize(file) > FULL_FROM * KEEP_MB * 1e6
+        for log in glob.glob(f"{self.folder}/*.log"):
+            with open(log, errors="replace") as text:
+                lost += not_kept(text.read())
+        return History(rows, is_full, lost)
+
     def finish(self):
         """All is whole; what waits is delivered, and the daemons end."""
         self.sender.finish()
@@ -309,12 +326,17 @@ class Soak(Breaks):
         if summary and (summary["undelivered"] or not summary["balanced"]):
             self.bad_ends.append(f"its counters at the end: {summary}")
         time.sleep(1)
+        history = self.history()
         store = f"{self.folder}/store"
         size = sum(os.path.getsize(f"{store}/{name}") for name in os.listdir(store) if name.startswith("first.db"))
         figures, details = self.audit.report(self.link.acked)
         figures["sent_out_of_order"] = len(self.link.disorder)
         figures["sent_again_out_of_order"] = len(self.link.disorder_again)
         details += self.link.disorder + self.link.disorder_again
+        differs = history.differs(self.audit.parts, self.audit.missing())
+        figures["history"] = {"results": len(history.results), "late": len(history.late), "not_kept": history.not_kept}
+        figures["history_differs"] = len(differs)
+        details += [f"history: {words}" for words in differs]
         kinds = self.faults.count()
         kinds.pop("start")
         figures = {"seconds": self.seconds, "rate": self.asked.rate, "seed": self.asked.seed, **figures, "faults": kinds,
@@ -324,7 +346,8 @@ class Soak(Breaks):
 
 
 MUST_BE_ZERO = ("lost", "duplicates", "out_of_order", "sent_out_of_order", "undecided_outside_faults", "unanswered",
-                "wrong", "wrong_part", "wrong_verdict", "unreadable", "same_picture", "overdue", "given_up", "unfinished", "unseen")
+                "wrong", "wrong_part", "wrong_verdict", "unreadable", "same_picture", "overdue", "given_up", "unfinished", "unseen",
+                "history_differs")
 
 
 def judge(folder, figures, details, results):

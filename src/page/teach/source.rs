@@ -6,7 +6,7 @@ use crate::protocol::lesson_board::LessonBoard;
 use std::sync::Arc;
 
 /// Finds the newest picture of a camera.
-pub type NewestPicture = dyn Fn(&str) -> Option<Arc<Picture>> + Send + Sync;
+pub type FrameOf = Box<dyn Fn(&str) -> Option<Arc<Picture>> + Send + Sync>;
 
 /// The line, as the screen reads it.
 pub struct TeachSource {
@@ -15,7 +15,7 @@ pub struct TeachSource {
     /// The cameras.
     pub cameras: Vec<CameraFacts>,
     /// The newest picture of a camera.
-    pub frame: Box<NewestPicture>,
+    pub frame: FrameOf,
     /// Lessons and scores.
     pub board: LessonBoard,
 }

@@ -102,6 +102,12 @@ impl Browser {
         self.post("/execute/sync", &json!({ "script": script, "args": [] }))
     }
 
+    /// What a script gives to its last argument, a function.
+    #[track_caller]
+    pub fn script_that_waits(&self, script: &str) -> Value {
+        self.post("/execute/async", &json!({ "script": script, "args": [] }))
+    }
+
     /// Text of the first element that fits a selector; empty without one.
     #[track_caller]
     pub fn text(&self, selector: &str) -> String {

@@ -1,6 +1,7 @@
 //! What the integration tests stand on: a line and its configuration, a broker, a PLC, golden
 //! files, disks and networks that fail, and waits for what can be observed.
 
+pub mod axe;
 pub mod broker;
 pub mod browser;
 pub mod contrary;

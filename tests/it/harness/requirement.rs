@@ -9,7 +9,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 
 /// Each thing that can be required, and how to get it.
-const WAYS: [(&str, &str); 7] = [
+const WAYS: [(&str, &str); 8] = [
     (
         "mount",
         "run the tests as root: they mount a disk in memory",
@@ -27,6 +27,7 @@ const WAYS: [(&str, &str); 7] = [
         "browser",
         "run tools/setup: it installs Debian's chromium and chromium-driver",
     ),
+    ("axe", "run tools/fetch-axe"),
     ("cc", "install a C compiler: it builds what slows a disk"),
     (
         "network",

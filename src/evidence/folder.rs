@@ -375,7 +375,7 @@ mod tests {
         let kept = prune::list(place.path()).expect("read");
         let bytes: u64 = kept.iter().map(|part| part.bytes).sum();
         assert!(bytes <= bytes_max && kept.len() < 12, "{bytes}");
-        assert!(kept.iter().all(|part| part.paths.len() == 3), "{kept:?}");
+        assert!(kept.iter().all(|part| part.paths.len() == 4), "{kept:?}");
         let stems = stems(place.path()).expect("read");
         let of_last = stems.iter().filter(|stem| stem.contains("01RUNC")).count();
         assert_eq!(of_last, kept.len().min(4), "{stems:?}");

@@ -40,6 +40,7 @@ pub enum NotRead {
 #[derive(Clone)]
 pub struct EvidenceReader {
     folder: Option<Arc<Path>>,
+    patience: Duration,
     places: Arc<Semaphore>,
     readers: Arc<Semaphore>,
 }
@@ -56,6 +57,7 @@ impl EvidenceReader {
     pub fn new(folder: Option<Arc<Path>>) -> Self {
         EvidenceReader {
             folder,
+            patience: PATIENCE,
             places: Arc::new(Semaphore::new(WAITING_MAX)),
             readers: Arc::new(Semaphore::new(READERS)),
         }
@@ -92,7 +94,7 @@ impl EvidenceReader {
             done.await.ok()
         };
 
-        let done = timeout(PATIENCE, work).await.ok().flatten();
+        let done = timeout(self.patience, work).await.ok().flatten();
         done.ok_or(NotRead::Busy)
     }
 }
@@ -214,12 +216,12 @@ mod tests {
             .expect("a runtime");
 
         let place = tempfile::tempdir().expect("a folder");
-        let reader = EvidenceReader::new(Some(place.path().into()));
+        let mut reader = EvidenceReader::new(Some(place.path().into()));
+        reader.patience = Duration::from_millis(50);
         let (hold, held) = std::sync::mpsc::channel::<()>();
         let held = Arc::new(std::sync::Mutex::new(held));
 
         runtime.block_on(async {
-            tokio::time::pause();
             for _ in 0..READERS {
                 let held = held.clone();
                 let hung = reader.look(move |_| drop(held.lock().map(|held| held.recv())));

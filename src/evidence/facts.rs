@@ -11,6 +11,8 @@ use crate::data::verdict::{Defect, Reason, Verdict};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+/// Pixels of a side at most; a file that a person wrote may say anything.
+const SIDE_MAX: usize = 1 << 20;
 /// Version of the form; a file of a later one is refused.
 const VERSION: u32 = 1;
 
@@ -214,9 +216,14 @@ impl MapFacts {
     }
 
     fn is_whole(&self) -> bool {
-        let cells = self.w.checked_mul(self.h);
+        let count = self.values.len();
+        let is_grid = count > 0 && self.w.checked_mul(self.h) == Some(count);
+        let is_finite = self.values.iter().all(|value| value.is_finite());
 
-        cells == Some(self.values.len()) && self.masked.iter().all(|cell| *cell < self.values.len())
+        let [x, y, w, h] = self.area;
+        let is_place = [x, y, w, h].iter().all(|side| *side <= SIDE_MAX) && w > 0 && h > 0;
+
+        is_grid && is_finite && is_place && self.masked.iter().all(|cell| *cell < count)
     }
 
     /// The map and its place.

@@ -29,6 +29,8 @@ pub struct EvidenceFolder {
     settings: EvidenceSettings,
     /// Bytes of what was kept as of the last look, and of what was written since.
     bytes: u64,
+    /// A file that the last look could not remove, and why.
+    stays: Option<String>,
     /// Moment of the last look; `None` before the first.
     looked_at: Option<Instant>,
 }
@@ -39,6 +41,7 @@ impl EvidenceFolder {
         EvidenceFolder {
             settings,
             bytes: 0,
+            stays: None,
             looked_at: None,
         }
     }
@@ -65,6 +68,17 @@ impl EvidenceFolder {
                 "the disk has {} MB left, which are for results",
                 free >> 20
             )));
+        }
+
+        // What cannot be removed must not make the folder grow without end.
+        if self.bytes > self.settings.bytes_max {
+            self.look()?;
+        }
+
+        if self.bytes > self.settings.bytes_max
+            && let Some(stays) = &self.stays
+        {
+            return Err(io::Error::other(format!("the folder is full: {stays}")));
         }
 
         let stem = name::stem(&part.report);
@@ -139,22 +153,30 @@ impl EvidenceFolder {
         } = self.settings;
 
         let mut gone = 0;
+        self.stays = None;
         for part in prune::surplus(kept, SystemTime::now(), bytes_max, age_max) {
-            // A file that cannot be removed ends this look: its bytes are still there, and the next
-            // part's write says so again.
-            for path in &part.paths {
-                std::fs::remove_file(path).map_err(|error| {
-                    io::Error::new(error.kind(), format!("{} stays: {error}", path.display()))
-                })?;
+            // A person may remove files at any time; one that cannot be removed leaves its bytes there.
+            let stays = part.paths.iter().find_map(|path| stays(path));
+            match stays {
+                Some(words) => self.stays = Some(words),
+                None => gone += part.bytes,
             }
-
-            gone += part.bytes;
         }
 
         self.bytes = bytes - gone;
         self.looked_at = Some(Instant::now());
 
         Ok(())
+    }
+}
+
+/// Removes a file; words, if it stays.
+fn stays(path: &Path) -> Option<String> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Some(format!("{} stays: {error}", path.display()))
+        }
+        _ => None,
     }
 }
 

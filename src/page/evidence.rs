@@ -183,6 +183,12 @@ pub fn heat(kept: &KeptPart) -> Result<Vec<u8>, EvidenceError> {
         scale,
     };
 
+    // Facts that a person changed may name a place beyond the picture.
+    let is_inside = area.x + area.w <= picture.width() && area.y + area.h <= picture.height();
+    if !is_inside {
+        return original(kept);
+    }
+
     let overlay = Overlay::new(&picture, &[layer]);
     let painted = marks::draw(paint::paint(&overlay), &overlay, &facts.defects);
     Ok(jpeg_file::encode(&painted, QUALITY))

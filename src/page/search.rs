@@ -97,7 +97,15 @@ pub async fn part(
     };
 
     match step(store, Search::Parts(query)).await? {
-        SearchPage::Parts(page) => Ok(page.parts.into_iter().next()),
+        SearchPage::Parts(page) => {
+            // One that cannot be read is passed over by the search, which then finds another part.
+            let is_it = |part: &HistoryPart| {
+                let row = &part.row;
+                row.run_id == run_id && row.camera == camera && row.seq == seq
+            };
+
+            Ok(page.parts.into_iter().find(is_it))
+        }
         _ => Ok(None),
     }
 }

@@ -28,6 +28,7 @@ use jiff::Timestamp;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 
 /// Time since the last request after which nobody looks.
 const UNWATCHED_AFTER: Duration = Duration::from_secs(30);
@@ -87,6 +88,8 @@ pub struct PageState {
     pub store: Store,
     /// Pictures of kept parts.
     pub evidence: EvidenceReader,
+    /// The one place for a file that is sent.
+    pub exports: Arc<Semaphore>,
     checks: NewestChecks,
     lenses: Lenses,
     tls: Option<Arc<PageTls>>,
@@ -125,6 +128,7 @@ impl PageState {
             teach: parts.teach,
             store: parts.store,
             evidence: parts.evidence,
+            exports: Arc::new(Semaphore::new(1)),
             checks: parts.checks,
             lenses: parts.lenses,
             tls: parts.tls,

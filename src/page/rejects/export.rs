@@ -1,22 +1,25 @@
 //! What a person takes away of the list: the parts as CSV, and their files as ZIP.
 //!
-//! Bounds: [`ROWS_MAX`] rows, [`ZIP_PARTS`] parts of [`ZIP_BYTES`] together, and one ZIP at a time, by the readers of the
-//! evidence. What does not fit is told in the file itself.
+//! Bounds: [`ROWS_MAX`] rows, [`ZIP_PARTS`] parts of [`ZIP_BYTES`] together, and one file at a time until it has been sent.
+//! What does not fit is told in the file itself.
 
 use super::filter::Filter;
 use super::list::{stem_of, stems};
-use crate::data::history::HistoryPart;
-use crate::data::history_rows::{RowFormat, RowPrinter};
+use crate::data::history::{HistoryPage, HistoryPart};
+use crate::data::history_rows::{RowFormat, RowPrinter, csv_text};
 use crate::page::access::Viewer;
+use crate::page::evidence::NotRead;
 use crate::page::form_page::refusal;
 use crate::page::search;
 use crate::page::state::Page;
+use axum::body::{Body, Bytes};
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use std::io::{Cursor, Write};
 use std::path::Path;
+use tokio::sync::OwnedSemaphorePermit;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
@@ -31,74 +34,140 @@ const ENDS: [&str; 4] = [".png", ".jpg", ".json", "_part.jpg"];
 
 /// `GET /rejects/parts.csv`.
 pub async fn csv(State(page): State<Page>, viewer: Viewer, RawQuery(query): RawQuery) -> Response {
-    let found = match wanted(&page, query.as_deref(), ROWS_MAX).await {
-        Ok(found) => found,
-        Err((status, words)) => return refusal(&page, viewer, status, words),
-    };
-
-    let mut printer = RowPrinter::new(RowFormat::Csv);
-    let text = printer.page(&found);
-    file("text/csv; charset=utf-8", "parts.csv", text.into_bytes())
+    match export(&page, query.as_deref(), ROWS_MAX).await {
+        Ok(export) => file("text/csv; charset=utf-8", "parts.csv", export),
+        Err((status, words)) => refusal(&page, viewer, status, words),
+    }
 }
 
 /// `GET /rejects/parts.zip`.
 pub async fn zip(State(page): State<Page>, viewer: Viewer, RawQuery(query): RawQuery) -> Response {
-    let found = match wanted(&page, query.as_deref(), ZIP_PARTS).await {
-        Ok(found) => found,
-        Err((status, words)) => return refusal(&page, viewer, status, words),
-    };
+    match packed_export(&page, query.as_deref()).await {
+        Ok(export) => file("application/zip", "parts.zip", export),
+        Err((status, words)) => refusal(&page, viewer, status, words),
+    }
+}
 
-    let (stems, missing) = stems(&page).await;
+/// A file that is sent, and the place that it takes until it is.
+struct Export {
+    bytes: Vec<u8>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Export {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+type Refused = (StatusCode, String);
+
+/// A place for an export. There is one, until the file has been sent: files are large, and a slow browser keeps its own.
+fn place(page: &Page) -> Result<OwnedSemaphorePermit, Refused> {
+    let place = page.exports.clone().try_acquire_owned();
+    let words = "another file is being sent; try again when it has been";
+
+    place.map_err(|_| (StatusCode::SERVICE_UNAVAILABLE, words.to_owned()))
+}
+
+async fn export(page: &Page, query: Option<&str>, rows: usize) -> Result<Export, Refused> {
+    let place = place(page)?;
+    let found = wanted(page, query, rows).await?;
+    let printed = tokio::task::spawn_blocking(move || printed(&found));
+    let text = printed.await.map_err(|error| {
+        let words = format!("the file cannot be made: {error}");
+        (StatusCode::INTERNAL_SERVER_ERROR, words)
+    })?;
+
+    Ok(Export {
+        bytes: text.into_bytes(),
+        _place: place,
+    })
+}
+
+async fn packed_export(page: &Page, query: Option<&str>) -> Result<Export, Refused> {
+    let place = place(page)?;
+    let found = wanted(page, query, ZIP_PARTS).await?;
+    let (stems, missing) = stems(page).await;
     if let Some(words) = missing {
-        return refusal(&page, viewer, StatusCode::NOT_FOUND, words);
+        return Err((StatusCode::NOT_FOUND, words));
     }
 
     let of_part = |part: &HistoryPart| stem_of(&part.row, &stems).map(str::to_owned);
-    let kept: Vec<String> = found.iter().filter_map(of_part).collect();
-    let rows = RowPrinter::new(RowFormat::Csv).page(&found);
+    let kept: Vec<String> = found.parts.iter().filter_map(of_part).collect();
+    let packed = page.evidence.look(move |folder| {
+        let rows = printed(&found);
+        packed(folder, &kept, &rows, lacks(&found))
+    });
 
-    let packed = page
-        .evidence
-        .look(move |folder| packed(folder, &kept, &rows));
+    let busy = |why: NotRead| (StatusCode::SERVICE_UNAVAILABLE, why.to_string());
+    let bytes = packed.await.map_err(busy)?.map_err(|error| {
+        let words = format!("the file cannot be made: {error}");
+        (StatusCode::INTERNAL_SERVER_ERROR, words)
+    })?;
 
-    match packed.await {
-        Ok(Ok(bytes)) => file("application/zip", "parts.zip", bytes),
-        Ok(Err(error)) => {
-            let words = format!("the file cannot be made: {error}");
-            refusal(&page, viewer, StatusCode::INTERNAL_SERVER_ERROR, words)
-        }
-        Err(why) => refusal(
-            &page,
-            viewer,
-            StatusCode::SERVICE_UNAVAILABLE,
-            why.to_string(),
-        ),
-    }
+    Ok(Export {
+        bytes,
+        _place: place,
+    })
 }
 
-async fn wanted(
-    page: &Page,
-    query: Option<&str>,
-    rows: usize,
-) -> Result<Vec<HistoryPart>, (StatusCode, String)> {
+async fn wanted(page: &Page, query: Option<&str>, rows: usize) -> Result<HistoryPage, Refused> {
     let query = Filter::of_query(query).and_then(|filter| filter.query());
     let query = query.map_err(|words| (StatusCode::BAD_REQUEST, words))?;
     let found = search::parts(&page.store, query, rows).await;
-    let found = found.map_err(|words| (StatusCode::SERVICE_UNAVAILABLE, words))?;
-    Ok(found.parts)
+
+    found.map_err(|words| (StatusCode::SERVICE_UNAVAILABLE, words))
 }
 
-fn file(kind: &'static str, name: &'static str, bytes: Vec<u8>) -> Response {
+/// What a file lacks, in words.
+fn lacks(found: &HistoryPage) -> Option<String> {
+    let mut lacks = vec![];
+    if found.next.is_some() {
+        lacks.push(
+            "there are older parts that fit, which are not here; winspect history has no bound"
+                .to_owned(),
+        );
+    }
+
+    if found.unreadable > 0 {
+        lacks.push(format!("{} parts cannot be read", found.unreadable));
+    }
+
+    if found.lacks_old_parts {
+        lacks.push("parts of before an upgrade are still being taken in".to_owned());
+    }
+
+    (!lacks.is_empty()).then(|| lacks.join("; "))
+}
+
+/// The rows; what they lack is the last one.
+fn printed(found: &HistoryPage) -> String {
+    let mut text = RowPrinter::new(RowFormat::Csv).page(&found.parts);
+    if let Some(words) = lacks(found) {
+        text += &csv_text(&[format!("not all: {words}").as_str()]);
+    }
+
+    text
+}
+
+fn file(kind: &'static str, name: &'static str, export: Export) -> Response {
     let disposition = format!("attachment; filename=\"{name}\"");
     let headers = [
         (CONTENT_TYPE, kind.to_owned()),
         (CONTENT_DISPOSITION, disposition),
     ];
-    (headers, bytes).into_response()
+
+    (headers, Body::from(Bytes::from_owner(export))).into_response()
 }
 
 /// The files of these parts and their rows; those of the first parts, where not all have room.
-fn packed(folder: &Path, stems: &[String], rows: &str) -> zip::result::ZipResult<Vec<u8>> {
+fn packed(
+    folder: &Path,
+    stems: &[String],
+    rows: &str,
+    lacks: Option<String>,
+) -> zip::result::ZipResult<Vec<u8>> {
     let mut archive = ZipWriter::new(Cursor::new(vec![]));
     // Pictures are packed already.
     let stored = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
@@ -122,13 +191,16 @@ fn packed(folder: &Path, stems: &[String], rows: &str) -> zip::result::ZipResult
         }
     }
 
+    let mut words = lacks.map_or(String::new(), |lacks| format!("Not all: {lacks}.\n"));
     if left_out > 0 {
-        let words = format!(
+        words += &format!(
             "The pictures of {left_out} of {} parts are not here: a file has at most {} MB. Filter for fewer.\n",
             stems.len(),
             ZIP_BYTES >> 20
         );
+    }
 
+    if !words.is_empty() {
         archive.start_file("LEFT-OUT.txt", stored)?;
         archive.write_all(words.as_bytes())?;
     }
@@ -163,7 +235,7 @@ mod tests {
         std::fs::write(folder.join("a.json"), b"{}").expect("written");
         std::fs::write(folder.join("b.png"), &half).expect("written");
         let stems = ["a".to_owned(), "b".to_owned(), "gone".to_owned()];
-        let bytes = packed(folder, &stems, "seq\n").expect("packed");
+        let bytes = packed(folder, &stems, "seq\n", None).expect("packed");
         let archive = ZipArchive::new(Cursor::new(bytes)).expect("a ZIP file");
         let mut names: Vec<&str> = archive.file_names().collect();
         names.sort_unstable();

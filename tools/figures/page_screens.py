@@ -26,6 +26,7 @@ name = "zipper"
 input_px = 280
 references = [{good}]
 threshold = "auto"
+auto_factor = 1.5
 [[camera]]
 name = "top"
 kind = "folder"
@@ -210,7 +211,7 @@ def teach(show):
     browser.click("#show-good button")
     for _ in range(8):
         show.part()
-    show.part(change=lambda picture: picture.transpose(Image.Transpose.ROTATE_180).filter(ImageFilter.GaussianBlur(2)))
+    show.part(change=lambda picture: Image.merge("RGB", picture.split()[::-1]))  # a blue one
     browser.wait_for("#lesson", "TAUGHT", 120)
     show.keep("teach-parts", "#show")
     browser.click("#show-bad button")
@@ -269,7 +270,11 @@ def lens(show):
 
 
 try:
-    with tempfile.TemporaryDirectory() as work:
-        run(Show(work, sys.argv[1]))
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as work:
+        show = Show(work, sys.argv[1])
+        try:
+            run(show)
+        finally:
+            show.browser.end()
 finally:
     end_all()

@@ -21,7 +21,7 @@ class Browser:
 
     def __init__(self, page):
         port = free_port()
-        self.page, self.profile = page, tempfile.TemporaryDirectory()
+        self.page, self.profile = page, tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         home = {"HOME": self.profile.name, "XDG_CACHE_HOME": self.profile.name}
         start(["chromedriver", f"--port={port}"], env=os.environ | home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until(lambda: listens(port), 20, "chromedriver did not listen")
@@ -37,6 +37,11 @@ class Browser:
                 return json.load(answer)["value"]
         except urllib.error.HTTPError as error:
             raise SystemExit(f"{path} {body}: {error.read().decode()[:600]}") from error
+
+    def end(self):
+        """Ends chromium with all its processes, which killing chromedriver does not."""
+        request = urllib.request.Request(self.session, method="DELETE")
+        urllib.request.urlopen(request, timeout=30).close()
 
     def devtools(self, command, **params):
         return self.post("/goog/cdp/execute", {"cmd": command, "params": params})

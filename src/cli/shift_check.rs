@@ -7,10 +7,10 @@ use super::terminal::print;
 use crate::base::exit::{Exit, Failure};
 use crate::control::messages::{ControlReply, ControlRequest};
 use crate::protocol::check_report::{LIST_HEAD, report, row};
-use crate::protocol::shift_check::{CheckReason, SHIFT_CHECK, ShiftCheck};
+use crate::protocol::shift_check::{SHIFT_CHECK, ShiftCheck};
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::tz::TimeZone;
-use serde_json::Value;
+use serde::{Serialize, Serializer};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,8 +28,9 @@ pub struct ShiftCheckArguments {
     step: ShiftCheckStep,
 }
 
-/// The steps of a check, and what was before.
-#[derive(Debug, Subcommand)]
+/// The steps of a check, with the keys of the command, and what was before.
+#[derive(Debug, Subcommand, Serialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
 enum ShiftCheckStep {
     /// Begin: the next parts are known, the bad ones first; waits until all have come
     Start {
@@ -52,6 +53,7 @@ enum ShiftCheckStep {
     /// Say whether the gate removed the bad parts, and no other
     Gate {
         /// The answer
+        #[serde(serialize_with = "as_bool")]
         removed: YesNo,
         /// Your name; the user of this machine unless given
         #[arg(long, value_name = "NAME")]
@@ -101,7 +103,8 @@ enum ShiftCheckStep {
 }
 
 /// Why a line is checked.
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
 enum Why {
     /// A shift begins
     Start,
@@ -132,62 +135,31 @@ pub fn run(arguments: &ShiftCheckArguments) -> Result<(), Failure> {
     match &arguments.step {
         ShiftCheckStep::List { limit, json } => list(line, *limit, *json),
         ShiftCheckStep::Print { check } => print_record(line, check.as_deref()),
-        step => carry_out(line, SHIFT_CHECK, &payload(step)),
+        step => carry_out_step(line, step),
     }
 }
 
-/// The command's values, by the keys of the command.
-fn payload(step: &ShiftCheckStep) -> Vec<(&'static str, Option<Value>)> {
-    let text = |text: &Option<String>| text.clone().map(Value::from);
-    let step_word = |word: &str| ("step", Some(Value::from(word)));
+/// Sends a step to the line, and prints what comes of it.
+fn carry_out_step(line: &Path, step: &ShiftCheckStep) -> Result<(), Failure> {
+    // A value that was not given is null, which is as good as none.
+    let values = serde_json::to_value(step).expect("plain values");
+    let values = values.as_object().into_iter().flatten();
 
-    match step {
-        ShiftCheckStep::Start {
-            why,
-            bad,
-            good,
-            camera,
-            name,
-        } => vec![
-            step_word("start"),
-            ("why", Some(reason(*why).word().into())),
-            ("bad", Some((*bad).into())),
-            ("good", Some((*good).into())),
-            ("camera", text(camera)),
-            ("name", text(name)),
-        ],
-        ShiftCheckStep::Gate { removed, name } => vec![
-            step_word("gate"),
-            ("removed", Some((*removed == YesNo::Yes).into())),
-            ("name", text(name)),
-        ],
-        ShiftCheckStep::Sign { name } => {
-            vec![step_word("sign"), ("name", Some(name.clone().into()))]
-        }
+    let payload: Vec<_> = values
+        .map(|(key, value)| (key.as_str(), Some(value.clone())))
+        .collect();
 
-        ShiftCheckStep::Abort { note, name } => vec![
-            step_word("abort"),
-            ("note", text(note)),
-            ("name", text(name)),
-        ],
-        ShiftCheckStep::Acknowledge { name, note, check } => vec![
-            step_word("acknowledge"),
-            ("name", Some(name.clone().into())),
-            ("note", Some(note.clone().into())),
-            ("check", text(check)),
-        ],
-        // These are no commands.
-        ShiftCheckStep::List { .. } | ShiftCheckStep::Print { .. } => vec![],
-    }
+    carry_out(line, SHIFT_CHECK, &payload)
 }
 
-fn reason(why: Why) -> CheckReason {
-    match why {
-        Why::Start => CheckReason::Start,
-        Why::Changeover => CheckReason::Changeover,
-        Why::Maintenance => CheckReason::Maintenance,
-        Why::Repair => CheckReason::Repair,
-    }
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn as_bool<S: Serializer>(answer: &YesNo, to: S) -> Result<S::Ok, S::Error> {
+    let is_yes = *answer == YesNo::Yes;
+
+    to.serialize_bool(is_yes)
 }
 
 fn list(line: &Path, limit: u16, is_json: bool) -> Result<(), Failure> {
@@ -216,19 +188,25 @@ fn list(line: &Path, limit: u16, is_json: bool) -> Result<(), Failure> {
 
 fn print_record(line: &Path, number: Option<&str>) -> Result<(), Failure> {
     let checks = newest(line, ALL)?;
-    let mut found = checks.iter();
-    let found = found.find(|check| number.is_none_or(|number| number == check.check));
+    let mut checks = checks.iter();
+
+    let found = match number {
+        None => checks.next(),
+        Some(number) => checks.find(|check| check.check == number),
+    };
 
     let Some(check) = found else {
-        let words = match number {
-            Some(number) => format!("no shift check {number} is kept; list has their numbers"),
-            None => "no shift check is kept".to_owned(),
-        };
+        let number = number.unwrap_or_default();
+        let words =
+            format!("no shift check {number} is kept; list has the numbers of those that are");
 
         return Err(Failure::words(Exit::Data, words));
     };
 
-    print(report(check, &TimeZone::system())).map(|_| ())
+    let zone = TimeZone::system();
+    let record = report(check, &zone);
+
+    print(record).map(|_| ())
 }
 
 /// The newest checks of the line that runs with that file.

@@ -78,31 +78,50 @@ pub fn run(command: UserCommand) -> Result<(), Failure> {
             password,
         } => add(&user, role, &password),
         UserCommand::List { line } => list(&line),
-        UserCommand::Remove(user) => {
-            let mut file = file_of(&user.line)?;
-            let removed = file.change(|users| users.remove(&user.name));
-
-            removed.map_err(failure)?;
-
-            print(format!("{} is removed", user.name)).map(|_| ())
-        }
-        UserCommand::Role { user, role } => {
-            let mut file = file_of(&user.line)?;
-            let before = file.change(|users| users.set_role(&user.name, role));
-            let before = before.map_err(failure)?.word();
-
-            print(format!("{} is {}, was {before}", user.name, role.word())).map(|_| ())
-        }
-        UserCommand::Password { user, password } => {
-            let mut file = file_of(&user.line)?;
-            let hash = password.hash()?;
-            let changed = file.change(|users| users.set_password(&user.name, hash));
-
-            changed.map_err(failure)?;
-
-            print(format!("{} has another password", user.name)).map(|_| ())
-        }
+        UserCommand::Remove(user) => remove(&user),
+        UserCommand::Role { user, role } => set_role(&user, role),
+        UserCommand::Password { user, password } => set_password(&user, &password),
     }
+}
+
+/// Removes a user, whose sessions end with the next request.
+fn remove(user: &NamedUser) -> Result<(), Failure> {
+    let mut file = file_of(&user.line)?;
+    let removed = file.change(|users| users.remove(&user.name));
+
+    removed.map_err(failure)?;
+
+    let words = format!("{} is removed", user.name);
+    print(words)?;
+
+    Ok(())
+}
+
+fn set_role(user: &NamedUser, role: Role) -> Result<(), Failure> {
+    let mut file = file_of(&user.line)?;
+    let before = file.change(|users| users.set_role(&user.name, role));
+    let before = before.map_err(failure)?;
+
+    let name = &user.name;
+    let words = format!("{name} is {}, was {}", role.word(), before.word());
+    print(words)?;
+
+    Ok(())
+}
+
+fn set_password(user: &NamedUser, password: &PasswordArguments) -> Result<(), Failure> {
+    let mut file = file_of(&user.line)?;
+
+    // The file is not held while a person types.
+    let hash = password.hash()?;
+    let changed = file.change(|users| users.set_password(&user.name, hash));
+
+    changed.map_err(failure)?;
+
+    let words = format!("{} has another password", user.name);
+    print(words)?;
+
+    Ok(())
 }
 
 fn add(user: &NamedUser, role: Role, password: &PasswordArguments) -> Result<(), Failure> {
@@ -141,6 +160,7 @@ fn list(line: &Path) -> Result<(), Failure> {
 /// The users' file of a line.
 fn file_of(line: &Path) -> Result<UsersFile, Failure> {
     let config = configuration(line)?;
+
     let path = match config.page {
         Some(page) => page.users,
         // A line that has no page so far may have its users already.

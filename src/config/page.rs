@@ -83,8 +83,10 @@ fn tls_files(value: Value, base: &Path, problems: &mut Problems) -> Option<TlsFi
         }
     }
 
+    // Credentials of systemd come first, as for the broker's.
     let certificate = secret_file(&mut table, "certificate", base);
     let key = secret_file(&mut table, "key", base);
+
     let files = certificate
         .zip(key)
         .map(|(certificate, key)| TlsFiles { certificate, key });

@@ -57,7 +57,7 @@ pub enum RecipeWish {
     /// It is to judge, in this revision if one is named.
     Select(Option<u64>),
     /// It is to be changed.
-    Change(RecipeChange, ChangeSource),
+    Change(Box<RecipeChange>, ChangeSource),
 }
 
 /// Pictures that come with a change.
@@ -323,7 +323,7 @@ impl Changeover {
                 let wanted = WantedChange {
                     selection,
                     recipe,
-                    change,
+                    change: *change,
                     source,
                 };
 

@@ -3,7 +3,7 @@
 use crate::base::systemd::Heartbeat;
 use crate::control::server::ControlWiring;
 use crate::data::shown_part::ShownPart;
-use crate::line::changeover::{ChangeoverEnds, RecipeRequest};
+use crate::line::changeover::ChangeoverEnds;
 use crate::line::commands::CommandEnds;
 use crate::line::events::{Events, Watchers};
 use crate::line::evidence::EvidenceSender;
@@ -12,12 +12,12 @@ use crate::line::lessons::WAITING;
 use crate::line::live_settings::Reloaded;
 use crate::line::overlays::OverlayEnds;
 use crate::line::recipe_rows::RecipeRows;
-use crate::line::second_answers::SecondAnswers;
 use crate::line::shadow::stage::PreparedShadow;
 use crate::line::shared::Shared;
+use crate::line::what_if::WhatIfEnds;
 use crate::mqtt::publisher::PublisherWiring;
 use crate::mqtt::session::COMMANDS_MAX;
-use crate::page::teach::TeachSource;
+use crate::page::teach::source::TeachSource;
 use crate::page::{Bound, FrameSlots, PagePictures, PageWiring, Pulses, frame_slots};
 use crate::protocol::event::{Event, EventReceiver};
 use crate::protocol::request::Request;
@@ -46,10 +46,8 @@ pub struct Channels {
     pub commands: CommandEnds,
     /// Ends of the changeover.
     pub changeover: ChangeoverEnds,
-    /// Recipes that are asked about, for the what-if stage.
-    pub what_ifs: Receiver<RecipeRequest>,
-    /// Their second answers.
-    pub what_if_answers: SecondAnswers,
+    /// Ends of the what-if stage.
+    pub what_if: WhatIfEnds,
     /// Ends of the overlay stage.
     pub overlays: OverlayEnds,
     /// Finished pictures.
@@ -126,8 +124,7 @@ impl Channels {
                 recipes,
                 what_ifs,
             },
-            what_ifs: what_ifs_end,
-            what_if_answers: SecondAnswers::new(shared, events.clone()),
+            what_if: WhatIfEnds::new(shared, what_ifs_end, events.clone()),
             changeover: ChangeoverEnds {
                 recipes: recipes_end,
                 reloads: reloads_end,

@@ -48,6 +48,7 @@ impl Hold {
     pub fn take(&self, who: &str, now: Instant) -> Result<String, String> {
         self.check(who, now)?;
         let until = Timestamp::now() + SignedDuration::from_secs(HOLD_MAX.as_secs() as i64);
+
         let holder = Holder {
             who: who.to_owned(),
             until,
@@ -57,6 +58,7 @@ impl Hold {
 
         self.diagnostics
             .set(HELD, Health::CheckFunction, words.clone());
+
         *self.held() = Some(Held {
             holder,
             until: now + HOLD_MAX,
@@ -83,6 +85,7 @@ impl Hold {
 
     /// Ends a hold whose time is over; returns who had it.
     pub fn look(&self, now: Instant) -> Option<String> {
+        // The clock is this process's own: a clock that is set ends no hold.
         let mut held = self.held();
         let over = held.take_if(|held| now >= held.until)?;
 
@@ -93,7 +96,10 @@ impl Hold {
 
     /// Who has control.
     pub fn holder(&self) -> Option<Holder> {
-        self.held().as_ref().map(|held| held.holder.clone())
+        let held = self.held();
+        let held = held.as_ref()?;
+
+        Some(held.holder.clone())
     }
 
     /// Refuses what would change the set-up while somebody else has control.
@@ -101,6 +107,7 @@ impl Hold {
     /// # Errors
     /// Who has control, in words.
     pub fn check(&self, who: &str, now: Instant) -> Result<(), String> {
+        // A hold that is over keeps nobody out, whether or not somebody has looked.
         self.look(now);
 
         match self.holder() {

@@ -5,15 +5,15 @@ use crate::base::health::{Diagnostics, Health};
 use crate::base::systemd::Heartbeat;
 use crate::data::counters::{Outcome, Ticket};
 use crate::data::frame::Frame;
-use crate::data::map::Map;
 use crate::data::part::Part;
-use crate::data::picture::{Area, Picture};
+use crate::data::picture::Picture;
 use crate::data::queued_frame::QueuedFrame;
 use crate::data::report::{Latency, Report};
 use crate::data::shown_part::{BatchPlace, JudgedBy, ShownPart, ShownPicture};
-use crate::data::verdict::{self, Defect, Reason, Verdict, find_defects};
+use crate::data::verdict::Reason;
 use crate::line::admission::PartSource;
 use crate::line::changeover::RecipeSwap;
+use crate::line::decision::{decide_all, undecide};
 use crate::line::drift::{CameraDrift, passed};
 use crate::line::evidence::EvidenceSender;
 use crate::line::lens::PassedPicture;
@@ -24,7 +24,6 @@ use crate::page::ShownFrames;
 use crate::recipe::active::{ActiveRecipe, UNTAUGHT};
 use crate::recipe::quality::{Flaw, Measures, Repeats};
 use crate::recipe::self_test::SelfTest;
-use crate::winclip::inspector::RegionScore;
 use crossbeam::channel::{Receiver, Sender};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -432,19 +431,24 @@ impl InspectStage {
 
     /// Holds the parts of a frame that passed against what the references show.
     fn look_for_drift(&mut self, frame: &OpenFrame, measures: &Measures) {
-        if let Some(camera) = self.cameras.get_mut(&frame.frame.camera) {
-            let size = (frame.frame.picture.width(), frame.frame.picture.height());
-            let regions = self.active.inspector.regions();
-            let part = passed(&frame.reports, &regions, size, measures);
-            if let Some(part) = part {
-                let picture = PassedPicture {
-                    picture: &frame.frame.picture,
-                    at: frame.frame.captured_at,
-                };
+        let seen = &frame.frame;
+        let Some(camera) = self.cameras.get_mut(&seen.camera) else {
+            return;
+        };
 
-                let limits = &self.active.drift;
-                camera.drift.see(limits, &part, picture, &self.shared);
-            }
+        let size = (seen.picture.width(), seen.picture.height());
+        let regions = self.active.inspector.regions();
+        let part = passed(&frame.reports, &regions, size, measures);
+
+        let picture = PassedPicture {
+            picture: &seen.picture,
+            at: seen.captured_at,
+        };
+
+        if let Some(part) = part {
+            let limits = &self.active.drift;
+
+            camera.drift.see(limits, &part, picture, &self.shared);
         }
     }
 
@@ -549,56 +553,4 @@ fn settle(ticket: Option<Ticket>, outcome: Outcome) {
     if let Some(ticket) = ticket {
         ticket.settle(outcome);
     }
-}
-
-fn undecide(reports: &mut [Report], reason: Reason, detail: &str) {
-    for report in reports {
-        report.reason = Some(reason);
-        report.detail = Some(detail.to_owned());
-    }
-}
-
-/// Decides each report by the score of its region.
-fn decide_all(reports: &mut [Report], scores: &[RegionScore]) {
-    for report in reports {
-        let region = &report.part.request.region;
-        match scores.iter().find(|score| score.region == *region) {
-            Some(score) => decide(report, score.clone()),
-            // The part was accepted under another recipe.
-            None => {
-                report.reason = Some(Reason::NotReady);
-                report.detail = Some("the recipe that judges now has no such region".to_owned());
-            }
-        }
-    }
-}
-
-fn decide(report: &mut Report, region: RegionScore) {
-    (report.verdict, report.reason) = verdict::decide(region.score, report.threshold);
-    report.score = Some(region.score);
-    if report.verdict == Verdict::Fail {
-        report.defects = defects(&region.map, region.area);
-    }
-
-    report.map = Some(region.map);
-    report.area = Some(region.area);
-    report.pose = region.aligned.map(|aligned| aligned.pose);
-    report.took.pixels = region.pixels_took;
-    report.took.encode = region.encode_took;
-    report.took.score = region.score_took;
-}
-
-/// Number of defects in a result, at most.
-const DEFECTS_MAX: usize = 3;
-
-/// Returns the areas where a person should look: those in the upper half between the map's median and
-/// its peak.
-fn defects(map: &Map, area: Area) -> Vec<Defect> {
-    // Values are finite (an invariant of the engine), so that the order is total and the median
-    // exists; a map has at least one cell.
-    let mut sorted = map.values().to_vec();
-    sorted.sort_by(f32::total_cmp);
-    let median = sorted[sorted.len() / 2];
-    let level = (median + map.max()) / 2.0;
-    find_defects(map, level, area, DEFECTS_MAX)
 }

@@ -41,6 +41,7 @@ mod channels;
 pub mod cleanings;
 pub mod commands;
 pub mod control;
+mod decision;
 mod doors;
 mod doubtful;
 pub mod drift;
@@ -97,7 +98,7 @@ use self::cameras::{
 use self::changeover::{Changeover, ReloadBase};
 use self::commands::CommandHandler;
 use self::doors::{camera_names, doors_of, identity_of};
-use self::evidence::{EvidenceStage, evidence_stage};
+use self::evidence::{EvidenceSender, EvidenceStage, evidence_stage};
 use self::inspect::InspectStage;
 use self::live_settings::{LiveSettings, Reloaded};
 use self::overlays::{OverlayEnds, OverlayPainter, OverlayStage};
@@ -120,7 +121,7 @@ use crate::control::socket_path;
 use crate::mqtt::MqttSettings;
 use crate::mqtt::publisher;
 use crate::mqtt::publisher::PublisherWiring;
-use crate::page::teach::TeachSource;
+use crate::page::teach::source::TeachSource;
 use crate::page::{self, FrameSlots, PageWiring, PictureStage, Pulses};
 use crate::protocol::birth::Identity;
 use crate::recipe::active::ActiveRecipe;
@@ -315,12 +316,7 @@ impl Stages {
         let (mut active, shared) = prepare(config, (&mut opening, &begun), &preparer, run_id)?;
         // The painters are taken before the inspector moves to its own thread.
         let painter = OverlayPainter(active.inspector.painter());
-        let evidence = config.evidence.as_ref().map(|settings| {
-            let painter = OverlayPainter(active.inspector.painter());
-            evidence_stage(settings.clone(), painter, &shared.diagnostics)
-        });
-
-        let (kept, evidence) = evidence.unzip();
+        let (kept, evidence) = evidence_of(config, &mut active, &shared);
 
         // Each camera has a place of its own in the queue, in the order of the configuration, on
         // which `open_cameras` relies.
@@ -339,16 +335,9 @@ impl Stages {
         let teach = teach_source(config, &shared, &settings, &preparer.model.spec);
         let ends = (channels.page, channels.page_frames);
         let page = PageStages::open(config, &shared, is_continuous, (recipes, teach), ends)?;
-        let what_if = WhatIfStage::new(
-            &shared,
-            preparer.clone(),
-            config.library.clone(),
-            channels.what_ifs,
-            channels.what_if_answers,
-        );
-
+        let library = &config.library;
         Ok(Stages {
-            what_if,
+            what_if: WhatIfStage::new(&shared, &preparer, library, channels.what_if),
             inspect: InspectStage::new(&shared, active, config.batch, inspected, channels.inspect),
             writer: StoreWriter::new(opening.open_store, policy),
             commands: CommandHandler::new(
@@ -363,7 +352,7 @@ impl Stages {
                 &shared,
                 preparer,
                 opening.recovered.kept,
-                config.library.clone(),
+                library.clone(),
                 ReloadBase {
                     settings: settings.clone(),
                     running: config.keys.clone(),
@@ -387,6 +376,20 @@ impl Stages {
             shared,
         })
     }
+}
+
+/// The stage that keeps pictures of parts, and the end by which they come to it; `None` where none are kept.
+fn evidence_of(
+    config: &LineConfig,
+    active: &mut ActiveRecipe,
+    shared: &Shared,
+) -> (Option<EvidenceSender>, Option<EvidenceStage>) {
+    let stage = config.evidence.as_ref().map(|settings| {
+        let painter = OverlayPainter(active.inspector.painter());
+        evidence_stage(settings.clone(), painter, &shared.diagnostics)
+    });
+
+    stage.unzip()
 }
 
 /// Prepares the recipe that was selected last, and what all stages share under its policy.

@@ -38,6 +38,7 @@ impl RecipeRows {
 
     fn row(&self, name: &str, judging: &str) -> RecipeRow {
         let judged_by = judging.rsplit_once('@').map(|(judging, _)| judging);
+
         let mut row = RecipeRow {
             name: name.to_owned(),
             judging: (judged_by == Some(name)).then(|| judging.to_owned()),
@@ -62,11 +63,13 @@ impl RecipeRows {
         row.is_of_library = !numbers.is_empty();
 
         row.older = numbers.len().saturating_sub(SHOWN);
+        // The pointer may be broken where the revisions are whole.
         let pointer = self.library.pointer(&row.name)?;
         let current = pointer.map(|pointer| pointer.current);
 
         for number in numbers.into_iter().rev().take(SHOWN) {
             let is_current = current == Some(number);
+
             let shown = match self.library.revision(&row.name, number) {
                 Ok(revision) => shown(revision.manifest(), is_current),
                 Err(error) => unreadable(number, is_current, &error),
@@ -94,6 +97,7 @@ fn shown(manifest: &Manifest, is_current: bool) -> RevisionRow {
     let local = manifest.made.to_zoned_datetime(TimeZone::system());
     let good = manifest.count(PictureUse::Good);
     let bad = manifest.count(PictureUse::Bad);
+
     let thresholds: Vec<String> = manifest
         .thresholds
         .iter()

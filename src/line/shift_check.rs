@@ -7,7 +7,7 @@
 //! behind them without a step in between, so that nobody has to stand at the screen. A part that comes when
 //! all places are taken is production. A challenge and a check are never under way together.
 //!
-//! Bounds: [`HISTORY_MAX`] checks are kept, in the store and here. An open check waits for its next step
+//! Bounds: 500 (`HISTORY_MAX`) checks are kept, in the store and here. An open check waits for its next step
 //! without end; the clock of the last passed one goes on meanwhile.
 
 use crate::base::health::{Diagnostics, Health};
@@ -316,13 +316,7 @@ impl ShiftChecks {
         }
 
         let mut events = std::mem::take(&mut state.events);
-        let is_counted = std::mem::take(&mut state.is_counted);
-
-        if let Some(places) = state.places.as_ref().filter(|_| is_counted)
-            && let Some(check) = state.history.back()
-        {
-            events.push(CheckEvent::Counted(places.command.clone(), check.words()));
-        }
+        events.extend(state.counted());
 
         events
     }
@@ -384,6 +378,19 @@ impl CheckState {
         (!is_over).then_some(last)
     }
 
+    /// How far the parts are, where one was counted since the last look.
+    fn counted(&mut self) -> Option<CheckEvent> {
+        let is_counted = std::mem::take(&mut self.is_counted);
+        if !is_counted {
+            return None;
+        }
+
+        let command = self.places.as_ref()?.command.clone();
+        let check = self.history.back()?;
+
+        Some(CheckEvent::Counted(command, check.words()))
+    }
+
     /// When the last check was signed that passed.
     fn passed(&self) -> Option<Timestamp> {
         let mut newest = self.history.iter().rev();
@@ -443,18 +450,16 @@ impl CheckState {
         let open = self.open().ok_or("no shift check is under way")?;
         let stage = open.stage();
 
-        if let Some(check) = command
-            .check
-            .as_deref()
-            .filter(|check| *check != open.check)
-        {
+        let words = open.words();
+        let number = &open.check;
+
+        // A form may be of a check that is over.
+        let meant = command.check.as_ref().unwrap_or(number);
+        if meant != number {
             return Err(format!(
-                "shift check {check} is over; {} is under way",
-                open.check
+                "shift check {meant} is over; {number} is under way"
             ));
         }
-
-        let words = open.words();
 
         match (&command.step, stage) {
             (CheckStep::Gate { removed }, CheckStage::Gate) => {
@@ -472,13 +477,11 @@ impl CheckState {
 
             (CheckStep::Abort { note }, _) => {
                 let note = note.as_deref().unwrap_or("aborted");
+                let cut = word(who, note);
 
-                self.cut(word(who, note));
-                Ok(self
-                    .history
-                    .back()
-                    .map(ShiftCheck::words)
-                    .unwrap_or_default())
+                self.cut(cut);
+
+                Ok(format!("failed: {note}"))
             }
 
             _ => Err(format!("it is not its turn: {words}")),
@@ -551,19 +554,17 @@ fn name_of(report: &Report, is_bad: bool) -> String {
     };
 
     let part = &report.part;
+    let camera = part.camera();
+    let seq = part.seq;
     let verdict = report.verdict.word();
 
     match &part.request.part_id {
-        Some(id) => format!(
-            "{kind} part {id} ({} no. {}) got {verdict}",
-            part.camera(),
-            part.seq
-        ),
-        None => format!(
-            "{kind} part {} no. {} got {verdict}",
-            part.camera(),
-            part.seq
-        ),
+        Some(id) => {
+            format!("{kind} part {id} ({camera} no. {seq}) got {verdict}")
+        }
+        None => {
+            format!("{kind} part {camera} no. {seq} got {verdict}")
+        }
     }
 }
 
@@ -576,11 +577,19 @@ fn kept(check: &ShiftCheck) -> KeyValue {
 
 /// The checks that earlier runs kept, the oldest first. One that cannot be read is passed over.
 fn recovered(kept: &BTreeMap<String, String>) -> VecDeque<ShiftCheck> {
-    let of_checks = kept.iter().filter(|(key, _)| key.starts_with(KEY));
+    let mut checks = VecDeque::new();
 
-    of_checks
-        .filter_map(|(_, text)| serde_json::from_str(text).ok())
-        .collect()
+    for (key, text) in kept {
+        if !key.starts_with(KEY) {
+            continue;
+        }
+
+        if let Ok(check) = serde_json::from_str(text) {
+            checks.push_back(check);
+        }
+    }
+
+    checks
 }
 
 #[cfg(test)]

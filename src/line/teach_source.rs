@@ -6,7 +6,7 @@ use crate::image::file as image_file;
 use crate::line::live_settings::LiveSettings;
 use crate::line::shared::{NewestFrames, Shared};
 use crate::model::ModelSpec;
-use crate::page::teach::{CameraFacts, CellFacts, RecipeFacts, TeachSource};
+use crate::page::teach::source::{CameraFacts, CellFacts, RecipeFacts, TeachSource};
 use crate::protocol::editing::{Outline, Rectangle, RegionView, ViewSpec};
 use crate::recipe::library::folder::Library;
 use crate::recipe::library::manifest::PictureUse;
@@ -72,12 +72,11 @@ impl Recipes {
             Err(problems) => (spec.clone(), Some(problems.to_string())),
         };
 
-        let pointer = self.library.pointer(&spec.name);
-        let pointer = pointer.ok().flatten();
         let shown = RecipeFacts {
             name: spec.name.clone(),
             revision: spec.revision,
-            before: pointer.and_then(|pointer| pointer.before),
+            parent: None,
+            later: None,
             by: None,
             good: 0,
             bad: 0,
@@ -95,7 +94,15 @@ impl Recipes {
 
         let manifest = revision.manifest();
         let threshold = manifest.thresholds.first();
+        let numbers = self.library.numbers(&spec.name).unwrap_or_default();
+        let is_there = |number: &u64| numbers.contains(number);
+
+        let pointer = self.library.pointer(&spec.name);
+        let before = pointer.ok().flatten().and_then(|pointer| pointer.before);
+        let later = before.filter(|before| *before > manifest.revision);
         RecipeFacts {
+            parent: manifest.parent.filter(is_there),
+            later: later.filter(is_there),
             by: Some(manifest.by.clone()),
             good: manifest.count(PictureUse::Good),
             bad: manifest.count(PictureUse::Bad),

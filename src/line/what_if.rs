@@ -12,6 +12,7 @@ use crate::base::priority;
 use crate::base::stop::Stop;
 use crate::config;
 use crate::line::changeover::{RecipeRequest, RecipeWish, STOPPING};
+use crate::line::events::Events;
 use crate::line::second_answers::SecondAnswers;
 use crate::line::selection::Selection;
 use crate::line::shared::Shared;
@@ -34,6 +35,24 @@ const IDLE_LOOK: Duration = Duration::from_millis(200);
 /// Time between two words on how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
+/// The stage's ends of the line's channels.
+pub struct WhatIfEnds {
+    /// Commands, one at a time.
+    pub wanted: Receiver<RecipeRequest>,
+    /// Their second answers.
+    pub answers: SecondAnswers,
+}
+
+impl WhatIfEnds {
+    /// `events` hear of the answers.
+    pub fn new(shared: &Shared, wanted: Receiver<RecipeRequest>, events: Events) -> Self {
+        WhatIfEnds {
+            wanted,
+            answers: SecondAnswers::new(shared, events),
+        }
+    }
+}
+
 /// The stage that judges stored parts again.
 pub struct WhatIfStage {
     wanted: Receiver<RecipeRequest>,
@@ -45,21 +64,20 @@ pub struct WhatIfStage {
 }
 
 impl WhatIfStage {
-    /// `preparer` makes an inspector of its own; `wanted` brings one command at a time.
+    /// `preparer` makes an inspector of its own.
     pub fn new(
         shared: &Shared,
-        preparer: RecipePreparer,
-        library: Library,
-        wanted: Receiver<RecipeRequest>,
-        answers: SecondAnswers,
+        preparer: &RecipePreparer,
+        library: &Library,
+        ends: WhatIfEnds,
     ) -> Self {
         WhatIfStage {
-            wanted,
-            preparer,
-            library,
+            wanted: ends.wanted,
+            preparer: preparer.clone(),
+            library: library.clone(),
             evidence: shared.evidence.clone(),
             identity: shared.identity.clone(),
-            answers,
+            answers: ends.answers,
         }
     }
 
@@ -89,8 +107,12 @@ impl WhatIfStage {
         } = wanted;
 
         let _ = answered.recv(); // nothing is ever sent
-        let RecipeWish::Change(RecipeChange::WhatIf(command), _) = wish else {
+        let RecipeWish::Change(change, _) = wish else {
             return; // the handler sends nothing else here
+        };
+
+        let RecipeChange::WhatIf(command) = *change else {
+            return;
         };
 
         let id = selection.id.clone();
@@ -99,7 +121,7 @@ impl WhatIfStage {
                 let words = self.in_words(&what_if);
                 tracing::info!("what_if: {words}");
                 Answer {
-                    what_if: Some(what_if),
+                    what_if: Some(Box::new(what_if)),
                     ..Answer::new(id.as_deref(), AnswerStatus::Done, Some(words))
                 }
             }

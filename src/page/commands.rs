@@ -57,6 +57,7 @@ impl PageCommands {
             Err(refusal) => return Answer::rejected(Some(&id), refusal.reason),
         };
 
+        // The screens do not offer what a user may not do; a request may be made by hand.
         let right = Right::of_command(&command.action);
 
         if !actor.may(right) {
@@ -91,7 +92,9 @@ impl PageCommands {
     }
 
     async fn send(&self, actor: &Actor, name: &str, id: &str, command: Command) -> Answer {
+        // A channel for each command: its answer finds its way without a table of who waits.
         let (replies, mut reply) = mpsc::channel(1);
+
         let request = Request {
             command,
             name: name.to_owned(),
@@ -109,6 +112,7 @@ impl PageCommands {
             },
         };
 
+        // The other half of the room is the broker's: this door must not shut that one.
         if self.requests.len() >= REQUESTS_SHARE {
             return Answer::rejected(Some(id), TOO_MANY);
         }
@@ -126,6 +130,7 @@ impl PageCommands {
             Ok(None) => Answer::rejected(Some(id), "the line is stopping"),
             Err(_) => {
                 let seconds = ANSWER_TIME.as_secs();
+
                 let reason = format!(
                     "the line has not answered within {seconds} s, and may still do it; look before you do it again"
                 );
@@ -139,6 +144,7 @@ impl PageCommands {
     pub async fn outcome(&self, id: &str, patience: Duration) -> Option<Answer> {
         // Subscribed before the first look, so that nothing between the two is missed.
         let mut news = self.news.subscribe();
+
         let comes = async {
             loop {
                 if let Some(answer) = self.ended_as(id) {

@@ -90,7 +90,8 @@ pub fn fragments(facts: &Facts) -> Result<Vec<Fragment>, askama::Error> {
 /// Verdicts since the counters were reset, the sum below its places.
 fn shift_rows(facts: &Facts) -> Vec<VerdictRow> {
     let counted = facts.shift.since(&facts.now.parts);
-    let all = counted.values().copied().sum();
+    let all = facts.shift.all_since(&facts.now.parts);
+
     let mut rows: Vec<VerdictRow> = vec![];
     for (name, counts) in &counted {
         rows.push(row(name, *counts));

@@ -44,6 +44,7 @@ pub struct SignedIn {
 impl Layout {
     /// The layout of a screen for a viewer. The message of the session is taken: it is shown once.
     pub fn new(page: &Page, viewer: Viewer, title: &'static str) -> Self {
+        // A message belongs to the session that did something.
         let notice = match &viewer.actor {
             Some(actor) => page.access.take_notice(actor.session),
             None => None,

@@ -34,9 +34,16 @@ impl Names {
         let host = host.to_ascii_lowercase();
         let below = host.split_once('.').map(|(_, below)| below);
 
-        self.names
-            .iter()
-            .any(|name| *name == host || (below.is_some() && name.strip_prefix("*.") == below))
+        // A star stands for one level, as browsers have it.
+        for name in &self.names {
+            let star = name.strip_prefix("*.");
+
+            if *name == host || (star.is_some() && star == below) {
+                return true;
+            }
+        }
+
+        false
     }
 }
 

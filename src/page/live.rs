@@ -12,6 +12,7 @@ use crate::camera::{CameraState, CameraStatus};
 use crate::protocol::condition::HELD;
 use crate::protocol::event::PartResult;
 use askama::Template;
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 
 /// The bar at the top: how the line is, why, and what to do.
@@ -253,13 +254,8 @@ fn figures<'a>(facts: &Facts) -> LineFigures<'a> {
     let speed = facts.board.parts_a_minute();
     let speed = speed.map_or_else(|| "…".to_owned(), |speed| speed.to_string());
 
-    let met = facts.board.challenge_met;
-    let met = met.map(|met| words::since(met, facts.at));
-    let met = met.map_or_else(|| "none in this run".to_owned(), |ago| format!("{ago} ago"));
-
-    let checked = facts.now.check_passed;
-    let checked = checked.map(|passed| words::since(passed, facts.at));
-    let checked = checked.map_or_else(|| "none passed".to_owned(), |ago| format!("{ago} ago"));
+    let met = ago(facts, facts.board.challenge_met, "none in this run");
+    let checked = ago(facts, facts.now.check_passed, "none passed");
 
     LineFigures {
         figures: vec![
@@ -274,6 +270,17 @@ fn figures<'a>(facts: &Facts) -> LineFigures<'a> {
             ("last shift check", checked),
         ],
     }
+}
+
+/// How long ago a moment was; other words where there was none.
+fn ago(facts: &Facts, moment: Option<Timestamp>, none: &str) -> String {
+    let Some(moment) = moment else {
+        return none.to_owned();
+    };
+
+    let passed = words::since(moment, facts.at);
+
+    format!("{passed} ago")
 }
 
 fn part_card(facts: &Facts, name: &str, place: &PlaceParts, part: &PartResult) -> PartCard {

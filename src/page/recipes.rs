@@ -59,14 +59,18 @@ pub fn routes() -> Router<Page> {
 }
 
 async fn screen(State(page): State<Page>, viewer: Viewer) -> Response {
+    // A disk that hangs holds this screen up, and no other one.
     let of_disk = page.clone();
     let read = tokio::task::spawn_blocking(move || of_disk.recipes()).await;
     let holder = page.now().holder;
     let who = viewer.actor.as_ref().map(Actor::who);
+
     let is_held_by_viewer = holder
         .as_ref()
         .is_some_and(|holder| Some(&holder.who) == who.as_ref());
+
     let hindrance = viewer.hindrance(Right::SetUp);
+
     let screen = RecipesScreen {
         layout: Layout::new(&page, viewer, "Recipes"),
         hindrance,
@@ -83,6 +87,7 @@ async fn take_control(State(page): State<Page>, act: Act<NoFields>) -> Response 
         .commands
         .ask(&act.actor, "take_control", json!({}))
         .await;
+
     told(&page, &act.actor, &answer)
 }
 
@@ -91,17 +96,21 @@ async fn release_control(State(page): State<Page>, act: Act<NoFields>) -> Respon
         .commands
         .ask(&act.actor, "release_control", json!({}))
         .await;
+
     told(&page, &act.actor, &answer)
 }
 
 async fn select(State(page): State<Page>, viewer: Viewer, act: Act<SelectForm>) -> Response {
+    // Only recipes of the line's file can be selected: a form chooses no file.
     let values = json!({ "recipe": act.form.recipe });
 
     under_control(page, viewer, &act.actor, "select_recipe", values).await
 }
 
 async fn roll_back(State(page): State<Page>, viewer: Viewer, act: Act<RollBackForm>) -> Response {
-    let values = json!({ "recipe": act.form.recipe, "revision": act.form.revision });
+    // A revision that is gone meanwhile is refused by the library, in words.
+    let RollBackForm { recipe, revision } = act.form;
+    let values = json!({ "recipe": recipe, "revision": revision });
 
     under_control(page, viewer, &act.actor, "rollback", values).await
 }
@@ -130,6 +139,7 @@ async fn under_control(
 /// The answer as the next screen's message.
 fn told(page: &Page, actor: &Actor, answer: &Answer) -> Response {
     let words = answer.reason.clone().unwrap_or_default();
+
     let notice = match answer.status {
         AnswerStatus::Done => Notice::done(words),
         AnswerStatus::Rejected => Notice::refused(words),

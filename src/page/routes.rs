@@ -68,6 +68,7 @@ pub fn router(state: Page) -> Router {
 /// Refuses other hosts, and adds the headers of every answer.
 async fn guard(State(page): State<Page>, request: Request, next: Next) -> Response {
     let refused = refusal_of(&page, request.headers());
+
     let mut response = match refused {
         None => next.run(request).await,
         Some(refused) => refused.into_response(),
@@ -154,6 +155,7 @@ fn whole(page: &Page, viewer: Viewer, name: ScreenName) -> Response {
     };
 
     let reloads = name != ScreenName::ShiftCheck || check::forms::is_waiting(page);
+
     let html = page.with_screen(name, |screen| {
         // Everything is newer than version 0.
         let update = screen.update(0, &page.assets.build);
@@ -191,9 +193,11 @@ async fn updates(
     RawQuery(query): RawQuery,
 ) -> Response {
     let since = since(query.as_deref());
+
     let Some((name, since)) = ScreenName::of(&screen).zip(since) else {
         let words =
             "ask for /updates/live, health, counters, shift-check or lens with since=VERSION\n";
+
         return (StatusCode::BAD_REQUEST, words).into_response();
     };
 
@@ -205,6 +209,7 @@ async fn updates(
         page.viewed();
 
         let is_over = Instant::now() >= end;
+
         let answer = page.with_screen(name, |screen| {
             let update = screen.update(since, &page.assets.build);
             let has_news = !update.fragments.is_empty();
@@ -255,6 +260,7 @@ async fn picture(
 
     // An album keeps the last pictures alone, so that a link may be older than its picture.
     let file = key.and_then(|key| page.pictures.album().file(&key, size));
+
     let Some(file) = file else {
         return none_such().await.into_response();
     };
@@ -285,6 +291,7 @@ fn tagged(
 ) -> Response {
     // A browser may send several lists, each with several tags.
     let known = headers.get_all(IF_NONE_MATCH).iter();
+
     let mut known = known
         .filter_map(|value| value.to_str().ok())
         .flat_map(|list| list.split(','));

@@ -16,7 +16,7 @@ use super::pulses::Pulses;
 use super::recipe_row::RecipeRow;
 use super::routes::router;
 use super::state::{NewestChecks, PageParts, PageState};
-use super::teach::TeachSource;
+use super::teach::source::TeachSource;
 use super::tls::{PageTls, TlsProblem};
 use crate::base::exit::{Exit, Failure};
 use crate::base::health::Diagnostics;
@@ -113,6 +113,7 @@ pub struct Bound {
 /// sign in.
 pub fn bind(settings: &PageSettings) -> Result<Bound, Failure> {
     check_users(settings)?;
+
     let tls = match &settings.tls {
         Some(files) => {
             let opened = PageTls::open(files);
@@ -124,6 +125,7 @@ pub fn bind(settings: &PageSettings) -> Result<Bound, Failure> {
     };
 
     let listen = settings.listen;
+
     let bound = StdListener::bind(listen).and_then(|listener| {
         listener.set_nonblocking(true)?;
 
@@ -151,6 +153,7 @@ fn check_users(settings: &PageSettings) -> Result<(), Failure> {
     }
 
     let path = settings.users.display();
+
     let why = match UsersFile::open(&settings.users) {
         Ok(file) if !file.users().is_empty() => return Ok(()),
         Ok(_) => format!("{path} has no user"),
@@ -186,6 +189,7 @@ pub fn run(wiring: PageWiring) -> std::io::Result<()> {
 }
 
 async fn serve(wiring: PageWiring) -> std::io::Result<()> {
+    // The address was bound before the line started; from here on it is answered.
     let listener = TcpListener::from_std(wiring.bound.listener)?;
     let tls = wiring.bound.tls.map(Arc::new);
     let scheme = if tls.is_some() { "https" } else { "http" };
@@ -212,6 +216,7 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
         lenses: wiring.lenses,
     }));
 
+    // No branch waits for a viewer, so that none can hold up another.
     let mut disk = DiskLooks::new(wiring.store_folder, state.disk.clone());
 
     let router = router(state.clone());
@@ -231,6 +236,7 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
 
                     tasks.spawn(connection(stream, config, router));
                 }
+
                 // Too many open files, for one; they may become fewer.
                 Err(error) => {
                     tracing::debug!("page: {error}");

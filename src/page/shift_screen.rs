@@ -34,9 +34,11 @@ pub fn routes() -> Router<Page> {
 }
 
 async fn screen(State(page): State<Page>, viewer: Viewer) -> Response {
+    // Everybody sees what would be reset.
     let shift = page.shift();
     let all = shift.all_since(&page.now().parts);
     let hindrance = viewer.hindrance(Right::Operate);
+
     let screen = ShiftScreen {
         layout: Layout::new(&page, viewer, "Counters"),
         hindrance,
@@ -54,6 +56,7 @@ async fn reset(State(page): State<Page>, viewer: Viewer, act: Act<NoFields>) -> 
         return refusal(&page, viewer, StatusCode::FORBIDDEN, words);
     }
 
+    // One reading of the counters: what is told and where the shift begins are the same.
     let parts = page.now().parts;
     let all = page.shift().all_since(&parts);
     let who = act.actor.who();
@@ -70,6 +73,7 @@ async fn reset(State(page): State<Page>, viewer: Viewer, act: Act<NoFields>) -> 
         act.actor.name.to_string(),
         &parts,
     ));
+
     let notice = Notice::done("The shift's counters begin at 0.");
 
     done(&page, &act.actor, "/counters", notice)

@@ -16,7 +16,7 @@ use super::pulses::Pulses;
 use super::recipe_row::RecipeRow;
 use super::screen::{Facts, SCREENS, Screen, ScreenName};
 use super::shift::ShiftBase;
-use super::teach::TeachSource;
+use super::teach::source::TeachSource;
 use super::tls::PageTls;
 use super::{check, counters, health, lens, live};
 use crate::base::health::Diagnostics;
@@ -157,6 +157,7 @@ impl PageState {
 
     /// Names of this machine out of the certificate.
     pub fn names(&self) -> Names {
+        // A renewed certificate may have others: they are asked for with each request.
         let tls = self.tls.as_ref();
 
         tls.map(|tls| tls.names()).unwrap_or_default()
@@ -232,6 +233,7 @@ impl PageState {
         if screen.is_old(Instant::now()) {
             let board = self.board();
             let album = self.pictures.album();
+
             let facts = Facts {
                 now: self.now(),
                 board: &board,
@@ -302,6 +304,7 @@ impl PageState {
         }
 
         self.board().look(&causes, parts, Timestamp::now());
+
         let is_watched =
             lock(&self.viewed).is_some_and(|viewed| viewed.elapsed() < UNWATCHED_AFTER);
         self.pictures.watch(is_watched);

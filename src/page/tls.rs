@@ -2,7 +2,7 @@
 //!
 //! A certificate is renewed every few weeks or years, and a line should not be started again for it. A pair that
 //! cannot be used leaves the one before in place, and is told by the line's health, as are the last
-//! [`WARN_BEFORE`] of a certificate.
+//! 21 days of a certificate.
 
 use super::hosts::Names;
 use crate::base::health::{Diagnostics, Health};
@@ -42,6 +42,7 @@ pub struct TlsProblem {
 
 impl std::fmt::Display for TlsProblem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // As every problem of a line's file: its key, then the words.
         write!(f, "page.tls.{}: {}", self.key, self.words)
     }
 }
@@ -103,6 +104,7 @@ impl PageTls {
 
                     *known = stamps;
                 }
+
                 // It is tried again at each look: the second of the two files may come in a moment.
                 Err(found) => {
                     problem = Some(format!("{found}; the page goes on with the one before"))
@@ -110,6 +112,7 @@ impl PageTls {
             }
         }
 
+        // A pair that does not fit is told before the age of the one that is served.
         let cause = problem.or_else(|| self.served().age_words(now));
 
         match cause {
@@ -153,6 +156,7 @@ impl TlsFiles {
     }
 
     fn read(&self) -> Result<Served, TlsProblem> {
+        // The certificate comes first: without it nothing can be said of the key.
         let problem = |key| move |words| TlsProblem { key, words };
         let chain = certificates(&self.certificate).map_err(problem("certificate"))?;
         let facts = facts(&chain, &self.certificate).map_err(problem("certificate"))?;
@@ -171,6 +175,7 @@ impl TlsFiles {
 
 fn server(chain: Chain, key: PrivateKeyDer<'static>) -> Result<ServerConfig, TlsProblem> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+
     let versions =
         ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
 
@@ -178,6 +183,7 @@ fn server(chain: Chain, key: PrivateKeyDer<'static>) -> Result<ServerConfig, Tls
         .expect("ring knows TLS 1.2 and 1.3")
         .with_no_client_auth();
 
+    // The key is held against the certificate here, and not at the first handshake.
     let mut config = builder
         .with_single_cert(chain, key)
         .map_err(|error| match error {
@@ -199,6 +205,7 @@ fn server(chain: Chain, key: PrivateKeyDer<'static>) -> Result<ServerConfig, Tls
 /// Names and times of the first certificate of a chain.
 fn facts(chain: &Chain, path: &Path) -> Result<(Names, Timestamp, Timestamp), String> {
     let broken = |why: String| format!("{}: the certificate cannot be read: {why}", path.display());
+
     let Some(first) = chain.first() else {
         return Err(broken("there is none".to_owned()));
     };
@@ -206,6 +213,7 @@ fn facts(chain: &Chain, path: &Path) -> Result<(Names, Timestamp, Timestamp), St
     let (_, certificate) =
         X509Certificate::from_der(first).map_err(|error| broken(error.to_string()))?;
 
+    // Several kinds of names stand there; hosts are of two of them.
     let mut names = Names::default();
     let given = certificate.subject_alternative_name();
     let given = given.map_err(|error| broken(error.to_string()))?;
@@ -226,6 +234,7 @@ fn facts(chain: &Chain, path: &Path) -> Result<(Names, Timestamp, Timestamp), St
         return Err(broken(words.to_owned()));
     }
 
+    // A time beyond what can be told is never reached.
     let time = |seconds: i64| Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
     let validity = certificate.validity();
     let not_before = time(validity.not_before.timestamp());
@@ -235,10 +244,14 @@ fn facts(chain: &Chain, path: &Path) -> Result<(Names, Timestamp, Timestamp), St
 }
 
 fn address(bytes: &[u8]) -> Option<IpAddr> {
-    let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    if let Ok(four) = <[u8; 4]>::try_from(bytes) {
+        return Some(four.into());
+    }
 
-    four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
-        .ok()
+    // Other lengths are no addresses: such a name fits nothing.
+    let sixteen = <[u8; 16]>::try_from(bytes).ok()?;
+
+    Some(sixteen.into())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -90,6 +90,7 @@ async fn screen(State(page): State<Page>, viewer: Viewer) -> Response {
 }
 
 async fn add(State(page): State<Page>, viewer: Viewer, act: Act<AddForm>) -> Response {
+    // The password is hashed on the thread for it, not here.
     let AddForm {
         name,
         role,
@@ -133,6 +134,7 @@ async fn set_password(
 }
 
 async fn remove(State(page): State<Page>, viewer: Viewer, act: Act<NameForm>) -> Response {
+    // The user's sessions end with the next request of each.
     let name = act.form.name;
     let actor = act.actor;
 
@@ -153,8 +155,10 @@ async fn change(
         return refusal(&page, viewer, StatusCode::FORBIDDEN, words);
     }
 
+    // What is left afterwards is checked with the change: a refusal writes nothing.
     let who = actor.who();
     let of_work = page.clone();
+
     let work = move || {
         of_work.access.change_users(&who, |users| {
             change(users)?;

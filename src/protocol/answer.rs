@@ -22,7 +22,7 @@ pub struct Answer {
     pub groups: Vec<SuggestedGroup>,
     /// The effect that a `what_if` asked for; other answers do not have the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub what_if: Option<WhatIf>,
+    pub what_if: Option<Box<WhatIf>>,
 }
 
 /// Fate of a command.

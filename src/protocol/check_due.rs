@@ -35,47 +35,75 @@ impl CheckDue {
         now: Timestamp,
         zone: &TimeZone,
     ) -> Option<String> {
-        let counts_from = passed.unwrap_or(since);
+        let by_age = self.overdue_by_age(passed, since, now);
+        let by_shift = || self.overdue_by_shift(passed.unwrap_or(since), now, zone);
 
-        if let Some(every) = self.every {
-            let age = now.duration_since(counts_from);
-            let longest = SignedDuration::try_from(every).unwrap_or(SignedDuration::MAX);
-            let hours = every.as_secs() / 3600;
+        by_age.or_else(by_shift)
+    }
 
-            if age > longest {
-                return Some(match passed {
-                    Some(_) => format!(
-                        "the last passed shift check is {} h old; one is due every {hours} h",
-                        age.as_hours()
-                    ),
-                    None => format!("no shift check has passed so far; one is due every {hours} h"),
-                });
-            }
+    fn overdue_by_age(
+        &self,
+        passed: Option<Timestamp>,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Option<String> {
+        let every = self.every?;
+        let longest = SignedDuration::try_from(every).unwrap_or(SignedDuration::MAX);
+        let age = now.duration_since(passed.unwrap_or(since));
+        if age <= longest {
+            return None;
         }
 
-        let (begin, began) = self.shift_before(now, zone)?;
-
-        (counts_from < began).then(|| {
-            let begin = begin.strftime("%H:%M");
-
-            format!("no shift check has passed since the shift began at {begin}")
+        let hours = every.as_secs() / 3600;
+        let old = age.as_hours();
+        Some(match passed {
+            Some(_) => {
+                format!("the last passed shift check is {old} h old; one is due every {hours} h")
+            }
+            None => format!("no shift check has passed so far; one is due every {hours} h"),
         })
+    }
+
+    fn overdue_by_shift(
+        &self,
+        counts_from: Timestamp,
+        now: Timestamp,
+        zone: &TimeZone,
+    ) -> Option<String> {
+        let (begin, began) = self.shift_before(now, zone)?;
+        if counts_from >= began {
+            return None;
+        }
+
+        let begin = begin.strftime("%H:%M");
+        Some(format!(
+            "no shift check has passed since the shift began at {begin}"
+        ))
     }
 
     /// The last shift whose check must have passed by now: its time of the day, and when it began.
     fn shift_before(&self, now: Timestamp, zone: &TimeZone) -> Option<(Time, Timestamp)> {
         let within = SignedDuration::try_from(self.within).ok()?;
         let latest = now.checked_sub(within).ok()?;
+
         let local = zone.to_datetime(latest);
-        let earlier = self.at.iter().rev().find(|begin| **begin <= local.time());
+        let today = local.date();
+        let time = local.time();
+        let mut latest_first = self.at.iter().rev();
+        let earlier = latest_first.find(|begin| **begin <= time);
 
         let (day, begin) = match earlier {
-            Some(begin) => (local.date(), *begin),
-            None => (local.date().yesterday().ok()?, *self.at.last()?),
+            Some(begin) => (today, *begin),
+            None => {
+                let last = self.at.last()?;
+
+                (today.yesterday().ok()?, *last)
+            }
         };
 
         // A time that the clock's change leaves out is the next one that there is.
-        let began = zone.to_timestamp(day.to_datetime(begin)).ok()?;
+        let began = day.to_datetime(begin);
+        let began = zone.to_timestamp(began).ok()?;
 
         Some((begin, began))
     }

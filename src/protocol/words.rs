@@ -3,6 +3,7 @@
 use super::command::{Action, ChallengeSpec, Expect};
 use super::editing::{EditCommand, ThresholdWish};
 use super::teaching::{RecipeChange, TaughtAs};
+use super::what_if::WhatIfCommand;
 
 /// A command in words, without its name.
 pub fn words(action: &Action) -> String {
@@ -97,21 +98,7 @@ fn of_change(change: &RecipeChange) -> String {
             None => "the shadow ends".to_owned(),
         },
         RecipeChange::Suggest(_) => "groups of doubtful parts are asked for".to_owned(),
-        RecipeChange::WhatIf(command) => {
-            let revision = command
-                .revision
-                .map(|revision| format!(" by revision {revision}"));
-            let threshold = command
-                .threshold
-                .map(|value| format!(" under threshold {value}"));
-            let revision = revision.unwrap_or_default();
-            let threshold = threshold.unwrap_or_default();
-
-            format!(
-                "the last {} parts again{revision}{threshold}",
-                command.parts
-            )
-        }
+        RecipeChange::WhatIf(command) => of_what_if(command),
     };
 
     let candidate = match change.makes_candidate() {
@@ -120,6 +107,21 @@ fn of_change(change: &RecipeChange) -> String {
     };
 
     words + &recipe + candidate
+}
+
+fn of_what_if(command: &WhatIfCommand) -> String {
+    let revision = command
+        .revision
+        .map_or(String::new(), |revision| format!(" by revision {revision}"));
+
+    let threshold = command
+        .threshold
+        .map_or(String::new(), |value| format!(" under threshold {value}"));
+
+    format!(
+        "the last {} parts again{revision}{threshold}",
+        command.parts
+    )
 }
 
 fn of_edit(command: &EditCommand) -> String {

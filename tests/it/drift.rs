@@ -150,7 +150,7 @@ fn dim_light_and_a_smudge_are_told_while_all_parts_pass_until_reset_or_cleaned()
     let cleaned = command.output().expect("it runs");
     let words = both(&cleaned);
     assert!(cleaned.status.success(), "{words}");
-    let outcome = words.lines().last().unwrap_or_default();
+    let outcome = words.lines().next().unwrap_or_default();
     let (before, after) = outcome.split_once("; after: ").expect("both");
     assert!(before.starts_with("top: before: sharpness "), "{words}");
     assert!(

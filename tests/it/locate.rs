@@ -62,8 +62,20 @@ const MOVED: Lies = Lies {
     is_bad: false,
 };
 
+/// A good part and a bad one, moved and turned.
+pub fn moved() -> Vec<RgbImage> {
+    let lies = [
+        MOVED,
+        Lies {
+            is_bad: true,
+            ..MOVED
+        },
+    ];
+    lies.map(|lies| picture(lies, 5)).to_vec()
+}
+
 /// A line's folder: two references, the master picture, and what the camera shows.
-fn line(folder: &Path, port: u16, shown: &[RgbImage]) {
+pub fn line(folder: &Path, port: u16, shown: &[RgbImage]) {
     for number in 0..2 {
         let name = format!("{number}.png");
         save(

@@ -484,7 +484,7 @@ fn an_address_that_others_can_reach_is_refused() {
         let words = [
             "page.listen: ",
             "can be reached from other machines",
-            "neither users nor TLS",
+            "in plain text; give tls",
         ];
         assert_refused(folder.path(), 78, &words);
     }

@@ -10,7 +10,7 @@ use crate::harness::{PATIENCE, station::Station};
 use crate::harness::{require, wait_until};
 
 /// A landscape and a portrait tablet.
-const SIZES: [(u32, u32); 2] = [(1280, 800), (800, 1280)];
+pub const SIZES: [(u32, u32); 2] = [(1280, 800), (800, 1280)];
 
 /// Asserts that everybody can use what is shown, and writes the screen as pictures in both sizes, where they are wanted.
 #[track_caller]
@@ -71,7 +71,7 @@ fn live() -> (Station, Page, Browser) {
 }
 
 /// True if nothing of the page is wider than the page.
-fn fits(browser: &Browser) -> bool {
+pub fn fits(browser: &Browser) -> bool {
     let script = "return document.documentElement.scrollWidth <= innerWidth";
     browser.script(script).as_bool().unwrap_or(false)
 }

@@ -10,6 +10,12 @@ use crate::harness::{PATIENCE, require, wait_until};
 use crate::page_browser::keep_screens;
 use crate::shift_check::{bad_part, good_part};
 
+/// Opens a screen as the operator `anna`.
+fn sign_in(browser: &Browser, page: &Page, screen: &str) {
+    browser.sign_in(page, "anna");
+    browser.open(&page.address(screen));
+}
+
 /// True once the page has another shape.
 fn wait_for(browser: &Browser, selector: &str) {
     wait_until(selector, PATIENCE, || browser.count(selector) > 0);
@@ -27,9 +33,8 @@ fn an_operator_checks_the_line_from_start_to_signature() {
     let browser = Browser::start(1280, 800);
     browser.open(&page.address("/shift-check"));
     assert!(browser.text("#forms").contains("Sign in as operator"));
-    browser.sign_in(&page, "anna");
-    browser.open(&page.address("/shift-check"));
-    browser.script("document.querySelector('input[name=good]').value = 1");
+    sign_in(&browser, &page, "/shift-check");
+    browser.fill("input[name=good]", "1");
     browser.click("#start button");
     wait_for(&browser, "#check-parts");
     browser.script("window.isSame = true");
@@ -86,8 +91,7 @@ fn a_lens_that_gets_dirty_is_painted_and_cleaned() {
     add_user(folder, "anna", "operator");
     pass(&station.plc, 60);
     let browser = Browser::start(1280, 800);
-    browser.sign_in(&page, "anna");
-    browser.open(&page.address("/lens"));
+    sign_in(&browser, &page, "/lens");
     browser.wait_for("#lens-top", |lens| lens.contains("✓ AS IT WAS TAUGHT"));
     assert_eq!(browser.count("#lens-top rect.told"), 0);
     browser.script("window.isSame = true");

@@ -8,7 +8,7 @@ use crate::harness::sign_in::{PASSWORD, Session, add_user};
 use crate::harness::station::Station;
 use crate::harness::{PATIENCE, require, wait_until};
 use crate::lessons::{carousel, done, label, turn};
-use crate::page_browser::keep_shown;
+use crate::page_browser::{SIZES, fits, keep_shown};
 use crate::what_if::least_rejected;
 
 /// Signs a user in, by the form.
@@ -77,6 +77,11 @@ fn a_reject_is_marked_taught_looked_at_activated_and_undone() {
     );
     assert!(!effect.contains(" 0 would pass that failed"), "{effect}");
     keep_shown(&browser, "false-rejects");
+    for (width, height) in SIZES {
+        browser.resize(width, height);
+        assert!(fits(&browser), "{width} x {height}");
+    }
+
     // Candidates judge nothing.
     plc.until("box/result", "recipe", "nut@2");
 

@@ -2,9 +2,10 @@
 
 use crate::harness::assert_said;
 use crate::harness::broker::Broker;
-use crate::harness::golden::imported;
-use crate::harness::line::{LineConfig, all_arrived, run_to_its_end};
+use crate::harness::golden::{golden, imported};
+use crate::harness::line::{LineConfig, all_arrived, folder_camera, run_to_its_end};
 use crate::harness::program::winspect;
+use crate::locate;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -55,7 +56,7 @@ fn replay(line: &Path, arguments: &[&str]) -> Output {
 
 fn rows(output: &Output) -> Vec<Value> {
     let text = String::from_utf8_lossy(&output.stdout);
-    let rows = text.lines().map(|line| serde_json::from_str(line));
+    let rows = text.lines().map(serde_json::from_str);
 
     rows.collect::<Result<_, _>>().expect("rows of JSON")
 }
@@ -168,4 +169,144 @@ fn two_hundred_stored_parts_are_judged_again_bit_for_bit() {
         &words(&output).1,
         &["their files are damaged (1)", &stems[9]],
     );
+}
+
+/// A line that keeps its parts judges what it has, and they are judged again: the rows.
+#[track_caller]
+fn kept_and_judged_again(folder: &Path) -> Vec<Value> {
+    run_to_its_end(folder);
+    let output = replay(&folder.join("line.toml"), &["--json"]);
+    let (_, told) = words(&output);
+    assert!(output.status.success(), "{told}");
+    let rows = rows(&output);
+    assert_said(
+        &told,
+        &[&format!("{0} parts: {0} the same, 0 would", rows.len())],
+    );
+    rows
+}
+
+#[test]
+fn regions_with_masks_and_tiles_and_a_bad_picture_come_out_the_same() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = Broker::anywhere();
+    let shown = folder.path().join("shown");
+    fs::create_dir(&shown).expect("made");
+    for name in ["good_c.png", "bad.png"] {
+        let from = golden("open-clip-tiny").join(name);
+        fs::copy(from, shown.join(name)).expect("copied");
+    }
+
+    let black = Picture::new(80, 80, vec![0; 80 * 80 * 3]).expect("its bytes");
+    let black = png::encode::<&str>(&black, &[]);
+    fs::write(shown.join("z-black.png"), black).expect("written");
+    let camera = format!("kind = \"folder\"\nlocation = {shown:?}\nfps = 0\ndeadline_ms = 60000");
+    LineConfig::new(broker.port, &camera)
+        .recipe("tile_px = 32")
+        .tables("[[recipe.region]]\nname = \"left\"\ncrop = [0, 0, 48, 80]")
+        .tables("[[recipe.region]]\nname = \"right\"\ncrop = [16, 0, 64, 80]")
+        .tables("mask = [[[20, 4], [76, 4], [76, 70]]]")
+        .tables(EACH)
+        .write(folder.path());
+
+    let rows = kept_and_judged_again(folder.path());
+    let count = |bytes: &str| rows.iter().filter(|row| row["bytes"] == bytes).count();
+    assert_eq!((count("same"), count("not_scored")), (4, 2), "{rows:?}");
+    let regions: BTreeSet<&str> = rows
+        .iter()
+        .filter_map(|row| row["region"].as_str())
+        .collect();
+    assert_eq!(regions, BTreeSet::from(["left", "right"]));
+    let bad = rows
+        .iter()
+        .filter(|row| row["now"]["reason"] == "bad_image");
+    assert_eq!(bad.count(), 2);
+
+    // Under another threshold for one region, nothing of the other changes.
+    let line = folder.path().join("line.toml");
+    let (text, told) = words(&replay(&line, &["--threshold", "left=0"]));
+    assert_said(&text, &["6 parts:", "2 would fail that passed"]);
+    assert!(!text.contains(" right"), "{text}{told}");
+    let refused = replay(&line, &["--threshold", "rim=0"]);
+    assert_eq!(refused.status.code(), Some(64));
+    assert_said(&words(&refused).1, &["no region \"rim\""]);
+}
+
+#[test]
+fn a_located_part_comes_out_the_same() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = Broker::anywhere();
+    locate::line(folder.path(), broker.port, &locate::moved());
+    let file = folder.path().join("line.toml");
+    let text = fs::read_to_string(&file).expect("read");
+    fs::write(&file, format!("{text}\n{EACH}\n")).expect("written");
+    let rows = kept_and_judged_again(folder.path());
+    assert_eq!(rows.len(), 2);
+    assert!(rows.iter().all(|row| row["bytes"] == "same"), "{rows:?}");
+}
+
+#[test]
+fn what_cannot_be_judged_again_is_told_by_its_reason() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = Broker::anywhere();
+    let config = LineConfig::new(broker.port, &folder_camera());
+    let line = config.write(folder.path());
+    // Nothing is kept so far.
+    let refused = replay(&line, &[]);
+    assert_eq!(refused.status.code(), Some(78));
+    assert_said(&words(&refused).1, &["has no table [evidence]"]);
+
+    let evidence = folder.path().join("evidence");
+    let lossy = format!("{EACH}\nformat = \"jpeg\"");
+    let config = config.tables(&lossy);
+    config.write(folder.path());
+    run_to_its_end(folder.path());
+    let output = replay(&line, &["--json"]);
+    assert!(rows(&output).iter().all(|row| row["bytes"] == "lossy"));
+
+    // Another recipe's part, one without a picture, and one of a later version.
+    let stems = stems(&evidence).expect("read");
+    let edit = |stem: &str, change: &dyn Fn(&mut Value)| {
+        let file = evidence.join(format!("{stem}.json"));
+        let text = fs::read_to_string(&file).expect("read");
+        let mut facts: Value = serde_json::from_str(&text).expect("facts");
+        change(&mut facts);
+        fs::write(&file, facts.to_string()).expect("written");
+    };
+
+    edit(&stems[0], &|facts| facts["recipe"] = "bolt@4".into());
+    edit(&stems[1], &|facts| facts["picture"] = Value::Null);
+    edit(&stems[2], &|facts| facts["evidence"] = 9.into());
+    let output = replay(&line, &["--csv"]);
+    let (text, told) = words(&output);
+    assert_eq!(
+        (text.lines().count(), output.status.code()),
+        (2, Some(65)),
+        "{text}{told}"
+    );
+    assert!(
+        text.starts_with("part,part_id,region,verdict_was"),
+        "{text}"
+    );
+    assert_said(
+        &told,
+        &[
+            "4 parts: 1 the same",
+            "3 not judged because",
+            "another recipe judged them (1)",
+            "no picture came (1)",
+            "a later winspect kept them (1)",
+            "1 cannot be compared (kept as JPEG)",
+        ],
+    );
+
+    for (recipe, words_of) in [
+        ("nut@7", "--recipe"),
+        ("library:bolt", "has no recipe \"bolt\""),
+        ("nut@x", "write NAME@7"),
+    ] {
+        let refused = replay(&line, &["--recipe", recipe]);
+        assert_eq!(refused.status.code(), Some(64));
+        assert_said(&words(&refused).1, &[words_of]);
+    }
 }

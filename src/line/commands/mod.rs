@@ -346,6 +346,7 @@ impl CommandHandler {
             Action::ShiftCheck(step) => self.shift_check(step, request),
             Action::Cleaned { camera } => self.cleaned(camera.as_deref(), request),
             Action::Snapshot { camera } => self.snapshot(camera.as_deref()),
+            // What is done at once.
             Action::Pause => self.pause(true),
             Action::Resume => self.pause(false),
             Action::Reset => self.reset(),

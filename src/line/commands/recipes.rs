@@ -49,7 +49,7 @@ impl CommandHandler {
         // The selection is on the disk no later than its answer: a crash from then on still brings the
         // second answer, with the next run.
         let selection = Selection::new(SELECT, id, &recipe.label());
-        self.ask_changeover(selection, recipe, RecipeWish::Select(revision))?;
+        self.ask_stage(selection, recipe, RecipeWish::Select(revision))?;
         Ok(Done::begun("it is prepared; the outcome comes as done"))
     }
 
@@ -68,7 +68,7 @@ impl CommandHandler {
     }
 
     /// Hands a command to the stage that gives its second answer: the changeover, or the what-if stage.
-    fn ask_changeover(
+    fn ask_stage(
         &mut self,
         selection: Selection,
         recipe: RecipeSpec,
@@ -77,7 +77,7 @@ impl CommandHandler {
         let key = selection.key.clone();
         drop(self.store.set(&key, &selection.kept()));
         let (stage, busy) = match &wish {
-            RecipeWish::Change(RecipeChange::WhatIf(_), _) => (
+            RecipeWish::Change(change, _) if matches!(**change, RecipeChange::WhatIf(_)) => (
                 &self.what_ifs,
                 "other parts are being judged again; wait for that outcome",
             ),
@@ -139,10 +139,10 @@ impl CommandHandler {
             _ => None,
         };
 
-        self.ask_changeover(
+        self.ask_stage(
             selection,
             recipe,
-            RecipeWish::Change(change.clone(), source),
+            RecipeWish::Change(Box::new(change.clone()), source),
         )?;
         if is_a_change(change) {
             self.changed.insert(named);

@@ -58,15 +58,19 @@ impl CommandHandler {
             match event {
                 CheckEvent::Begin(key, value) => drop(self.store.set_if_absent(&key, &value)),
                 CheckEvent::Keep((key, value)) => drop(self.store.set(&key, &value)),
-                CheckEvent::Counted(id, words) => {
-                    let answer = Answer::new(Some(&id), AnswerStatus::Progress, Some(words));
-
-                    self.events.tell(Event::Outcome(Arc::new(outcome(answer))));
-                }
+                CheckEvent::Counted(id, words) => self.tell_counted(&id, words),
 
                 CheckEvent::PartsOver(id, check) => self.end_parts(&id, &check),
             }
         }
+    }
+
+    /// How far a check's parts are, for who sent them.
+    fn tell_counted(&self, id: &str, words: String) {
+        let answer = Answer::new(Some(id), AnswerStatus::Progress, Some(words));
+        let counted = Arc::new(outcome(answer));
+
+        self.events.tell(Event::Outcome(counted));
     }
 
     /// The known parts of a check are over: who sent them hears it, and the log has it.

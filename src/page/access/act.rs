@@ -1,7 +1,8 @@
 //! A checked POST: it comes from a form of this page, in the session of a signed-in user.
 
+use super::actor::Actor;
 use super::origin::check_origin;
-use super::viewer::{Actor, Viewer};
+use super::viewer::Viewer;
 use crate::page::form_page::refusal;
 use crate::page::state::Page;
 use axum::body::to_bytes;
@@ -47,8 +48,10 @@ impl<T: DeserializeOwned> FromRequest<Page> for Act<T> {
     type Rejection = Response;
 
     async fn from_request(request: Request, page: &Page) -> Result<Self, Response> {
+        // The viewer is known first: a refusal shows it as every screen does.
         let (mut parts, body) = request.into_parts();
         let Ok(viewer) = Viewer::from_request_parts(&mut parts, page).await;
+
         let request = Request::from_parts(parts, body);
         let acted = read(request, page, &viewer).await;
 
@@ -62,6 +65,7 @@ async fn read<T: DeserializeOwned>(
     viewer: &Viewer,
 ) -> Result<Act<T>, Refused> {
     let text = form_text(request, page.cookie.is_tls()).await?;
+
     let Some(actor) = viewer.actor.clone() else {
         let words = "nobody is signed in here any more; sign in, and do it again";
 
@@ -114,6 +118,7 @@ pub(super) async fn form_text(request: Request, is_tls: bool) -> Result<String, 
     }
 
     let body = to_bytes(request.into_body(), BODY_MAX);
+
     let body = tokio::time::timeout(BODY_TIME, body).await.map_err(|_| {
         let words = format!("a form must come within {} s", BODY_TIME.as_secs());
 
@@ -145,5 +150,8 @@ fn too_large() -> Refused {
 
 /// True for equal tokens, in a time that tells nothing of where they differ.
 fn is_same(one: &str, other: &str) -> bool {
-    Sha256::digest(one.as_bytes()) == Sha256::digest(other.as_bytes())
+    let one = Sha256::digest(one.as_bytes());
+    let other = Sha256::digest(other.as_bytes());
+
+    one == other
 }

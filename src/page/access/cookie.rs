@@ -19,6 +19,7 @@ pub struct SessionCookie {
 impl SessionCookie {
     /// The cookie of the line of that name.
     pub fn new(station: &str, is_tls: bool) -> Self {
+        // A line's name may have letters that a cookie's may not.
         let line = hex(&Sha256::digest(station.as_bytes()));
         let prefix = if is_tls { "__Host-" } else { "" };
         let name = format!("{prefix}winspect-{}", &line[..8]);
@@ -42,6 +43,7 @@ impl SessionCookie {
     }
 
     fn header(&self, value: &str, lasting: &str) -> HeaderValue {
+        // Strict: a link from elsewhere opens the page signed out, and a second click signed in.
         let name = &self.name;
         let secure = if self.is_tls { "; Secure" } else { "" };
         let text = format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict{secure}{lasting}");
@@ -52,7 +54,9 @@ impl SessionCookie {
     /// The key of the session that a request names. Of several cookies of the name none counts: one of them was
     /// put there by somebody else.
     pub fn read(&self, headers: &HeaderMap) -> Option<SessionKey> {
+        // A browser may send several lists, each with several cookies.
         let lists = headers.get_all(COOKIE).iter();
+
         let pairs = lists
             .filter_map(|list| list.to_str().ok())
             .flat_map(|list| list.split(';'))

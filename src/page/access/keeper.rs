@@ -89,8 +89,10 @@ impl Access {
             ));
         }
 
+        // Who is not there is checked all the same, so that a name cannot be told from a wrong password by its time.
         let user = self.users().users().find(name).cloned();
         let hash = user.as_ref().map(|user| user.password.clone());
+
         let checked = self
             .passwords
             .run(move || is_right(hash.as_ref(), &password))
@@ -98,6 +100,7 @@ impl Access {
 
         match (checked, user) {
             (Ok(true), Some(user)) => {
+                // An id that the browser sent is never taken over: the session is a new one.
                 let role = user.role.word();
                 let id = lock(&self.sessions).begin(name, user, Instant::now());
 
@@ -158,6 +161,7 @@ impl Access {
         who: &str,
         change: impl FnOnce(&mut Users) -> Result<(), UsersError>,
     ) -> Result<Vec<String>, UsersError> {
+        // Others look at the users meanwhile, but not at half a change.
         let mut users = self.users();
         let before = users.users().clone();
 

@@ -1,11 +1,11 @@
 //! Limits of sign-ins: who guesses passwords waits longer and longer.
 //!
-//! A try counts when it begins, and is forgiven when the password was right. Of one name [`FREE`] tries are free;
+//! A try counts when it begins, and is forgiven when the password was right. Of one name three tries are free;
 //! each further one waits twice as long as the one before, up to [`DELAY_MAX`]. A try that comes too early is refused
 //! without a look at the password, and counts for nothing, so that a name is never shut for longer than that. All
 //! names together have [`ALL_TRIES`] tries, which come back one in [`ALL_REFILL`].
 //!
-//! Bounds: [`NAMES_MAX`] names, kept as hashes; the one that failed longest ago makes room.
+//! Bounds: 1000 names, kept as hashes; the one that failed longest ago makes room.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -110,7 +110,10 @@ impl SignInLimits {
             return;
         }
 
-        let oldest = self.names.iter().min_by_key(|(_, tries)| tries.last);
+        // A flood of names must not push a name that is guessed at out: all names together are bounded in time too.
+        let names = self.names.iter();
+        let oldest = names.min_by_key(|(_, tries)| tries.last);
+
         let oldest = oldest.map(|(key, _)| *key);
 
         if let Some(oldest) = oldest {

@@ -18,6 +18,7 @@
 //! passwords waits ([`limits`]); passwords in bulk wait for each other and hold up nothing else ([`password`]).
 
 mod act;
+mod actor;
 pub mod cookie;
 pub mod keeper;
 pub mod limits;
@@ -32,10 +33,11 @@ pub mod users_file;
 mod viewer;
 
 pub use self::act::Act;
+pub use self::actor::Actor;
 pub use self::notice::Notice;
 pub use self::role::{ROLES, Right, Role};
 pub use self::users_file::users_path;
-pub use self::viewer::{Actor, Peer, Viewer};
+pub use self::viewer::{Peer, Viewer};
 
 #[cfg(test)]
-pub(in crate::page) use self::viewer::actor_of;
+pub(in crate::page) use self::actor::actor_of;

@@ -60,6 +60,7 @@ impl PasswordHash {
     /// When the password is too short or too long; in words.
     pub fn of(password: &str) -> Result<Self, String> {
         check(password)?;
+
         let made: Result<phc::PasswordHash, _> =
             Argon2::default().hash_password(password.as_bytes());
         let hash = made.map_err(|error| format!("the password could not be hashed: {error}"))?;
@@ -73,6 +74,7 @@ impl PasswordHash {
             return false;
         };
 
+        // A long one is not hashed: it could not have been set.
         let password = password.reveal().as_bytes();
 
         password.len() <= LENGTH_MAX && Argon2::default().verify_password(password, &hash).is_ok()
@@ -150,6 +152,7 @@ impl PasswordQueue {
     ) -> Result<T, QueueFull> {
         let _place = self.places.try_acquire().map_err(|_| QueueFull)?;
         let _turn = self.turn.acquire().await.map_err(|_| QueueFull)?;
+
         let done = tokio::task::spawn_blocking(|| {
             lower_own();
 

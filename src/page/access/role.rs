@@ -57,7 +57,9 @@ impl Role {
 
     /// The role of that word.
     pub fn of(word: &str) -> Option<Self> {
-        ROLES.into_iter().find(|role| role.word() == word)
+        let mut roles = ROLES.into_iter();
+
+        roles.find(|role| role.word() == word)
     }
 }
 

@@ -71,7 +71,9 @@ impl Sessions {
             self.end_least_used();
         }
 
+        // The browser has the id, this machine its hash: a copy of the memory signs nobody in.
         let id = random_id();
+
         let session = Session {
             name: name.into(),
             user,
@@ -121,11 +123,16 @@ impl Sessions {
 
     /// The message for the next screen, which is shown once.
     pub fn take_notice(&mut self, key: SessionKey) -> Option<Notice> {
-        self.live.get_mut(&key)?.notice.take()
+        let session = self.live.get_mut(&key)?;
+
+        session.notice.take()
     }
 
     fn end_least_used(&mut self) {
-        let oldest = self.live.iter().min_by_key(|(_, session)| session.used);
+        // Two hundred of them are looked through at a sign-in alone.
+        let sessions = self.live.iter();
+        let oldest = sessions.min_by_key(|(_, session)| session.used);
+
         let oldest = oldest.map(|(key, _)| *key);
 
         if let Some(key) = oldest {

@@ -51,8 +51,10 @@ async fn form(State(page): State<Page>, viewer: Viewer) -> Response {
 }
 
 async fn sign_in(State(page): State<Page>, viewer: Viewer, request: Request) -> Response {
+    // There is no session yet, and so no token: Origin keeps foreign forms out.
     let text = form_text(request, page.cookie.is_tls()).await;
     let form = text.and_then(|text| values::<SignInForm>(&text));
+
     let form = match form {
         Ok(form) => form,
         Err((status, words)) => return refusal(&page, viewer, status, words),
@@ -73,6 +75,7 @@ async fn sign_in(State(page): State<Page>, viewer: Viewer, request: Request) -> 
             response
                 .headers_mut()
                 .insert(SET_COOKIE, page.cookie.set(&id));
+
             response
         }
         Err(words) => {
@@ -91,6 +94,7 @@ async fn sign_out(State(page): State<Page>, act: Act<NoFields>) -> Response {
     response
         .headers_mut()
         .insert(SET_COOKIE, page.cookie.clear());
+
     response
 }
 
@@ -115,6 +119,7 @@ fn local(next: &str) -> String {
     let is_plain = next
         .bytes()
         .all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+
     let is_local = next.starts_with('/') && !next.starts_with("//");
 
     if is_plain && is_local && next.len() <= NEXT_MAX {
@@ -126,12 +131,20 @@ fn local(next: &str) -> String {
 
 /// A value out of the query of an address; empty without one.
 fn query_value(address: &str, key: &str) -> String {
-    let query = address.split_once('?').map_or("", |(_, query)| query);
-    let pairs: Vec<(String, String)> = serde_html_form::from_str(query).unwrap_or_default();
-    let mut pairs = pairs.into_iter();
-    let found = pairs.find(|(name, _)| name == key);
+    let Some((_, query)) = address.split_once('?') else {
+        return String::new();
+    };
 
-    found.map(|(_, value)| value).unwrap_or_default()
+    // A query that cannot be read asks for nothing.
+    let pairs: Vec<(String, String)> = serde_html_form::from_str(query).unwrap_or_default();
+
+    for (name, value) in pairs {
+        if name == key {
+            return value;
+        }
+    }
+
+    String::new()
 }
 
 #[cfg(test)]

@@ -81,7 +81,9 @@ impl Users {
 
     /// All of them, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &User)> {
-        self.users.iter().map(|(name, user)| (name.as_str(), user))
+        let users = self.users.iter();
+
+        users.map(|(name, user)| (name.as_str(), user))
     }
 
     /// True without a user: then nobody can sign in.
@@ -122,7 +124,9 @@ impl Users {
     /// # Errors
     /// When there is none of that name.
     pub fn remove(&mut self, name: &str) -> Result<User, UsersError> {
-        self.users.remove(name).ok_or_else(|| no_user(name))
+        let removed = self.users.remove(name);
+
+        removed.ok_or_else(|| no_user(name))
     }
 
     /// Gives a user another role; returns the one before.
@@ -130,9 +134,11 @@ impl Users {
     /// # Errors
     /// When there is none of that name.
     pub fn set_role(&mut self, name: &str, role: Role) -> Result<Role, UsersError> {
-        let user = self.users.get_mut(name).ok_or_else(|| no_user(name))?;
+        let user = self.user_mut(name)?;
+        let before = user.role;
+        user.role = role;
 
-        Ok(std::mem::replace(&mut user.role, role))
+        Ok(before)
     }
 
     /// Gives a user another password.
@@ -140,11 +146,17 @@ impl Users {
     /// # Errors
     /// When there is none of that name.
     pub fn set_password(&mut self, name: &str, password: PasswordHash) -> Result<(), UsersError> {
-        let user = self.users.get_mut(name).ok_or_else(|| no_user(name))?;
+        let user = self.user_mut(name)?;
 
         user.password = password;
 
         Ok(())
+    }
+
+    fn user_mut(&mut self, name: &str) -> Result<&mut User, UsersError> {
+        let user = self.users.get_mut(name);
+
+        user.ok_or_else(|| no_user(name))
     }
 
     /// What is different from `before`, one sentence a user.

@@ -173,6 +173,7 @@ impl UsersFile {
             )));
         }
 
+        // What a person wrote there is checked like what a program did.
         let text = std::fs::read_to_string(&self.path);
         let text = text.map_err(|error| self.file_error(error))?;
         let users: Users = toml::from_str(&text).map_err(|error| self.broken(error.to_string()))?;
@@ -186,14 +187,17 @@ impl UsersFile {
     }
 
     fn write(&self, users: &Users) -> Result<(), UsersError> {
+        // The head says what the file is to a person who opens it.
         let text = toml::to_string(users).expect("users are plain values");
+        let text = format!("{HEAD}{text}");
         let folder = self.folder();
-        let written = write_whole(folder, &self.path, &format!("{HEAD}{text}"));
+        let written = write_whole(folder, &self.path, &text);
 
         written.map_err(|error| self.file_error(error))
     }
 
     fn lock(&self) -> Result<File, UsersError> {
+        // `winspect user` and the page may come at the same time.
         let folder = File::open(self.folder()).map_err(|error| self.file_error(error))?;
         let until = Instant::now() + PATIENCE;
 
@@ -214,6 +218,7 @@ impl UsersFile {
     }
 
     fn folder(&self) -> &Path {
+        // A bare name lies in the working directory.
         let parent = self.path.parent();
         let named = parent.filter(|folder| !folder.as_os_str().is_empty());
 

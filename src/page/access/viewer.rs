@@ -1,34 +1,17 @@
 //! Who asks: the signed-in user of a request, or nobody.
 
-use super::role::{Right, Role};
-use super::sessions::SessionKey;
+use super::actor::Actor;
+use super::role::Right;
 use crate::page::state::Page;
-use crate::protocol::request::RequestSource;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Redirect, Response};
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 
 /// Address of the other end of a connection, which the server puts into each request.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub IpAddr);
-
-/// A signed-in user who does something. As an extractor it sends everybody else to the sign-in screen.
-#[derive(Debug, Clone)]
-pub struct Actor {
-    /// Name of the user.
-    pub name: Arc<str>,
-    /// What the user may do.
-    pub role: Role,
-    /// Address of the browser.
-    pub from: IpAddr,
-    /// The session.
-    pub(in crate::page) session: SessionKey,
-    /// Token that each form of the session must carry.
-    pub(in crate::page) form_token: Arc<str>,
-}
 
 /// Who looks at a screen. It is never refused: without a user it reads.
 #[derive(Debug, Clone)]
@@ -43,22 +26,12 @@ pub struct Viewer {
     pub address: String,
 }
 
-impl Actor {
-    /// True if the user may do that.
-    pub fn may(&self, right: Right) -> bool {
-        self.role.may(right)
-    }
-
-    /// The user as the audit log, and a holder of control, is named.
-    pub fn who(&self) -> String {
-        format!("{} ({})", self.name, RequestSource::Page.word())
-    }
-}
-
 impl Viewer {
     /// True if a signed-in user looks who may do that.
     pub fn may(&self, right: Right) -> bool {
-        self.actor.as_ref().is_some_and(|actor| actor.may(right))
+        let actor = self.actor.as_ref();
+
+        actor.is_some_and(|actor| actor.may(right))
     }
 
     /// Why the viewer may not do that, and the way to it; `None` for one who may.
@@ -84,10 +57,14 @@ impl FromRequestParts<Page> for Viewer {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, page: &Page) -> Result<Self, Infallible> {
+        // Tests of routes have no connection.
         let peer = parts.extensions.get::<Peer>();
         let from = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0);
+
+        // A session may have ended since the cookie was set: then nobody looks.
         let key = page.cookie.read(&parts.headers);
         let found = key.and_then(|key| Some((key, page.access.session(key)?)));
+
         let actor = found.map(|(session, found)| Actor {
             name: found.name,
             role: found.user.role,
@@ -114,16 +91,5 @@ impl FromRequestParts<Page> for Actor {
         viewer
             .actor
             .ok_or_else(|| Redirect::to("/sign-in").into_response())
-    }
-}
-
-#[cfg(test)]
-pub(in crate::page) fn actor_of(name: &str, role: Role) -> Actor {
-    Actor {
-        name: name.into(),
-        role,
-        from: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        session: SessionKey::of(name),
-        form_token: "".into(),
     }
 }

@@ -99,16 +99,22 @@ pub fn forms(
     let newest = checks.first();
     let user = layout.user.as_ref();
 
+    // As many parts as the last time: they lie in a box beside the line.
+    let number = newest.map(|check| check.check.clone());
+    let bad = newest.map(|check| check.bad.parts);
+    let good = newest.map(|check| check.good.parts);
+    let name = user.map(|user| user.name.clone());
+
     let forms = CheckForms {
         hidden: layout.hidden(),
         hindrance,
-        check: newest.map_or(String::new(), |check| check.check.clone()),
-        user: user.map_or(String::new(), |user| user.name.clone()),
+        check: number.unwrap_or_default(),
+        user: name.unwrap_or_default(),
         step: next_step(newest),
         is_failure_unseen: is_failure_unseen(&checks),
         reasons: CheckReason::ALL,
-        bad: newest.map_or(USUAL_PARTS, |check| check.bad.parts),
-        good: newest.map_or(USUAL_PARTS, |check| check.good.parts),
+        bad: bad.unwrap_or(USUAL_PARTS),
+        good: good.unwrap_or(USUAL_PARTS),
         most: KNOWN_MAX,
         cameras: page.part_cameras(),
     };
@@ -134,8 +140,10 @@ fn is_failure_unseen(checks: &[ShiftCheck]) -> bool {
 }
 
 async fn step(State(page): State<Page>, act: Act<StepForm>) -> Response {
-    let values = values(&act.form, &act.actor.name);
-    let answer = page.commands.ask(&act.actor, SHIFT_CHECK, values).await;
+    let actor = &act.actor;
+    let values = values(&act.form, &actor.name);
+
+    let answer = page.commands.ask(actor, SHIFT_CHECK, values).await;
     let words = answer.reason.unwrap_or_default();
 
     let notice = match answer.status {
@@ -144,33 +152,45 @@ async fn step(State(page): State<Page>, act: Act<StepForm>) -> Response {
         AnswerStatus::Accepted | AnswerStatus::Progress => Notice::begun(words),
     };
 
-    done(&page, &act.actor, ADDRESS, notice)
+    done(&page, actor, ADDRESS, notice)
 }
 
 /// The values of the command; a step that is none is refused where commands are read.
 fn values(form: &StepForm, user: &str) -> Value {
-    let text = |text: &str| match text.trim() {
-        "" => Value::Null,
-        text => text.into(),
-    };
+    let mut values = json!({
+        "step": form.step,
+        "name": user,
+    });
 
-    let step = form.step.as_str();
-
-    match step {
-        "start" => json!({
-            "step": step, "name": user, "why": form.why, "bad": form.bad, "good": form.good,
-            "camera": text(&form.camera),
-        }),
-        "gate" => json!({
-            "step": step, "name": user, "check": text(&form.check), "removed": form.removed == "yes",
-        }),
-        "abort" => json!({
-            "step": step, "name": user, "check": text(&form.check), "note": text(&form.note),
-        }),
+    match form.step.as_str() {
+        "start" => {
+            values["why"] = form.why.as_str().into();
+            values["bad"] = form.bad.into();
+            values["good"] = form.good.into();
+            values["camera"] = text(&form.camera);
+        }
         // All failures at once: the person has the list before them.
-        "acknowledge" => json!({ "step": step, "name": user, "note": form.note.trim() }),
-        _ => json!({ "step": step, "name": user, "check": text(&form.check) }),
+        "acknowledge" => values["note"] = form.note.trim().into(),
+        _ => values["check"] = text(&form.check),
     }
+
+    match form.step.as_str() {
+        "gate" => values["removed"] = (form.removed == "yes").into(),
+        "abort" => values["note"] = text(&form.note),
+        _ => {}
+    }
+
+    values
+}
+
+/// The text of a field; null for an empty one.
+fn text(field: &str) -> Value {
+    let text = field.trim();
+    if text.is_empty() {
+        return Value::Null;
+    }
+
+    text.into()
 }
 
 #[cfg(test)]

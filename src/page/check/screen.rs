@@ -9,6 +9,10 @@ use crate::protocol::shift_check::{CheckStage, KnownParts, ShiftCheck};
 use askama::Template;
 use jiff::tz::TimeZone;
 
+/// Words of a line that was never checked.
+const NONE_YET: &str =
+    "Send known bad and known good parts through the line to prove that it sees.";
+
 /// The newest check, as it stands.
 #[derive(Template)]
 #[template(path = "check/newest.html")]
@@ -90,56 +94,67 @@ pub fn check_mark(check: &ShiftCheck) -> Mark {
         CheckStage::Gate => mark("doubt", "?", "THE GATE?"),
         CheckStage::Signature => mark("doubt", "!", "SIGN"),
         CheckStage::Passed => mark("good", "✓", "PASSED"),
-        CheckStage::Failed if check.acknowledged.is_some() => mark("doubt", "✕", "FAILED, SEEN"),
-        CheckStage::Failed => mark("bad", "✕", "FAILED"),
+        CheckStage::Failed => match check.acknowledged {
+            Some(_) => mark("doubt", "✕", "FAILED, SEEN"),
+            None => mark("bad", "✕", "FAILED"),
+        },
     }
 }
 
 fn newest(facts: &Facts) -> NewestCheck {
-    let checks = &facts.checks;
+    let passed = passed_words(facts);
 
-    let passed = checks.iter().find_map(|check| {
-        let signed = check.signed.as_ref()?;
-
-        (check.stage() == CheckStage::Passed).then_some(signed.at)
-    });
-
-    let passed = match passed {
-        Some(at) => format!("The last check passed {} ago.", since(at, facts.at)),
-        None => "No check has passed among the last ones.".to_owned(),
-    };
-
-    let Some(check) = checks.first() else {
-        return NewestCheck {
+    match facts.checks.first() {
+        Some(check) => NewestCheck {
+            mark: check_mark(check),
+            words: check.words(),
+            began: began_words(check),
+            counts: counts(check),
+            unexpected: check.unexpected.clone(),
+            passed,
+        },
+        None => NewestCheck {
             mark: mark("calm", "●", "NO CHECK YET"),
-            words: "Send known bad and known good parts through the line to prove that it sees."
-                .to_owned(),
+            words: NONE_YET.to_owned(),
             began: String::new(),
             counts: vec![],
             unexpected: vec![],
             passed,
-        };
-    };
+        },
+    }
+}
 
+/// When the last check passed.
+fn passed_words(facts: &Facts) -> String {
+    match facts.now.check_passed {
+        Some(at) => {
+            let ago = since(at, facts.at);
+            format!("The last check passed {ago} ago.")
+        }
+        None => "No check has passed among those that are kept.".to_owned(),
+    }
+}
+
+/// Why, when and by whom a check was begun.
+fn began_words(check: &ShiftCheck) -> String {
     let why = check.why.word();
-    let began = minute(check.began.at, &TimeZone::system());
-    let mut counts = vec![count("Bad parts", "caught", &check.bad)];
+    let zone = TimeZone::system();
+    let began = minute(check.began.at, &zone);
+    let who = &check.began.who;
+    let recipe = &check.recipe;
 
+    format!("{why} · began {began} by {who} · {recipe}")
+}
+
+fn counts(check: &ShiftCheck) -> Vec<PartsCount> {
+    let bad = count("Bad parts", "caught", &check.bad);
+    let mut counts = vec![bad];
     if check.good.parts > 0 {
-        counts.push(count("Good parts", "passed", &check.good));
+        let good = count("Good parts", "passed", &check.good);
+        counts.push(good);
     }
 
-    NewestCheck {
-        mark: check_mark(check),
-        words: check.words(),
-        began: format!(
-            "{why} · began {began} by {} · {}",
-            check.began.who, check.recipe
-        ),
-        counts,
-        unexpected: check.unexpected.clone(),
-        passed,
-    }
+    counts
 }
 
 fn count(title: &'static str, verb: &'static str, known: &KnownParts) -> PartsCount {
@@ -177,12 +192,25 @@ fn rows(checks: &[ShiftCheck]) -> Vec<CheckRow> {
         who: check.began.who.clone(),
         counted: check.counted(),
         mark: check_mark(check),
-        seen: match (&check.signed, &check.acknowledged) {
-            (Some(signed), _) => format!("signed by {}", signed.who),
-            (None, Some(seen)) => format!("seen by {}: {}", seen.who, seen.note),
-            (None, None) => String::new(),
-        },
+        seen: seen_words(check),
     });
 
     rows.collect()
+}
+
+/// Who signed a check, or has seen that it failed.
+fn seen_words(check: &ShiftCheck) -> String {
+    if let Some(signed) = &check.signed {
+        let who = &signed.who;
+        return format!("signed by {who}");
+    }
+
+    match &check.acknowledged {
+        Some(seen) => {
+            let who = &seen.who;
+            let note = &seen.note;
+            format!("seen by {who}: {note}")
+        }
+        None => String::new(),
+    }
 }

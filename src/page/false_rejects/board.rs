@@ -49,6 +49,8 @@ pub struct Proposal {
     pub words: String,
     /// Name of the recipe.
     pub recipe: String,
+    /// Parts that are taken as good; empty for a threshold.
+    pub parts: Vec<SuggestedPart>,
     /// The effect.
     pub effect: WhatIf,
     /// What undoes it. `None` while it is not active.
@@ -91,8 +93,12 @@ pub struct ProposalRow {
     pub number: u64,
     /// The remedy in words.
     pub words: String,
+    /// The parts that are taken as good, each with its words.
+    pub parts: Vec<String>,
     /// Its effect on the last parts, in words.
     pub effect: String,
+    /// The first parts that would have another verdict, in words; empty without any.
+    pub changes: String,
     /// Its effect on the known bad parts, in words.
     pub bad: String,
     /// True if no known bad part would pass.
@@ -153,9 +159,12 @@ impl FalseRejects {
         board.groups = groups;
     }
 
-    /// Forgets a group that was taken.
-    pub fn forget_group(&self, number: u64) {
-        self.board().groups.retain(|group| group.group != number);
+    /// Takes a group out, and returns its parts.
+    pub fn take_group(&self, number: u64) -> Vec<SuggestedPart> {
+        let mut board = self.board();
+        let found = board.groups.iter().position(|group| group.group == number);
+
+        found.map_or_else(Vec::new, |place| board.groups.remove(place).parts)
     }
 
     /// Run of the groups; `None` where there is no such group.
@@ -174,8 +183,20 @@ impl FalseRejects {
         group.parts.get(part).cloned()
     }
 
-    /// Adds a proposal.
-    pub fn propose(&self, remedy: Remedy, words: String, recipe: &str, effect: WhatIf) {
+    /// A part of a proposal that is shown.
+    pub fn part_of_proposal(&self, number: u64, part: usize) -> Option<SuggestedPart> {
+        self.proposal(number)?.parts.get(part).cloned()
+    }
+
+    /// Adds a proposal for a recipe; `parts` are those that are taken as good.
+    pub fn propose(
+        &self,
+        remedy: Remedy,
+        words: String,
+        recipe: &str,
+        parts: Vec<SuggestedPart>,
+        effect: WhatIf,
+    ) {
         let mut board = self.board();
         board.last_number += 1;
         let number = board.last_number;
@@ -188,6 +209,7 @@ impl FalseRejects {
             remedy,
             words,
             recipe: recipe.to_owned(),
+            parts,
             effect,
             undo: None,
         });
@@ -231,6 +253,23 @@ impl GroupRow {
     }
 }
 
+/// The first parts that would have another verdict.
+fn changes_in_words(effect: &WhatIf) -> String {
+    let mut parts = vec![];
+    for change in &effect.changes {
+        let name = without_run(&change.part);
+        let verdict = change.verdict.word();
+        parts.push(format!("{name} {verdict}"));
+    }
+
+    parts.join(", ")
+}
+
+/// A part's name without its run, which says nothing to a person.
+fn without_run(part: &str) -> &str {
+    part.split_once('/').map_or(part, |(_, name)| name)
+}
+
 /// A part for a person.
 fn in_words(part: &SuggestedPart) -> String {
     let why = match part.why {
@@ -238,11 +277,7 @@ fn in_words(part: &SuggestedPart) -> String {
         Doubt::Overruled => "marked as a false reject",
     };
 
-    // The run's name says nothing to a person.
-    let name = part
-        .part
-        .split_once('/')
-        .map_or(&*part.part, |(_, name)| name);
+    let name = without_run(&part.part);
     let region = part.region.as_ref();
     let region = region.map_or_else(String::new, |region| format!(" {region}"));
     format!(
@@ -266,7 +301,9 @@ impl ProposalRow {
         ProposalRow {
             number: proposal.number,
             words: proposal.words.clone(),
+            parts: proposal.parts.iter().map(in_words).collect(),
             effect: words,
+            changes: changes_in_words(effect),
             bad: effect.bad_in_words(),
             finds_all_bad: effect.finds_all_bad(),
             is_active: proposal.undo.is_some(),
@@ -327,7 +364,8 @@ mod tests {
         );
 
         assert_eq!(screen.run_of(1).as_deref(), Some("01RUN"));
-        screen.forget_group(1);
+        assert_eq!(screen.take_group(1).len(), 1);
+        assert!(screen.take_group(1).is_empty());
         assert_eq!(screen.run_of(1), None);
     }
 
@@ -345,6 +383,7 @@ mod tests {
                 Remedy::Revision(revision),
                 "words".to_owned(),
                 "nut",
+                vec![],
                 effect(6),
             );
         }
@@ -354,7 +393,13 @@ mod tests {
         let rows = screen.seen().proposals;
         assert_eq!(rows.len(), PROPOSALS_MAX);
         assert!(rows[0].is_active && rows[0].finds_all_bad && !rows[1].is_active);
-        screen.propose(Remedy::Threshold(0.4), "words".to_owned(), "nut", effect(5));
+        screen.propose(
+            Remedy::Threshold(0.4),
+            "words".to_owned(),
+            "nut",
+            vec![],
+            effect(5),
+        );
         let rows = screen.seen().proposals;
         assert_eq!(
             (rows[0].finds_all_bad, &*rows[0].bad),

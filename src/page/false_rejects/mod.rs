@@ -77,8 +77,12 @@ pub fn routes() -> Router<Page> {
     Router::new()
         .route(ADDRESS, get(screen))
         .route(
-            "/false-rejects/picture/{group}/{part}",
-            get(pictures::picture),
+            "/false-rejects/group/{group}/{part}",
+            get(pictures::of_group),
+        )
+        .route(
+            "/false-rejects/proposal/{proposal}/{part}",
+            get(pictures::of_proposal),
         )
         .route("/false-rejects/group", post(group))
         .route("/false-rejects/try-group", post(try_group))

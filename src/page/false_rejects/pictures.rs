@@ -24,11 +24,25 @@ const QUALITY: u8 = 85;
 const NOT_KEPT: &str = include_str!("not_kept.svg");
 
 /// The picture of a part of a group; 404 for what is none.
-pub async fn picture(
+pub async fn of_group(
     State(page): State<Page>,
     UrlPath((group, part)): UrlPath<(u64, usize)>,
 ) -> Response {
-    let Some(part) = page.false_rejects.part(group, part) else {
+    let found = page.false_rejects.part(group, part);
+    picture(&page, found).await
+}
+
+/// The picture of a part of a proposal; 404 for what is none.
+pub async fn of_proposal(
+    State(page): State<Page>,
+    UrlPath((proposal, part)): UrlPath<(u64, usize)>,
+) -> Response {
+    let found = page.false_rejects.part_of_proposal(proposal, part);
+    picture(&page, found).await
+}
+
+async fn picture(page: &Page, found: Option<SuggestedPart>) -> Response {
+    let Some(part) = found else {
         return StatusCode::NOT_FOUND.into_response();
     };
 

@@ -63,7 +63,7 @@ async fn tried_group(
 ) -> Result<String, String> {
     let values = json!({ "group": group, "run_id": run_id, "as": "good", "candidate": true });
     let taught = carried_out(page, actor, "teach", values).await?;
-    page.false_rejects.forget_group(group);
+    let parts = page.false_rejects.take_group(group);
 
     let words = taught.reason.unwrap_or_default();
     let (recipe, revision) = made(&words)
@@ -73,7 +73,7 @@ async fn tried_group(
     let effect = effect_of(page, actor, values).await?;
     let title = format!("Take group {group} as good: {recipe}@{revision}");
     page.false_rejects
-        .propose(Remedy::Revision(revision), title, recipe, effect);
+        .propose(Remedy::Revision(revision), title, recipe, parts, effect);
 
     Ok("the proposal is below".to_owned())
 }
@@ -100,7 +100,8 @@ pub fn try_threshold(page: &Page, actor: &Actor, threshold: f32) -> Result<(), S
             Ok(effect) => {
                 let title = format!("Set the threshold of {recipe} to {threshold}");
                 let remedy = Remedy::Threshold(threshold);
-                page.false_rejects.propose(remedy, title, recipe, effect);
+                page.false_rejects
+                    .propose(remedy, title, recipe, vec![], effect);
                 Ok("the proposal is below".to_owned())
             }
             Err(why) => Err(why),
@@ -190,9 +191,8 @@ async fn set(page: &Page, actor: &Actor, recipe: &str, remedy: Remedy) -> Result
 
 async fn effect_of(page: &Page, actor: &Actor, values: Value) -> Result<WhatIf, String> {
     let answer = carried_out(page, actor, "what_if", values).await?;
-    answer
-        .what_if
-        .ok_or_else(|| "the line has told no effect".to_owned())
+    let effect = answer.what_if.map(|effect| *effect);
+    effect.ok_or_else(|| "the line has told no effect".to_owned())
 }
 
 /// Carries a command out; a refusal is an error in words.

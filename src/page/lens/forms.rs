@@ -55,7 +55,9 @@ pub fn forms(
 
 async fn cleaned(State(page): State<Page>, act: Act<CleanedForm>) -> Response {
     let values = json!({ "camera": act.form.camera });
-    let answer = page.commands.ask(&act.actor, CLEANED, values).await;
+    let actor = &act.actor;
+
+    let answer = page.commands.ask(actor, CLEANED, values).await;
     let words = answer.reason.unwrap_or_default();
 
     let notice = match answer.status {
@@ -63,5 +65,5 @@ async fn cleaned(State(page): State<Page>, act: Act<CleanedForm>) -> Response {
         _ => Notice::begun(words),
     };
 
-    done(&page, &act.actor, ADDRESS, notice)
+    done(&page, actor, ADDRESS, notice)
 }

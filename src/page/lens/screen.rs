@@ -66,86 +66,115 @@ struct NoLens<'a> {
 /// As [`Fragment::new`].
 pub fn fragments(facts: &Facts) -> Result<Vec<Fragment>, askama::Error> {
     let bar = line_bar(facts);
-    let mut fragments = vec![Fragment::new("bar", bar.class(), &bar)?];
+    let bar = Fragment::new("bar", bar.class(), &bar)?;
+    let mut fragments = vec![bar];
 
     for (number, lens) in facts.lenses.iter().enumerate() {
         let card = card(facts, number, lens);
+        let id = format!("lens-{}", lens.camera);
         let class = format!("panel wide lens {}", card.mark.class);
+        let fragment = Fragment::new(&id, &class, &card)?;
 
-        fragments.push(Fragment::new(
-            &format!("lens-{}", lens.camera),
-            &class,
-            &card,
-        )?);
+        fragments.push(fragment);
     }
 
     for name in facts.now.cameras.keys() {
-        if !facts.lenses.iter().any(|lens| *lens.camera == **name) {
-            let id = format!("no-lens-{name}");
-            let card = NoLens { name };
-
-            fragments.push(Fragment::new(&id, "panel wide lens calm", &card)?);
+        let mut lenses = facts.lenses.iter();
+        if lenses.any(|lens| *lens.camera == **name) {
+            continue;
         }
+
+        let id = format!("no-lens-{name}");
+        let card = NoLens { name };
+        let fragment = Fragment::new(&id, "panel wide lens calm", &card)?;
+
+        fragments.push(fragment);
     }
 
     Ok(fragments)
 }
 
 fn card(facts: &Facts, number: usize, lens: &LensView) -> LensCard {
-    let is_watched = lens.brightness.is_some() || lens.watches_places;
-
-    let mark = match (lens.drift.is_empty(), is_watched) {
-        (false, _) => mark("bad", "✕", "NOT AS IT WAS TAUGHT"),
-        (true, true) => mark("good", "✓", "AS IT WAS TAUGHT"),
-        (true, false) => mark("calm", "●", "NOT WATCHED"),
+    let numbered = NumberedLens {
+        facts,
+        number,
+        lens,
     };
 
-    let begin = format!("{}: ", lens.camera);
-    let cleaned = facts.board.cleaned.iter();
-
-    let cleaned = cleaned.filter_map(|(at, words)| {
-        let words = words.strip_prefix(&begin)?;
-
-        Some(format!(
-            "cleaned, told {} ago: {words}",
-            since(*at, facts.at)
-        ))
-    });
-
-    let photo = |picture: &LensPicture, kind: &str, title: &str| {
-        let at = picture.at;
-        let (width, height) = lens.size;
-
-        LensPhoto {
-            title: format!("{title}, {} ago", since(at, facts.at)),
-            address: format!(
-                "{ADDRESS}/picture/{number}/{kind}/{}.jpg",
-                at.as_millisecond()
-            ),
-            width,
-            height,
-            line: (width.max(height) / 200).max(1),
-            cells: vec![],
-            told: vec![],
-        }
-    };
-
-    let newest = lens.newest.as_deref().map(|newest| LensPhoto {
+    let newest = lens.newest.as_deref();
+    let newest = newest.map(|newest| LensPhoto {
         cells: painted(lens),
         told: told(lens),
-        ..photo(newest, "newest", "Now")
+        ..numbered.photo(newest, "newest", "Now")
     });
 
     let good = lens.good.as_deref();
+    let good = good.map(|good| numbered.photo(good, "good", "Good"));
 
     LensCard {
         name: lens.camera.to_string(),
-        mark,
+        mark: lens_mark(lens),
         drift: lens.drift.clone(),
         rows: rows(lens),
         newest,
-        good: good.map(|good| photo(good, "good", "Good")),
-        cleaned: cleaned.collect(),
+        good,
+        cleaned: cleaned(facts, lens),
+    }
+}
+
+fn lens_mark(lens: &LensView) -> Mark {
+    let is_watched = lens.brightness.is_some() || lens.watches_places;
+
+    match (lens.drift.is_empty(), is_watched) {
+        (false, _) => mark("bad", "✕", "NOT AS IT WAS TAUGHT"),
+        (true, true) => mark("good", "✓", "AS IT WAS TAUGHT"),
+        (true, false) => mark("calm", "●", "NOT WATCHED"),
+    }
+}
+
+/// What was said after the last cleanings of a camera.
+fn cleaned(facts: &Facts, lens: &LensView) -> Vec<String> {
+    let begin = format!("{}: ", lens.camera);
+    let mut cleaned = vec![];
+
+    for (at, words) in &facts.board.cleaned {
+        // The outcome begins with the camera's name.
+        if let Some(words) = words.strip_prefix(&begin) {
+            let ago = since(*at, facts.at);
+            let told = format!("cleaned, told {ago} ago: {words}");
+
+            cleaned.push(told);
+        }
+    }
+
+    cleaned
+}
+
+/// A lens and its number among the others, by which its pictures are asked for.
+struct NumberedLens<'a> {
+    facts: &'a Facts<'a>,
+    number: usize,
+    lens: &'a LensView,
+}
+
+impl NumberedLens<'_> {
+    /// A picture without anything painted over it.
+    fn photo(&self, picture: &LensPicture, kind: &str, title: &str) -> LensPhoto {
+        let ago = since(picture.at, self.facts.at);
+        let number = self.number;
+        let ms = picture.at.as_millisecond();
+        let (width, height) = self.lens.size;
+        let longer = width.max(height);
+
+        LensPhoto {
+            title: format!("{title}, {ago} ago"),
+            address: format!("{ADDRESS}/picture/{number}/{kind}/{ms}.jpg"),
+            width,
+            height,
+            line: (longer / 200).max(1),
+            cells: vec![],
+            told: vec![],
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the forms of the screen do: each is one command to the line, and its answer is told on the screen.
 
-use super::screen::address;
+use super::address::address;
 use super::view_form::ViewForm;
 use crate::page::access::{Act, Actor, Notice, Right};
 use crate::page::form_page::done;
@@ -64,6 +64,13 @@ pub struct WhatIfForm {
     number: String,
 }
 
+/// The form of a revision to go back to, or on to.
+#[derive(Debug, Deserialize)]
+pub struct UndoForm {
+    recipe: String,
+    revision: u64,
+}
+
 /// A form that names a recipe alone.
 #[derive(Debug, Deserialize)]
 pub struct RecipeForm {
@@ -86,7 +93,7 @@ pub async fn begin(State(page): State<Page>, act: Act<BeginForm>) -> Response {
 /// A recipe looks at something else.
 pub async fn view(State(page): State<Page>, act: Act<ViewForm>) -> Response {
     let recipe = &act.form.recipe;
-    let to = address(recipe);
+    let to = act.form.address();
     let view = match act.form.view() {
         Ok(view) => view,
         Err(words) => return done(&page, &act.actor, &to, Notice::refused(words)),
@@ -219,14 +226,21 @@ pub async fn what_if(State(page): State<Page>, act: Act<WhatIfForm>) -> Response
 /// The recipe judges, from between two parts on.
 pub async fn activate(State(page): State<Page>, act: Act<RecipeForm>) -> Response {
     let values = json!({ "recipe": act.form.recipe });
-    let answer = carry_out(&page, &act.actor, "select_recipe", values).await;
+    let mut answer = carry_out(&page, &act.actor, "select_recipe", values).await;
+    if answer.status == AnswerStatus::Done {
+        // The outcome names what judges, and no more.
+        let label = answer.reason.unwrap_or_default();
+        answer.reason = Some(format!("{label} judges from now on"));
+    }
+
     let to = step(&act.form.recipe, "activate");
     done(&page, &act.actor, &to, notice(&answer))
 }
 
-/// The recipe's revision before the current one is current again.
-pub async fn undo(State(page): State<Page>, act: Act<RecipeForm>) -> Response {
-    let values = json!({ "recipe": act.form.recipe });
+/// Another revision of the recipe is current again.
+pub async fn undo(State(page): State<Page>, act: Act<UndoForm>) -> Response {
+    let form = &act.form;
+    let values = json!({ "recipe": form.recipe, "revision": form.revision });
     let answer = carry_out(&page, &act.actor, "rollback", values).await;
     let to = step(&act.form.recipe, "activate");
     done(&page, &act.actor, &to, notice(&answer))

@@ -1,7 +1,7 @@
 //! The lesson on the screen: its parts as they come, and what became of each.
 
+use super::address::{fault, wanted};
 use super::histogram::bad_parts;
-use super::screen::{fault, wanted};
 use crate::page::access::Viewer;
 use crate::page::form_page::Layout;
 use crate::page::state::Page;
@@ -145,7 +145,7 @@ fn told(lesson: &ShownLesson) -> (&'static str, Mark, String) {
         LessonStep::Done(words) => (
             DONE,
             mark("good", "✓", "TAUGHT"),
-            format!("{taken} of {wanted} {kind} parts were taken. {words}"),
+            format!("Taken: {taken} of {wanted} {kind} parts. {words}"),
         ),
         LessonStep::Refused(why) => ("refused", mark("bad", "✕", "NOTHING TAUGHT"), why.clone()),
     }

@@ -8,14 +8,14 @@
 //! it is seen; without a script the page is loaded anew.
 
 mod acts;
+mod address;
 mod histogram;
 mod lesson;
 mod screen;
-mod source;
+pub mod source;
 mod view_form;
 
-pub use self::source::{CameraFacts, CellFacts, RecipeFacts, TeachSource};
-
+use self::address::ADDRESS;
 use super::painter::picture_file;
 use super::state::Page;
 use crate::data::picture::Picture;
@@ -23,12 +23,8 @@ use axum::Router;
 use axum::routing::{get, post};
 use std::sync::Arc;
 
-/// Address of the screen.
-const ADDRESS: &str = "/teach";
 /// Longer side of a part's picture in the grid of a lesson, in pixels.
 const SMALL_PX: usize = 240;
-/// Longer side of the picture that is drawn on.
-const LARGE_PX: usize = 1280;
 
 /// The small picture of a lesson's part, as a JPEG file.
 pub fn small_picture(picture: &Picture) -> Option<Arc<[u8]>> {

@@ -1,10 +1,10 @@
 //! The screen as a page: what each step shows.
 
+use super::address::{Wanted, address, fault, wanted};
 use super::histogram::{RegionChart, charts};
 use super::lesson::{Fragment, fragment};
 use super::source::{CameraFacts, RecipeFacts};
 use super::view_form::ViewForm;
-use super::{ADDRESS, LARGE_PX};
 use crate::page::access::{Right, Viewer};
 use crate::page::form_page::{Layout, answer, refusal};
 use crate::page::painter::picture_file;
@@ -16,25 +16,13 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
 
+/// Longer side of the picture that is drawn on, in pixels.
+const LARGE_PX: usize = 1280;
 /// Good parts that a promise of a share needs, with that share in words: 1 / rate - 1 (docs/teach.md).
 const PROMISES: [(usize, &str); 3] = [(9, "10 %"), (19, "5 %"), (99, "1 %")];
 /// Good parts from which odd ones are told.
 const ENOUGH: usize = 8;
-
-/// What the address asks for.
-#[derive(Debug, Default, Deserialize)]
-pub struct Wanted {
-    /// Name of the recipe.
-    pub recipe: Option<String>,
-    /// Camera whose picture is drawn on.
-    pub camera: Option<String>,
-    /// Pixels of a millimetre on the part.
-    pub px_per_mm: Option<String>,
-    /// Version of the lesson that a browser has.
-    pub since: Option<String>,
-}
 
 #[derive(Template)]
 #[template(path = "teach/teach.html")]
@@ -118,17 +106,6 @@ impl Shown {
     }
 }
 
-/// The address of the screen with a recipe.
-pub fn address(recipe: &str) -> String {
-    let query = serde_html_form::to_string([("recipe", recipe)]);
-    format!("{ADDRESS}?{}", query.unwrap_or_default())
-}
-
-/// What an address asks for; nothing of a query that cannot be read.
-pub fn wanted(query: Option<&str>) -> Wanted {
-    serde_html_form::from_str(query.unwrap_or_default()).unwrap_or_default()
-}
-
 /// The screen.
 pub async fn show(State(page): State<Page>, viewer: Viewer, RawQuery(query): RawQuery) -> Response {
     let wanted = wanted(query.as_deref());
@@ -193,12 +170,6 @@ pub async fn frame(State(page): State<Page>, Path(camera): Path<String>) -> Resp
         Ok(Some(file)) => ([(CONTENT_TYPE, "image/jpeg")], file.to_vec()).into_response(),
         _ => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
-}
-
-/// An answer where a template cannot be filled, which it always can.
-pub fn fault(error: &askama::Error) -> Response {
-    tracing::error!("page: {error} (please report this)");
-    StatusCode::INTERNAL_SERVER_ERROR.into_response()
 }
 
 /// The camera of that name, else the first that has shown a picture, else the first.
@@ -306,12 +277,5 @@ mod tests {
         assert!(twenty.contains("enough for a promise of 5 %"), "{twenty}");
         assert!(twenty.ends_with("99 for a promise of 1 %"), "{twenty}");
         assert!(promise(100).ends_with("enough for a promise of 1 %"));
-    }
-
-    #[test]
-    fn an_address_holds_any_name() {
-        assert_eq!(address("nut & bolt"), "/teach?recipe=nut+%26+bolt");
-        let read = wanted(Some("recipe=nut+%26+bolt"));
-        assert_eq!(read.recipe.as_deref(), Some("nut & bolt"));
     }
 }

@@ -5,6 +5,9 @@ use crate::protocol::editing::{Rectangle, ViewSpec};
 use crate::protocol::lesson_board::LessonBoard;
 use std::sync::Arc;
 
+/// Finds the newest picture of a camera.
+pub type FrameOf = Box<dyn Fn(&str) -> Option<Arc<Picture>> + Send + Sync>;
+
 /// The line, as the screen reads it.
 pub struct TeachSource {
     /// The recipes that can be selected, by name. Reads files.
@@ -12,7 +15,7 @@ pub struct TeachSource {
     /// The cameras.
     pub cameras: Vec<CameraFacts>,
     /// The newest picture of a camera.
-    pub frame: Box<dyn Fn(&str) -> Option<Arc<Picture>> + Send + Sync>,
+    pub frame: FrameOf,
     /// Lessons and scores.
     pub board: LessonBoard,
 }
@@ -33,8 +36,10 @@ pub struct RecipeFacts {
     pub name: String,
     /// Its revision.
     pub revision: u64,
-    /// The revision that was current before.
-    pub before: Option<u64>,
+    /// The revision that this one was made of, if the library still has it.
+    pub parent: Option<u64>,
+    /// A later revision that was current before this one: going back can be taken back.
+    pub later: Option<u64>,
     /// How the revision came about.
     pub by: Option<String>,
     /// Pictures of good parts.

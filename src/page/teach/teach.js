@@ -214,6 +214,9 @@
     svg.addEventListener("pointerup", end);
     svg.addEventListener("pointercancel", end);
     form.addEventListener("input", () => { read(); show(); });
+    form.addEventListener("submit", () => {
+      field("px_per_mm").value = document.getElementById("px-per-mm").value;
+    });
     document.getElementById("px-per-mm").addEventListener("input", show);
     const tools = document.querySelector(".tools");
     tools.hidden = false;

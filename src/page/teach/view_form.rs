@@ -3,6 +3,7 @@
 //! An outline is its corners with spaces between them, `200,100 900,100 900,600`, one outline a line. A region is its name
 //! and rectangle, with its outlines behind bars: `rim 10,20,300,200 | 20,30 60,30 60,90`.
 
+use super::address::ADDRESS;
 use crate::protocol::editing::{Outline, Rectangle, RegionView, ViewSpec};
 use serde::Deserialize;
 
@@ -12,6 +13,12 @@ pub struct ViewForm {
     /// Name of the recipe.
     #[serde(default)]
     pub recipe: String,
+    /// Camera whose picture was drawn on.
+    #[serde(default)]
+    pub camera: String,
+    /// Pixels of a millimetre, as they were typed in.
+    #[serde(default)]
+    pub px_per_mm: String,
     /// Left column of the crop; all four are empty for the whole picture.
     #[serde(default)]
     pub x: String,
@@ -52,7 +59,6 @@ impl ViewForm {
         });
 
         ViewForm {
-            recipe: String::new(),
             x,
             y,
             w,
@@ -64,7 +70,22 @@ impl ViewForm {
                 .collect::<Vec<_>>()
                 .join("\n"),
             regions: regions.collect::<Vec<_>>().join("\n"),
+            ..ViewForm::default()
         }
+    }
+
+    /// The address of the screen as it was.
+    pub fn address(&self) -> String {
+        let values = [
+            ("recipe", &self.recipe),
+            ("camera", &self.camera),
+            ("px_per_mm", &self.px_per_mm),
+        ];
+
+        let given = values.into_iter().filter(|(_, value)| !value.is_empty());
+        let given: Vec<(&str, &String)> = given.collect();
+        let query = serde_html_form::to_string(given);
+        format!("{ADDRESS}?{}", query.unwrap_or_default())
     }
 
     /// The view that the fields say.

@@ -101,6 +101,7 @@ impl Range {
 /// The standard deviation of a few values (of the sample: by one less than their number); 0 of one.
 fn deviation(values: impl Iterator<Item = f32> + Clone) -> f32 {
     let count = values.clone().count() as f32;
+
     if count < 2.0 {
         return 0.0;
     }
@@ -134,6 +135,7 @@ impl CellLimits {
     /// against the others; `None` with fewer than [`MAPS_FROM`].
     fn of_unlike(left_out: &[(f32, Map)]) -> Option<Self> {
         let (_, first) = left_out.first()?;
+
         if left_out.len() < MAPS_FROM {
             return None;
         }
@@ -161,12 +163,14 @@ impl CellLimits {
     /// show none.
     fn of_sharpness(maps: &[Map]) -> Option<Self> {
         let grid = maps.first()?.grid();
+
         if maps.len() < ENOUGH {
             return None;
         }
 
         let room = OF_SHARPNESS.with(maps.len());
         let lowest = outermost(grid, maps.iter(), f32::INFINITY, f32::min);
+
         Some(CellLimits {
             grid,
             limits: lowest.iter().map(|value| value / room).collect(),
@@ -191,6 +195,7 @@ fn outermost<'a>(
     outer: fn(f32, f32) -> f32,
 ) -> Vec<f32> {
     let mut own = vec![start; grid.cells()];
+
     for map in maps {
         for (own, value) in own.iter_mut().zip(map.values()) {
             *own = outer(*own, *value);
@@ -198,6 +203,7 @@ fn outermost<'a>(
     }
 
     let mut around = Vec::with_capacity(grid.cells());
+
     for cell in 0..grid.cells() {
         // The grid ends the square of three by three cells at its edges.
         let row = grid.row(cell);
@@ -206,9 +212,11 @@ fn outermost<'a>(
         let columns = column.saturating_sub(1)..(column + 2).min(grid.w);
 
         let mut outermost = start;
+
         for row in rows {
             for column in columns.clone() {
                 let near = own[row * grid.w + column];
+
                 outermost = outer(outermost, near);
             }
         }
@@ -232,9 +240,11 @@ impl SizeLimits {
         let mut brightness = vec![];
         let mut sharpness = vec![];
         let mut maps = vec![];
+
         for of in measures {
             brightness.push(of.brightness);
             sharpness.push(of.sharpness);
+
             maps.push(of.sharpness_map.clone());
         }
 
@@ -259,8 +269,10 @@ impl DriftLimits {
     /// region by region. Without references nothing is watched.
     pub fn new(references: &[Picture], left_out: &[Vec<(f32, Map)>]) -> Self {
         let mut by_size: BTreeMap<_, Vec<Measures>> = BTreeMap::new();
+
         for reference in references {
             let size = (reference.width(), reference.height());
+
             by_size
                 .entry(size)
                 .or_default()
@@ -268,6 +280,7 @@ impl DriftLimits {
         }
 
         let by_size = by_size.into_iter();
+
         DriftLimits {
             by_size: by_size
                 .map(|(size, measures)| (size, SizeLimits::of(&measures)))
@@ -287,12 +300,14 @@ impl DriftLimits {
 
         let brightness = limits.brightness.as_ref().map(Range::taught);
         let sharpness = limits.sharpness.as_ref().map(Range::taught);
+
         (brightness, sharpness)
     }
 
     /// True where places are watched on pictures of this size.
     pub fn watches_places(&self, size: (usize, usize)) -> bool {
         let of_size = self.by_size.get(&size);
+
         of_size.is_some_and(|limits| {
             limits.places.is_some() || self.unlike.iter().any(Option::is_some)
         })
@@ -306,6 +321,7 @@ impl DriftLimits {
         }
 
         self.unlike.clear();
+
         self
     }
 }

@@ -202,14 +202,26 @@ impl DriftWatch {
 
     /// True if nothing is drift, and nothing near it either.
     pub fn is_calm(&self, limits: &DriftLimits) -> bool {
-        let size = self.size.and_then(|size| limits.by_size.get(&size));
-        size.is_none_or(|of_size| self.drifts(limits, of_size, &|_| STAYS_FROM).is_empty())
+        let Some(of_size) = self.limits_of_size(limits) else {
+            return true;
+        };
+
+        let lower = |_| STAYS_FROM;
+        let near = self.drifts(limits, of_size, &lower);
+
+        near.is_empty()
+    }
+
+    /// The limits of the pictures' size.
+    fn limits_of_size<'a>(&self, limits: &'a DriftLimits) -> Option<&'a SizeLimits> {
+        let size = self.size?;
+
+        limits.by_size.get(&size)
     }
 
     /// The cells that lay beyond their limits on one of the last parts at least.
     pub fn places(&self, limits: &DriftLimits) -> Vec<LensPlace> {
-        let of_size = self.size.and_then(|size| limits.by_size.get(&size));
-        let Some(of_size) = of_size else {
+        let Some(of_size) = self.limits_of_size(limits) else {
             return vec![];
         };
 

@@ -23,11 +23,13 @@ pub(super) struct FlagWindow {
 impl FlagWindow {
     fn add(&mut self, flags: Vec<bool>) {
         self.counts.resize(flags.len(), 0);
+
         for (count, flag) in self.counts.iter_mut().zip(&flags) {
             *count += usize::from(*flag);
         }
 
         self.flags.push_back(flags);
+
         if self.flags.len() > WINDOW
             && let Some(oldest) = self.flags.pop_front()
         {
@@ -50,9 +52,11 @@ impl MeasureWindow {
     pub(super) fn add(&mut self, value: f32, range: &Range) {
         let is_below = range.is_below(value);
         let is_above = range.is_above(value);
+
         self.beyond.add(vec![is_below, is_above]);
 
         self.values.push_back(value);
+
         if self.values.len() > WINDOW {
             self.values.pop_front();
         }
@@ -61,11 +65,13 @@ impl MeasureWindow {
     /// The median of the last values, if they have drifted.
     pub(super) fn drift(&self, level: usize) -> Option<f32> {
         let mut counts = self.beyond.counts.iter();
+
         if !counts.any(|count| *count >= level) {
             return None;
         }
 
         let mut sorted: Vec<f32> = self.values.iter().copied().collect();
+
         sorted.sort_by(f32::total_cmp);
 
         sorted.get(sorted.len() / 2).copied()
@@ -96,28 +102,34 @@ impl CellWindow {
 
         let pairs = map.values().iter().zip(&limits.limits);
         let mut beyond = Vec::with_capacity(limits.limits.len());
+
         for (cell, (value, limit)) in pairs.enumerate() {
             // The limit first: most cells are within it, and whether one counts takes a search.
             let is_beyond = limits.is_beyond(*value, *limit) && counts(cell);
+
             beyond.push(is_beyond);
         }
 
         self.beyond.add(beyond);
+
         self.area = Some(area);
     }
 
     /// The cells that were beyond their limits on a part at least: their pixels, and the share of the parts.
     pub(super) fn places(&self, grid: Grid) -> Vec<LensPlace> {
         let parts = self.beyond.flags.len() as f32;
+
         let Some(area) = self.area else {
             return vec![];
         };
 
         let counts = self.beyond.counts.iter().enumerate();
         let beyond = counts.filter(|(_, count)| **count > 0);
+
         beyond
             .map(|(cell, count)| {
                 let place = cell_area(cell, grid, area);
+
                 LensPlace {
                     area: Area {
                         x: area.x + place.x,
@@ -145,6 +157,7 @@ impl CellWindow {
         let values: Vec<f32> = counts.iter().map(|count| *count as f32).collect();
         let counts = Map::new(grid, values);
         let places = find_defects(&counts, level as f32, area, usize::MAX);
+
         let cells = |place: &Defect| {
             let columns = (place.w * grid.w).div_ceil(area.w);
             let rows = (place.h * grid.h).div_ceil(area.h);

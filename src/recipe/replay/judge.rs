@@ -191,7 +191,6 @@ impl Replayer {
     }
 
     /// The scores of a picture; or the reason why it is not scored, as the line would tell it.
-    #[expect(clippy::type_complexity, reason = "an outcome within an outcome")]
     fn scores(
         &mut self,
         picture: &Picture,

@@ -17,12 +17,12 @@ const fn tab(title: &'static str, address: &'static str) -> Tab {
 pub const TABS: &[Tab] = &[
     tab("Live", "/"),
     tab("Rejects", "/rejects"),
-    tab("Health", "/health"),
-    tab("Counters", "/counters"),
     tab("False rejects", "/false-rejects"),
     tab("Teach", "/teach"),
     tab("Shift check", "/shift-check"),
     tab("Camera and lens", "/lens"),
+    tab("Counters", "/counters"),
     tab("Recipes", "/recipes"),
+    tab("Health", "/health"),
     tab("Users", "/users"),
 ];

@@ -400,10 +400,7 @@ mod tests {
         assert_eq!(threshold.check_judging("nut@3"), Ok(()));
         for other in ["nut@4", "bolt@3", "nut"] {
             let refused = threshold.check_judging(other).expect_err(other);
-            assert!(
-                refused.ends_with("the proposal is for nut@3"),
-                "{refused}"
-            );
+            assert!(refused.ends_with("the proposal is for nut@3"), "{refused}");
         }
 
         assert_eq!(revision.check_judging("nut@2"), Ok(()));

@@ -232,7 +232,7 @@ pub fn page_wiring(
         users: settings.users,
         evidence: shared.evidence.clone(),
         teach,
-        recipes: Box::new(move || {
+        recipes: Arc::new(move || {
             let judging = identity
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)

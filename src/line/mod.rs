@@ -139,6 +139,8 @@ pub struct Line {
     stopper: Option<Stopper>,
     cameras: Vec<Stage>,
     others: Vec<Stage>,
+    /// The page's, which looks at files that may hang.
+    pages: Vec<Stage>,
     /// Joined last: it ends when the inspector and the store have.
     evidence: Option<Stage>,
     tallies: Tallies,
@@ -197,7 +199,7 @@ impl Line {
             cameras.push(start_camera(camera, stop.clone()));
         }
 
-        let mut others = vec![
+        let others = vec![
             start_inspector(stages.inspect, stages.frames),
             start_store(stages.writer),
             start_commands(stages.commands, stop.clone()),
@@ -209,15 +211,17 @@ impl Line {
             start_control(&config.store.file, stages.control),
         ];
 
+        let mut pages = vec![];
         if let Some(page) = stages.page {
             let pulses = pulses_of(&cameras, &others);
-            others.extend(start_page(page, pulses));
+            pages.extend(start_page(page, pulses));
         }
 
         Ok(Line {
             stopper: Some(stopper),
             cameras,
             others,
+            pages,
             evidence: stages.evidence.map(start_evidence),
             outbox: shared.store.outbox().clone(),
             tallies: shared.tallies,
@@ -245,7 +249,12 @@ impl Line {
     /// Returns true when the line is about to end: all cameras have ended, or a stage that never
     /// should while the others run.
     pub fn has_ended(&self) -> bool {
-        self.cameras.iter().all(Stage::has_ended) || self.others.iter().any(Stage::has_ended)
+        self.cameras.iter().all(Stage::has_ended) || self.own_stages().any(Stage::has_ended)
+    }
+
+    /// All stages beside the cameras that never should end while those run.
+    fn own_stages(&self) -> impl Iterator<Item = &Stage> {
+        self.others.iter().chain(&self.pages)
     }
 
     /// Returns the signs of life of the stages that still run, and must give them.
@@ -292,6 +301,10 @@ impl Line {
         let mut outcome = Ok(());
         for stage in self.cameras.into_iter().chain(self.others) {
             outcome = outcome.and(stage.join());
+        }
+
+        for page in self.pages {
+            outcome = outcome.and(page.join_within(PAGE_PATIENCE));
         }
 
         if let Some(evidence) = self.evidence {
@@ -430,6 +443,9 @@ const REOPEN_MOST: Duration = Duration::from_secs(5);
 
 /// Time that the evidence gets to write what waits when a line ends.
 const EVIDENCE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Time that the page gets to end: a look of its own at a file may hang.
+const PAGE_PATIENCE: Duration = Duration::from_secs(5);
 
 fn start_camera(mut camera: OpenCamera, stop: Stop) -> Stage {
     let name = camera.sink.admission.camera.clone();

@@ -12,7 +12,7 @@ use crate::recipe::library::folder::Library;
 use crate::recipe::library::manifest::PictureUse;
 use crate::recipe::spec::RecipeSpec;
 use crate::winclip::{Fit, Region};
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 /// Connects the screen with a line.
 pub fn teach_source(
@@ -34,7 +34,7 @@ pub fn teach_source(
 
     let frames = shared.newest_frames.clone();
     TeachSource {
-        recipes: Box::new(move || recipes.facts()),
+        recipes: Arc::new(move || recipes.facts()),
         cameras: cameras.collect(),
         frame: Box::new(move |camera| newest(&frames, camera)),
         board: shared.board.clone(),

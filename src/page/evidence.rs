@@ -1,8 +1,8 @@
 //! Pictures of kept parts, as the page reads them: beside its thread, because a folder on a share may hang.
 //!
-//! Bounds: [`READERS`] looks at once, [`PATIENCE`] for one. A look that hangs keeps its place until it comes back, so
-//! that a folder that hangs costs [`READERS`] threads and no more.
+//! Bounds: [`READERS`] looks at once, and those of [`Looks`].
 
+use super::looks::{Busy, Looks};
 use crate::evidence::facts::Facts;
 use crate::evidence::kept::{EvidenceError, KeptPart};
 use crate::evidence::name::{self, FACTS};
@@ -12,16 +12,9 @@ use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::{Semaphore, TryAcquireError};
-use tokio::time::timeout;
 
 /// Looks at the folder at once.
 const READERS: usize = 2;
-/// Looks that wait for a place.
-const WAITING_MAX: usize = 64;
-/// Time for a look.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// Quality of the pictures, of 100.
 const QUALITY: u8 = 85;
 
@@ -40,9 +33,7 @@ pub enum NotRead {
 #[derive(Clone)]
 pub struct EvidenceReader {
     folder: Option<Arc<Path>>,
-    patience: Duration,
-    places: Arc<Semaphore>,
-    readers: Arc<Semaphore>,
+    looks: Looks,
 }
 
 /// A kept part, by its run's end, its number, and the camera that saw it.
@@ -57,9 +48,7 @@ impl EvidenceReader {
     pub fn new(folder: Option<Arc<Path>>) -> Self {
         EvidenceReader {
             folder,
-            patience: PATIENCE,
-            places: Arc::new(Semaphore::new(WAITING_MAX)),
-            readers: Arc::new(Semaphore::new(READERS)),
+            looks: Looks::new(READERS),
         }
     }
 
@@ -77,25 +66,8 @@ impl EvidenceReader {
         look: impl FnOnce(&Path) -> T + Send + 'static,
     ) -> Result<T, NotRead> {
         let folder = self.folder.clone().ok_or(NotRead::NoFolder)?;
-        let place = self.places.try_acquire();
-        let _place = place.map_err(|_: TryAcquireError| NotRead::Busy)?;
-
-        let work = async {
-            let readers = self.readers.clone();
-            let turn = readers.acquire_owned().await.ok()?;
-
-            // The turn ends with the look, which nobody may wait for any more.
-            let done = tokio::task::spawn_blocking(move || {
-                let found = look(&folder);
-                drop(turn);
-                found
-            });
-
-            done.await.ok()
-        };
-
-        let done = timeout(self.patience, work).await.ok().flatten();
-        done.ok_or(NotRead::Busy)
+        let looked = self.looks.run(move || look(&folder)).await;
+        looked.map_err(|_: Busy| NotRead::Busy)
     }
 }
 
@@ -197,6 +169,7 @@ pub fn heat(kept: &KeptPart) -> Result<Vec<u8>, EvidenceError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn a_stem_leads_to_nothing_beyond_the_folder() {
@@ -214,34 +187,17 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_folder_that_hangs_is_not_waited_for_and_takes_two_threads() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .expect("a runtime");
-
+    #[tokio::test]
+    async fn a_folder_that_hangs_is_told_from_none() {
         let place = tempfile::tempdir().expect("a folder");
         let mut reader = EvidenceReader::new(Some(place.path().into()));
-        reader.patience = Duration::from_millis(50);
-        let (hold, held) = std::sync::mpsc::channel::<()>();
-        let held = Arc::new(std::sync::Mutex::new(held));
+        reader.looks = reader.looks.within(Duration::from_millis(50));
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let hung = reader.look(move |_| held.recv());
+        assert_eq!(hung.await, Err(NotRead::Busy));
+        drop(release);
 
-        runtime.block_on(async {
-            for _ in 0..READERS {
-                let held = held.clone();
-                let hung = reader.look(move |_| drop(held.lock().map(|held| held.recv())));
-                assert_eq!(hung.await, Err(NotRead::Busy));
-            }
-
-            let ran = reader.look(|_| panic!("there is no reader left"));
-            assert_eq!(ran.await, Err(NotRead::Busy));
-        });
-
-        drop(hold);
-        assert_eq!(
-            runtime.block_on(EvidenceReader::new(None).look(|_| ())),
-            Err(NotRead::NoFolder)
-        );
+        let none = EvidenceReader::new(None);
+        assert_eq!(none.look(|_| ()).await, Err(NotRead::NoFolder));
     }
 }

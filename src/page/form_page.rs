@@ -123,6 +123,13 @@ pub fn refusal(page: &Page, viewer: Viewer, status: StatusCode, words: String) -
     answer(status, &Refused { layout, words })
 }
 
+/// The refusal where a disk hangs: `what` "does not answer".
+pub fn no_answer(page: &Page, viewer: Viewer, what: &str) -> Response {
+    let words = format!("{what} does not answer; look again in a moment");
+
+    refusal(page, viewer, StatusCode::SERVICE_UNAVAILABLE, words)
+}
+
 /// Sends the browser on to an address of this page, which must be one of ours: ASCII without spaces.
 pub fn see_other(address: &str) -> Response {
     let location = HeaderValue::from_str(address);

@@ -42,6 +42,7 @@ mod health;
 mod hosts;
 mod lens;
 mod live;
+mod looks;
 mod metrics;
 mod now;
 mod painter;

@@ -1,5 +1,10 @@
 //! The line's recipes with their revisions, as the line tells them to the page.
 
+use std::sync::Arc;
+
+/// Reads the line's recipes with their revisions off the disk. It holds nothing that the line's end waits for.
+pub type ReadRecipes = Arc<dyn Fn() -> Vec<RecipeRow> + Send + Sync>;
+
 /// One recipe of the line.
 #[derive(Debug, Clone)]
 pub struct RecipeRow {

@@ -4,7 +4,7 @@
 //! changes it at the same time.
 
 use super::access::{Act, Actor, Notice, Right, Viewer};
-use super::form_page::{Layout, answer, done, refusal};
+use super::form_page::{Layout, answer, done, no_answer, refusal};
 use super::recipe_row::RecipeRow;
 use super::state::Page;
 use crate::protocol::answer::{Answer, AnswerStatus};
@@ -60,8 +60,10 @@ pub fn routes() -> Router<Page> {
 
 async fn screen(State(page): State<Page>, viewer: Viewer) -> Response {
     // A disk that hangs holds this screen up, and no other one.
-    let of_disk = page.clone();
-    let read = tokio::task::spawn_blocking(move || of_disk.recipes()).await;
+    let Ok(rows) = page.recipes().await else {
+        return no_answer(&page, viewer, "the library");
+    };
+
     let holder = page.now().holder;
     let who = viewer.actor.as_ref().map(Actor::who);
 
@@ -76,7 +78,7 @@ async fn screen(State(page): State<Page>, viewer: Viewer) -> Response {
         hindrance,
         holder: holder.map(|holder| holder.words()),
         is_held_by_viewer,
-        rows: read.unwrap_or_default(),
+        rows,
     };
 
     answer(StatusCode::OK, &screen)

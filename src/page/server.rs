@@ -13,13 +13,14 @@ use super::evidence::EvidenceReader;
 use super::now::{LineNow, PageSettings};
 use super::painter::PagePictures;
 use super::pulses::Pulses;
-use super::recipe_row::RecipeRow;
+use super::recipe_row::ReadRecipes;
 use super::routes::router;
 use super::state::{NewestChecks, PageParts, PageState};
 use super::teach::source::TeachSource;
 use super::tls::{PageTls, TlsProblem};
 use crate::base::exit::{Exit, Failure};
 use crate::base::health::Diagnostics;
+use crate::base::priority::lower_own;
 use crate::data::lens::Lenses;
 use crate::protocol::event::EventReceiver;
 use crate::protocol::request::Request;
@@ -38,6 +39,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_io_timeout::TimeoutStream;
@@ -95,7 +97,7 @@ pub struct PageWiring {
     /// What the cameras' lenses show.
     pub lenses: Lenses,
     /// The line's recipes with their revisions. Reads the disk.
-    pub recipes: Box<dyn Fn() -> Vec<RecipeRow> + Send + Sync>,
+    pub recipes: ReadRecipes,
 }
 
 /// The page's address, bound, and what guards it.
@@ -174,18 +176,24 @@ fn check_users(settings: &PageSettings) -> Result<(), Failure> {
 /// When the asynchronous runtime cannot be made.
 pub fn run(wiring: PageWiring) -> std::io::Result<()> {
     // Passwords are computed beside this thread, one at a time; files of users are written there too.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        // Passwords are compared there, and folders looked at that may hang; each has bounds of its own.
-        .thread_name("page-waits")
-        .max_blocking_threads(8)
-        .build()?;
-
+    let runtime = runtime()?;
     let served = runtime.block_on(serve(wiring));
     // A disk that hangs must not hold the end of the line either.
     runtime.shutdown_background();
 
     served
+}
+
+/// The runtime of the page.
+fn runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Passwords are compared there, pictures written as files, and folders looked at that may hang. Each kind has
+        // bounds of its own, eight together; verdicts come first.
+        .thread_name("page-waits")
+        .max_blocking_threads(8)
+        .on_thread_start(lower_own)
+        .build()
 }
 
 async fn serve(wiring: PageWiring) -> std::io::Result<()> {
@@ -307,5 +315,25 @@ async fn http(stream: impl AsyncRead + AsyncWrite + Unpin, router: Router) {
 
     if let Err(error) = served {
         tracing::debug!("page: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::getpriority_process;
+    use rustix::thread::gettid;
+
+    #[test]
+    fn threads_that_wait_have_the_lowest_priority_and_the_server_its_own() {
+        let own = || getpriority_process(Some(gettid())).expect("known");
+        let before = own();
+        let runtime = runtime().expect("a runtime");
+        let (server, waits) = runtime.block_on(async {
+            let waits = tokio::task::spawn_blocking(own);
+            (own(), waits.await.expect("no panic"))
+        });
+
+        assert_eq!((server, waits), (before, 19));
     }
 }

@@ -9,14 +9,15 @@ use super::disk::NewestRoom;
 use super::evidence::EvidenceReader;
 use super::false_rejects::FalseRejects;
 use super::hosts::Names;
+use super::looks::{Busy, Looks};
 use super::metrics::Readings;
 use super::now::LineNow;
 use super::painter::PagePictures;
 use super::pulses::Pulses;
-use super::recipe_row::RecipeRow;
+use super::recipe_row::{ReadRecipes, RecipeRow};
 use super::screen::{Facts, SCREENS, Screen, ScreenName};
 use super::shift::ShiftBase;
-use super::teach::source::TeachSource;
+use super::teach::source::{RecipeFacts, TeachSource};
 use super::tls::PageTls;
 use super::{check, counters, health, lens, live};
 use crate::base::health::Diagnostics;
@@ -32,6 +33,9 @@ use tokio::sync::Semaphore;
 
 /// Time since the last request after which nobody looks.
 const UNWATCHED_AFTER: Duration = Duration::from_secs(30);
+
+/// Looks at the library at once.
+const LIBRARY_READERS: usize = 2;
 
 /// The shared state as the requests have it.
 pub type Page = Arc<PageState>;
@@ -68,7 +72,7 @@ pub struct PageParts {
     /// Faults of the moment: a certificate that ends is told there.
     pub causes: Diagnostics,
     /// The line's recipes with their revisions. Reads the disk.
-    pub recipes: Box<dyn Fn() -> Vec<RecipeRow> + Send + Sync>,
+    pub recipes: ReadRecipes,
 }
 
 /// The shared state.
@@ -94,7 +98,11 @@ pub struct PageState {
     lenses: Lenses,
     tls: Option<Arc<PageTls>>,
     causes: Diagnostics,
-    recipes: Box<dyn Fn() -> Vec<RecipeRow> + Send + Sync>,
+    recipes: ReadRecipes,
+    /// Looks at the library.
+    library: Looks,
+    /// Pictures that are written as files, one at a time.
+    pub picture_files: Looks,
     shift: Mutex<ShiftBase>,
     listener: Arc<ListenerState>,
     /// Pictures of parts.
@@ -134,6 +142,8 @@ impl PageState {
             tls: parts.tls,
             causes: parts.causes,
             recipes: parts.recipes,
+            library: Looks::new(LIBRARY_READERS),
+            picture_files: Looks::new(1),
             shift: Mutex::default(),
             listener: parts.listener,
             pictures: parts.pictures,
@@ -269,9 +279,22 @@ impl PageState {
         Ok(read(&screen))
     }
 
-    /// The line's recipes with their revisions. Reads the disk: for a thread that may wait.
-    pub fn recipes(&self) -> Vec<RecipeRow> {
-        (self.recipes)()
+    /// The line's recipes with their revisions.
+    ///
+    /// # Errors
+    /// Where the library's disk does not answer.
+    pub async fn recipes(&self) -> Result<Vec<RecipeRow>, Busy> {
+        let recipes = self.recipes.clone();
+        self.library.run(move || recipes()).await
+    }
+
+    /// The same as Teach shows them.
+    ///
+    /// # Errors
+    /// As [`PageState::recipes`].
+    pub async fn recipe_facts(&self) -> Result<Vec<RecipeFacts>, Busy> {
+        let recipes = self.teach.recipes.clone();
+        self.library.run(move || recipes()).await
     }
 
     /// Verdicts of the shift so far, and who began it.

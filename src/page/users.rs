@@ -3,7 +3,8 @@
 use super::access::password::PasswordHash;
 use super::access::users::{User, Users, UsersError};
 use super::access::{Act, Actor, Notice, ROLES, Right, Role, Viewer};
-use super::form_page::{Layout, answer, done, refusal};
+use super::form_page::{Layout, answer, done, no_answer, refusal};
+use super::looks::Busy;
 use super::state::Page;
 use askama::Template;
 use axum::Router;
@@ -90,18 +91,18 @@ async fn screen(State(page): State<Page>, viewer: Viewer) -> Response {
 }
 
 async fn add(State(page): State<Page>, viewer: Viewer, act: Act<AddForm>) -> Response {
-    // The password is hashed on the thread for it, not here.
     let AddForm {
         name,
         role,
         password,
     } = act.form;
 
-    let actor = act.actor;
+    let password = match hashed(&page, &viewer, password).await {
+        Ok(password) => password,
+        Err(words) => return done(&page, &act.actor, ADDRESS, Notice::refused(words)),
+    };
 
-    change(page, viewer, actor, move |users| {
-        let password = PasswordHash::of(&password).map_err(UsersError::Refused)?;
-
+    change(page, viewer, act.actor, move |users| {
         users.add(&name, User { role, password })
     })
     .await
@@ -123,11 +124,12 @@ async fn set_password(
     act: Act<PasswordForm>,
 ) -> Response {
     let PasswordForm { name, password } = act.form;
-    let actor = act.actor;
+    let password = match hashed(&page, &viewer, password).await {
+        Ok(password) => password,
+        Err(words) => return done(&page, &act.actor, ADDRESS, Notice::refused(words)),
+    };
 
-    change(page, viewer, actor, move |users| {
-        let password = PasswordHash::of(&password).map_err(UsersError::Refused)?;
-
+    change(page, viewer, act.actor, move |users| {
         users.set_password(&name, password)
     })
     .await
@@ -144,7 +146,21 @@ async fn remove(State(page): State<Page>, viewer: Viewer, act: Act<NameForm>) ->
     .await
 }
 
-/// Makes a change on the thread of passwords, for one may be hashed in it, and the file is on a disk.
+/// The hash of a new password, made before the users' file is asked for: nobody waits there for a hash.
+async fn hashed(page: &Page, viewer: &Viewer, password: String) -> Result<PasswordHash, String> {
+    // Only who may use it makes this machine work for it.
+    if let Some(words) = viewer.hindrance(Right::ManageUsers) {
+        return Err(words);
+    }
+
+    let queue = page.access.passwords();
+    match queue.run(move || PasswordHash::of(&password)).await {
+        Ok(hash) => hash.map_err(|words| format!("{words}.")),
+        Err(_) => Err("too much is done with passwords just now; do it again in a moment.".into()),
+    }
+}
+
+/// Makes a change beside this thread, for the file is on a disk.
 async fn change(
     page: Page,
     viewer: Viewer,
@@ -156,24 +172,16 @@ async fn change(
     }
 
     // What is left afterwards is checked with the change: a refusal writes nothing.
-    let who = actor.who();
-    let of_work = page.clone();
+    let changed = page.access.change_users(actor.who(), |users| {
+        change(users)?;
+        check_admin_left(users)
+    });
 
-    let work = move || {
-        of_work.access.change_users(&who, |users| {
-            change(users)?;
-
-            check_admin_left(users)
-        })
-    };
-
-    let notice = match page.access.passwords().run(work).await {
+    let notice = match changed.await {
         Ok(Ok(changes)) if changes.is_empty() => Notice::done("Nothing was to be changed."),
         Ok(Ok(changes)) => Notice::done(format!("{}.", changes.join(", "))),
         Ok(Err(error)) => Notice::refused(format!("{error}.")),
-        Err(_) => {
-            Notice::refused("Too much is done with passwords just now; do it again in a moment.")
-        }
+        Err(Busy) => return no_answer(&page, viewer, "the users' file"),
     };
 
     done(&page, &actor, ADDRESS, notice)

@@ -9,9 +9,10 @@ use super::users::{Users, UsersError};
 use super::users_file::UsersFile;
 use crate::base::health::{Diagnostics, Health};
 use crate::base::secret::Secret;
+use crate::page::looks::{Busy, Looks};
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// Diagnostics source of a users' file that cannot be read.
@@ -22,9 +23,21 @@ const SHOWN_NAME_MAX: usize = 32;
 /// Sentences for the audit log. Never waits for the disk.
 pub type Audit = Box<dyn Fn(String) + Send + Sync>;
 
+/// The users as the page knows them.
+struct KnownUsers {
+    file: UsersFile,
+    /// True while a change of the page's own is being written: the file is not read again meanwhile, so that nobody waits
+    /// for its disk, and the change is not taken for one from outside.
+    is_changing: bool,
+    /// Sentences on changes that were written, for the audit log.
+    untold: Vec<String>,
+}
+
 /// The access to one page.
 pub struct Access {
-    users: Mutex<UsersFile>,
+    users: Arc<Mutex<KnownUsers>>,
+    /// Changes of the users' file, one at a time.
+    changes: Looks,
     sessions: Mutex<Sessions>,
     limits: Mutex<SignInLimits>,
     passwords: PasswordQueue,
@@ -36,7 +49,12 @@ impl Access {
     /// The access for the users of that file. A file that cannot be read is told by `causes`, and nobody can sign in.
     pub fn new(users: &Path, audit: Audit, causes: Diagnostics) -> Self {
         let access = Access {
-            users: Mutex::new(UsersFile::at(users)),
+            users: Arc::new(Mutex::new(KnownUsers {
+                file: UsersFile::at(users),
+                is_changing: false,
+                untold: vec![],
+            })),
+            changes: Looks::new(1),
             sessions: Mutex::default(),
             limits: Mutex::default(),
             passwords: PasswordQueue::default(),
@@ -45,7 +63,7 @@ impl Access {
         };
 
         // The users of the start are no change.
-        let first = lock(&access.users).refresh();
+        let first = lock(&access.users).file.refresh();
 
         access.tell_file(&first.map(|_| ()));
 
@@ -54,12 +72,12 @@ impl Access {
 
     /// True if somebody could sign in.
     pub fn has_users(&self) -> bool {
-        !self.users().users().is_empty()
+        !self.users().file.users().is_empty()
     }
 
     /// All users now.
     pub fn all_users(&self) -> Users {
-        self.users().users().clone()
+        self.users().file.users().clone()
     }
 
     /// Writes a sentence into the audit log.
@@ -79,7 +97,7 @@ impl Access {
         password: Secret,
         from: IpAddr,
     ) -> Result<String, String> {
-        let begun = lock(&self.limits).begin(name, Instant::now());
+        let begun = lock(&self.limits).begin(from, name, Instant::now());
 
         if let Err(wait) = begun {
             let seconds = wait.as_secs() + 1;
@@ -90,7 +108,7 @@ impl Access {
         }
 
         // Who is not there is checked all the same, so that a name cannot be told from a wrong password by its time.
-        let user = self.users().users().find(name).cloned();
+        let user = self.users().file.users().find(name).cloned();
         let hash = user.as_ref().map(|user| user.password.clone());
 
         let checked = self
@@ -104,7 +122,7 @@ impl Access {
                 let role = user.role.word();
                 let id = lock(&self.sessions).begin(name, user, Instant::now());
 
-                lock(&self.limits).forgive(name, Instant::now());
+                lock(&self.limits).give_back(from, name, Instant::now());
 
                 self.note(format!("{name} ({role}) signed in at the page from {from}"));
 
@@ -120,7 +138,12 @@ impl Access {
 
                 Err("the name or the password is wrong".to_owned())
             }
-            (Err(_), _) => Err("too many sign in just now; try again in a moment".to_owned()),
+            (Err(_), _) => {
+                // The password was not looked at.
+                lock(&self.limits).give_back(from, name, Instant::now());
+
+                Err("too many sign in just now; try again in a moment".to_owned())
+            }
         }
     }
 
@@ -135,8 +158,21 @@ impl Access {
 
     /// The session of a key, if its user still is who signed in: another role or password ends it.
     pub fn session(&self, key: SessionKey) -> Option<FoundSession> {
-        let found = lock(&self.sessions).find(key, Instant::now())?;
-        let is_same = self.users().users().find(&found.name) == Some(&found.user);
+        self.checked(key, Sessions::find)
+    }
+
+    /// The same for a request that a script makes by itself: it does not keep the session from its end.
+    pub fn session_of_poll(&self, key: SessionKey) -> Option<FoundSession> {
+        self.checked(key, Sessions::look)
+    }
+
+    fn checked(
+        &self,
+        key: SessionKey,
+        find: fn(&mut Sessions, SessionKey, Instant) -> Option<FoundSession>,
+    ) -> Option<FoundSession> {
+        let found = find(&mut lock(&self.sessions), key, Instant::now())?;
+        let is_same = self.users().file.users().find(&found.name) == Some(&found.user);
 
         if is_same {
             return Some(found);
@@ -152,29 +188,26 @@ impl Access {
         None
     }
 
-    /// Changes the users for somebody, and notes the changes. Waits for the disk: for a thread that may.
+    /// Changes the users for somebody, and notes the changes.
     ///
     /// # Errors
-    /// When the change is refused, or the file cannot be written.
-    pub fn change_users(
+    /// When the change is refused, or the file cannot be written; [`Busy`] when its disk does not answer: the change may be
+    /// made later all the same, and is noted then.
+    pub async fn change_users(
         &self,
-        who: &str,
-        change: impl FnOnce(&mut Users) -> Result<(), UsersError>,
-    ) -> Result<Vec<String>, UsersError> {
-        // Others look at the users meanwhile, but not at half a change.
-        let mut users = self.users();
-        let before = users.users().clone();
+        who: String,
+        change: impl FnOnce(&mut Users) -> Result<(), UsersError> + Send + 'static,
+    ) -> Result<Result<Vec<String>, UsersError>, Busy> {
+        // What was changed from outside until now is told as such.
+        drop(self.users());
 
-        users.change(change)?;
-        let changes = users.users().changes_since(&before);
+        // The audit log leads to the store, which a disk that hangs must not hold: the work leaves its sentences here.
+        let users = self.users.clone();
+        let changed = self.changes.run(move || write_change(&users, &who, change));
+        let changed = changed.await?;
+        drop(self.users());
 
-        drop(users);
-
-        for change in &changes {
-            self.note(format!("users of the page: {change}, by {who}"));
-        }
-
-        Ok(changes)
+        Ok(changed)
     }
 
     /// The queue of work on passwords.
@@ -192,16 +225,23 @@ impl Access {
         lock(&self.sessions).take_notice(key)
     }
 
-    /// The users' file as it is now.
-    fn users(&self) -> MutexGuard<'_, UsersFile> {
+    /// The users as their file has them now.
+    fn users(&self) -> MutexGuard<'_, KnownUsers> {
         let mut users = lock(&self.users);
-        let refreshed = users.refresh();
+        for words in std::mem::take(&mut users.untold) {
+            self.note(words);
+        }
 
+        if users.is_changing {
+            return users;
+        }
+
+        let refreshed = users.file.refresh();
         self.tell_file(&refreshed.as_ref().map(|_| ()));
 
         // Who wrote into the file is not known: `winspect user`, or an editor.
         if let Ok(Some(before)) = refreshed {
-            for change in users.users().changes_since(&before) {
+            for change in users.file.users().changes_since(&before) {
                 self.note(format!("users of the page: {change}, in their file"));
             }
         }
@@ -223,6 +263,32 @@ impl Access {
     }
 }
 
+/// Writes a change of the users; returns what it was, in words. The users are looked at meanwhile as they were before.
+fn write_change(
+    known: &Mutex<KnownUsers>,
+    who: &str,
+    change: impl FnOnce(&mut Users) -> Result<(), UsersError>,
+) -> Result<Vec<String>, UsersError> {
+    let mut file = {
+        let mut known = lock(known);
+        known.is_changing = true;
+        known.file.clone()
+    };
+
+    let before = file.users().clone();
+    let written = file.change(change);
+    let mut known = lock(known);
+    known.is_changing = false;
+    written?;
+
+    let changes = file.users().changes_since(&before);
+    let words = changes.iter();
+    let words = words.map(|change| format!("users of the page: {change}, by {who}"));
+    known.untold.extend(words);
+    known.file = file;
+    Ok(changes)
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -235,7 +301,8 @@ mod tests {
     use crate::page::access::users::User;
     use std::net::Ipv4Addr;
     use std::path::PathBuf;
-    use std::sync::Arc;
+    use std::sync::mpsc;
+    use std::time::Duration;
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -276,10 +343,19 @@ mod tests {
     }
 
     fn sign_in(access: &Access, name: &str, password: &str) -> Result<String, String> {
+        sign_in_from(access, HERE, name, password)
+    }
+
+    fn sign_in_from(
+        access: &Access,
+        from: IpAddr,
+        name: &str,
+        password: &str,
+    ) -> Result<String, String> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .expect("a runtime");
-        runtime.block_on(access.sign_in(name, Secret::new(password), HERE))
+        runtime.block_on(access.sign_in(name, Secret::new(password), from))
     }
 
     #[test]
@@ -326,6 +402,41 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_change_that_hangs_holds_up_no_request_and_is_noted_in_the_end() {
+        let mut bench = bench();
+        bench.access.changes = Looks::new(1).within(Duration::from_millis(50));
+        let (release, held) = mpsc::channel::<()>();
+        let hung = bench.access.change_users("otto".to_owned(), move |users| {
+            let _ = held.recv();
+            users.set_role("anna", Role::Admin).map(|_| ())
+        });
+
+        assert_eq!(hung.await.map(|_| ()), Err(Busy));
+        let before = bench.access.all_users();
+        assert!(
+            before
+                .find("anna")
+                .is_some_and(|anna| anna.role == Role::Setter)
+        );
+
+        drop(release);
+        let patient = Looks::new(1);
+        let turns = std::mem::replace(&mut bench.access.changes, patient);
+        let ended = turns.within(Duration::from_secs(60)).run(|| ()).await;
+        assert_eq!(ended, Ok(()));
+        let after = bench.access.all_users();
+        assert!(
+            after
+                .find("anna")
+                .is_some_and(|anna| anna.role == Role::Admin)
+        );
+        assert_eq!(
+            *lock(&bench.told),
+            ["users of the page: anna is admin now, was setter, by otto"]
+        );
+    }
+
     #[test]
     fn a_file_that_cannot_be_read_ends_all_sessions_and_is_told() {
         let bench = bench();
@@ -351,5 +462,7 @@ mod tests {
 
         let early = sign_in(&bench.access, "anna", "correct horse").expect_err("too early");
         assert!(early.contains("try again in"), "{early}");
+        let home = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
+        assert!(sign_in_from(&bench.access, home, "anna", "correct horse").is_ok());
     }
 }

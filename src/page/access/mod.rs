@@ -37,7 +37,7 @@ pub use self::actor::Actor;
 pub use self::notice::Notice;
 pub use self::role::{ROLES, Right, Role};
 pub use self::users_file::users_path;
-pub use self::viewer::{Peer, Viewer};
+pub use self::viewer::{Peer, PollViewer, Viewer};
 
 #[cfg(test)]
 pub(in crate::page) use self::actor::actor_of;

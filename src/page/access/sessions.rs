@@ -90,15 +90,23 @@ impl Sessions {
 
     /// The session of a key, which is used by it. One that is over ends here.
     pub fn find(&mut self, key: SessionKey, now: Instant) -> Option<FoundSession> {
-        let session = self.live.get_mut(&key)?;
+        let found = self.look(key, now)?;
+        if let Some(session) = self.live.get_mut(&key) {
+            session.used = now;
+        }
+
+        Some(found)
+    }
+
+    /// The session of a key, which is not used by it. One that is over ends here.
+    pub fn look(&mut self, key: SessionKey, now: Instant) -> Option<FoundSession> {
+        let session = self.live.get(&key)?;
 
         if session.is_over(now) {
             self.live.remove(&key);
 
             return None;
         }
-
-        session.used = now;
 
         Some(FoundSession {
             name: session.name.clone(),
@@ -172,6 +180,11 @@ mod tests {
         assert!(sessions.find(idle, just).is_some());
         assert!(sessions.find(idle, just + IDLE_MAX).is_none());
         assert!(sessions.find(idle, just).is_none(), "an end is for good");
+
+        let polled = SessionKey::of(&sessions.begin("anna", user(), start));
+        assert!(sessions.look(polled, just).is_some());
+        let late = start + IDLE_MAX;
+        assert!(sessions.look(polled, late).is_none(), "a poll is no use");
 
         // One that is used all the time ends all the same.
         let busy = SessionKey::of(&sessions.begin("anna", user(), start));

@@ -52,7 +52,7 @@ impl Stamp {
 }
 
 /// The users' file, and its content as it was read last.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct UsersFile {
     path: PathBuf,
     users: Users,

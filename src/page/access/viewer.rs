@@ -1,7 +1,9 @@
 //! Who asks: the signed-in user of a request, or nobody.
 
 use super::actor::Actor;
+use super::keeper::Access;
 use super::role::Right;
+use super::sessions::{FoundSession, SessionKey};
 use crate::page::state::Page;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -53,32 +55,49 @@ impl Viewer {
     }
 }
 
+/// Who looks, by a script that asks again and again: that does not keep a session from its end.
+pub struct PollViewer(pub Viewer);
+
+type FindSession = fn(&Access, SessionKey) -> Option<FoundSession>;
+
+fn viewer_of(parts: &Parts, page: &Page, find: FindSession) -> Viewer {
+    // Tests of routes have no connection.
+    let peer = parts.extensions.get::<Peer>();
+    let from = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0);
+
+    // A session may have ended since the cookie was set: then nobody looks.
+    let key = page.cookie.read(&parts.headers);
+    let found = key.and_then(|key| Some((key, find(&page.access, key)?)));
+
+    let actor = found.map(|(session, found)| Actor {
+        name: found.name,
+        role: found.user.role,
+        from,
+        session,
+        form_token: found.form_token,
+    });
+
+    Viewer {
+        actor,
+        has_users: page.access.has_users(),
+        from,
+        address: parts.uri.to_string(),
+    }
+}
+
 impl FromRequestParts<Page> for Viewer {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, page: &Page) -> Result<Self, Infallible> {
-        // Tests of routes have no connection.
-        let peer = parts.extensions.get::<Peer>();
-        let from = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0);
+        Ok(viewer_of(parts, page, Access::session))
+    }
+}
 
-        // A session may have ended since the cookie was set: then nobody looks.
-        let key = page.cookie.read(&parts.headers);
-        let found = key.and_then(|key| Some((key, page.access.session(key)?)));
+impl FromRequestParts<Page> for PollViewer {
+    type Rejection = Infallible;
 
-        let actor = found.map(|(session, found)| Actor {
-            name: found.name,
-            role: found.user.role,
-            from,
-            session,
-            form_token: found.form_token,
-        });
-
-        Ok(Viewer {
-            actor,
-            has_users: page.access.has_users(),
-            from,
-            address: parts.uri.to_string(),
-        })
+    async fn from_request_parts(parts: &mut Parts, page: &Page) -> Result<Self, Infallible> {
+        Ok(PollViewer(viewer_of(parts, page, Access::session_of_poll)))
     }
 }
 

@@ -237,6 +237,26 @@ impl FalseRejects {
     }
 }
 
+impl Proposal {
+    /// Checks that the proposal is for what judges, `name@revision`: a threshold for exactly that revision, because its
+    /// effect was found out on it; a revision for its recipe.
+    ///
+    /// # Errors
+    /// Words, where something else judges.
+    pub fn check_judging(&self, judging: &str) -> Result<(), String> {
+        let name = judging.rsplit_once('@').map_or(judging, |(name, _)| name);
+        let (is_same, meant) = match self.remedy {
+            Remedy::Threshold(_) => (judging == self.effect.recipe, &self.effect.recipe),
+            Remedy::Revision(_) => (name == self.recipe, &self.recipe),
+        };
+
+        match is_same {
+            true => Ok(()),
+            false => Err(format!("{judging} judges, and the proposal is for {meant}")),
+        }
+    }
+}
+
 impl GroupRow {
     fn of(group: &SuggestedGroup) -> Self {
         let scores = group.parts.iter().map(|part| part.score);
@@ -367,6 +387,24 @@ mod tests {
         assert_eq!(screen.take_group(1).len(), 1);
         assert!(screen.take_group(1).is_empty());
         assert_eq!(screen.run_of(1), None);
+    }
+
+    #[test]
+    fn a_threshold_is_for_the_revision_on_which_its_effect_was_found_out() {
+        let screen = FalseRejects::default();
+        for remedy in [Remedy::Threshold(0.4), Remedy::Revision(3)] {
+            screen.propose(remedy, "words".to_owned(), "nut", vec![], effect(6));
+        }
+
+        let [threshold, revision] = [1, 2].map(|number| screen.proposal(number).expect("known"));
+        assert_eq!(threshold.check_judging("nut@3"), Ok(()));
+        for other in ["nut@4", "bolt@3", "nut"] {
+            let refused = threshold.check_judging(other).expect_err(other);
+            assert!(refused.ends_with("the proposal is for nut@3"), "{refused}");
+        }
+
+        assert_eq!(revision.check_judging("nut@2"), Ok(()));
+        assert!(revision.check_judging("bolt@3").is_err());
     }
 
     #[test]

@@ -125,13 +125,7 @@ pub fn activate(page: &Page, actor: &Actor, number: u64) -> Result<(), String> {
     }
 
     let identity = page.now().identity;
-    if name_of(&identity.recipe) != proposal.recipe {
-        let judging = &identity.recipe;
-        return Err(format!(
-            "{judging} judges, and the proposal is for {}",
-            proposal.recipe
-        ));
-    }
+    proposal.check_judging(&identity.recipe)?;
 
     let before = match proposal.remedy {
         Remedy::Revision(_) => revision_of(&identity.recipe).map(Remedy::Revision),
@@ -159,6 +153,11 @@ pub fn undo(page: &Page, actor: &Actor, number: u64) -> Result<(), String> {
     let before = proposal
         .undo
         .ok_or("it does not judge, so that there is nothing to undo")?;
+
+    // A threshold is set for what judges, whichever that is.
+    if matches!(before, Remedy::Threshold(_)) {
+        proposal.check_judging(&page.now().identity.recipe)?;
+    }
 
     begin(page, actor, &format!("undone: {}", proposal.words))?;
     let (page, actor) = (page.clone(), actor.clone());

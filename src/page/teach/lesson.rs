@@ -2,7 +2,7 @@
 
 use super::address::{fault, wanted};
 use super::histogram::bad_parts;
-use crate::page::access::Viewer;
+use crate::page::access::PollViewer;
 use crate::page::form_page::Layout;
 use crate::page::state::Page;
 use crate::page::words::{Mark, mark};
@@ -169,7 +169,11 @@ fn fate(fate: &PartFate) -> (Mark, String) {
 }
 
 /// The lesson once it is another than the browser has; waits for it.
-pub async fn news(State(page): State<Page>, viewer: Viewer, RawQuery(query): RawQuery) -> Response {
+pub async fn news(
+    State(page): State<Page>,
+    PollViewer(viewer): PollViewer,
+    RawQuery(query): RawQuery,
+) -> Response {
     let wanted = wanted(query.as_deref());
     let recipe = wanted.recipe.unwrap_or_default();
     let since = wanted.since.unwrap_or_default();

@@ -6,7 +6,8 @@ use super::lesson::{Fragment, fragment};
 use super::source::{CameraFacts, RecipeFacts};
 use super::view_form::ViewForm;
 use crate::page::access::{Right, Viewer};
-use crate::page::form_page::{Layout, answer, refusal};
+use crate::page::form_page::{Layout, answer, no_answer, refusal};
+use crate::page::looks::Busy;
 use crate::page::painter::picture_file;
 use crate::page::state::Page;
 use crate::protocol::command::NAMES;
@@ -109,7 +110,10 @@ impl Shown {
 /// The screen.
 pub async fn show(State(page): State<Page>, viewer: Viewer, RawQuery(query): RawQuery) -> Response {
     let wanted = wanted(query.as_deref());
-    let recipes = recipes(&page).await;
+    let Ok(recipes) = page.recipe_facts().await else {
+        return no_answer(&page, viewer, "the library");
+    };
+
     let judging = page.now().identity.recipe;
 
     // Without a name the recipe that judges is taught.
@@ -152,23 +156,23 @@ pub async fn show(State(page): State<Page>, viewer: Viewer, RawQuery(query): Raw
     answer(StatusCode::OK, &screen)
 }
 
-/// The line's recipes. Files are read beside the server's thread.
-pub async fn recipes(page: &Page) -> Vec<RecipeFacts> {
-    let page = page.clone();
-    let read = tokio::task::spawn_blocking(move || (page.teach.recipes)());
-    read.await.unwrap_or_default()
-}
-
 /// The newest picture of a camera.
 pub async fn frame(State(page): State<Page>, Path(camera): Path<String>) -> Response {
     let Some(picture) = (page.teach.frame)(&camera) else {
         return (StatusCode::NOT_FOUND, "the camera has shown nothing yet\n").into_response();
     };
 
-    let file = tokio::task::spawn_blocking(move || picture_file(&picture, LARGE_PX));
+    let file = page
+        .picture_files
+        .run(move || picture_file(&picture, LARGE_PX));
     match file.await {
         Ok(Some(file)) => ([(CONTENT_TYPE, "image/jpeg")], file.to_vec()).into_response(),
-        _ => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Ok(None) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Err(Busy) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many ask for pictures; look again in a moment\n",
+        )
+            .into_response(),
     }
 }
 

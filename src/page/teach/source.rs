@@ -8,10 +8,13 @@ use std::sync::Arc;
 /// Finds the newest picture of a camera.
 pub type FrameOf = Box<dyn Fn(&str) -> Option<Arc<Picture>> + Send + Sync>;
 
+/// Reads the recipes that can be selected off the disk, by name. It holds nothing that the line's end waits for.
+pub type ReadFacts = Arc<dyn Fn() -> Vec<RecipeFacts> + Send + Sync>;
+
 /// The line, as the screen reads it.
 pub struct TeachSource {
     /// The recipes that can be selected, by name. Reads files.
-    pub recipes: Box<dyn Fn() -> Vec<RecipeFacts> + Send + Sync>,
+    pub recipes: ReadFacts,
     /// The cameras.
     pub cameras: Vec<CameraFacts>,
     /// The newest picture of a camera.

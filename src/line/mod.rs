@@ -401,7 +401,7 @@ fn prepare(
 ) -> Result<(ActiveRecipe, Shared), Failure> {
     // A recipe that was selected by a command in an earlier run judges again, also after a power
     // cut.
-    let spec = opening.selected(config, begun).clone();
+    let spec = opening.selected(config, begun)?.clone();
     let mut active = preparer.prepare(&spec, PrepareMode::Startup)?;
     let policies = active.policies(&spec)?;
     active.recall_self_test(&spec, &mut opening.recovered.kept, &opening.store);

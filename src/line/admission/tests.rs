@@ -19,7 +19,10 @@ use std::time::Duration;
 /// Source of a line that waits for known parts of any camera, since `since`.
 fn challenged(since: Instant) -> PartSource {
     let policy = RecipePolicy {
-        regions: vec![(None, judge(&Part::new(1, "01A".into(), 1, ask("top", Duration::ZERO))))],
+        regions: vec![(
+            None,
+            judge(&Part::new(1, "01A".into(), 1, ask("top", Duration::ZERO))),
+        )],
         ..RecipePolicy::default()
     };
 
@@ -30,7 +33,9 @@ fn challenged(since: Instant) -> PartSource {
         parts: 9,
     };
 
-    control.challenge("c", &spec, since).expect("none is under way");
+    control
+        .challenge("c", &spec, since)
+        .expect("none is under way");
 
     PartSource {
         camera: "top".into(),
@@ -56,7 +61,11 @@ fn a_part_that_was_there_before_or_whose_moment_is_in_doubt_is_no_known_part() {
             panic!("one region")
         };
 
-        assert_eq!(request.challenge.is_some(), is_known, "{told:?} {was_there:?}");
+        assert_eq!(
+            request.challenge.is_some(),
+            is_known,
+            "{told:?} {was_there:?}"
+        );
     }
 }
 

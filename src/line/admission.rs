@@ -45,10 +45,12 @@ impl PartSource {
         // The deadline runs from the frame's arrival here; the capture time is only what the result
         // tells, because a sender's clock may differ from this one's.
         let request = self.ask(frame.arrived, frame.captured_at, frame.captured);
-        self.each(&PartRequest {
+        let request = PartRequest {
             part_id: frame.part_id.clone(),
             ..request
-        })
+        };
+
+        self.each(&request, Some(frame.captured))
     }
 
     /// Returns a request for the whole view; `since` is when the deadline begins, `at` the part's
@@ -68,13 +70,16 @@ impl PartSource {
         }
     }
 
-    /// Makes one request per region. Each claims a place in a running challenge.
-    pub fn each(&self, request: &PartRequest) -> Vec<PartRequest> {
+    /// Makes one request per region. Each claims a place among the known parts that are waited for, where it is known that
+    /// the part was there since they are: `was_there` is its moment, `None` where that is in doubt.
+    pub fn each(&self, request: &PartRequest, was_there: Option<Instant>) -> Vec<PartRequest> {
+        // Both count: a part of before may be told late, and one that is announced ahead may be told before.
+        let since = was_there.map(|moment| moment.min(request.since));
         let mut requests = vec![];
         for region in self.control.regions() {
             requests.push(PartRequest {
                 region,
-                challenge: self.control.claim(&self.camera, request.since),
+                challenge: since.and_then(|since| self.control.claim(&self.camera, since)),
                 ..request.clone()
             });
         }

@@ -175,8 +175,8 @@ impl LineControl {
             .regions
             .first()
             .map(|(_, policy)| policy.recipe.clone());
-        if let (Some(from), Some(label)) = (from, label) {
-            state.carry_thresholds(from, &label);
+        if let (Some(from), Some(label)) = (from, &label) {
+            state.carry_thresholds(from, label);
         }
 
         // A recipe that was never challenged counts from now: it is overdue one interval from here,
@@ -194,7 +194,7 @@ impl LineControl {
         // The parts of a challenge were chosen for the recipe before; their verdicts by another one
         // prove nothing.
         state.cut("another recipe judges now");
-        self.checks.cut("another recipe judges now");
+        self.checks.judged_by(label.as_deref().unwrap_or_default());
         // A threshold that was set by a command is the operator's, and stays in force.
         for (region, policy) in &mut policy.regions {
             let key = (policy.recipe.clone(), region.clone());
@@ -239,6 +239,10 @@ impl LineControl {
         let before = policy.threshold.replace(threshold);
         let key = (policy.recipe.clone(), name.clone());
         state.set_thresholds.insert(key, threshold);
+        if before != Some(threshold) {
+            self.checks.fail("another threshold judges now");
+        }
+
         drop(state);
         self.tell_thresholds();
         Ok(before)
@@ -303,6 +307,10 @@ impl LineControl {
                 policy.recipe = label.clone();
                 judges = true;
             }
+        }
+
+        if judges {
+            self.checks.relabel(&kept.recipe, &label);
         }
 
         judges

@@ -45,20 +45,21 @@ pub(super) fn camera_names(config: &LineConfig) -> Vec<&str> {
     cameras.map(|camera| &*camera.camera.name).collect()
 }
 
-/// Returns what the doors need to know of the line.
-pub(super) fn doors_of(config: &LineConfig, opening: &Opening) -> DoorSettings {
-    // Cameras that see parts together have one name on `result/last`; a name that stands twice does
-    // no harm.
-    let mut part_cameras: Vec<Arc<str>> = vec![];
+/// Names under which parts come. Cameras that see parts together have one; a name that stands twice does no harm.
+pub(super) fn part_cameras(config: &LineConfig) -> Vec<Arc<str>> {
+    let mut names: Vec<Arc<str>> = vec![];
     for camera in &config.cameras {
-        let name: Arc<str> = match &camera.join {
+        names.push(match &camera.join {
             Some(join) => join.as_str().into(),
             None => camera.camera.name.clone(),
-        };
-
-        part_cameras.push(name);
+        });
     }
 
+    names
+}
+
+/// Returns what the doors need to know of the line.
+pub(super) fn doors_of(config: &LineConfig, opening: &Opening) -> DoorSettings {
     let mut triggers = config.cameras.iter().map(|camera| &camera.trigger);
     // Nothing is known of the broker's leftovers where the store could not be read: they stay until
     // a later start.
@@ -67,7 +68,7 @@ pub(super) fn doors_of(config: &LineConfig, opening: &Opening) -> DoorSettings {
         is_continuous: is_continuous(config),
         needs_commands: triggers.any(|trigger| matches!(trigger, Trigger::Command(_))),
         times_triggers: times_triggers(config),
-        part_cameras,
+        part_cameras: part_cameras(config),
         retained: retained.cloned().unwrap_or_default(),
     }
 }

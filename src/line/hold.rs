@@ -125,11 +125,16 @@ impl Hold {
 pub fn changes_set_up(action: &Action) -> bool {
     match action {
         Action::SelectRecipe { .. } | Action::SetThreshold { .. } => true,
-        // A word on a part is kept in any case; groups of doubtful parts change nothing.
-        Action::Change(change) => !matches!(
-            change,
-            RecipeChange::Label(_) | RecipeChange::Suggest(_) | RecipeChange::WhatIf(_)
-        ),
+        // A label that teaches makes a revision that judges, unless it is to wait as a candidate.
+        Action::Change(RecipeChange::Label(label)) => {
+            let teaches = label.label.is_some_and(|label| label.taught_as().is_some());
+
+            label.teach && teaches && !label.candidate
+        }
+        // Groups of doubtful parts change nothing.
+        Action::Change(change) => {
+            !matches!(change, RecipeChange::Suggest(_) | RecipeChange::WhatIf(_))
+        }
         _ => false,
     }
 }
@@ -137,6 +142,7 @@ pub fn changes_set_up(action: &Action) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::command::parse;
 
     const ANNA: &str = "anna (page)";
     const PLC: &str = "mqtt";
@@ -164,6 +170,20 @@ mod tests {
         assert_eq!(hold.check(PLC, now), Ok(()));
         assert!(hold.release(ANNA, now).is_err());
         assert_eq!(diagnostics.all().0, Health::Normal);
+    }
+
+    #[test]
+    fn a_label_changes_the_set_up_where_it_teaches_what_judges() {
+        for (extra, expected) in [
+            (r#""as":"good""#, true),
+            (r#""as":"good","candidate":true"#, false),
+            (r#""as":"good","teach":false"#, false),
+            (r#""note":"scratch""#, false),
+        ] {
+            let payload = format!(r#"{{"id":"a","run_id":"01A","camera":"top","seq":7,{extra}}}"#);
+            let command = parse("label", payload.as_bytes()).expect("a label");
+            assert_eq!(changes_set_up(&command.action), expected, "{payload}");
+        }
     }
 
     #[test]

@@ -97,7 +97,7 @@ use self::cameras::{
 };
 use self::changeover::{Changeover, ReloadBase};
 use self::commands::CommandHandler;
-use self::doors::{camera_names, doors_of, identity_of};
+use self::doors::{camera_names, doors_of, identity_of, part_cameras};
 use self::evidence::{EvidenceSender, EvidenceStage, evidence_stage};
 use self::inspect::InspectStage;
 use self::live_settings::{LiveSettings, Reloaded};
@@ -414,7 +414,7 @@ fn prepare(
 ) -> Result<(ActiveRecipe, Shared), Failure> {
     // A recipe that was selected by a command in an earlier run judges again, also after a power
     // cut.
-    let spec = opening.selected(config, begun).clone();
+    let spec = opening.selected(config, begun)?.clone();
     let mut active = preparer.prepare(&spec, PrepareMode::Startup)?;
     let policies = active.policies(&spec)?;
     active.recall_self_test(&spec, &mut opening.recovered.kept, &opening.store);
@@ -432,7 +432,8 @@ fn prepare(
     let mut shared = Shared::new(opening, &names, joiner_of(config), policy, identity);
     let evidence = config.evidence.as_ref();
     shared.evidence = evidence.map(|evidence| evidence.folder.as_path().into());
-    shared.control.checks.ask(config.check_due.clone());
+    let checks = &shared.control.checks;
+    checks.ask(config.check_due.clone(), part_cameras(config));
     Ok((active, shared))
 }
 

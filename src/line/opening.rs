@@ -73,31 +73,36 @@ impl Opening {
         begun
     }
 
-    /// Returns the recipe that was selected last, if the line still has one of that name, in its file or among those that
-    /// were `begun`; else the line's first.
-    pub fn selected<'a>(&self, config: &'a LineConfig, begun: &'a [RecipeSpec]) -> &'a RecipeSpec {
+    /// Returns the recipe that was selected last, of the line's file or of those that were `begun`; the line's first where
+    /// none was selected.
+    ///
+    /// # Errors
+    /// When there is no recipe of that name any more, or it cannot be read: another one would judge another product.
+    pub fn selected<'a>(
+        &self,
+        config: &'a LineConfig,
+        begun: &'a [RecipeSpec],
+    ) -> Result<&'a RecipeSpec, Failure> {
         let Some(name) = self.recovered.kept.get(SELECTED_RECIPE) else {
-            return &config.recipe;
+            return Ok(&config.recipe);
         };
 
         let named = config.recipes.iter().chain([&config.recipe]);
-        named
-            .chain(begun)
-            .find(|recipe| recipe.name == *name)
-            .unwrap_or_else(|| {
-                tracing::warn!(
-                    "recipe {name} was selected last, and is no more; {} judges",
-                    config.recipe.name
-                );
+        let mut known = named.chain(begun);
+        known.find(|recipe| recipe.name == *name).ok_or_else(|| {
+            let why = match config::held_recipe(name, &config.library) {
+                Ok(_) => "the line's file does not name it".to_owned(),
+                Err(problems) => problems.to_string(),
+            };
 
-                &config.recipe
-            })
+            not_found(name, &why)
+        })
     }
 
     /// Tells the line's health when the last selection stands in a file that cannot be read, and
     /// `active` may not be the recipe that should judge.
     pub fn warn_of_unread_selection(&self, config: &LineConfig, active: &RecipeSpec) {
-        if !self.recovered.is_unread || config.recipes.is_empty() {
+        if !self.recovered.is_unread || !has_others(config) {
             return;
         }
 
@@ -108,5 +113,38 @@ impl Opening {
 
         self.diagnostics
             .set(SELECTED_RECIPE, Health::Failure, words);
+    }
+}
+
+/// The refusal to start where the recipe that was selected last is not found.
+fn not_found(name: &str, why: &str) -> Failure {
+    let words = format!(
+        "recipe {name} was selected last, and cannot judge: {why}; mend it in the recipe library, or name it in the line's \
+         file (recipes); to leave it out, start the line with it once more and select another one"
+    );
+
+    Failure::words(Exit::Config, words)
+}
+
+/// True if another recipe than the line's first may have been selected: one that the file names, or one of the library that a
+/// command has begun.
+fn has_others(config: &LineConfig) -> bool {
+    let is_other = |name: &String| *name != config.recipe.name;
+    let in_library = config.library.names();
+
+    // A library that cannot be read may have any.
+    !config.recipes.is_empty() || in_library.map_or(true, |names| names.iter().any(is_other))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recipe_that_is_not_found_refuses_the_start_with_a_way_out() {
+        let failure = not_found("bolt", "bolt@2 is damaged");
+        assert_eq!(failure.exit, Exit::Config);
+        assert!(failure.message.starts_with("recipe bolt was selected last"));
+        assert!(failure.message.contains("bolt@2 is damaged; mend it"));
     }
 }

@@ -5,17 +5,24 @@
 //! ```
 //! Parts claim a place when they are requested, as those of a challenge do: the bad ones first, the good ones
 //! behind them without a step in between, so that nobody has to stand at the screen. A part that comes when
-//! all places are taken is production. A challenge and a check are never under way together.
+//! all places are taken is production. A challenge and a check are never under way together. Another recipe or
+//! threshold ends a check that is not over: it would prove what does not judge any more.
 //!
 //! Bounds: 500 (`HISTORY_MAX`) checks are kept, in the store and here. An open check waits for its next step
 //! without end; the clock of the last passed one goes on meanwhile.
 
+mod places;
+mod record;
+
+use self::places::{KnownPlaces, Places};
+use self::record::{kept, key_of, name_of, recovered, word};
 use crate::base::health::{Diagnostics, Health};
 use crate::data::report::Report;
 use crate::data::verdict::Verdict;
 use crate::protocol::check_due::CheckDue;
 use crate::protocol::shift_check::{
-    CheckReason, CheckStage, CheckStep, CheckWord, KnownParts, ShiftCheck, ShiftCheckCommand,
+    CheckReason, CheckStage, CheckStep, CheckWord, KnownParts, RECORD_VERSION, ShiftCheck,
+    ShiftCheckCommand,
 };
 use crate::store::KeyValue;
 use jiff::Timestamp;
@@ -26,8 +33,6 @@ use std::time::Instant;
 
 /// Checks that are kept; beyond, the oldest are forgotten.
 const HISTORY_MAX: usize = 500;
-/// Beginning of the keys under which the store keeps checks; each has its own.
-const KEY: &str = "shift_check/";
 /// Key under which the store keeps since when checks are asked for.
 const SINCE_KEY: &str = "shift_checks_since";
 /// Diagnostics source of a check that is under way.
@@ -53,33 +58,16 @@ struct CheckState {
     /// Places for known parts; `None` while none are waited for.
     places: Option<KnownPlaces>,
     due: CheckDue,
+    /// Cameras of parts, and names that several share; none before they are known.
+    cameras: Vec<Arc<str>>,
+    /// Name of the recipe that judges; empty before one does.
+    judging: String,
     /// Since when checks are asked for. `None` where they were not so far.
     since: Option<Timestamp>,
     /// Values for the store, and ends; the command handler takes them twice a second.
     events: Vec<CheckEvent>,
     /// True when a part was counted since the last look.
     is_counted: bool,
-}
-
-/// The places of a check for the parts that come next.
-#[derive(Debug)]
-struct KnownPlaces {
-    /// Id of the command that began it.
-    command: String,
-    /// Parts that are requested later belong to it.
-    since: Instant,
-    camera: Option<String>,
-    bad: Places,
-    good: Places,
-}
-
-/// Places for parts of one kind.
-#[derive(Debug)]
-struct Places {
-    /// Parts carry this very allocation: that of the other kind is another one.
-    token: Arc<str>,
-    /// Number of places that no part has claimed.
-    left: u32,
 }
 
 /// A change to be told, and kept for later runs.
@@ -136,6 +124,8 @@ impl ShiftChecks {
             places: None,
             events: vec![],
             due: CheckDue::default(),
+            cameras: vec![],
+            judging: String::new(),
             since: since.and_then(|at| at.parse().ok()),
             is_counted: false,
         };
@@ -151,9 +141,10 @@ impl ShiftChecks {
         checks
     }
 
-    /// Asks for checks from now on, or for none any more.
-    pub fn ask(&self, due: CheckDue) {
+    /// Asks for checks of these cameras' parts from now on, or for none any more.
+    pub fn ask(&self, due: CheckDue, cameras: Vec<Arc<str>>) {
         let mut state = self.state();
+        state.cameras = cameras;
 
         // The store keeps the first time alone, so that a box that restarts every night still becomes
         // overdue.
@@ -184,7 +175,11 @@ impl ShiftChecks {
             ));
         }
 
+        let largest = state.history.iter().map(|check| check.order).max();
+
         let check = ShiftCheck {
+            version: RECORD_VERSION,
+            order: largest.map_or(1, |largest| largest.saturating_add(1)),
             check: ulid::Ulid::generate().to_string(),
             why: start.why,
             recipe: start.recipe,
@@ -226,15 +221,8 @@ impl ShiftChecks {
     pub fn claim(&self, camera: &str, since: Instant) -> Option<Arc<str>> {
         let mut state = self.state();
         let places = state.places.as_mut()?;
-        let is_its_camera = places.camera.as_deref().is_none_or(|its| its == camera);
 
-        if !is_its_camera || since < places.since {
-            return None;
-        }
-
-        // The places of good parts follow without a gap: a part that comes while the last bad one is still
-        // being judged is the first good one.
-        places.bad.claim().or_else(|| places.good.claim())
+        places.claim(camera, since)
     }
 
     /// Counts a part's result; `None` where the part is none of the check that is under way.
@@ -304,6 +292,41 @@ impl ShiftChecks {
         }
     }
 
+    /// Ends a check that is not over, in whatever stage: it has failed.
+    pub fn fail(&self, why: &str) {
+        let mut state = self.state();
+
+        if state.open().is_some() {
+            state.cut(word("winspect", why));
+
+            self.tell(&state);
+        }
+    }
+
+    /// A recipe of that `name@revision` judges from now on: a check that is not over has failed.
+    pub fn judged_by(&self, label: &str) {
+        let mut state = self.state();
+        let name = name_in(label).to_owned();
+        let is_start = std::mem::replace(&mut state.judging, name).is_empty();
+        let is_its_recipe = state.open().is_some_and(|open| open.recipe == label);
+        drop(state);
+
+        // One that waited through a restart goes on, if the same revision judges.
+        if !is_start || !is_its_recipe {
+            self.fail("another recipe judges now");
+        }
+    }
+
+    /// The revision that judges has another `name@revision`, and judges by the same values.
+    pub fn relabel(&self, from: &str, to: &str) {
+        let mut state = self.state();
+
+        if state.open().is_some_and(|open| open.recipe == from) {
+            // There is one, and it is kept.
+            let _ = state.change(|check| to.clone_into(&mut check.recipe));
+        }
+    }
+
     /// Tells the line's health when a check is overdue. Takes the events since the last call.
     pub fn poll(&self, now: Timestamp) -> Vec<CheckEvent> {
         let mut state = self.state();
@@ -329,7 +352,7 @@ impl ShiftChecks {
         newest.cloned().collect()
     }
 
-    /// When the last check passed that is kept.
+    /// When the last check of the recipe that judges passed. Of several cameras, the one counts whose last one is oldest.
     pub fn passed(&self) -> Option<Timestamp> {
         self.state().passed()
     }
@@ -391,10 +414,28 @@ impl CheckState {
         Some(CheckEvent::Counted(command, check.words()))
     }
 
-    /// When the last check was signed that passed.
+    /// When the last check was signed that passed for the recipe that judges: for each camera.
     fn passed(&self) -> Option<Timestamp> {
+        if self.cameras.is_empty() {
+            return self.passed_for(None);
+        }
+
+        let each = self.cameras.iter();
+        let each = each.map(|camera| self.passed_for(Some(camera)));
+
+        // A camera without one makes it none.
+        each.min().flatten()
+    }
+
+    fn passed_for(&self, camera: Option<&str>) -> Option<Timestamp> {
         let mut newest = self.history.iter().rev();
-        let passed = newest.find(|check| check.stage() == CheckStage::Passed)?;
+
+        let passed = newest.find(|check| {
+            let is_of_recipe = self.judging.is_empty() || name_in(&check.recipe) == self.judging;
+            let is_of_camera = check.camera.is_none() || check.camera.as_deref() == camera;
+
+            is_of_recipe && is_of_camera && check.stage() == CheckStage::Passed
+        })?;
 
         passed.signed.as_ref().map(|signed| signed.at)
     }
@@ -414,7 +455,7 @@ impl CheckState {
         while self.history.len() > HISTORY_MAX
             && let Some(oldest) = self.history.pop_front()
         {
-            let forgotten = (format!("{KEY}{}", oldest.check), String::new());
+            let forgotten = (key_of(&oldest), String::new());
 
             self.events.push(CheckEvent::Keep(forgotten));
         }
@@ -523,73 +564,9 @@ impl CheckState {
     }
 }
 
-impl Places {
-    fn new(check: &str, parts: u32) -> Self {
-        Places {
-            token: check.into(),
-            left: parts,
-        }
-    }
-
-    fn claim(&mut self) -> Option<Arc<str>> {
-        self.left = self.left.checked_sub(1)?;
-
-        Some(self.token.clone())
-    }
-}
-
-fn word(who: &str, note: &str) -> CheckWord {
-    CheckWord {
-        who: who.to_owned(),
-        at: Timestamp::now(),
-        note: note.to_owned(),
-    }
-}
-
-/// A part with another verdict than it must have, in words.
-fn name_of(report: &Report, is_bad: bool) -> String {
-    let kind = match is_bad {
-        true => "bad",
-        false => "good",
-    };
-
-    let part = &report.part;
-    let camera = part.camera();
-    let seq = part.seq;
-    let verdict = report.verdict.word();
-
-    match &part.request.part_id {
-        Some(id) => {
-            format!("{kind} part {id} ({camera} no. {seq}) got {verdict}")
-        }
-        None => {
-            format!("{kind} part {camera} no. {seq} got {verdict}")
-        }
-    }
-}
-
-/// Key and text of a check for the store.
-fn kept(check: &ShiftCheck) -> KeyValue {
-    let text = serde_json::to_string(check).expect("plain values");
-
-    (format!("{KEY}{}", check.check), text)
-}
-
-/// The checks that earlier runs kept, the oldest first. One that cannot be read is passed over.
-fn recovered(kept: &BTreeMap<String, String>) -> VecDeque<ShiftCheck> {
-    let mut checks = VecDeque::new();
-
-    for (key, text) in kept {
-        if !key.starts_with(KEY) {
-            continue;
-        }
-
-        if let Ok(check) = serde_json::from_str(text) {
-            checks.push_back(check);
-        }
-    }
-
-    checks
+/// The name in `name@revision`.
+fn name_in(label: &str) -> &str {
+    label.rsplit_once('@').map_or(label, |(name, _)| name)
 }
 
 #[cfg(test)]

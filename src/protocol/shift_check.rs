@@ -12,6 +12,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+/// Version of the record of a check that this winspect writes; it reads earlier ones.
+pub const RECORD_VERSION: u32 = 1;
 /// Name of the command.
 pub const SHIFT_CHECK: &str = "shift_check";
 /// Known parts of one kind in a check, at most.
@@ -236,7 +238,13 @@ pub struct CheckWord {
 /// One shift check, as the store keeps it and every door tells it. The keys are part of the store's format.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct ShiftCheck {
-    /// Number of the check: larger for later ones.
+    /// Version of the record.
+    #[serde(default = "first_version")]
+    pub version: u32,
+    /// Place among all checks: larger for later ones, whatever the clock says. 0 where an earlier winspect kept it.
+    #[serde(default)]
+    pub order: u64,
+    /// Number of the check.
     pub check: String,
     /// Why the line was checked.
     pub why: CheckReason,
@@ -262,6 +270,10 @@ pub struct ShiftCheck {
     pub signed: Option<CheckWord>,
     /// Who has seen that it failed, when, and what was done.
     pub acknowledged: Option<CheckWord>,
+}
+
+fn first_version() -> u32 {
+    1
 }
 
 impl KnownParts {
@@ -383,6 +395,8 @@ pub(super) mod tests {
     /// A check of one bad and one good part that has just begun.
     pub fn begun() -> ShiftCheck {
         ShiftCheck {
+            version: RECORD_VERSION,
+            order: 1,
             check: "01CHECK".to_owned(),
             why: CheckReason::Start,
             recipe: "nut@7".to_owned(),

@@ -74,6 +74,15 @@ pub struct WhatIf {
     pub passes_more: usize,
     /// Parts that would fail, and passed.
     pub fails_more: usize,
+    /// Parts that would pass, and were undecided.
+    #[serde(default)]
+    pub undecided_would_pass: usize,
+    /// Parts that would fail, and were undecided.
+    #[serde(default)]
+    pub undecided_would_fail: usize,
+    /// Parts that would be undecided, and were not.
+    #[serde(default)]
+    pub would_be_undecided: usize,
     /// Stored parts that could not be judged again.
     pub not_judged: usize,
     /// Known bad parts of the recipe that still fail.
@@ -99,6 +108,19 @@ impl WhatIf {
         self.bad_found == self.bad_parts
     }
 
+    /// Words on the parts that were, or would be, undecided, each with a comma before; empty without any.
+    pub fn undecided_in_words(&self) -> String {
+        let counts = [
+            ("would pass that were undecided", self.undecided_would_pass),
+            ("would fail that were undecided", self.undecided_would_fail),
+            ("would be undecided", self.would_be_undecided),
+        ];
+
+        let told = counts.iter().filter(|(_, count)| *count > 0);
+        told.map(|(words, count)| format!(", {count} {words}"))
+            .collect()
+    }
+
     /// Words on the known bad parts.
     pub fn bad_in_words(&self) -> String {
         match self.bad_parts {
@@ -121,6 +143,7 @@ impl fmt::Display for WhatIf {
             self.fails_more
         )?;
 
+        write!(f, "{}", self.undecided_in_words())?;
         if self.not_judged > 0 {
             write!(f, ", {} more could not be judged", self.not_judged)?;
         }
@@ -165,6 +188,9 @@ mod tests {
             would_fail: 3,
             passes_more: 9,
             fails_more: 1,
+            undecided_would_pass: 4,
+            undecided_would_fail: 0,
+            would_be_undecided: 5,
             not_judged: 2,
             bad_found: 6,
             bad_parts: 6,
@@ -174,7 +200,7 @@ mod tests {
         assert_eq!(
             what_if.to_string(),
             "nut@3: of the last 200 parts 3 would fail, 11 did (9 would pass that failed, 1 would fail that passed), \
-             2 more could not be judged; bad parts still found: 6 of 6"
+             4 would pass that were undecided, 5 would be undecided, 2 more could not be judged; bad parts still found: 6 of 6"
         );
 
         assert!(what_if.finds_all_bad());

@@ -9,9 +9,65 @@ use crate::line::opening::Opening;
 use crate::line::queue::{Overflow, frame_queue};
 use crate::line::views::ViewJoiner;
 use crate::protocol::birth::tests::identity;
+use crate::protocol::command::{ChallengeSpec, Expect};
+use crate::recipe::active::RecipePolicy;
 use crate::store::{StoreSettings, Sync};
 use crate::trigger::RingSettings;
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// Source of a line that waits for known parts of any camera, since `since`.
+fn challenged(since: Instant) -> PartSource {
+    let policy = RecipePolicy {
+        regions: vec![(
+            None,
+            judge(&Part::new(1, "01A".into(), 1, ask("top", Duration::ZERO))),
+        )],
+        ..RecipePolicy::default()
+    };
+
+    let control = LineControl::new(policy, &BTreeMap::new(), Diagnostics::default());
+    let spec = ChallengeSpec {
+        camera: None,
+        expect: Expect::Fail,
+        parts: 9,
+    };
+
+    control
+        .challenge("c", &spec, since)
+        .expect("none is under way");
+
+    PartSource {
+        camera: "top".into(),
+        timing: Live::default(),
+        control,
+    }
+}
+
+#[test]
+fn a_part_that_was_there_before_or_whose_moment_is_in_doubt_is_no_known_part() {
+    let since = Instant::now() + Duration::from_secs(60);
+    let source = challenged(since);
+    let later = since + Duration::from_secs(1);
+    let before = since - Duration::from_secs(1);
+    for (told, was_there, is_known) in [
+        (later, Some(later), true),
+        (later, Some(before), false),
+        (before, Some(later), false),
+        (later, None, false),
+    ] {
+        let whole = source.ask(told, Timestamp::now(), was_there.unwrap_or(told));
+        let [request] = &source.each(&whole, was_there)[..] else {
+            panic!("one region")
+        };
+
+        assert_eq!(
+            request.challenge.is_some(),
+            is_known,
+            "{told:?} {was_there:?}"
+        );
+    }
+}
 
 #[test]
 fn a_camera_that_has_no_frame_of_a_part_does_not_hide_that_another_sees_a_defect() {

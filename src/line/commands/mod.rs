@@ -350,7 +350,7 @@ impl CommandHandler {
             Action::Pause => self.pause(true),
             Action::Resume => self.pause(false),
             Action::Reset => self.reset(),
-            Action::TakeControl => self.hold.take(&who, now).map(Done::with),
+            Action::TakeControl => self.take_control(&who, now),
             Action::ReleaseControl => self.hold.release(&who, now).map(|()| Done::plain()),
         };
 
@@ -390,6 +390,19 @@ impl CommandHandler {
             }
             None => PendingAnswer::Ready(answer),
         }
+    }
+
+    /// Gives somebody control. A lesson of before ends: it would become what judges while somebody else has control.
+    fn take_control(&self, who: &str, now: Instant) -> Result<Done, String> {
+        let had = self.hold.holder().is_some_and(|holder| holder.who == who);
+        let words = self.hold.take(who, now)?;
+
+        // Who takes it again may be teaching.
+        if !had {
+            self.lessons.cut("take_control ended the lesson");
+        }
+
+        Ok(Done::with(words))
     }
 
     fn set_threshold(&mut self, region: Option<&str>, value: f32) -> Result<Done, String> {

@@ -40,8 +40,9 @@ impl CommandHandler {
         let came_at = look.reading.wall_at(request.came_at);
         let at = trigger.at.unwrap_or(came_at);
         let moment = moment_of(trigger, request, &look);
-        // A part whose own moment is in doubt is undecided, and counts from its command's arrival.
-        let part_moment = moment.as_ref().copied().unwrap_or(request.came_at);
+        // A part whose own moment is in doubt is undecided, and counts from its command's arrival; it is no known part.
+        let was_there = moment.as_ref().ok().copied();
+        let part_moment = was_there.unwrap_or(request.came_at);
         // Each region of each group that the trigger means gets a request; one store request
         // numbers them all, so that a crash leaves all or none.
         let asks = groups
@@ -49,7 +50,7 @@ impl CommandHandler {
             .map(|group| &self.groups[*group].source)
             .flat_map(|source| {
                 let whole = source.ask(request.came_at, at, part_moment);
-                part_requests(source, trigger, whole)
+                part_requests(source, trigger, whole, was_there)
             })
             .collect();
 
@@ -183,18 +184,21 @@ fn moment_of(
     })
 }
 
-/// The parts that a trigger asks of one source, whose view is `whole`.
+/// The parts that a trigger asks of one source, whose view is `whole`; `was_there` is their moment, where it is known.
 fn part_requests(
     source: &PartSource,
     trigger: &TriggerCommand,
     whole: PartRequest,
+    was_there: Option<Instant>,
 ) -> Vec<PartRequest> {
-    source.each(&PartRequest {
+    let request = PartRequest {
         part_id: trigger.part_id.clone(),
         count: trigger.count,
         position: trigger.position,
         ..whole
-    })
+    };
+
+    source.each(&request, was_there)
 }
 
 /// The answer to a trigger whose parts are on the disk.

@@ -203,10 +203,89 @@ fn the_last_checks_are_kept_and_the_clock_is_told() {
         ..CheckDue::default()
     };
 
-    checks.ask(due);
+    checks.ask(due, vec![]);
     let is_overdue = || diagnostics.any(|source| source == OVERDUE);
     checks.poll(Timestamp::now());
     assert!(!is_overdue());
     checks.poll(Timestamp::now() + jiff::SignedDuration::from_hours(2));
     assert!(is_overdue());
+}
+
+/// A check of one bad part that has passed.
+fn passed(checks: &ShiftChecks, camera: Option<&str>) {
+    let start = CheckStart {
+        command: "c",
+        why: CheckReason::Start,
+        bad: 1,
+        good: 0,
+        camera,
+        recipe: "nut@7".to_owned(),
+        who: "anna (page)".to_owned(),
+        since: Instant::now(),
+    };
+
+    checks.begin(start).expect("none is under way");
+    let bad = part(checks);
+    judged(checks, bad, Verdict::Fail);
+    step(checks, CheckStep::Gate { removed: true }).expect("its turn");
+    step(checks, CheckStep::Sign {}).expect("its turn");
+}
+
+#[test]
+fn a_check_that_waits_fails_where_another_recipe_or_threshold_judges() {
+    let (checks, _) = checks();
+    checks.judged_by("nut@7");
+    begin(&checks, 1, 0).expect("none is under way");
+    let bad = part(&checks);
+    judged(&checks, bad, Verdict::Fail);
+    let waiting = BTreeMap::from([super::kept(&checks.newest(1)[0])]);
+    checks.fail("another threshold judges now");
+    assert!(step(&checks, CheckStep::Gate { removed: true }).is_err());
+    assert!(checks.newest(1)[0].words().contains("another threshold"));
+
+    // A restart is no change, but with another revision.
+    for (label, goes_on) in [("nut@7", true), ("nut@8", false)] {
+        let again = ShiftChecks::new(&waiting, Diagnostics::default());
+        again.judged_by(label);
+        let gate = step(&again, CheckStep::Gate { removed: true });
+        assert_eq!(gate.is_ok(), goes_on, "{label}: {gate:?}");
+    }
+}
+
+#[test]
+fn the_clock_counts_checks_of_the_recipe_that_judges_and_of_each_camera() {
+    let (checks, _) = checks();
+    checks.judged_by("nut@7");
+    checks.ask(CheckDue::default(), vec!["top".into(), "side".into()]);
+    passed(&checks, Some("top"));
+    assert_eq!(checks.passed(), None, "nobody has checked the side");
+    passed(&checks, None);
+    assert!(checks.passed().is_some());
+    checks.judged_by("bolt@1");
+    assert_eq!(checks.passed(), None, "it was another product's");
+    checks.judged_by("nut@9");
+    assert!(checks.passed().is_some());
+}
+
+#[test]
+fn checks_keep_their_order_whatever_the_clock_says_and_an_unreadable_one_is_a_failure() {
+    let (checks, _) = checks();
+    passed(&checks, None);
+    begin(&checks, 1, 0).expect("none is under way");
+    let mut newest = checks.newest(2);
+    newest[0].check = "00EARLIER".to_owned(); // the clock was set back
+    let mut kept: BTreeMap<_, _> = newest.iter().map(super::kept).collect();
+    let again = ShiftChecks::new(&kept, Diagnostics::default());
+    assert_eq!(again.newest(1)[0].check, "00EARLIER");
+    assert!(again.newest(1)[0].is_unseen_failure(), "it was under way");
+    begin(&again, 1, 0).expect("the other one is over");
+    assert_eq!(again.newest(1)[0].order, 3);
+
+    kept.insert("shift_check/000000000009/01X".to_owned(), "{".to_owned());
+    let diagnostics = Diagnostics::default();
+    let torn = ShiftChecks::new(&kept, diagnostics.clone());
+    assert_eq!(health(&diagnostics), Health::Failure);
+    let newest = &torn.newest(1)[0];
+    assert_eq!((newest.order, &*newest.check), (9, "01X"));
+    assert_eq!(super::key_of(newest), "shift_check/000000000009/01X");
 }

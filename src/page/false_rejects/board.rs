@@ -310,8 +310,13 @@ impl ProposalRow {
     fn of(proposal: &Proposal) -> Self {
         let effect = &proposal.effect;
         let mut words = format!(
-            "Of the last {} parts {} would fail; {} did. {} would pass that failed, {} would fail that passed.",
-            effect.parts, effect.would_fail, effect.failed, effect.passes_more, effect.fails_more
+            "Of the last {} parts {} would fail; {} did. {} would pass that failed, {} would fail that passed{}.",
+            effect.parts,
+            effect.would_fail,
+            effect.failed,
+            effect.passes_more,
+            effect.fails_more,
+            effect.undecided_in_words()
         );
 
         if effect.not_judged > 0 {
@@ -344,6 +349,9 @@ mod tests {
             would_fail: 3,
             passes_more: 8,
             fails_more: 0,
+            undecided_would_pass: 0,
+            undecided_would_fail: 0,
+            would_be_undecided: 0,
             not_judged: 0,
             bad_found,
             bad_parts: 6,

@@ -252,7 +252,7 @@ def recipes(show):
 
 def lens(show):
     """Grease on the lens: parts pass, and the screen tells."""
-    for _ in range(40):
+    for _ in range(25):
         show.part()
 
     def smudged(picture):
@@ -261,10 +261,11 @@ def lens(show):
         mask.paste(255, (330, 20, 470, 110))
         return Image.composite(soft, picture, mask.filter(ImageFilter.GaussianBlur(12)))
 
-    for _ in range(45):
-        show.part(change=smudged)
     show.browser.open("/lens")
-    show.browser.wait_for("#lens-top", "TAUGHT")
+    for _ in range(80):
+        show.part(change=smudged)
+        if "NOT AS IT WAS TAUGHT" in show.browser.text("#lens-top"):
+            break
     time.sleep(2)
     show.keep("lens")
 

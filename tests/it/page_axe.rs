@@ -53,7 +53,7 @@ fn axe_core_finds_no_serious_fault_on_any_screen() {
     browser.sign_in(&page, "anna");
     all_usable(&browser, &page, "an admin");
 
-    // A tablet on its side, in its other layout.
+    // A tablet that stands upright has another layout.
     browser.resize(800, 1280);
     all_usable(&browser, &page, "an admin, upright");
     browser.open(&page.address("/rejects?verdict=wrong"));

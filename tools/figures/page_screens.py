@@ -12,7 +12,7 @@ import time
 import urllib.request
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 import draw_zipper
 from webdriver import Browser
@@ -114,9 +114,9 @@ class Show:
         """The screen that is open, in each size, from an element on."""
         for width, height in SIZES:
             self.browser.resize(width, height)
-            place = "window" if at is None else f"document.querySelector({json.dumps(at)})"
-            self.browser.script("scrollTo(0, 0)" if at is None else f"{place}.scrollIntoView()")
-            time.sleep(0.7)  # pictures that load once they are seen
+            for _ in range(2):  # pictures that load once they are seen move what is below them
+                self.browser.script(f"document.querySelector({json.dumps(at or 'body')}).scrollIntoView()")
+                time.sleep(0.5)
             self.browser.picture(f"{self.folder}/{name}-{width}.jpg")
         self.browser.resize(*SIZES[0])
 
@@ -211,7 +211,7 @@ def teach(show):
     browser.click("#show-good button")
     for _ in range(8):
         show.part()
-    show.part(change=lambda picture: Image.merge("RGB", picture.split()[::-1]))  # a blue one
+    show.part(change=ImageOps.invert)
     browser.wait_for("#lesson", "TAUGHT", 120)
     show.keep("teach-parts", "#show")
     browser.click("#show-bad button")
@@ -229,7 +229,7 @@ def shift_check(show):
     browser.wait_for("#check-parts", "of 2")
     for fault in ("oil", "oil", None, None, None):
         show.part(fault)
-    browser.wait_for("#forms", "did the gate remove".capitalize())
+    browser.wait_for("#forms", "Did the gate remove")
     show.keep("shift-check")
     browser.click("#gate-yes button")
     browser.wait_for("#sign", "Sign")
@@ -247,12 +247,12 @@ def recipes(show):
     browser.wait_for("#holder", "anna")
     show.keep("recipes")
     browser.click("#release button")
-    browser.wait_for("#notice", "DONE")
+    browser.wait_for("#take", "Take control")
 
 
 def lens(show):
     """Grease on the lens: parts pass, and the screen tells."""
-    for _ in range(40):
+    for _ in range(25):
         show.part()
 
     def smudged(picture):
@@ -261,10 +261,11 @@ def lens(show):
         mask.paste(255, (330, 20, 470, 110))
         return Image.composite(soft, picture, mask.filter(ImageFilter.GaussianBlur(12)))
 
-    for _ in range(45):
-        show.part(change=smudged)
     show.browser.open("/lens")
-    show.browser.wait_for("#lens-top", "TAUGHT")
+    for _ in range(80):
+        show.part(change=smudged)
+        if "NOT AS IT WAS TAUGHT" in show.browser.text("#lens-top"):
+            break
     time.sleep(2)
     show.keep("lens")
 

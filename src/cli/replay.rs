@@ -272,6 +272,18 @@ fn jobs_of(
 }
 
 impl ReplayJob {
+    /// Prepares the recipe, and holds its revision: the line may prune revisions meanwhile.
+    fn prepare(
+        &self,
+        preparer: &RecipePreparer,
+    ) -> Result<(Option<RevisionHold>, Replayer), Failure> {
+        let revision = self.spec.library.as_ref();
+        let hold = revision.map(RevisionHold::of).transpose()?;
+        let replayer = Replayer::prepare(preparer, &self.spec, PrepareMode::Live)?;
+
+        Ok((hold, replayer))
+    }
+
     /// Judges the parts; false when standard output was closed.
     fn run(
         self,
@@ -280,10 +292,15 @@ impl ReplayJob {
         folder: &Path,
         report: &mut ReplayReport,
     ) -> Result<bool, Failure> {
-        // The line may prune revisions meanwhile.
-        let revision = self.spec.library.as_ref();
-        let _hold = revision.map(RevisionHold::of).transpose()?;
-        let mut replayer = Replayer::prepare(preparer, &self.spec, PrepareMode::Live)?;
+        // Other recipes' parts are judged all the same.
+        let (_hold, mut replayer) = match self.prepare(preparer) {
+            Ok(prepared) => prepared,
+            Err(failure) => {
+                report.note_unprepared(&self, failure);
+                return Ok(true);
+            }
+        };
+
         if matches!(chosen, ReplayRecipe::AsJudged) {
             replayer = replayer.as_judged();
         }
@@ -333,6 +350,8 @@ struct ReplayReport<'a> {
     has_head: bool,
     /// Parts whose files a person should look at.
     faults: usize,
+    /// Why the first recipe that cannot be prepared cannot.
+    unprepared: Option<Failure>,
 }
 
 impl<'a> ReplayReport<'a> {
@@ -344,6 +363,7 @@ impl<'a> ReplayReport<'a> {
             known_bad: vec![],
             has_head: false,
             faults: 0,
+            unprepared: None,
         }
     }
 
@@ -353,6 +373,21 @@ impl<'a> ReplayReport<'a> {
         if why.is_fault() {
             self.faults += 1;
             self.terminal.say(format!("{stem}: {why}"));
+        }
+    }
+
+    /// Counts the parts of a recipe that cannot be prepared, and tells why once.
+    fn note_unprepared(&mut self, job: &ReplayJob, failure: Failure) {
+        let parts = job.stems.len();
+        let label = job.spec.label();
+        self.terminal.say(format!(
+            "{parts} parts of {label} are not judged because {failure}"
+        ));
+
+        self.unprepared.get_or_insert(failure);
+        let why = NotJudged::Unprepared(label);
+        for _ in 0..parts {
+            self.summary.add_not_judged(&why);
         }
     }
 
@@ -404,8 +439,12 @@ impl<'a> ReplayReport<'a> {
             }
         }
 
+        // Where nothing was judged, nothing that was asked for is answered.
+        let is_any_judged = self.summary.parts > self.summary.not_judged();
+        let unprepared = self.unprepared.filter(|_| !is_any_judged);
+
         match self.faults {
-            0 => Ok(()),
+            0 => unprepared.map_or(Ok(()), Err),
             faults => Err(Failure::words(
                 Exit::Data,
                 format!("{faults} parts could not be read, told above"),

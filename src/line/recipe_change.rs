@@ -220,22 +220,32 @@ impl Changeover {
         Ok(format!("{counts}; {judges}"))
     }
 
-    /// Makes a revision that was proven the current one, and ends the writing.
+    /// Makes a revision that was proven the current one, and ends the writing. Nothing stays of one that does not become it.
     pub(super) fn make_current(
         &self,
         selection: &mut Selection,
         writer: LibraryWriter,
         proven: &Proven,
     ) -> Result<(), String> {
-        let label = proven.revision.manifest().label();
-        self.keep_label(selection, &label)?;
-        let made = writer.make_current(&proven.revision).map_err(words);
+        let revision = &proven.revision;
+        let label = revision.manifest().label();
+        self.keep_label(selection, &label)
+            .inspect_err(|_| writer.discard(revision))?;
+
+        let made = writer.make_current(revision).map_err(words);
 
         // Where only the last sync failed, it is current all the same, and a start would judge by it.
-        match self.is_current(&label) {
-            true => Ok(()),
-            false => made,
+        if self.is_current(&label) {
+            return Ok(());
         }
+
+        // A pointer that cannot be read may say that it is.
+        let is_known = self.library.pointer(&proven.spec.name).is_ok();
+        made.inspect_err(|_| {
+            if is_known {
+                writer.discard(revision);
+            }
+        })
     }
 
     /// Makes another revision the current one. Returns words on what it is.

@@ -14,6 +14,7 @@ use crate::line::changeover::{Changeover, PreparedRecipe};
 use crate::line::opening::BEGUN_RECIPES;
 use crate::line::recipe_change::{Proven, words};
 use crate::line::selection::Selection;
+use crate::line::set_thresholds::SetThresholds;
 use crate::protocol::editing::{EditCommand, ThresholdWish, ViewSpec};
 use crate::protocol::lesson_board::{BadScore, RecipeScores, RegionScores};
 use crate::recipe::adopt::note_of;
@@ -24,9 +25,11 @@ use crate::recipe::library::table::{self, Table};
 use crate::recipe::library::writer::LibraryWriter;
 use crate::recipe::spec::RecipeSpec;
 use serde_json::Value;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
+/// Recipes that commands may have begun and the line's file does not name.
+const BEGUN_MAX: usize = 64;
 /// Keys of a recipe that say what it looks at.
 const VIEW_KEYS: [&str; 3] = ["crop", "mask", "region"];
 /// Keys that belong to the pictures of the recipe that a new one is like.
@@ -46,6 +49,7 @@ impl Changeover {
         pulse: &Heartbeat,
     ) -> Result<String, String> {
         // A threshold that was set a moment ago belongs to the revision that is changed.
+        let set_before = self.control.set_by_commands();
         self.revisions.keep(Instant::now(), pulse);
         if let Some(view) = &command.view {
             self.check_in_pictures(view)?;
@@ -53,6 +57,10 @@ impl Changeover {
 
         let writer = LibraryWriter::lock(&self.library).map_err(words)?;
         let begins = command.like.as_ref().and(command.recipe.as_deref());
+        if begins.is_some() {
+            self.check_begun_max()?;
+        }
+
         let mut draft = match begins {
             Some(name) => self.new_draft(recipe, name)?,
             None => self.base(&writer, recipe)?.1,
@@ -73,10 +81,13 @@ impl Changeover {
         }
 
         self.tell_scores(&mut proven);
-        if begins.is_some() {
-            self.keep_begun(&proven.spec)?;
-        }
+        let standing = match begins {
+            Some(_) => self.keep_begun(&proven.spec),
+            None => check_unset(&recipe.name, &set_before, &self.control.set_by_commands()),
+        };
 
+        // Nothing stays of a revision that does not become current: the name of a recipe that begins would be taken.
+        standing.inspect_err(|_| writer.discard(&proven.revision))?;
         self.make_current(selection, writer, &proven)?;
         let spec = proven.spec.clone();
         let by = proven.revision.manifest().by.clone();
@@ -129,6 +140,7 @@ impl Changeover {
     /// Keeps the name of a recipe that begins, before it is there.
     fn keep_begun(&self, spec: &RecipeSpec) -> Result<(), String> {
         let mut begun = self.settings.begun.now();
+        begun.retain(|name| *name != spec.name); // an earlier try kept it
         begun.push(spec.name.clone());
         let text = Value::from(begun.clone()).to_string();
         let kept = self.store.set(BEGUN_RECIPES, &text).wait();
@@ -136,6 +148,19 @@ impl Changeover {
         self.settings.begun.set(begun);
 
         Ok(())
+    }
+
+    /// Refuses one more recipe where so many have begun that the store's list would grow without end.
+    fn check_begun_max(&self) -> Result<(), String> {
+        let begun = self.settings.begun.now().len();
+
+        match begun < BEGUN_MAX {
+            true => Ok(()),
+            false => Err(format!(
+                "{begun} recipes have begun by commands, and {BEGUN_MAX} may; name those that stay in the line's file \
+                 (recipes) and start the line again"
+            )),
+        }
     }
 
     /// Refuses a view that is beyond the pictures of each camera that has shown one.
@@ -211,6 +236,30 @@ impl Changeover {
             label: label.to_owned(),
             regions,
         });
+    }
+}
+
+/// Refuses an edit while which a threshold of its recipe was set: the revision has it not, and it would be lost.
+fn check_unset(
+    name: &str,
+    before: &[SetThresholds],
+    after: &[SetThresholds],
+) -> Result<(), String> {
+    let is_of_recipe = |set: &&SetThresholds| set.revision().is_some_and(|(of, _)| of == name);
+    let mut values = after
+        .iter()
+        .filter(is_of_recipe)
+        .flat_map(|set| &set.values);
+
+    // The label may have changed meanwhile, as some of them became a revision.
+    let was_known = |value: &(Option<Arc<str>>, f32)| {
+        let mut known = before.iter().filter(is_of_recipe);
+        known.any(|set| set.values.contains(value))
+    };
+
+    match values.all(was_known) {
+        true => Ok(()),
+        false => Err("the threshold was set meanwhile; send it again".to_owned()),
     }
 }
 
@@ -294,6 +343,21 @@ fn set_view(table: &mut Table, view: &ViewSpec) -> Result<(), String> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_threshold_that_was_set_while_an_edit_was_prepared_refuses_it() {
+        let set = |recipe: &str, value| SetThresholds {
+            recipe: recipe.into(),
+            values: vec![(None, value)],
+        };
+
+        let before = [set("nut@1", 0.3)];
+        assert_eq!(check_unset("nut", &before, &[]), Ok(()), "it was kept");
+        assert_eq!(check_unset("nut", &before, &[set("nut@1", 0.3)]), Ok(()));
+        assert_eq!(check_unset("nut", &[], &[set("bolt@1", 0.4)]), Ok(()));
+        let refused = check_unset("nut", &before, &[set("nut@2", 0.4)]);
+        assert!(refused.is_err_and(|why| why.contains("send it again")));
+    }
 
     #[test]
     fn a_view_takes_the_place_of_the_one_before() {

@@ -127,6 +127,9 @@ pub enum NotJudged {
     /// The revision that judged it is gone.
     #[error("{0} is not in the recipe library any more")]
     NoRevision(String),
+    /// The recipe that is to judge it cannot be prepared, or its revision cannot be held.
+    #[error("{0}")]
+    Unprepared(String),
     /// The recipe has no region of that name.
     #[error("the recipe has no region {0:?}")]
     NoRegion(String),
@@ -144,6 +147,7 @@ impl NotJudged {
             NotJudged::LaterVersion(_) => "a later winspect kept them",
             NotJudged::OtherRecipe(_) => "another recipe judged them",
             NotJudged::NoRevision(_) => "the revision that judged them is gone",
+            NotJudged::Unprepared(_) => "their recipe cannot be prepared",
             NotJudged::NoRegion(_) => "the recipe has no such region",
             NotJudged::Stream(_) => "their flaw was one of the stream",
         }

@@ -1,7 +1,7 @@
 //! The cameras of a line: each with its source, its trigger and its place in the queue of frames.
 
 use crate::base::exit::{Exit, Failure};
-use crate::camera::{self, Source};
+use crate::camera::{self, CameraError, Source};
 use crate::config::{CameraConfig, LineConfig};
 use crate::line::admission::{Admission, CameraSink, PartSource};
 use crate::line::camera_group::CameraGroup;
@@ -153,5 +153,14 @@ fn overflow_of(camera: &CameraConfig) -> Overflow {
         _ => Overflow::Refuse {
             capacity: camera.queue,
         },
+    }
+}
+
+/// The end of a camera as the end of a line.
+pub fn camera_failure(error: CameraError) -> Failure {
+    match error {
+        CameraError::Pipeline(_) => Failure::new(Exit::Config, error),
+        // An endless source is tried again; a finite one cannot be read to its end.
+        CameraError::Lost(_) | CameraError::Stalled(_) => Failure::new(Exit::Data, error),
     }
 }

@@ -93,7 +93,8 @@ pub use self::summary::Summary;
 
 use self::answer_cache::AnswerCache;
 use self::cameras::{
-    OpenCamera, admissions_of, groups_of, inspected_cameras, joiner_of, open_cameras, overflows_of,
+    OpenCamera, admissions_of, camera_failure, groups_of, inspected_cameras, joiner_of,
+    open_cameras, overflows_of,
 };
 use self::changeover::{Changeover, ReloadBase};
 use self::commands::CommandHandler;
@@ -114,7 +115,7 @@ use crate::base::backoff::Backoff;
 use crate::base::exit::{Exit, Failure};
 use crate::base::stop::{Stop, Stopper, stop_pair};
 use crate::base::systemd::Heartbeat;
-use crate::camera::{self, CameraError};
+use crate::camera;
 use crate::config::LineConfig;
 use crate::control::server::{self, ControlWiring};
 use crate::control::socket_path;
@@ -580,14 +581,6 @@ fn start_control(store: &Path, wiring: ControlWiring) -> Stage {
     Stage::start_unwatched("control", move || {
         server::run(&socket, wiring).map_err(|error| Failure::new(Exit::Software, error))
     })
-}
-
-fn camera_failure(error: CameraError) -> Failure {
-    match error {
-        CameraError::Pipeline(_) => Failure::new(Exit::Config, error),
-        // An endless source is tried again; a finite one cannot be read to its end.
-        CameraError::Lost(_) | CameraError::Stalled(_) => Failure::new(Exit::Data, error),
-    }
 }
 
 /// Time between two looks of the main thread at signals and ended stages.

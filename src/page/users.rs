@@ -99,7 +99,7 @@ async fn add(State(page): State<Page>, viewer: Viewer, act: Act<AddForm>) -> Res
 
     let password = match hashed(&page, &viewer, password).await {
         Ok(password) => password,
-        Err(words) => return done(&page, &act.actor, ADDRESS, Notice::refused(words)),
+        Err(words) => return not_hashed(&page, viewer, &act.actor, words),
     };
 
     change(page, viewer, act.actor, move |users| {
@@ -126,7 +126,7 @@ async fn set_password(
     let PasswordForm { name, password } = act.form;
     let password = match hashed(&page, &viewer, password).await {
         Ok(password) => password,
-        Err(words) => return done(&page, &act.actor, ADDRESS, Notice::refused(words)),
+        Err(words) => return not_hashed(&page, viewer, &act.actor, words),
     };
 
     change(page, viewer, act.actor, move |users| {
@@ -158,6 +158,15 @@ async fn hashed(page: &Page, viewer: &Viewer, password: String) -> Result<Passwo
         Ok(hash) => hash.map_err(|words| format!("{words}.")),
         Err(_) => Err("too much is done with passwords just now; do it again in a moment.".into()),
     }
+}
+
+/// The answer where no password was hashed.
+fn not_hashed(page: &Page, viewer: Viewer, actor: &Actor, words: String) -> Response {
+    if viewer.hindrance(Right::ManageUsers).is_some() {
+        return refusal(page, viewer, StatusCode::FORBIDDEN, words);
+    }
+
+    done(page, actor, ADDRESS, Notice::refused(words))
 }
 
 /// Makes a change beside this thread, for the file is on a disk.

@@ -54,7 +54,16 @@ pub struct Proposal {
     /// The effect.
     pub effect: WhatIf,
     /// What undoes it. `None` while it is not active.
-    pub undo: Option<Remedy>,
+    pub undo: Option<Undo>,
+}
+
+/// What undoes a remedy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Undo {
+    /// What judged before.
+    pub before: Remedy,
+    /// `name@revision` that judges by the remedy.
+    pub judging: String,
 }
 
 /// All that a screen shows.
@@ -224,7 +233,7 @@ impl FalseRejects {
     }
 
     /// Notes that a proposal judges, with what undoes it; `None`: it does not any more.
-    pub fn set_undo(&self, number: u64, undo: Option<Remedy>) {
+    pub fn set_undo(&self, number: u64, undo: Option<Undo>) {
         let mut board = self.board();
         let mut proposals = board.proposals.iter_mut();
         if let Some(proposal) = proposals.find(|known| known.number == number) {
@@ -254,6 +263,32 @@ impl Proposal {
             true => Ok(()),
             false => Err(format!("{judging} judges, and the proposal is for {meant}")),
         }
+    }
+
+    /// What judges again after an undo, while `judging` judges under that threshold. A threshold is set for what judges,
+    /// whichever that is: it must still be what the proposal was taken over for.
+    ///
+    /// # Errors
+    /// Words, where there is nothing to undo any more.
+    pub fn to_undo(&self, judging: &str, threshold: Option<f32>) -> Result<Remedy, String> {
+        let undo = self.undo.as_ref();
+        let undo = undo.ok_or("it does not judge, so that there is nothing to undo")?;
+        let Remedy::Threshold(set) = self.remedy else {
+            return Ok(undo.before);
+        };
+
+        let meant = &undo.judging;
+        if judging != meant {
+            return Err(format!(
+                "{judging} judges, and the threshold was set for {meant}"
+            ));
+        }
+
+        if threshold != Some(set) {
+            return Err(format!("{judging} has another threshold than {set} by now"));
+        }
+
+        Ok(undo.before)
     }
 }
 
@@ -411,6 +446,19 @@ mod tests {
             assert!(refused.ends_with("the proposal is for nut@3"), "{refused}");
         }
 
+        assert!(threshold.to_undo("nut@3", Some(0.4)).is_err(), "not set");
+        let undo = Undo {
+            before: Remedy::Threshold(0.3),
+            judging: "nut@4".to_owned(),
+        };
+        screen.set_undo(1, Some(undo));
+        let set = screen.proposal(1).expect("known");
+        let undone = set.to_undo("nut@4", Some(0.4));
+        assert_eq!(undone, Ok(Remedy::Threshold(0.3)));
+        for (judging, threshold) in [("bolt@4", 0.4), ("nut@5", 0.4), ("nut@4", 0.5)] {
+            assert!(set.to_undo(judging, Some(threshold)).is_err(), "{judging}");
+        }
+
         assert_eq!(revision.check_judging("nut@2"), Ok(()));
         assert!(revision.check_judging("bolt@3").is_err());
     }
@@ -435,7 +483,11 @@ mod tests {
         }
 
         assert!(screen.proposal(1).is_none() && screen.proposal(2).is_some());
-        screen.set_undo(9, Some(Remedy::Revision(1)));
+        let undo = Undo {
+            before: Remedy::Revision(1),
+            judging: "nut@8".to_owned(),
+        };
+        screen.set_undo(9, Some(undo));
         let rows = screen.seen().proposals;
         assert_eq!(rows.len(), PROPOSALS_MAX);
         assert!(rows[0].is_active && rows[0].finds_all_bad && !rows[1].is_active);

@@ -1,16 +1,20 @@
 //! The steps of the screen: commands of the signed-in user, one after the other, on a task of their own, because some of them take
 //! longer than a browser waits.
 
-use super::board::Remedy;
+use super::board::{Remedy, Undo};
 use crate::page::access::{Actor, Notice, Right};
 use crate::page::state::Page;
 use crate::protocol::answer::{Answer, AnswerStatus};
 use crate::protocol::what_if::WhatIf;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Time for a command to end. What comes later is among the events.
 const PATIENCE: Duration = Duration::from_secs(30 * 60);
+/// Time for a threshold to become a revision of the library. One that comes later cannot be undone here.
+const FOLLOWS_WITHIN: Duration = Duration::from_secs(5);
+/// Time between two looks at what judges.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Groups the doubtful parts.
 ///
@@ -136,8 +140,16 @@ pub fn activate(page: &Page, actor: &Actor, number: u64) -> Result<(), String> {
     let (page, actor) = (page.clone(), actor.clone());
     tokio::spawn(async move {
         let told = set(&page, &actor, &proposal.recipe, proposal.remedy).await;
-        if told.is_ok() {
-            page.false_rejects.set_undo(number, before);
+        if told.is_ok()
+            && let Some(before) = before
+        {
+            let judging = match proposal.remedy {
+                Remedy::Threshold(_) => judging_after(&page, &identity.recipe).await,
+                Remedy::Revision(_) => page.now().identity.recipe,
+            };
+
+            let undo = Undo { before, judging };
+            page.false_rejects.set_undo(number, Some(undo));
         }
 
         end(&page, told);
@@ -150,14 +162,8 @@ pub fn activate(page: &Page, actor: &Actor, number: u64) -> Result<(), String> {
 pub fn undo(page: &Page, actor: &Actor, number: u64) -> Result<(), String> {
     let proposal = page.false_rejects.proposal(number);
     let proposal = proposal.ok_or("there is no such proposal any more")?;
-    let before = proposal
-        .undo
-        .ok_or("it does not judge, so that there is nothing to undo")?;
-
-    // A threshold is set for what judges, whichever that is.
-    if matches!(before, Remedy::Threshold(_)) {
-        proposal.check_judging(&page.now().identity.recipe)?;
-    }
+    let identity = page.now().identity;
+    let before = proposal.to_undo(&identity.recipe, identity.threshold)?;
 
     begin(page, actor, &format!("undone: {}", proposal.words))?;
     let (page, actor) = (page.clone(), actor.clone());
@@ -171,6 +177,20 @@ pub fn undo(page: &Page, actor: &Actor, number: u64) -> Result<(), String> {
     });
 
     Ok(())
+}
+
+/// `name@revision` that judges after a change: the library makes a revision of a threshold a moment after it judges. It
+/// stays the one before for a recipe of no library.
+async fn judging_after(page: &Page, before: &str) -> String {
+    let until = Instant::now() + FOLLOWS_WITHIN;
+    loop {
+        let judging = page.now().identity.recipe;
+        if judging != before || Instant::now() >= until {
+            return judging;
+        }
+
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 async fn set(page: &Page, actor: &Actor, recipe: &str, remedy: Remedy) -> Result<String, String> {

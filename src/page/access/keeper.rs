@@ -191,7 +191,7 @@ impl Access {
     /// Changes the users for somebody, and notes the changes.
     ///
     /// # Errors
-    /// When the change is refused, or the file cannot be written; [`Busy`] when its disk does not answer: the change may be
+    /// When the change is refused, or the file cannot be written; `Busy` when its disk does not answer: the change may be
     /// made later all the same, and is noted then.
     pub async fn change_users(
         &self,

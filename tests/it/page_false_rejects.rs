@@ -4,27 +4,12 @@ use crate::harness::broker::free_port;
 use crate::harness::browser::Browser;
 use crate::harness::line::all_arrived;
 use crate::harness::page::Page;
-use crate::harness::sign_in::{PASSWORD, Session, add_user};
+use crate::harness::sign_in::{Session, add_user};
 use crate::harness::station::Station;
 use crate::harness::{PATIENCE, require, wait_until};
 use crate::lessons::{carousel, done, label, turn};
 use crate::page_browser::{SIZES, fits, keep_shown};
 use crate::what_if::least_rejected;
-
-/// Signs a user in, by the form.
-fn sign_in(browser: &Browser, page: &Page, name: &str) {
-    browser.open(&page.address("/sign-in?next=/false-rejects"));
-    fill(browser, "input[name=name]", name);
-    fill(browser, "input[name=password]", PASSWORD);
-    browser.click("main form button");
-    browser.wait_for("main h2", |title| title.contains("marked as false"));
-}
-
-fn fill(browser: &Browser, selector: &str, value: &str) {
-    browser.script(&format!(
-        "document.querySelector({selector:?}).value = {value:?}; return null"
-    ));
-}
 
 #[test]
 fn a_reject_is_marked_taught_looked_at_activated_and_undone() {
@@ -48,8 +33,6 @@ fn a_reject_is_marked_taught_looked_at_activated_and_undone() {
     let worst = shown.values().next_back().expect("four scores");
     done(plc, "label", &label("bad", worst, "really_bad"));
     let rejected = least_rejected(plc, "nut@2");
-    let marked = label("false", &rejected, "false_reject").replace('}', r#","candidate":true}"#);
-    done(plc, "label", &marked);
 
     // Nobody is signed in: everything can be read, and nothing done.
     let browser = Browser::start(1280, 800);
@@ -57,7 +40,16 @@ fn a_reject_is_marked_taught_looked_at_activated_and_undone() {
     assert!(browser.text("#hindrance").contains("Sign in as setter"));
     assert_eq!(browser.count("main button"), 0);
 
-    sign_in(&browser, &page, "sam");
+    // The reject is seen with its picture, and marked as false.
+    browser.sign_in(&page, "sam");
+    let [run_id, seq] = [&rejected["run_id"], &rejected["seq"]];
+    let run_id = run_id.as_str().expect("a run");
+    browser.open(&page.address(&format!("/rejects/part/{run_id}/top/{seq}")));
+    browser.wait_for("main .verdict", |verdict| verdict.contains("✕ FAIL"));
+    browser.click("#say button[value=false_reject]");
+    browser.wait_for("#label", |label| label.contains("↺ false reject"));
+
+    browser.open(&page.address("/false-rejects"));
     browser.click("#group button");
     browser.wait_for(".group h2", |title| title.contains("1 marked as false"));
     wait_until("the picture of the odd place", PATIENCE, || {
@@ -87,9 +79,9 @@ fn a_reject_is_marked_taught_looked_at_activated_and_undone() {
 
     browser.click(".activate button");
     browser.wait_for(".proposal h2", |title| title.contains("ACTIVE"));
-    let passed = plc.until("box/result", "recipe", "nut@4");
+    let passed = plc.until("box/result", "recipe", "nut@3");
     assert_ne!(passed["verdict"], "undecided", "{passed}");
-    let shown = turn(plc, "nut@4");
+    let shown = turn(plc, "nut@3");
     let failed = shown.values().filter(|result| result["verdict"] == "fail");
     assert_eq!(failed.count(), 1, "the bad one alone: {shown:?}");
 

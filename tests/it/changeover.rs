@@ -99,18 +99,8 @@ fn a_selection_that_is_repeated_gets_both_answers_again() {
     plc.ask("select_recipe", back, "accepted");
     assert_eq!(plc.next("ack/select_recipe")["status"], "done");
     // The next run knows the id, and says what is so now.
-    let Station {
-        line,
-        plc,
-        broker,
-        folder,
-    } = station;
-
-    line.summary();
-    let births = Listener::start(broker.port, "plant/box/birth");
-    let before = births.next("box/birth")["run_id"].clone();
-    let line = Running::line(folder.path());
-    births.until_fits("box/birth", |birth| birth["run_id"] != before);
+    let (station, _, _) = station.restarted();
+    let plc = &station.plc;
     plc.tell("select_recipe", command);
     let outcome = plc.next("ack/select_recipe");
     assert_eq!(outcome["status"], "rejected", "{outcome}");
@@ -118,7 +108,7 @@ fn a_selection_that_is_repeated_gets_both_answers_again() {
     assert_eq!(outcome["reason"], words, "{outcome}");
     plc.tell("select_recipe", back);
     assert_eq!(plc.next("ack/select_recipe")["status"], "done");
-    line.summary();
+    station.summary();
 }
 
 #[test]

@@ -119,21 +119,11 @@ fn a_line_without_references_is_taught_to_verdicts_within_a_minute() {
         !state["causes"].to_string().contains("teach it")
     });
     // The change is visible in the order of the parts, once.
-    let Station {
-        line,
-        plc,
-        broker,
-        folder,
-    } = station;
-
-    all_arrived(&line.summary());
     // The next run judges by it, out of the same file.
-    let births = Listener::start(broker.port, "plant/box/birth");
-    let before = births.next("box/birth")["run_id"].clone();
-    let line = Running::line(folder.path());
-    let again = births.until_fits("box/birth", |birth| birth["run_id"] != before);
+    let (station, summary, again) = station.restarted();
+    all_arrived(&summary);
     assert_eq!(again["recipe"], "nut@2", "{again}");
-    drop(plc);
+    let Station { line, folder, .. } = station;
     line.summary();
     let mut show = winspect();
     let output = show
@@ -180,22 +170,7 @@ fn a_miss_and_a_false_reject_correct_the_recipe_and_it_is_rolled_back() {
     assert_eq!(passed["verdict"], "pass", "{passed}");
 
     // It is caught after a restart too.
-    let Station {
-        line,
-        plc,
-        broker,
-        folder,
-    } = station;
-
-    line.summary();
-    let line = Running::line(folder.path());
-    let station = Station {
-        line,
-        plc,
-        broker,
-        folder,
-    };
-
+    let (station, _, _) = station.restarted();
     let plc = &station.plc;
     let run = plc.until_fits("box/result", |result| result["run_id"] != bad["run_id"]);
     let again = plc.until_fits("box/result", |result| {

@@ -5,8 +5,6 @@ use crate::harness::axe::assert_usable;
 use crate::harness::broker::free_port;
 use crate::harness::browser::Browser;
 use crate::harness::page::Page;
-use crate::harness::plc::Listener;
-use crate::harness::program::Running;
 use crate::harness::sign_in::{PASSWORD, Session, add_user};
 use crate::harness::station::Station;
 use crate::harness::{PATIENCE, json, require, wait_until};
@@ -335,18 +333,8 @@ fn without_a_script_the_same_is_done_by_plain_forms_and_outlives_a_restart() {
     station.plc.until("box/result", "recipe", "bolt@4");
 
     // The line's file does not name it, and it judges after a restart all the same.
-    let Station {
-        line,
-        plc,
-        broker,
-        folder,
-    } = station;
-
-    line.summary();
-    let births = Listener::start(broker.port, "plant/box/birth");
-    let before = births.next("box/birth")["run_id"].clone();
-    let line = Running::line(folder.path());
-    let birth = births.until_fits("box/birth", |birth| birth["run_id"] != before);
+    let (station, _, birth) = station.restarted();
+    let Station { line, plc, .. } = &station;
     assert_eq!(birth["recipe"], "bolt@4", "{birth}");
     let select = |recipe: &str| format!(r#"{{"id":"{recipe}","recipe":"{recipe}"}}"#);
     for recipe in ["nut", "bolt"] {
@@ -361,7 +349,7 @@ fn without_a_script_the_same_is_done_by_plain_forms_and_outlives_a_restart() {
     let notice = notice(&setter, "bolt");
     assert!(notice.contains("rolled back to bolt@3"), "{notice}");
     plc.until("box/result", "recipe", "bolt@3");
-    line.summary();
+    station.summary();
 }
 
 #[test]

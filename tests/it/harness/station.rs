@@ -62,6 +62,31 @@ impl Station {
         Listener::start(self.broker.port, &format!("plant/box/{topic}"))
     }
 
+    /// Stops the line in order and starts it again; returns the summary of before and the birth of after too.
+    #[track_caller]
+    pub fn restarted(self) -> (Self, Value, Value) {
+        let Station {
+            line,
+            plc,
+            broker,
+            folder,
+        } = self;
+
+        let summary = line.summary();
+        let births = Listener::start(broker.port, "plant/box/birth");
+        let before = births.next("box/birth")["run_id"].clone();
+        let line = Running::line(folder.path());
+        let birth = births.until_fits("box/birth", |birth| birth["run_id"] != before);
+        let station = Station {
+            line,
+            plc,
+            broker,
+            folder,
+        };
+
+        (station, summary, birth)
+    }
+
     /// Stops the line in order, and returns its summary.
     #[track_caller]
     pub fn summary(self) -> Value {

@@ -1,8 +1,8 @@
 //! Pictures of kept parts, as the page reads them: beside its thread, because a folder on a share may hang.
 //!
-//! Bounds: [`READERS`] looks at once, and those of [`Looks`].
+//! Bounds: [`READERS`] reads at once, and those of [`BlockingWork`].
 
-use super::looks::{Busy, Looks};
+use super::blocking::{BlockingWork, Busy};
 use crate::evidence::facts::Facts;
 use crate::evidence::kept::{EvidenceError, KeptPart};
 use crate::evidence::name::{self, FACTS};
@@ -13,7 +13,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Looks at the folder at once.
+/// Reads of the folder at once.
 const READERS: usize = 2;
 /// Quality of the pictures, of 100.
 const QUALITY: u8 = 85;
@@ -33,7 +33,7 @@ pub enum NotRead {
 #[derive(Clone)]
 pub struct EvidenceReader {
     folder: Option<Arc<Path>>,
-    looks: Looks,
+    reads: BlockingWork,
 }
 
 /// A kept part, by its run's end, its number, and the camera that saw it.
@@ -48,7 +48,7 @@ impl EvidenceReader {
     pub fn new(folder: Option<Arc<Path>>) -> Self {
         EvidenceReader {
             folder,
-            looks: Looks::new(READERS),
+            reads: BlockingWork::new(READERS),
         }
     }
 
@@ -66,7 +66,7 @@ impl EvidenceReader {
         look: impl FnOnce(&Path) -> T + Send + 'static,
     ) -> Result<T, NotRead> {
         let folder = self.folder.clone().ok_or(NotRead::NoFolder)?;
-        let looked = self.looks.run(move || look(&folder)).await;
+        let looked = self.reads.run(move || look(&folder)).await;
         looked.map_err(|_: Busy| NotRead::Busy)
     }
 }
@@ -191,7 +191,7 @@ mod tests {
     async fn a_folder_that_hangs_is_told_from_none() {
         let place = tempfile::tempdir().expect("a folder");
         let mut reader = EvidenceReader::new(Some(place.path().into()));
-        reader.looks = reader.looks.within(Duration::from_millis(50));
+        reader.reads = reader.reads.within(Duration::from_millis(50));
         let (release, held) = std::sync::mpsc::channel::<()>();
         let hung = reader.look(move |_| held.recv());
         assert_eq!(hung.await, Err(NotRead::Busy));

@@ -3,13 +3,13 @@
 use super::access::cookie::SessionCookie;
 use super::access::keeper::Access;
 use super::assets::Assets;
+use super::blocking::{BlockingWork, Busy};
 use super::board::Board;
 use super::commands::PageCommands;
 use super::disk::NewestRoom;
 use super::evidence::EvidenceReader;
 use super::false_rejects::FalseRejects;
 use super::hosts::Names;
-use super::looks::{Busy, Looks};
 use super::metrics::Readings;
 use super::now::LineNow;
 use super::painter::PagePictures;
@@ -34,7 +34,7 @@ use tokio::sync::Semaphore;
 /// Time since the last request after which nobody looks.
 const UNWATCHED_AFTER: Duration = Duration::from_secs(30);
 
-/// Looks at the library at once.
+/// Reads of the library at once.
 const LIBRARY_READERS: usize = 2;
 
 /// The shared state as the requests have it.
@@ -99,10 +99,10 @@ pub struct PageState {
     tls: Option<Arc<PageTls>>,
     causes: Diagnostics,
     recipes: ReadRecipes,
-    /// Looks at the library.
-    library: Looks,
+    /// Reads of the library.
+    library: BlockingWork,
     /// Pictures that are written as files, one at a time.
-    pub picture_files: Looks,
+    pub picture_files: BlockingWork,
     shift: Mutex<ShiftBase>,
     listener: Arc<ListenerState>,
     /// Pictures of parts.
@@ -142,8 +142,8 @@ impl PageState {
             tls: parts.tls,
             causes: parts.causes,
             recipes: parts.recipes,
-            library: Looks::new(LIBRARY_READERS),
-            picture_files: Looks::new(1),
+            library: BlockingWork::new(LIBRARY_READERS),
+            picture_files: BlockingWork::new(1),
             shift: Mutex::default(),
             listener: parts.listener,
             pictures: parts.pictures,

@@ -3,8 +3,8 @@
 use super::access::password::PasswordHash;
 use super::access::users::{User, Users, UsersError};
 use super::access::{Act, Actor, Notice, ROLES, Right, Role, Viewer};
+use super::blocking::Busy;
 use super::form_page::{Layout, answer, done, no_answer, refusal};
-use super::looks::Busy;
 use super::state::Page;
 use askama::Template;
 use axum::Router;

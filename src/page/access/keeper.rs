@@ -9,7 +9,7 @@ use super::users::{Users, UsersError};
 use super::users_file::UsersFile;
 use crate::base::health::{Diagnostics, Health};
 use crate::base::secret::Secret;
-use crate::page::looks::{Busy, Looks};
+use crate::page::blocking::{BlockingWork, Busy};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,7 +37,7 @@ struct KnownUsers {
 pub struct Access {
     users: Arc<Mutex<KnownUsers>>,
     /// Changes of the users' file, one at a time.
-    changes: Looks,
+    changes: BlockingWork,
     sessions: Mutex<Sessions>,
     limits: Mutex<SignInLimits>,
     passwords: PasswordQueue,
@@ -54,7 +54,7 @@ impl Access {
                 is_changing: false,
                 untold: vec![],
             })),
-            changes: Looks::new(1),
+            changes: BlockingWork::new(1),
             sessions: Mutex::default(),
             limits: Mutex::default(),
             passwords: PasswordQueue::default(),
@@ -405,7 +405,7 @@ mod tests {
     #[tokio::test]
     async fn a_change_that_hangs_holds_up_no_request_and_is_noted_in_the_end() {
         let mut bench = bench();
-        bench.access.changes = Looks::new(1).within(Duration::from_millis(50));
+        bench.access.changes = BlockingWork::new(1).within(Duration::from_millis(50));
         let (release, held) = mpsc::channel::<()>();
         let hung = bench.access.change_users("otto".to_owned(), move |users| {
             let _ = held.recv();
@@ -421,7 +421,7 @@ mod tests {
         );
 
         drop(release);
-        let patient = Looks::new(1);
+        let patient = BlockingWork::new(1);
         let turns = std::mem::replace(&mut bench.access.changes, patient);
         let ended = turns.within(Duration::from_secs(60)).run(|| ()).await;
         assert_eq!(ended, Ok(()));

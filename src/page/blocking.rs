@@ -20,16 +20,16 @@ pub struct Busy;
 
 /// Turns for one kind of work.
 #[derive(Clone)]
-pub struct Looks {
+pub struct BlockingWork {
     patience: Duration,
     places: Arc<Semaphore>,
     turns: Arc<Semaphore>,
 }
 
-impl Looks {
+impl BlockingWork {
     /// Turns for so many at once.
     pub fn new(at_once: usize) -> Self {
-        Looks {
+        BlockingWork {
             patience: PATIENCE,
             places: Arc::new(Semaphore::new(WAITING_MAX)),
             turns: Arc::new(Semaphore::new(at_once)),
@@ -39,7 +39,7 @@ impl Looks {
     /// The same with another patience.
     #[cfg(test)]
     pub fn within(self, patience: Duration) -> Self {
-        Looks { patience, ..self }
+        BlockingWork { patience, ..self }
     }
 
     /// Does a piece of work on a thread that may wait.
@@ -57,7 +57,7 @@ impl Looks {
             let turns = self.turns.clone();
             let turn = turns.acquire_owned().await.ok()?;
 
-            // The turn ends with the work, which nobody may wait for any more.
+            // The turn ends with the work, whether its asker still waits or has gone.
             let done = tokio::task::spawn_blocking(move || {
                 let found = work();
                 drop(turn);
@@ -79,7 +79,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_hangs_is_not_waited_for_and_takes_its_turns_alone() {
-        let looks = Looks::new(2).within(Duration::from_millis(50));
+        let looks = BlockingWork::new(2).within(Duration::from_millis(50));
         let (release, held) = mpsc::channel::<()>();
         let held = Arc::new(Mutex::new(held));
         for _ in 0..2 {
@@ -90,7 +90,7 @@ mod tests {
 
         let ran = looks.run(|| panic!("there is no turn left"));
         assert_eq!(ran.await, Err(Busy));
-        assert_eq!(Looks::new(1).run(|| 7).await, Ok(7), "others go on");
+        assert_eq!(BlockingWork::new(1).run(|| 7).await, Ok(7), "others go on");
 
         drop(release);
         let patient = looks.within(PATIENCE);

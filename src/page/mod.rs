@@ -10,6 +10,11 @@
 //! (`commands`). It cannot hold a verdict up: it is told events that it may
 //! miss, and frames that a newer one replaces; each is counted or told.
 //!
+//! **Where the screens are.** Screens that change by themselves are made of fragments (`screen`): `live`, `check` (Shift
+//! check), `lens` (Camera and lens), `counters`, `health`. Screens of forms are made for each request (`form_page`): `rejects`,
+//! `teach`, `false_rejects`, `recipes`, `users`, `shift_screen` (reset of the shift), `access::sign_in`. `tabs` has their addresses,
+//! and `routes` joins them.
+//!
 //! **Live parts of a screen.** A screen is a list of [`screen::Fragment`]s, each rendered once for all
 //! viewers and stamped with the version at which it changed. A viewer asks for what is newer than the
 //! version that it has, and waits for the answer (`/updates/SCREEN?since=VERSION`). A WebSocket or a

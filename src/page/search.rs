@@ -21,7 +21,7 @@ const RETRY: Duration = Duration::from_millis(20);
 /// Words, when the store cannot look or does not answer.
 pub async fn step(store: &Store, search: Search) -> Result<SearchPage, String> {
     let (reply, answer) = oneshot::channel();
-    // Nobody may wait for it any more.
+    // The asker may have gone.
     let reply = Box::new(move |page| drop(reply.send(page)));
 
     store.search(search, reply);

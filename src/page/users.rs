@@ -146,7 +146,7 @@ async fn remove(State(page): State<Page>, viewer: Viewer, act: Act<NameForm>) ->
     .await
 }
 
-/// The hash of a new password, made before the users' file is asked for: nobody waits there for a hash.
+/// The hash of a new password, made before the users' file is asked for: no request waits there for a hash.
 async fn hashed(page: &Page, viewer: &Viewer, password: String) -> Result<PasswordHash, String> {
     // Only who may use it makes this machine work for it.
     if let Some(words) = viewer.hindrance(Right::ManageUsers) {

@@ -6,6 +6,7 @@ use crate::harness::browser::Browser;
 use crate::harness::page::Page;
 use crate::harness::require;
 use crate::harness::sign_in::add_user;
+use crate::harness::station::Station;
 use crate::page_rejects::{reject, rejecting};
 
 /// Addresses of all screens but that of one part, and words that an admin sees there.
@@ -23,6 +24,15 @@ pub const SCREENS: [(&str, &str); 12] = [
     ("/users", "New user"),
     ("/sign-in", "Sign in"),
 ];
+
+/// A line with two rejects, whose page has the admin `anna`: what [`SCREENS`] show.
+pub fn two_rejects() -> (Station, Page) {
+    let (station, page) = rejecting();
+    add_user(station.folder.path(), "anna", "admin");
+    reject(&station, "A-1");
+    reject(&station, "B-2");
+    (station, page)
+}
 
 /// Asserts that every screen can be used; that of one part is opened from the list.
 #[track_caller]
@@ -44,10 +54,7 @@ fn axe_core_finds_no_serious_fault_on_any_screen() {
         return;
     }
 
-    let (station, page) = rejecting();
-    add_user(station.folder.path(), "anna", "admin");
-    reject(&station, "A-1");
-    reject(&station, "B-2");
+    let (_station, page) = two_rejects();
     let browser = Browser::start(1280, 800);
     all_usable(&browser, &page, "nobody");
     browser.sign_in(&page, "anna");

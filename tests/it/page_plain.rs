@@ -2,9 +2,7 @@
 
 use crate::harness::browser::Browser;
 use crate::harness::require;
-use crate::harness::sign_in::add_user;
-use crate::page_axe::SCREENS;
-use crate::page_rejects::{reject, rejecting};
+use crate::page_axe::{SCREENS, two_rejects};
 
 #[test]
 fn without_scripts_every_screen_is_read_and_a_part_is_labelled() {
@@ -12,10 +10,7 @@ fn without_scripts_every_screen_is_read_and_a_part_is_labelled() {
         return;
     }
 
-    let (station, page) = rejecting();
-    add_user(station.folder.path(), "anna", "admin");
-    reject(&station, "A-1");
-    reject(&station, "B-2");
+    let (_station, page) = two_rejects();
     let browser = Browser::start(800, 1280);
     browser.without_scripts();
     browser.sign_in(&page, "anna");

@@ -4,7 +4,7 @@
 //! winspect user --users' file--> UsersFile --+
 //! sign-in form --SignInLimits--> PasswordQueue (argon2id, one at a time) --> Sessions --id in a cookie--> browser
 //!                                            |
-//! GET   --cookie--> Viewer, who may be nobody  +--> audit log
+//! GET   --cookie--> Viewer, signed in or not   +--> audit log
 //! POST  --cookie, Origin, form token, 64 KiB--> Act<T>: an Actor, and the form
 //! ```
 //! [`Actor`] is a signed-in user as a request names it, with a [`Role`]; [`Right`]s are what roles differ in. Without a

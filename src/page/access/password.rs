@@ -81,10 +81,10 @@ impl PasswordHash {
     }
 
     /// A hash that no password is meant to fit: checked for unknown names, so that they take the same time.
-    fn of_nobody() -> &'static PasswordHash {
-        static NOBODY: OnceLock<PasswordHash> = OnceLock::new();
+    fn of_unknown() -> &'static PasswordHash {
+        static UNKNOWN: OnceLock<PasswordHash> = OnceLock::new();
 
-        NOBODY.get_or_init(|| {
+        UNKNOWN.get_or_init(|| {
             let password = format!("{:032x}", rand::random::<u128>());
 
             PasswordHash::of(&password).expect("32 digits are a password")
@@ -94,8 +94,8 @@ impl PasswordHash {
 
 /// True if that is the user's password; always false, in the same time, without a user.
 pub fn is_right(hash: Option<&PasswordHash>, password: &Secret) -> bool {
-    let nobody = PasswordHash::of_nobody();
-    let fits = hash.unwrap_or(nobody).fits(password);
+    let unknown = PasswordHash::of_unknown();
+    let fits = hash.unwrap_or(unknown).fits(password);
 
     fits && hash.is_some()
 }

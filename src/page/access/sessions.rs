@@ -71,7 +71,7 @@ impl Sessions {
             self.end_least_used();
         }
 
-        // The browser has the id, this machine its hash: a copy of the memory signs nobody in.
+        // The browser has the id, this machine its hash: a copy of the memory is no key to a session.
         let id = random_id();
 
         let session = Session {

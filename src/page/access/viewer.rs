@@ -1,4 +1,4 @@
-//! Who asks: the signed-in user of a request, or nobody.
+//! The viewer of a request: a signed-in user, or somebody who is not signed in.
 
 use super::actor::Actor;
 use super::keeper::Access;
@@ -65,7 +65,7 @@ fn viewer_of(parts: &Parts, page: &Page, find: FindSession) -> Viewer {
     let peer = parts.extensions.get::<Peer>();
     let from = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0);
 
-    // A session may have ended since the cookie was set: then nobody looks.
+    // A session may have ended since the cookie was set: then the viewer is not signed in.
     let key = page.cookie.read(&parts.headers);
     let found = key.and_then(|key| Some((key, find(&page.access, key)?)));
 

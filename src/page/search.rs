@@ -10,16 +10,28 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// Time for one step.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Time for all steps of a screen: what is found by then is shown, with a way on.
+/// Time in which a store that cannot look is asked again, and for all steps of a screen: what is found by then is shown, with a way on.
 const LOOK_TIME: Duration = Duration::from_secs(2);
 /// Time until a store that has no room is asked again.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// One step of a search.
+/// One step of a search. A store that cannot look at the moment is asked again.
 ///
 /// # Errors
-/// Words, when the store cannot look or does not answer.
+/// Words, when it cannot look for longer, or does not answer.
 pub async fn step(store: &Store, search: Search) -> Result<SearchPage, String> {
+    let end = Instant::now() + LOOK_TIME;
+    loop {
+        match ask(store, search.clone()).await {
+            Err(words) if words.ends_with(ASK_AGAIN) && Instant::now() < end => {
+                sleep(RETRY).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+async fn ask(store: &Store, search: Search) -> Result<SearchPage, String> {
     let (reply, answer) = oneshot::channel();
     // The asker may have gone.
     let reply = Box::new(move |page| drop(reply.send(page)));
@@ -48,10 +60,6 @@ pub async fn parts(
         let page = match step(store, Search::Parts(query.clone())).await {
             Ok(SearchPage::Parts(page)) => page,
             Ok(_) => return Err("the store answers another question".to_owned()),
-            Err(words) if words.ends_with(ASK_AGAIN) && Instant::now() < end => {
-                sleep(RETRY).await;
-                continue;
-            }
             Err(words) => return Err(words),
         };
 

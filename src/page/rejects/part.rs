@@ -171,7 +171,7 @@ async fn trend(page: &Page, row: &ResultRow) -> Option<String> {
     let of_late = rejects_at(page, &place, (day_ago, now)).await?;
     let before = rejects_at(page, &place, (two_days_ago, day_ago)).await?;
     Some(format!(
-        "{place}: {of_late} rejects in the last 24 hours, {before} in the 24 hours before"
+        "Rejected at {place}: {of_late} in the last 24 hours, {before} in the 24 hours before"
     ))
 }
 

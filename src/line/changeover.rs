@@ -11,6 +11,7 @@ use crate::base::systemd::{HEARTBEAT, Heartbeat};
 use crate::config::{self, ConfigKeys, LineConfig};
 use crate::line::control::LineControl;
 use crate::line::events::Events;
+use crate::line::hold::{ChangeUnderWay, Hold};
 use crate::line::lesson::{Lesson, remove_leftovers};
 use crate::line::lessons::{Lessons, TaughtPicture};
 use crate::line::live_settings::{LiveSettings, Reloaded};
@@ -47,6 +48,8 @@ pub struct RecipeRequest {
     pub recipe: RecipeSpec,
     /// Wish of the command.
     pub wish: RecipeWish,
+    /// Until it has ended, or its lesson has begun; `None` of what changes no set-up.
+    pub under_way: Option<ChangeUnderWay>,
     /// Disconnected once the first answer is out: the second, which may be a refusal that takes no
     /// time, comes behind it.
     pub answered: Receiver<Infallible>,
@@ -160,6 +163,8 @@ pub struct Changeover {
     pub(super) revisions: RevisionKeeper,
     /// Shows lessons and scores.
     pub(super) board: LessonBoard,
+    /// Gives nobody control while a change is being prepared.
+    pub(super) hold: Hold,
     /// The cameras' newest frames.
     pub(super) frames: NewestFrames,
 }
@@ -235,6 +240,7 @@ impl Changeover {
             library,
             suggestion: Suggestion::default(),
             board: shared.board.clone(),
+            hold: shared.hold.clone(),
             frames: shared.newest_frames.clone(),
         }
     }
@@ -321,6 +327,7 @@ impl Changeover {
             selection,
             recipe,
             wish,
+            under_way,
             answered,
         } = wanted;
 
@@ -340,6 +347,8 @@ impl Changeover {
                 self.change_recipe(wanted, stop, pulse);
             }
         }
+
+        drop(under_way);
     }
 
     fn select(

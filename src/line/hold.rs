@@ -3,6 +3,8 @@
 //! ```text
 //! free --take_control--> held by WHO --release_control, or HOLD_MAX over--> free
 //! ```
+//! A change that is being prepared was asked for while its sender might change the set-up. It would land while somebody else
+//! has control, so nobody is given control until it has ended ([`Hold::begin_change`]).
 //! Who holds may change recipes and thresholds, and all others are refused; so a person who selects a recipe at the
 //! page and a PLC that does the same do not undo each other's work. Parts that come all the same are judged. Taking it
 //! again begins its time anew. A hold is of this process's clock, and ends with the process.
@@ -12,8 +14,12 @@ use crate::protocol::command::Action;
 use crate::protocol::condition::{HELD, Holder};
 use crate::protocol::teaching::RecipeChange;
 use jiff::{SignedDuration, Timestamp};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+/// Refusal while a change is being prepared.
+const UNDER_WAY: &str = "the recipe is being changed; take control once that has ended";
 
 /// Longest time of a hold.
 pub const HOLD_MAX: Duration = Duration::from_secs(10 * 60);
@@ -22,7 +28,19 @@ pub const HOLD_MAX: Duration = Duration::from_secs(10 * 60);
 #[derive(Debug, Clone, Default)]
 pub struct Hold {
     held: Arc<Mutex<Option<Held>>>,
+    /// Changes of the set-up that are being prepared.
+    changes: Arc<AtomicUsize>,
     diagnostics: Diagnostics,
+}
+
+/// A change of the set-up that is being prepared. It has ended when this is dropped.
+#[derive(Debug)]
+pub struct ChangeUnderWay(Arc<AtomicUsize>);
+
+impl Drop for ChangeUnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -37,6 +55,7 @@ impl Hold {
     pub fn new(diagnostics: Diagnostics) -> Self {
         Hold {
             held: Arc::default(),
+            changes: Arc::default(),
             diagnostics,
         }
     }
@@ -44,9 +63,15 @@ impl Hold {
     /// Gives somebody control; returns what is to be said.
     ///
     /// # Errors
-    /// When somebody else has it.
+    /// When somebody else has it, or a change is being prepared that whoever has control did not ask for.
     pub fn take(&self, who: &str, now: Instant) -> Result<String, String> {
         self.check(who, now)?;
+
+        // Whoever has control already asked for what is being prepared.
+        if self.holder().is_none() && self.changes.load(Ordering::Relaxed) > 0 {
+            return Err(UNDER_WAY.to_owned());
+        }
+
         let until = Timestamp::now() + SignedDuration::from_secs(HOLD_MAX.as_secs() as i64);
 
         let holder = Holder {
@@ -65,6 +90,12 @@ impl Hold {
         });
 
         Ok(words)
+    }
+
+    /// Says that a change of the set-up is being prepared.
+    pub fn begin_change(&self) -> ChangeUnderWay {
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        ChangeUnderWay(self.changes.clone())
     }
 
     /// Ends somebody's hold.
@@ -125,17 +156,23 @@ impl Hold {
 pub fn changes_set_up(action: &Action) -> bool {
     match action {
         Action::SelectRecipe { .. } | Action::SetThreshold { .. } => true,
+        Action::Change(change) => recipe_changes(change),
+        _ => false,
+    }
+}
+
+/// The same of a change of a recipe.
+pub fn recipe_changes(change: &RecipeChange) -> bool {
+    match change {
         // A label that teaches makes a revision that judges, unless it is to wait as a candidate.
-        Action::Change(RecipeChange::Label(label)) => {
+        RecipeChange::Label(label) => {
             let teaches = label.label.is_some_and(|label| label.taught_as().is_some());
 
             label.teach && teaches && !label.candidate
         }
         // Groups of doubtful parts change nothing.
-        Action::Change(change) => {
-            !matches!(change, RecipeChange::Suggest(_) | RecipeChange::WhatIf(_))
-        }
-        _ => false,
+        RecipeChange::Suggest(_) | RecipeChange::WhatIf(_) => false,
+        _ => true,
     }
 }
 
@@ -170,6 +207,20 @@ mod tests {
         assert_eq!(hold.check(PLC, now), Ok(()));
         assert!(hold.release(ANNA, now).is_err());
         assert_eq!(diagnostics.all().0, Health::Normal);
+    }
+
+    #[test]
+    fn control_waits_for_a_change_that_is_being_prepared() {
+        let hold = Hold::new(Diagnostics::default());
+        let now = Instant::now();
+        let change = hold.begin_change();
+        assert_eq!(hold.take(ANNA, now), Err(UNDER_WAY.to_owned()));
+        assert_eq!(hold.check(PLC, now), Ok(()), "nobody has control");
+
+        drop(change);
+        hold.take(ANNA, now).expect("it has ended");
+        let _change = hold.begin_change();
+        hold.take(ANNA, now).expect("it is their own change");
     }
 
     #[test]

@@ -87,6 +87,12 @@ impl Changeover {
             return self.give_lesson_up((lesson.number, lesson.selection), &why);
         }
 
+        // Whoever took control a moment ago has cut it; from here on nobody is given control.
+        let under_way = self.hold.begin_change();
+        if let Some(why) = self.lessons.cut_by(lesson.number) {
+            return self.give_lesson_up((lesson.number, lesson.selection), &why);
+        }
+
         // Parts that come from now on are none of it, however long the writing takes.
         self.lessons.end(lesson.number);
         self.board.step(lesson.number, LessonStep::Comparing);
@@ -100,6 +106,8 @@ impl Changeover {
             this.board.step(number, LessonStep::of(&told));
             told
         });
+
+        drop(under_way);
     }
 
     /// Ends the lesson if a command has cut it.

@@ -104,6 +104,7 @@ impl WhatIfStage {
             recipe,
             wish,
             answered,
+            ..
         } = wanted;
 
         let _ = answered.recv(); // nothing is ever sent

@@ -6,6 +6,7 @@
 
 use super::album::{Album, LARGE_PX, Photo, PhotoKey, SMALL_PX};
 use super::frames::{FrameSlots, SlotKey};
+use crate::base::priority::lower_own;
 use crate::data::picture::Picture;
 use crate::data::shown_part::ShownPart;
 use crate::image::jpeg_file;
@@ -86,6 +87,8 @@ impl PictureStage {
 
     /// Makes pictures until the inspector has left.
     pub fn run(mut self) {
+        // A verdict needs the processor sooner than a picture of the one before.
+        lower_own();
         self.slots.begin();
         let mut longest = IDLE;
         while self.slots.wait(longest) {

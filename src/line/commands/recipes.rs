@@ -4,6 +4,7 @@
 use super::label::Labelled;
 use super::{CommandHandler, Done};
 use crate::line::changeover::{ChangeSource, RecipeRequest, RecipeWish, name_in, other_revision};
+use crate::line::hold::recipe_changes;
 use crate::line::selection::{SELECT, Selection};
 use crate::protocol::teaching::RecipeChange;
 use crate::recipe::spec::RecipeSpec;
@@ -88,11 +89,17 @@ impl CommandHandler {
         };
 
         let busy = selection.refusal(busy.to_owned());
+        let changes = match &wish {
+            RecipeWish::Select(_) => true,
+            RecipeWish::Change(change, _) => recipe_changes(change),
+        };
+
         let (unanswered, answered) = bounded(0);
         let wanted = RecipeRequest {
             selection,
             recipe,
             wish,
+            under_way: changes.then(|| self.hold.begin_change()),
             answered,
         };
 

@@ -9,7 +9,7 @@ use crate::line::events::{Events, Watchers};
 use crate::line::evidence::EvidenceSender;
 use crate::line::inspect::InspectEnds;
 use crate::line::lessons::WAITING;
-use crate::line::live_settings::Reloaded;
+use crate::line::live_settings::ReloadRequest;
 use crate::line::overlays::OverlayEnds;
 use crate::line::recipe_rows::RecipeRows;
 use crate::line::shadow::stage::PreparedShadow;
@@ -32,7 +32,7 @@ const JUDGED_PARTS: usize = 2;
 const SNAPSHOTS: usize = 1;
 /// Capacity for recipes to prepare, and for a prepared one. A command for one more is rejected.
 const RECIPES: usize = 1;
-/// Capacity for the line's file as it was read again. A later one waits for it.
+/// Capacity for wishes to read the line's file again. A later signal waits, a later command is rejected.
 const RELOADS: usize = 1;
 
 /// The ends of all channels, by stage. The queue of frames is in [`crate::line::queue`], the outbox
@@ -66,8 +66,8 @@ pub struct Channels {
     pub page: PageEnds,
     /// The newest judged frames, for the page.
     pub page_frames: FrameSlots,
-    /// The line's file as it was read again, to the changeover.
-    pub reloads: Sender<Reloaded>,
+    /// Wishes to read the line's file again, to the changeover.
+    pub reloads: Sender<ReloadRequest>,
 }
 
 /// The publisher's ends.
@@ -123,6 +123,7 @@ impl Channels {
                 snapshots,
                 recipes,
                 what_ifs,
+                reloads: reloads.clone(),
             },
             what_if: WhatIfEnds::new(shared, what_ifs_end, events.clone()),
             changeover: ChangeoverEnds {

@@ -124,7 +124,8 @@ impl Hold {
 /// True for a command that changes what parts are judged by.
 pub fn changes_set_up(action: &Action) -> bool {
     match action {
-        Action::SelectRecipe { .. } | Action::SetThreshold { .. } => true,
+        // The file may name other recipes and thresholds.
+        Action::SelectRecipe { .. } | Action::SetThreshold { .. } | Action::Reload => true,
         // A label that teaches makes a revision that judges, unless it is to wait as a candidate.
         Action::Change(RecipeChange::Label(label)) => {
             let teaches = label.label.is_some_and(|label| label.taught_as().is_some());

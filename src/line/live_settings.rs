@@ -3,13 +3,27 @@
 use crate::base::live::Live;
 use crate::config::LineConfig;
 use crate::data::part::PartTiming;
+use crate::line::selection::Selection;
 use crate::mqtt::Heatmaps;
 use crate::recipe::spec::RecipeSpec;
+use crossbeam::channel::Receiver;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 
-/// The line's file as it was read again, or its problems in words.
-pub type Reloaded = Result<Box<LineConfig>, String>;
+/// A wish that the line's file is read again.
+#[derive(Debug)]
+pub enum ReloadRequest {
+    /// By SIGHUP: the log and the audit log alone hear what came of it.
+    Signal,
+    /// By a command, which gets a second answer.
+    Command {
+        /// The command, which the store keeps until its second answer is told.
+        selection: Selection,
+        /// Disconnected once the first answer is out.
+        answered: Receiver<Infallible>,
+    },
+}
 
 /// Values that a reload changes, shared with the stages that use them.
 #[derive(Debug, Clone, Default)]

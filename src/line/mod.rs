@@ -101,7 +101,7 @@ use self::commands::CommandHandler;
 use self::doors::{camera_names, doors_of, identity_of, part_cameras};
 use self::evidence::{EvidenceSender, EvidenceStage, evidence_stage};
 use self::inspect::InspectStage;
-use self::live_settings::{LiveSettings, Reloaded};
+use self::live_settings::{LiveSettings, ReloadRequest};
 use self::overlays::{OverlayEnds, OverlayPainter, OverlayStage};
 use self::policy::LinePolicy;
 use self::queue::{FrameReceiver, frame_queue};
@@ -147,8 +147,8 @@ pub struct Line {
     tallies: Tallies,
     camera_states: CameraStates,
     outbox: Arc<Outbox>,
-    /// Files that were read again, to the changeover.
-    reloads: Sender<Reloaded>,
+    /// Wishes to read the line's file again, to the changeover.
+    reloads: Sender<ReloadRequest>,
 }
 
 /// The stages of a line, wired and not started.
@@ -167,7 +167,7 @@ struct Stages {
     what_if: WhatIfStage,
     publisher: PublisherWiring,
     control: ControlWiring,
-    reloads: Sender<Reloaded>,
+    reloads: Sender<ReloadRequest>,
     /// `None` for a line without a page.
     page: Option<PageStages>,
 }
@@ -241,10 +241,10 @@ impl Line {
         self.reloads.is_empty()
     }
 
-    /// Hands the line's file over as it was read again; the line tells what becomes of it.
-    pub fn reload(&self, reloaded: Reloaded) {
+    /// Lets the line read its file again; it tells what becomes of it.
+    pub fn reload(&self) {
         // A line that is ending takes nothing over.
-        let _ = self.reloads.try_send(reloaded);
+        let _ = self.reloads.try_send(ReloadRequest::Signal);
     }
 
     /// Returns true when the line is about to end: all cameras have ended, or a stage that never
@@ -367,10 +367,7 @@ impl Stages {
                 preparer,
                 opening.recovered.kept,
                 library.clone(),
-                ReloadBase {
-                    settings: settings.clone(),
-                    running: config.keys.clone(),
-                },
+                ReloadBase::of(config, &settings),
                 channels.changeover,
             ),
             overlays: OverlayStage {

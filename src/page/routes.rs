@@ -13,7 +13,7 @@ use super::rejects;
 use super::screen::{RENDER_EVERY, ScreenName};
 use super::state::Page;
 use super::whole_page::WholePage;
-use super::{check, false_rejects, lens, recipes, shift_screen, teach, users};
+use super::{check, false_rejects, lens, pareto, recipes, shift_screen, teach, users};
 use askama::Template;
 use axum::Router;
 use axum::body::Body;
@@ -57,6 +57,7 @@ pub fn router(state: Page) -> Router {
         .merge(rejects::routes())
         .merge(check::forms::routes())
         .merge(lens::forms::routes())
+        .merge(pareto::routes())
         .merge(recipes::routes())
         .merge(shift_screen::routes())
         .merge(users::routes())

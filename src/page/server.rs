@@ -188,10 +188,10 @@ pub fn run(wiring: PageWiring) -> std::io::Result<()> {
 fn runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // Passwords are compared there, pictures written as files, and folders looked at that may hang. Each kind has
-        // bounds of its own, eight together; verdicts come first.
+        // Passwords are compared there, pictures written as files, and folders and files looked at that may hang. Each
+        // kind has bounds of its own, ten together; verdicts come first.
         .thread_name("page-waits")
-        .max_blocking_threads(8)
+        .max_blocking_threads(10)
         .on_thread_start(lower_own)
         .build()
 }
@@ -260,6 +260,8 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
             _ = looks.tick() => {
                 disk.look();
                 state.look();
+                let looked = state.clone();
+                tokio::spawn(async move { looked.look_at_files().await });
             }
         }
 

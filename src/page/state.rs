@@ -18,9 +18,9 @@ use super::recipe_row::{ReadRecipes, RecipeRow};
 use super::screen::{Facts, SCREENS, Screen, ScreenName};
 use super::shift::ShiftBase;
 use super::teach::source::{RecipeFacts, TeachSource};
-use super::tls::PageTls;
+use super::tls::{PAGE_CERTIFICATE, PageTls};
 use super::{check, counters, health, lens, live};
-use crate::base::health::Diagnostics;
+use crate::base::health::{Diagnostics, Health};
 use crate::data::lens::{LensView, Lenses};
 use crate::protocol::event::{Event, ListenerState};
 use crate::protocol::shift_check::ShiftCheck;
@@ -101,6 +101,8 @@ pub struct PageState {
     recipes: ReadRecipes,
     /// Reads of the library.
     library: BlockingWork,
+    /// Looks at certificate and key.
+    certificates: BlockingWork,
     /// Pictures that are written as files, one at a time.
     pub picture_files: BlockingWork,
     shift: Mutex<ShiftBase>,
@@ -143,6 +145,7 @@ impl PageState {
             causes: parts.causes,
             recipes: parts.recipes,
             library: BlockingWork::new(LIBRARY_READERS),
+            certificates: BlockingWork::new(1),
             picture_files: BlockingWork::new(1),
             shift: Mutex::default(),
             listener: parts.listener,
@@ -225,6 +228,7 @@ impl PageState {
     /// What the metrics are read from.
     pub fn readings(&self) -> Readings {
         Readings {
+            at: Timestamp::now(),
             now: self.now(),
             disk: self.disk.at(Instant::now()),
             events_missed: self.listener.missed(),
@@ -336,12 +340,30 @@ impl PageState {
             lock(&self.viewed).is_some_and(|viewed| viewed.elapsed() < UNWATCHED_AFTER);
         self.pictures.watch(is_watched);
         lens::develop::develop(&self.lenses());
-        if let Some(tls) = &self.tls {
-            tls.look(&self.causes, Timestamp::now());
-        }
-
         // The signs are looked at all the time, so that a request finds how long they have been away.
         self.stuck();
+    }
+
+    /// Looks at the files of the page that may change while it runs: users, certificate and key. A disk that hangs
+    /// holds up nothing else.
+    pub async fn look_at_files(&self) {
+        self.access.look().await;
+        let Some(tls) = self.tls.clone() else { return };
+
+        let causes = self.causes.clone();
+        let looked = self
+            .certificates
+            .run(move || tls.look(&causes, Timestamp::now()))
+            .await;
+
+        if looked == Err(Busy) {
+            let words = "its files do not answer; the page goes on with what it has read";
+            self.causes.set(
+                PAGE_CERTIFICATE,
+                Health::MaintenanceRequired,
+                words.to_owned(),
+            );
+        }
     }
 
     fn board(&self) -> MutexGuard<'_, Board> {

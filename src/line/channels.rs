@@ -1,6 +1,8 @@
 //! The bounded channels between the stages of a line; each stage is given its ends.
 
+use crate::base::live::Live;
 use crate::base::systemd::Heartbeat;
+use crate::config::ConfigKeys;
 use crate::control::server::ControlWiring;
 use crate::data::shown_part::ShownPart;
 use crate::line::changeover::ChangeoverEnds;
@@ -18,7 +20,7 @@ use crate::line::what_if::WhatIfEnds;
 use crate::mqtt::publisher::PublisherWiring;
 use crate::mqtt::session::COMMANDS_MAX;
 use crate::page::teach::source::TeachSource;
-use crate::page::{Bound, FrameSlots, PagePictures, PageWiring, Pulses, frame_slots};
+use crate::page::{Bound, FrameSlots, LineFacts, PagePictures, PageWiring, Pulses, frame_slots};
 use crate::protocol::event::{Event, EventReceiver};
 use crate::protocol::request::Request;
 use crossbeam::channel::{Receiver, Sender, bounded};
@@ -207,6 +209,14 @@ pub struct PageFiles {
     pub store_folder: PathBuf,
     /// The users' file.
     pub users: PathBuf,
+    /// The line's file.
+    pub line: PathBuf,
+    /// The store's file.
+    pub store: PathBuf,
+    /// What is kept and for how long, in sentences.
+    pub kept: Vec<String>,
+    /// The configuration that is in force, by key.
+    pub keys: Live<ConfigKeys>,
 }
 
 /// Connects the page with a line, on an address that was bound; `is_continuous` as in
@@ -223,6 +233,8 @@ pub fn page_wiring(
     let identity = shared.identity.clone();
     let store = shared.store.clone();
     let checks = shared.control.checks.clone();
+    let of_status = shared.view();
+    let keys = settings.keys;
     PageWiring {
         bound,
         events: ends.events,
@@ -231,6 +243,16 @@ pub fn page_wiring(
         causes: shared.diagnostics.clone(),
         store: shared.store.clone(),
         users: settings.users,
+        facts: LineFacts {
+            line: settings.line,
+            kept: settings.kept,
+            store: settings.store,
+            configuration: Box::new(move || keys.now().told()),
+            status: Box::new(move || {
+                let status = of_status.status(is_continuous);
+                serde_json::to_string_pretty(&status).expect("plain values")
+            }),
+        },
         evidence: shared.evidence.clone(),
         teach,
         recipes: Arc::new(move || {

@@ -1,7 +1,7 @@
 //! Values of the configuration that change while the line runs, shared by the stages that use them.
 
 use crate::base::live::Live;
-use crate::config::LineConfig;
+use crate::config::{ConfigKeys, LineConfig};
 use crate::data::part::PartTiming;
 use crate::line::selection::Selection;
 use crate::mqtt::Heatmaps;
@@ -36,6 +36,8 @@ pub struct LiveSettings {
     pub timings: BTreeMap<Arc<str>, Live<PartTiming>>,
     /// Parts of which a heat map is drawn.
     pub heatmaps: Live<Heatmaps>,
+    /// The configuration that is in force, by key.
+    pub keys: Live<ConfigKeys>,
 }
 
 impl LiveSettings {
@@ -53,6 +55,7 @@ impl LiveSettings {
                 .map(|camera| (camera.camera.name.clone(), Live::new(camera.terms)))
                 .collect(),
             heatmaps: Live::new(config.mqtt.heatmaps),
+            keys: Live::new(config.keys.clone()),
         }
     }
 

@@ -98,7 +98,7 @@ use self::cameras::{
 };
 use self::changeover::{Changeover, ReloadBase};
 use self::commands::CommandHandler;
-use self::doors::{camera_names, doors_of, identity_of, part_cameras};
+use self::doors::{camera_names, doors_of, identity_of, kept_words, part_cameras};
 use self::evidence::{EvidenceSender, EvidenceStage, evidence_stage};
 use self::inspect::InspectStage;
 use self::live_settings::{LiveSettings, ReloadRequest};
@@ -113,10 +113,11 @@ use self::teach_source::teach_source;
 use self::what_if::WhatIfStage;
 use crate::base::backoff::Backoff;
 use crate::base::exit::{Exit, Failure};
+use crate::base::live::Live;
 use crate::base::stop::{Stop, Stopper, stop_pair};
 use crate::base::systemd::Heartbeat;
 use crate::camera;
-use crate::config::LineConfig;
+use crate::config::{ConfigKeys, LineConfig};
 use crate::control::server::{self, ControlWiring};
 use crate::control::socket_path;
 use crate::mqtt::MqttSettings;
@@ -347,8 +348,9 @@ impl Stages {
         let is_continuous = doors.is_continuous;
         let recipes = RecipeRows::new(settings.recipes.clone(), config.library.clone());
         let teach = teach_source(config, &shared, &settings, &preparer.model.spec);
+        let known = ((recipes, teach), settings.keys.clone());
         let ends = (channels.page, channels.page_frames);
-        let page = PageStages::open(config, &shared, is_continuous, (recipes, teach), ends)?;
+        let page = PageStages::open(config, &shared, is_continuous, known, ends)?;
         let library = &config.library;
         Ok(Stages {
             what_if: WhatIfStage::new(&shared, &preparer, library, channels.what_if),
@@ -520,7 +522,7 @@ impl PageStages {
         config: &LineConfig,
         shared: &Shared,
         is_continuous: bool,
-        known: (RecipeRows, TeachSource),
+        (known, keys): ((RecipeRows, TeachSource), Live<ConfigKeys>),
         (ends, frames): (PageEnds, FrameSlots),
     ) -> Result<Option<Self>, Failure> {
         let Some(settings) = &config.page else {
@@ -531,6 +533,10 @@ impl PageStages {
         let files = PageFiles {
             store_folder: folder_of(&config.store.file),
             users: settings.users.clone(),
+            line: config.file.clone(),
+            store: config.store.file.clone(),
+            kept: kept_words(config),
+            keys,
         };
 
         let server = page_wiring(shared, is_continuous, files, bound, ends, known);

@@ -241,6 +241,8 @@ impl Changeover {
             self.running.take_over(change);
         }
 
+        self.settings.keys.set(self.running.clone());
+
         Ok(changes)
     }
 

@@ -10,6 +10,7 @@ use super::access::users_file::UsersFile;
 use super::commands::PageCommands;
 use super::disk::DiskLooks;
 use super::evidence::EvidenceReader;
+use super::line_facts::LineFacts;
 use super::now::{LineNow, PageSettings};
 use super::painter::PagePictures;
 use super::pulses::Pulses;
@@ -86,6 +87,8 @@ pub struct PageWiring {
     pub causes: Diagnostics,
     /// The users' file.
     pub users: PathBuf,
+    /// Facts for people who help.
+    pub facts: LineFacts,
     /// The line's recipes and lessons.
     pub teach: TeachSource,
     /// The store, to be searched.
@@ -214,6 +217,7 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
         pulses: wiring.pulses,
         access: Access::new(&wiring.users, wiring.audit, wiring.causes.clone()),
         causes: wiring.causes,
+        facts: wiring.facts,
         recipes: wiring.recipes,
         tls: tls.clone(),
         commands: PageCommands::new(wiring.requests),

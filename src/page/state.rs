@@ -4,12 +4,13 @@ use super::access::cookie::SessionCookie;
 use super::access::keeper::Access;
 use super::assets::Assets;
 use super::blocking::{BlockingWork, Busy};
-use super::board::Board;
+use super::board::{Board, EventWords};
 use super::commands::PageCommands;
 use super::disk::NewestRoom;
 use super::evidence::EvidenceReader;
 use super::false_rejects::FalseRejects;
 use super::hosts::Names;
+use super::line_facts::LineFacts;
 use super::metrics::Readings;
 use super::now::LineNow;
 use super::painter::PagePictures;
@@ -67,6 +68,8 @@ pub struct PageParts {
     pub checks: NewestChecks,
     /// What the cameras' lenses show.
     pub lenses: Lenses,
+    /// Facts for people who help.
+    pub facts: LineFacts,
     /// Certificate and key, if the page has them.
     pub tls: Option<Arc<PageTls>>,
     /// Faults of the moment: a certificate that ends is told there.
@@ -92,6 +95,10 @@ pub struct PageState {
     pub store: Store,
     /// Pictures of kept parts.
     pub evidence: EvidenceReader,
+    /// Facts for people who help.
+    pub facts: LineFacts,
+    /// Looks at the sizes of files.
+    pub sizes: BlockingWork,
     /// The one place for a file that is sent.
     pub exports: Arc<Semaphore>,
     checks: NewestChecks,
@@ -138,6 +145,8 @@ impl PageState {
             teach: parts.teach,
             store: parts.store,
             evidence: parts.evidence,
+            facts: parts.facts,
+            sizes: BlockingWork::new(1),
             exports: Arc::new(Semaphore::new(1)),
             checks: parts.checks,
             lenses: parts.lenses,
@@ -192,6 +201,11 @@ impl PageState {
         }
 
         self.board().place_of(number).map(str::to_owned)
+    }
+
+    /// The last events, the newest first.
+    pub fn events(&self) -> Vec<EventWords> {
+        self.board().events.iter().cloned().collect()
     }
 
     /// The newest shift checks, the newest first.

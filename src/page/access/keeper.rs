@@ -1,9 +1,10 @@
 //! The keeper of the page's access: users, sessions and limits together, with each sign-in, refusal and sign-out in
 //! the audit log.
 
+use super::actor::Actor;
 use super::limits::SignInLimits;
 use super::notice::Notice;
-use super::password::{PasswordQueue, is_right};
+use super::password::{PasswordHash, PasswordQueue, is_right};
 use super::sessions::{FoundSession, SessionKey, Sessions};
 use super::users::{Users, UsersError};
 use super::users_file::UsersFile;
@@ -23,6 +24,8 @@ const SHOWN_NAME_MAX: usize = 32;
 /// Sentences for the audit log. Never waits for the disk.
 pub type Audit = Box<dyn Fn(String) + Send + Sync>;
 
+/// Refusal of a password that was not looked at.
+const TOO_MANY: &str = "too many sign in just now; try again in a moment";
 /// Time for a look at the users' file, which each request waits for.
 const LOOK_PATIENCE: Duration = Duration::from_millis(250);
 /// Time after a look that hung until another one is begun: requests go on with the users of before.
@@ -136,15 +139,7 @@ impl Access {
         password: Secret,
         from: IpAddr,
     ) -> Result<String, String> {
-        let begun = lock(&self.limits).begin(from, name, Instant::now());
-
-        if let Err(wait) = begun {
-            let seconds = wait.as_secs() + 1;
-
-            return Err(format!(
-                "too many wrong passwords; try again in {seconds} s"
-            ));
-        }
+        self.count_try(name, from)?;
 
         // Who is not there is checked all the same, so that a name cannot be told from a wrong password by its time.
         self.look().await;
@@ -182,7 +177,7 @@ impl Access {
                 // The password was not looked at.
                 lock(&self.limits).give_back(from, name, Instant::now());
 
-                Err("too many sign in just now; try again in a moment".to_owned())
+                Err(TOO_MANY.to_owned())
             }
         }
     }
@@ -226,6 +221,75 @@ impl Access {
         ));
 
         None
+    }
+
+    /// Asks a signed-in user for the password again. Wrong ones count as at a sign-in.
+    ///
+    /// # Errors
+    /// Words for the person.
+    pub async fn confirm(&self, actor: &Actor, password: Secret) -> Result<(), String> {
+        let (name, from) = (&*actor.name, actor.from);
+        self.count_try(name, from)?;
+        let user = lock(&self.users).file.users().find(name).cloned();
+        let hash = user.map(|user| user.password);
+
+        let checked = self
+            .passwords
+            .run(move || is_right(hash.as_ref(), &password))
+            .await;
+
+        if matches!(checked, Ok(false)) {
+            self.note(format!(
+                "another password for {name} at the page from {from} refused: wrong password"
+            ));
+
+            return Err("the password until now is wrong".to_owned());
+        }
+
+        lock(&self.limits).give_back(from, name, Instant::now());
+        checked.map(|_| ()).map_err(|_| TOO_MANY.to_owned())
+    }
+
+    /// Gives a user another password, who goes on in this session and is signed out of all others.
+    ///
+    /// # Errors
+    /// Words for the person.
+    pub async fn set_own_password(
+        &self,
+        actor: &Actor,
+        password: PasswordHash,
+    ) -> Result<(), String> {
+        let name = actor.name.to_string();
+        let changed = self
+            .change_users(actor.who(), move |users| {
+                users.set_password(&name, password)
+            })
+            .await;
+
+        match changed {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return Err(error.to_string()),
+            Err(Busy) => {
+                return Err("the users' file does not answer; look again in a moment".to_owned());
+            }
+        }
+
+        let user = lock(&self.users).file.users().find(&actor.name).cloned();
+        if let Some(user) = user {
+            lock(&self.sessions).renew(actor.session, user);
+        }
+
+        Ok(())
+    }
+
+    /// Counts a password that is tried.
+    fn count_try(&self, name: &str, from: IpAddr) -> Result<(), String> {
+        let begun = lock(&self.limits).begin(from, name, Instant::now());
+
+        begun.map_err(|wait| {
+            let seconds = wait.as_secs() + 1;
+            format!("too many wrong passwords; try again in {seconds} s")
+        })
     }
 
     /// Changes the users for somebody, and notes the changes.
@@ -356,7 +420,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::page::access::password::PasswordHash;
     use crate::page::access::role::Role;
     use crate::page::access::users::User;
     use std::net::Ipv4Addr;

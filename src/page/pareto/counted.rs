@@ -265,6 +265,9 @@ mod tests {
         assert!(Wanted::of_query(Some("by=colour")).is_err());
         let wrong = Wanted::of_query(Some("since=then&shifts=noon")).err();
         let wrong = wrong.expect("two faults");
-        assert!(wrong.contains("since") && wrong.contains("shifts"), "{wrong}");
+        assert!(
+            wrong.contains("since") && wrong.contains("shifts"),
+            "{wrong}"
+        );
     }
 }

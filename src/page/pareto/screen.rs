@@ -4,6 +4,7 @@ use super::counted::{Counted, Pareto, Wanted};
 use crate::data::history_rows::{RowFormat, csv_text};
 use crate::data::statistics::{CountedBy, Statistic, shown};
 use crate::page::access::Viewer;
+use crate::page::download::{Download, place};
 use crate::page::form_page::{Layout, answer, refusal};
 use crate::page::rejects::filter::Filter;
 use crate::page::state::Page;
@@ -11,8 +12,7 @@ use crate::page::words::percent;
 use askama::Template;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
-use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 
 /// Address of the screen.
 pub const ADDRESS: &str = "/counters/pareto";
@@ -113,6 +113,11 @@ pub async fn csv(State(page): State<Page>, viewer: Viewer, RawQuery(query): RawQ
         Err(words) => return refusal(&page, viewer, StatusCode::BAD_REQUEST, words),
     };
 
+    let place = match place(&page) {
+        Ok(place) => place,
+        Err((status, words)) => return refusal(&page, viewer, status, words),
+    };
+
     let counted = match wanted.count(&page, wanted.by).await {
         Ok(counted) => counted,
         Err(words) => return refusal(&page, viewer, StatusCode::SERVICE_UNAVAILABLE, words),
@@ -123,13 +128,9 @@ pub async fn csv(State(page): State<Page>, viewer: Viewer, RawQuery(query): RawQ
         text += &csv_text(&[words]);
     }
 
-    let by = wanted.by.word();
-    let headers = [
-        (CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()),
-        (CONTENT_DISPOSITION, format!("attachment; filename=\"{by}.csv\"")),
-    ];
+    let name = format!("{}.csv", wanted.by.word());
 
-    (headers, text).into_response()
+    Download::new(text.into_bytes(), place).sent("text/csv; charset=utf-8", &name)
 }
 
 fn paretos(wanted: &Wanted, places: &Counted, reasons: &Counted) -> [ParetoTable; 2] {
@@ -171,7 +172,11 @@ fn spans(wanted: &Wanted) -> Vec<(&'static str, String, bool)> {
         };
 
         let is_here = filter == wanted.filter;
-        spans.push((words, wanted.with(filter).address(ADDRESS, wanted.by), is_here));
+        spans.push((
+            words,
+            wanted.with(filter).address(ADDRESS, wanted.by),
+            is_here,
+        ));
     }
 
     spans

@@ -18,6 +18,7 @@ mod live_command;
 mod model;
 mod probe_topics;
 mod recipe;
+mod reload;
 mod renamed;
 mod replay;
 mod run;
@@ -65,6 +66,8 @@ enum CliCommand {
     ShiftCheck(Box<shift_check::ShiftCheckArguments>),
     /// Say that a camera's lens was cleaned: its drift is forgotten, and before and after are told
     Cleaned(cleaned::CleanedArguments),
+    /// Let a running line read its file again: what can change without a restart does, the rest is named
+    Reload(reload::ReloadArguments),
     /// Say what each threshold costs, by pictures of good and bad parts and the line's last ones
     Threshold(Box<threshold::ThresholdArguments>),
     /// Show the parts that a line has judged, count them, or show who changed what
@@ -146,6 +149,7 @@ fn run(command: CliCommand) -> Result<(), Failure> {
         CliCommand::Status(arguments) => status::run(&arguments),
         CliCommand::Trigger(arguments) => trigger::run(&arguments),
         CliCommand::Cleaned(arguments) => cleaned::run(&arguments),
+        CliCommand::Reload(arguments) => reload::run(&arguments),
         CliCommand::ShiftCheck(arguments) => shift_check::run(&arguments),
         CliCommand::Threshold(arguments) => threshold::run(&arguments),
         CliCommand::History(arguments) => history::run(&arguments),

@@ -63,7 +63,7 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let mut systemd = Systemd::ready(line.status(), Instant::now());
     line::wait(&line, || {
         systemd.update(Instant::now(), &line.pulses(), || line.status());
-        hang_up.serve(&arguments.line, &line, &stop);
+        hang_up.serve(&line, &stop);
         stop.load(Ordering::Relaxed)
     });
 
@@ -110,9 +110,9 @@ impl HangUp {
         })
     }
 
-    /// Reads the line's file again after a signal. One that comes while the line is still at the file before
+    /// Lets the line read its file again after a signal. One that comes while the line is still at the file before
     /// waits for that.
-    fn serve(&self, file: &Path, line: &Line, stop: &AtomicBool) {
+    fn serve(&self, line: &Line, stop: &AtomicBool) {
         if !line.can_reload() || !self.came.swap(false, Ordering::Relaxed) {
             return;
         }
@@ -123,13 +123,7 @@ impl HangUp {
             return stop.store(true, Ordering::Relaxed);
         }
 
-        // All problems of the file go along in one line: the line tells them, and goes on.
-        let config = config::load(file);
-        line.reload(
-            config
-                .map(Box::new)
-                .map_err(|problems| problems.to_string().replace('\n', "; ")),
-        );
+        line.reload();
     }
 }
 

@@ -117,6 +117,14 @@ impl ConfigKeys {
         changes
     }
 
+    /// All keys with their values, one a line, without secrets: for people who help.
+    pub fn told(&self) -> Vec<String> {
+        let keys = self.0.iter();
+
+        keys.map(|(key, value)| format!("{key} = {}", without_secrets(key, value)))
+            .collect()
+    }
+
     /// Takes a change over: it is in force.
     pub fn take_over(&mut self, change: &KeyChange) {
         match &change.new {
@@ -142,18 +150,23 @@ fn shown(key: &str, value: Option<&str>) -> String {
         return "not given".to_owned();
     };
 
+    let value = without_secrets(key, value);
+
+    match value.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}...", &value[..end]),
+        None => value,
+    }
+}
+
+/// A value without what is secret in it.
+fn without_secrets(key: &str, value: &str) -> String {
     // The last word of the key decides. The name of a file with a secret is none, and helps a person.
     let name = key.rsplit('.').next().unwrap_or(key);
     if is_secret_name(name) {
         return HIDDEN.to_owned();
     }
 
-    let value = without_credentials(value);
-
-    match value.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}...", &value[..end]),
-        None => value,
-    }
+    without_credentials(value)
 }
 
 #[cfg(test)]
@@ -163,6 +176,30 @@ mod tests {
 
     fn keys(file: &Value) -> ConfigKeys {
         ConfigKeys::of(file, [])
+    }
+
+    #[test]
+    fn all_keys_are_told_without_secrets() {
+        let file = json!({
+            "station": "box",
+            "mqtt": {"password": "hush-1", "password_file": "/etc/pw", "host": "mqtts://u:hush-2@b"},
+            "camera": [
+                {"url": "rtsp://admin:hush-3@10.0.0.7/1", "token": "hush-4"},
+                {"pipeline": "rtspsrc user-pw=hush-5 ! http://h/?pwd=hush-6&x=1"},
+            ],
+        });
+
+        let told = keys(&file).told().join("\n");
+        assert!(!told.contains("hush"), "{told}");
+        for line in [
+            "station = \"box\"",
+            "mqtt.password = ***",
+            "mqtt.password_file = \"/etc/pw\"",
+            "camera[0].url = \"rtsp://***@10.0.0.7/1\"",
+            "camera[0].token = ***",
+        ] {
+            assert!(told.lines().any(|told| told == line), "{line}: {told}");
+        }
     }
 
     #[test]

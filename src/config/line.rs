@@ -21,6 +21,8 @@ use std::path::{Path, PathBuf};
 /// A whole line, checked: holding one is proof that every value is in its range.
 #[derive(Debug, Clone)]
 pub struct LineConfig {
+    /// The file that was read.
+    pub file: PathBuf,
     /// First levels of every topic: `<prefix>/<station>/...`.
     pub prefix: String,
     /// The line's name: one level of a topic.
@@ -85,9 +87,7 @@ pub fn read(path: &Path, environment: config::Environment) -> Result<LineConfig,
         return Err(problems);
     };
 
-    // Relative paths of the file are meant from its folder, wherever the command is started.
-    let base = path.parent().unwrap_or(Path::new("."));
-    let line = line(value, base, &mut problems);
+    let line = line(value, path, &mut problems);
 
     problems.into_result().map(|()| line)
 }
@@ -114,7 +114,9 @@ pub fn library_of(path: &Path) -> Result<Library, Problems> {
     Ok(recipes::library(given, store, station, base))
 }
 
-fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
+fn line(value: Value, path: &Path, problems: &mut Problems) -> LineConfig {
+    // Relative paths of the file are meant from its folder, wherever the command is started.
+    let base = path.parent().unwrap_or(Path::new("."));
     let file = value.clone();
     // The top level is read whole before its tables, so that `finish` releases `problems` for the
     // readers below.
@@ -167,6 +169,7 @@ fn line(value: Value, base: &Path, problems: &mut Problems) -> LineConfig {
     let all = [&recipe].into_iter().chain(&recipes);
     let keys = ConfigKeys::of(&file, all);
     LineConfig {
+        file: path.to_owned(),
         prefix,
         station,
         model,

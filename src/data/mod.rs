@@ -14,5 +14,7 @@ pub mod pose;
 pub mod queued_frame;
 pub mod report;
 pub mod result;
+pub mod shifts;
 pub mod shown_part;
+pub mod statistics;
 pub mod verdict;

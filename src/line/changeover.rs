@@ -14,7 +14,7 @@ use crate::line::events::Events;
 use crate::line::hold::{ChangeUnderWay, Hold};
 use crate::line::lesson::{Lesson, remove_leftovers};
 use crate::line::lessons::{Lessons, TaughtPicture};
-use crate::line::live_settings::{LiveSettings, Reloaded};
+use crate::line::live_settings::{LiveSettings, ReloadRequest};
 use crate::line::opening::SELECTED_RECIPE;
 use crate::line::revisions::RevisionKeeper;
 use crate::line::second_answers::SecondAnswers;
@@ -36,7 +36,7 @@ use crate::store::Store;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, select_biased};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -119,12 +119,14 @@ impl PreparedRecipe {
 pub struct Changeover {
     /// Recipes that are asked for, one at a time.
     wanted: Receiver<RecipeRequest>,
-    /// The line's file, as it was read again.
-    reloads: Receiver<Reloaded>,
+    /// Wishes to read the line's file again.
+    reloads: Receiver<ReloadRequest>,
     /// Values that a reload changes.
     pub(super) settings: LiveSettings,
     /// The configuration that is in force.
     pub(super) running: ConfigKeys,
+    /// The line's file.
+    pub(super) file: PathBuf,
     /// Pictures of the lesson.
     pictures: Receiver<TaughtPicture>,
     /// The lesson that is under way.
@@ -173,8 +175,8 @@ pub struct Changeover {
 pub struct ChangeoverEnds {
     /// Recipes to prepare.
     pub recipes: Receiver<RecipeRequest>,
-    /// The line's file, as it was read again.
-    pub reloads: Receiver<Reloaded>,
+    /// Wishes to read the line's file again.
+    pub reloads: Receiver<ReloadRequest>,
     /// Pictures of the lesson, from the inspector.
     pub pictures: Receiver<TaughtPicture>,
     /// Prepared recipes, for the inspector.
@@ -191,6 +193,8 @@ pub struct ReloadBase {
     pub settings: LiveSettings,
     /// The configuration by key.
     pub running: ConfigKeys,
+    /// The line's file.
+    pub file: PathBuf,
 }
 
 impl ReloadBase {
@@ -199,6 +203,7 @@ impl ReloadBase {
         ReloadBase {
             settings: settings.clone(),
             running: config.keys.clone(),
+            file: config.file.clone(),
         }
     }
 }
@@ -221,6 +226,7 @@ impl Changeover {
             reloads: ends.reloads,
             settings: base.settings,
             running: base.running,
+            file: base.file,
             pictures: ends.pictures,
             lesson: None,
             lessons: shared.lessons.clone(),
@@ -256,8 +262,8 @@ impl Changeover {
                     Ok(wanted) => self.serve(wanted, stop, pulse),
                     Err(_) => break,
                 },
-                recv(self.reloads) -> reloaded => if let Ok(reloaded) = reloaded {
-                    self.reload(reloaded, stop, pulse);
+                recv(self.reloads) -> wish => if let Ok(wish) = wish {
+                    self.serve_reload(wish, stop, pulse);
                 },
                 // The inspector leaves after this stage.
                 recv(self.pictures) -> picture => if let Ok(picture) = picture {
@@ -313,6 +319,13 @@ impl Changeover {
             let reason = format!("{}: {STOPPING}", recipe.label());
             let answer = Answer::rejected(selection.id.as_deref(), reason);
             self.tell(selection, answer);
+        }
+
+        for wish in self.reloads.try_iter() {
+            if let ReloadRequest::Command { selection, .. } = wish {
+                let answer = Answer::rejected(selection.id.as_deref(), STOPPING);
+                self.tell(selection, answer);
+            }
         }
     }
 

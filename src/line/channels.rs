@@ -1,6 +1,8 @@
 //! The bounded channels between the stages of a line; each stage is given its ends.
 
+use crate::base::live::Live;
 use crate::base::systemd::Heartbeat;
+use crate::config::ConfigKeys;
 use crate::control::server::ControlWiring;
 use crate::data::shown_part::ShownPart;
 use crate::line::changeover::ChangeoverEnds;
@@ -9,7 +11,7 @@ use crate::line::events::{Events, Watchers};
 use crate::line::evidence::EvidenceSender;
 use crate::line::inspect::InspectEnds;
 use crate::line::lessons::WAITING;
-use crate::line::live_settings::Reloaded;
+use crate::line::live_settings::ReloadRequest;
 use crate::line::overlays::OverlayEnds;
 use crate::line::recipe_rows::RecipeRows;
 use crate::line::shadow::stage::PreparedShadow;
@@ -18,7 +20,7 @@ use crate::line::what_if::WhatIfEnds;
 use crate::mqtt::publisher::PublisherWiring;
 use crate::mqtt::session::COMMANDS_MAX;
 use crate::page::teach::source::TeachSource;
-use crate::page::{Bound, FrameSlots, PagePictures, PageWiring, Pulses, frame_slots};
+use crate::page::{Bound, FrameSlots, LineFacts, PagePictures, PageWiring, Pulses, frame_slots};
 use crate::protocol::event::{Event, EventReceiver};
 use crate::protocol::request::Request;
 use crossbeam::channel::{Receiver, Sender, bounded};
@@ -32,7 +34,7 @@ const JUDGED_PARTS: usize = 2;
 const SNAPSHOTS: usize = 1;
 /// Capacity for recipes to prepare, and for a prepared one. A command for one more is rejected.
 const RECIPES: usize = 1;
-/// Capacity for the line's file as it was read again. A later one waits for it.
+/// Capacity for wishes to read the line's file again. A later signal waits, a later command is rejected.
 const RELOADS: usize = 1;
 
 /// The ends of all channels, by stage. The queue of frames is in [`crate::line::queue`], the outbox
@@ -66,8 +68,8 @@ pub struct Channels {
     pub page: PageEnds,
     /// The newest judged frames, for the page.
     pub page_frames: FrameSlots,
-    /// The line's file as it was read again, to the changeover.
-    pub reloads: Sender<Reloaded>,
+    /// Wishes to read the line's file again, to the changeover.
+    pub reloads: Sender<ReloadRequest>,
 }
 
 /// The publisher's ends.
@@ -123,6 +125,7 @@ impl Channels {
                 snapshots,
                 recipes,
                 what_ifs,
+                reloads: reloads.clone(),
             },
             what_if: WhatIfEnds::new(shared, what_ifs_end, events.clone()),
             changeover: ChangeoverEnds {
@@ -206,6 +209,14 @@ pub struct PageFiles {
     pub store_folder: PathBuf,
     /// The users' file.
     pub users: PathBuf,
+    /// The line's file.
+    pub line: PathBuf,
+    /// The store's file.
+    pub store: PathBuf,
+    /// What is kept and for how long, in sentences.
+    pub kept: Vec<String>,
+    /// The configuration that is in force, by key.
+    pub keys: Live<ConfigKeys>,
 }
 
 /// Connects the page with a line, on an address that was bound; `is_continuous` as in
@@ -222,6 +233,8 @@ pub fn page_wiring(
     let identity = shared.identity.clone();
     let store = shared.store.clone();
     let checks = shared.control.checks.clone();
+    let of_status = shared.view();
+    let keys = settings.keys;
     PageWiring {
         bound,
         events: ends.events,
@@ -230,6 +243,16 @@ pub fn page_wiring(
         causes: shared.diagnostics.clone(),
         store: shared.store.clone(),
         users: settings.users,
+        facts: LineFacts {
+            line: settings.line,
+            kept: settings.kept,
+            store: settings.store,
+            configuration: Box::new(move || keys.now().told()),
+            status: Box::new(move || {
+                let status = of_status.status(is_continuous);
+                serde_json::to_string_pretty(&status).expect("plain values")
+            }),
+        },
         evidence: shared.evidence.clone(),
         teach,
         recipes: Arc::new(move || {

@@ -6,6 +6,7 @@
 //! One cleaning a camera is under way at most.
 
 use crate::data::lens::{LensView, Lenses};
+use crate::line::selection::Selection;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -25,8 +26,8 @@ struct CleaningState {
 
 #[derive(Debug)]
 struct Cleaning {
-    /// Id of the command.
-    command: String,
+    /// The command, whose second answer is kept.
+    selection: Selection,
     /// The figures before, in words.
     before: String,
     /// True once the parts of before are forgotten.
@@ -34,10 +35,10 @@ struct Cleaning {
 }
 
 /// A cleaning that has ended.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct EndedCleaning {
-    /// Id of the command.
-    pub command: String,
+    /// The command, whose second answer is kept.
+    pub selection: Selection,
     /// What was seen, or why nothing was.
     pub outcome: Result<String, String>,
 }
@@ -47,7 +48,12 @@ impl Cleanings {
     ///
     /// # Errors
     /// When one of this camera is under way.
-    pub fn begin(&self, camera: &str, command: &str, lenses: &Lenses) -> Result<String, String> {
+    pub fn begin(
+        &self,
+        camera: &str,
+        selection: Selection,
+        lenses: &Lenses,
+    ) -> Result<String, String> {
         let mut state = self.state();
 
         if state.under_way.contains_key(camera) {
@@ -62,7 +68,7 @@ impl Cleanings {
         let words =
             format!("before: {before}; the next {CLEANED_PARTS} passed parts say what it is now");
         let cleaning = Cleaning {
-            command: command.to_owned(),
+            selection,
             before,
             is_begun: false,
         };
@@ -101,7 +107,7 @@ impl Cleanings {
             let words = format!("{camera}: before: {}; after: {after}", cleaning.before);
 
             state.ended.push(EndedCleaning {
-                command: cleaning.command,
+                selection: cleaning.selection,
                 outcome: Ok(words),
             });
         }
@@ -117,7 +123,7 @@ impl Cleanings {
             if camera.is_none_or(|camera| camera == name) && (camera.is_none() || cleaning.is_begun)
             {
                 state.ended.push(EndedCleaning {
-                    command: cleaning.command,
+                    selection: cleaning.selection,
                     outcome: Err(format!("{name}: {why}; before: {}", cleaning.before)),
                 });
             } else {
@@ -140,6 +146,11 @@ impl Cleanings {
 mod tests {
     use super::*;
     use crate::data::lens::LensFigures;
+    use crate::protocol::command::CLEANED;
+
+    fn command(id: &str) -> Selection {
+        Selection::new(CLEANED, Some(id), "")
+    }
 
     fn view(sharpness: f32) -> LensView {
         LensView {
@@ -168,9 +179,9 @@ mod tests {
         let lenses = Lenses::default();
         lenses.show(view(400.0));
         cleanings
-            .begin("top", "1", &lenses)
+            .begin("top", command("1"), &lenses)
             .expect("none is under way");
-        assert!(cleanings.begin("top", "2", &lenses).is_err());
+        assert!(cleanings.begin("top", command("2"), &lenses).is_err());
         // Parts of before do not count: the inspector has not begun anew.
         cleanings.look("top", 70, &view(400.0));
         assert!(cleanings.takes_over("top") && !cleanings.takes_over("top"));
@@ -179,12 +190,10 @@ mod tests {
         cleanings.look("top", 20, &view(1300.0));
         let words = "top: before: sharpness 400, brightness 80, 0.0 % saturated; \
                      after: sharpness 1300, brightness 80, 0.0 % saturated";
-        let ended = EndedCleaning {
-            command: "1".to_owned(),
-            outcome: Ok(words.to_owned()),
-        };
-
-        assert_eq!(cleanings.ended(), [ended]);
+        let ended = cleanings.ended();
+        assert_eq!(ended.len(), 1);
+        assert_eq!(ended[0].selection.id.as_deref(), Some("1"));
+        assert_eq!(ended[0].outcome, Ok(words.to_owned()));
     }
 
     #[test]
@@ -192,7 +201,7 @@ mod tests {
         let cleanings = Cleanings::default();
         let lenses = Lenses::default();
         cleanings
-            .begin("top", "1", &lenses)
+            .begin("top", command("1"), &lenses)
             .expect("none is under way");
         cleanings.cut(Some("top"), "another recipe judges");
         assert_eq!(cleanings.ended(), [], "its parts are still to come");

@@ -9,6 +9,7 @@ use crate::recipe::active::ActiveRecipe;
 use crate::trigger::Trigger;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Line, run and model as messages name them; the recipe is added by [`Identity::judged_by`].
 pub(super) fn identity_of(
@@ -86,4 +87,27 @@ fn times_triggers(config: &LineConfig) -> bool {
         .cameras
         .iter()
         .any(|camera| matches!(camera.trigger, Trigger::Command(_)) && !camera.requires_at)
+}
+
+/// What the line keeps and for how long, in sentences.
+pub(super) fn kept_words(config: &LineConfig) -> Vec<String> {
+    let days = |age: Duration| age.as_secs() / 86_400;
+    let store = &config.store;
+
+    let results = format!(
+        "Results that the broker has: {} days, and {} MB of them at most (keep_days and keep_mb in [store]).",
+        days(store.keep),
+        store.keep_bytes >> 20
+    );
+
+    let pictures = match &config.evidence {
+        Some(evidence) => format!(
+            "Pictures of parts: {} days, and {} MB of them at most (days and mb in [evidence]).",
+            days(evidence.age_max),
+            evidence.bytes_max >> 20
+        ),
+        None => "Pictures of parts: none are kept (there is no [evidence]).".to_owned(),
+    };
+
+    vec![results, pictures]
 }

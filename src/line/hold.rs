@@ -155,7 +155,8 @@ impl Hold {
 /// True for a command that changes what parts are judged by.
 pub fn changes_set_up(action: &Action) -> bool {
     match action {
-        Action::SelectRecipe { .. } | Action::SetThreshold { .. } => true,
+        // The file may name other recipes and thresholds.
+        Action::SelectRecipe { .. } | Action::SetThreshold { .. } | Action::Reload => true,
         Action::Change(change) => recipe_changes(change),
         _ => false,
     }

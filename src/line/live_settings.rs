@@ -1,15 +1,29 @@
 //! Values of the configuration that change while the line runs, shared by the stages that use them.
 
 use crate::base::live::Live;
-use crate::config::LineConfig;
+use crate::config::{ConfigKeys, LineConfig};
 use crate::data::part::PartTiming;
+use crate::line::selection::Selection;
 use crate::mqtt::Heatmaps;
 use crate::recipe::spec::RecipeSpec;
+use crossbeam::channel::Receiver;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 
-/// The line's file as it was read again, or its problems in words.
-pub type Reloaded = Result<Box<LineConfig>, String>;
+/// A wish that the line's file is read again.
+#[derive(Debug)]
+pub enum ReloadRequest {
+    /// By SIGHUP: the log and the audit log alone hear what came of it.
+    Signal,
+    /// By a command, which gets a second answer.
+    Command {
+        /// The command, which the store keeps until its second answer is told.
+        selection: Selection,
+        /// Disconnected once the first answer is out.
+        answered: Receiver<Infallible>,
+    },
+}
 
 /// Values that a reload changes, shared with the stages that use them.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +36,8 @@ pub struct LiveSettings {
     pub timings: BTreeMap<Arc<str>, Live<PartTiming>>,
     /// Parts of which a heat map is drawn.
     pub heatmaps: Live<Heatmaps>,
+    /// The configuration that is in force, by key.
+    pub keys: Live<ConfigKeys>,
 }
 
 impl LiveSettings {
@@ -39,6 +55,7 @@ impl LiveSettings {
                 .map(|camera| (camera.camera.name.clone(), Live::new(camera.terms)))
                 .collect(),
             heatmaps: Live::new(config.mqtt.heatmaps),
+            keys: Live::new(config.keys.clone()),
         }
     }
 

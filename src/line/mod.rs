@@ -98,10 +98,10 @@ use self::cameras::{
 };
 use self::changeover::{Changeover, ReloadBase};
 use self::commands::CommandHandler;
-use self::doors::{camera_names, doors_of, identity_of, part_cameras};
+use self::doors::{camera_names, doors_of, identity_of, kept_words, part_cameras};
 use self::evidence::{EvidenceSender, EvidenceStage, evidence_stage};
 use self::inspect::InspectStage;
-use self::live_settings::{LiveSettings, Reloaded};
+use self::live_settings::{LiveSettings, ReloadRequest};
 use self::overlays::{OverlayEnds, OverlayPainter, OverlayStage};
 use self::policy::LinePolicy;
 use self::queue::{FrameReceiver, frame_queue};
@@ -113,10 +113,11 @@ use self::teach_source::teach_source;
 use self::what_if::WhatIfStage;
 use crate::base::backoff::Backoff;
 use crate::base::exit::{Exit, Failure};
+use crate::base::live::Live;
 use crate::base::stop::{Stop, Stopper, stop_pair};
 use crate::base::systemd::Heartbeat;
 use crate::camera;
-use crate::config::LineConfig;
+use crate::config::{ConfigKeys, LineConfig};
 use crate::control::server::{self, ControlWiring};
 use crate::control::socket_path;
 use crate::mqtt::MqttSettings;
@@ -147,8 +148,8 @@ pub struct Line {
     tallies: Tallies,
     camera_states: CameraStates,
     outbox: Arc<Outbox>,
-    /// Files that were read again, to the changeover.
-    reloads: Sender<Reloaded>,
+    /// Wishes to read the line's file again, to the changeover.
+    reloads: Sender<ReloadRequest>,
 }
 
 /// The stages of a line, wired and not started.
@@ -167,7 +168,7 @@ struct Stages {
     what_if: WhatIfStage,
     publisher: PublisherWiring,
     control: ControlWiring,
-    reloads: Sender<Reloaded>,
+    reloads: Sender<ReloadRequest>,
     /// `None` for a line without a page.
     page: Option<PageStages>,
 }
@@ -241,10 +242,10 @@ impl Line {
         self.reloads.is_empty()
     }
 
-    /// Hands the line's file over as it was read again; the line tells what becomes of it.
-    pub fn reload(&self, reloaded: Reloaded) {
+    /// Lets the line read its file again; it tells what becomes of it.
+    pub fn reload(&self) {
         // A line that is ending takes nothing over.
-        let _ = self.reloads.try_send(reloaded);
+        let _ = self.reloads.try_send(ReloadRequest::Signal);
     }
 
     /// Returns true when the line is about to end: all cameras have ended, or a stage that never
@@ -347,8 +348,9 @@ impl Stages {
         let is_continuous = doors.is_continuous;
         let recipes = RecipeRows::new(settings.recipes.clone(), config.library.clone());
         let teach = teach_source(config, &shared, &settings, &preparer.model.spec);
+        let known = ((recipes, teach), settings.keys.clone());
         let ends = (channels.page, channels.page_frames);
-        let page = PageStages::open(config, &shared, is_continuous, (recipes, teach), ends)?;
+        let page = PageStages::open(config, &shared, is_continuous, known, ends)?;
         let library = &config.library;
         Ok(Stages {
             what_if: WhatIfStage::new(&shared, &preparer, library, channels.what_if),
@@ -367,10 +369,7 @@ impl Stages {
                 preparer,
                 opening.recovered.kept,
                 library.clone(),
-                ReloadBase {
-                    settings: settings.clone(),
-                    running: config.keys.clone(),
-                },
+                ReloadBase::of(config, &settings),
                 channels.changeover,
             ),
             overlays: OverlayStage {
@@ -523,7 +522,7 @@ impl PageStages {
         config: &LineConfig,
         shared: &Shared,
         is_continuous: bool,
-        known: (RecipeRows, TeachSource),
+        (known, keys): ((RecipeRows, TeachSource), Live<ConfigKeys>),
         (ends, frames): (PageEnds, FrameSlots),
     ) -> Result<Option<Self>, Failure> {
         let Some(settings) = &config.page else {
@@ -534,6 +533,10 @@ impl PageStages {
         let files = PageFiles {
             store_folder: folder_of(&config.store.file),
             users: settings.users.clone(),
+            line: config.file.clone(),
+            store: config.store.file.clone(),
+            kept: kept_words(config),
+            keys,
         };
 
         let server = page_wiring(shared, is_continuous, files, bound, ends, known);

@@ -2,7 +2,7 @@
 //! named, and a file that is wrong changes nothing.
 //!
 //! ```text
-//! SIGHUP --main thread: config::load--> changeover --problems--> told; all stays as it was
+//! SIGHUP, the command reload --> changeover: config::load --problems--> told; all stays as it was
 //!                                          |  \--recipe changed: prepared beside the line--> inspector, between two parts
 //!                                          \--deadlines, gate, heat maps, recipes to select: for parts from now on
 //! ```
@@ -15,7 +15,8 @@ use crate::base::stop::Stop;
 use crate::base::systemd::Heartbeat;
 use crate::config::{self, ConfigKeys, FIRST_RECIPE, KeyChange, LineConfig};
 use crate::line::changeover::{Changeover, name_in};
-use crate::line::live_settings::{LiveSettings, Reloaded, recipes_of};
+use crate::line::live_settings::{LiveSettings, ReloadRequest, recipes_of};
+use crate::protocol::answer::{Answer, AnswerStatus};
 use crate::recipe::library::folder::Library;
 use crate::recipe::spec::RecipeSpec;
 use crate::trigger::Trigger;
@@ -139,9 +140,37 @@ fn words_of(changes: &[KeyChange]) -> String {
 }
 
 impl Changeover {
-    /// Takes over what can be taken over of the line's file; tells what, and what not.
-    pub(super) fn reload(&mut self, reloaded: Reloaded, stop: &Stop, pulse: &Heartbeat) {
-        let outcome = reloaded.and_then(|config| self.take_file_over(&config, stop, pulse));
+    /// Reads the line's file again, and answers a command that asked for it.
+    pub(super) fn serve_reload(&mut self, wish: ReloadRequest, stop: &Stop, pulse: &Heartbeat) {
+        let selection = match wish {
+            ReloadRequest::Signal => None,
+            ReloadRequest::Command {
+                selection,
+                answered,
+            } => {
+                let _ = answered.recv(); // nothing is ever sent
+                Some(selection)
+            }
+        };
+
+        let reloaded = self.reload(stop, pulse);
+        let Some(selection) = selection else { return };
+        let id = selection.id.as_deref();
+
+        let answer = match reloaded {
+            Ok(words) => Answer::new(id, AnswerStatus::Done, Some(words)),
+            Err(words) => Answer::rejected(id, words),
+        };
+
+        self.tell(selection, answer);
+    }
+
+    /// Takes over what can be taken over of the line's file; tells what, and what not. Returns the same words.
+    fn reload(&mut self, stop: &Stop, pulse: &Heartbeat) -> Result<String, String> {
+        // All problems of the file go along in one line.
+        let config = config::load(&self.file);
+        let config = config.map_err(|problems| problems.to_string().replace('\n', "; "));
+        let outcome = config.and_then(|config| self.take_file_over(&config, stop, pulse));
 
         match outcome {
             Ok(changes) => {
@@ -149,13 +178,16 @@ impl Changeover {
                 let words = told(&changes);
 
                 tracing::info!("{words}");
-                self.store.audit(words);
-                if !changes.needs_restart.is_empty() {
-                    let words = needs_restart(&changes.needs_restart);
-
-                    tracing::warn!("{words}");
-                    self.store.audit(words);
+                self.store.audit(words.clone());
+                if changes.needs_restart.is_empty() {
+                    return Ok(words);
                 }
+
+                let restart = needs_restart(&changes.needs_restart);
+
+                tracing::warn!("{restart}");
+                self.store.audit(restart.clone());
+                Ok(format!("{words}; {restart}"))
             }
             Err(problems) => {
                 let words = format!(
@@ -169,7 +201,8 @@ impl Changeover {
                 self.diagnostics
                     .set(CONFIGURATION, Health::MaintenanceRequired, cause);
 
-                self.store.audit(words);
+                self.store.audit(words.clone());
+                Err(words)
             }
         }
     }
@@ -207,6 +240,8 @@ impl Changeover {
         for change in &changes.live {
             self.running.take_over(change);
         }
+
+        self.settings.keys.set(self.running.clone());
 
         Ok(changes)
     }

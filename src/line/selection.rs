@@ -7,7 +7,8 @@
 //! ```
 
 use crate::protocol::answer::{Answer, AnswerStatus};
-use crate::protocol::command::NAMES;
+use crate::protocol::command::{CLEANED, NAMES, RELOAD};
+use crate::protocol::shift_check::SHIFT_CHECK;
 use std::collections::BTreeMap;
 
 /// Beginning of the keys under which the store keeps selections; each has its own.
@@ -108,8 +109,8 @@ impl Selection {
             let is_lesson = command == "teach";
             let is_done = match command {
                 SELECT => found.recipe == judges,
-                // Shadow and groups ended with their run.
-                SHADOW | SUGGEST => false,
+                // These ended with their run.
+                SHADOW | SUGGEST | CLEANED | SHIFT_CHECK | RELOAD => false,
                 _ if found.is_candidate => true,
                 _ => is_current(&found.recipe),
             };
@@ -119,6 +120,9 @@ impl Selection {
             let outcome = found.outcome.unwrap_or_else(|| match command {
                 SHADOW => Answer::rejected(id, SHADOW_CUT),
                 SUGGEST => Answer::rejected(id, SUGGEST_CUT),
+                CLEANED => Answer::rejected(id, CLEANED_CUT),
+                SHIFT_CHECK => Answer::rejected(id, SHIFT_CHECK_CUT),
+                RELOAD => Answer::rejected(id, RELOAD_CUT),
                 _ => after_a_crash(id, &found.recipe, (is_done, is_lesson), judges),
             });
 
@@ -144,6 +148,15 @@ const LABEL: &str = "label";
 const SUGGEST: &str = "suggest";
 /// Second answer of a suggestion that an end of winspect cut.
 const SUGGEST_CUT: &str = "winspect ended before the parts were grouped; ask again";
+/// Second answer of a cleaned lens whose comparison an end of winspect cut.
+const CLEANED_CUT: &str =
+    "winspect ended before the parts after it had come; look at the screen Camera and lens";
+/// Second answer of a shift check that an end of winspect cut.
+const SHIFT_CHECK_CUT: &str =
+    "winspect ended before its last part had a result; begin another check";
+/// Second answer of a reload that an end of winspect cut.
+const RELOAD_CUT: &str =
+    "winspect ended before the file was read again; the run that began since reads it at its start";
 /// Second answer of a shadow's command that an end of winspect cut.
 const SHADOW_CUT: &str =
     "winspect ended before it was done; no shadow outlives its run, give the command again";
@@ -229,6 +242,16 @@ mod tests {
         let cut = told(&groups, "nut@2");
         assert_eq!(cut.status, AnswerStatus::Rejected);
         assert_eq!(cut.reason.as_deref(), Some(SUGGEST_CUT));
+        // So are parts that were to come.
+        for name in [CLEANED, SHIFT_CHECK, RELOAD] {
+            let begun = Selection::new(name, Some("c"), "");
+            let cut = told(&begun, "nut@2");
+            assert_eq!(cut.status, AnswerStatus::Rejected, "{name}");
+            let done = Answer::new(Some("c"), AnswerStatus::Done, Some("seen".to_owned()));
+            let outcome = Some(done.clone());
+            assert_eq!(told(&Selection { outcome, ..begun }, "nut@2"), done);
+        }
+
         // What an earlier version kept names no command.
         let old = r#"{"id":"s","recipe":"bolt@4","outcome":null}"#;
         let kept = BTreeMap::from([(format!("{KEY}1"), old.to_owned())]);

@@ -292,7 +292,7 @@ impl LineView {
             broker: self.broker.state(),
             holder: self.hold.holder(),
             metrics: self.metrics(),
-            check_passed: self.control.checks.passed(),
+            checks: self.control.checks.figures(),
             // Results come after the store's counters, so that no verdict is missing among them.
             parts: self.part_counts.totals(),
         }

@@ -19,7 +19,8 @@ use self::record::{kept, key_of, name_of, recovered, word};
 use crate::base::health::{Diagnostics, Health};
 use crate::data::report::Report;
 use crate::data::verdict::Verdict;
-use crate::protocol::check_due::CheckDue;
+use crate::line::selection::Selection;
+use crate::protocol::check_due::{CheckDue, CheckFigures};
 use crate::protocol::shift_check::{
     CheckReason, CheckStage, CheckStep, CheckWord, KnownParts, RECORD_VERSION, ShiftCheck,
     ShiftCheckCommand,
@@ -66,6 +67,8 @@ struct CheckState {
     since: Option<Timestamp>,
     /// Values for the store, and ends; the command handler takes them twice a second.
     events: Vec<CheckEvent>,
+    /// True when a check was overdue at the last look.
+    is_overdue: bool,
     /// True when a part was counted since the last look.
     is_counted: bool,
 }
@@ -77,10 +80,10 @@ pub enum CheckEvent {
     Begin(String, String),
     /// A key for the store with its new value.
     Keep(KeyValue),
-    /// How far the check is that the command of that id began.
-    Counted(String, String),
-    /// The parts of the check are over that the command of that id began.
-    PartsOver(String, Box<ShiftCheck>),
+    /// How far the check is that the command began.
+    Counted(Selection, String),
+    /// The parts of the check are over that the command began.
+    PartsOver(Selection, Box<ShiftCheck>),
 }
 
 /// What a counted part changes.
@@ -95,8 +98,8 @@ pub struct CountedPart {
 /// A check that is to begin.
 #[derive(Debug)]
 pub struct CheckStart<'a> {
-    /// Id of the command.
-    pub command: &'a str,
+    /// The command, whose second answer is kept.
+    pub command: Selection,
     /// Why the line is checked.
     pub why: CheckReason,
     /// Number of bad parts.
@@ -127,6 +130,7 @@ impl ShiftChecks {
             cameras: vec![],
             judging: String::new(),
             since: since.and_then(|at| at.parse().ok()),
+            is_overdue: false,
             is_counted: false,
         };
 
@@ -198,7 +202,7 @@ impl ShiftChecks {
         let words = check.words();
 
         state.places = Some(KnownPlaces {
-            command: start.command.to_owned(),
+            command: start.command,
             since: start.since,
             camera: check.camera.clone(),
             bad: Places::new(&check.check, start.bad),
@@ -333,7 +337,10 @@ impl ShiftChecks {
         let zone = TimeZone::system();
         let since = state.since.unwrap_or(now);
 
-        match state.due.overdue(state.passed(), since, now, &zone) {
+        let overdue = state.due.overdue(state.passed(), since, now, &zone);
+        state.is_overdue = overdue.is_some();
+
+        match overdue {
             Some(words) => self.diagnostics.set(OVERDUE, Health::OffSpec, words),
             None => self.diagnostics.clear(OVERDUE),
         }
@@ -352,9 +359,17 @@ impl ShiftChecks {
         newest.cloned().collect()
     }
 
-    /// When the last check of the recipe that judges passed. Of several cameras, the one counts whose last one is oldest.
-    pub fn passed(&self) -> Option<Timestamp> {
-        self.state().passed()
+    /// How the checks are. Of several cameras, the one counts whose last passed check is oldest.
+    pub fn figures(&self) -> CheckFigures {
+        let state = self.state();
+        let mut stages = state.history.iter().rev().map(ShiftCheck::stage);
+        let over = stages.find(|stage| matches!(stage, CheckStage::Passed | CheckStage::Failed));
+
+        CheckFigures {
+            is_overdue: state.due.is_asked().then_some(state.is_overdue),
+            has_passed: over.map(|stage| stage == CheckStage::Passed),
+            passed_at: state.passed(),
+        }
     }
 
     /// Tells the line's health how the checks are.

@@ -37,7 +37,6 @@ impl BlockingWork {
     }
 
     /// The same with another patience.
-    #[cfg(test)]
     pub fn within(self, patience: Duration) -> Self {
         BlockingWork { patience, ..self }
     }

@@ -255,7 +255,7 @@ fn figures<'a>(facts: &Facts) -> LineFigures<'a> {
     let speed = speed.map_or_else(|| "…".to_owned(), |speed| speed.to_string());
 
     let met = ago(facts, facts.board.challenge_met, "none in this run");
-    let checked = ago(facts, facts.now.check_passed, "none passed");
+    let checked = ago(facts, facts.now.checks.passed_at, "none passed");
 
     LineFigures {
         figures: vec![

@@ -13,6 +13,7 @@ use crate::data::counters::TallyCount;
 use crate::data::part_counts::{BUCKETS, STAGES, StageHistogram, VerdictCount};
 use crate::data::result::whole_ms;
 use crate::protocol::metrics::CameraMetrics;
+use jiff::Timestamp;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
@@ -26,6 +27,8 @@ pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; chars
 /// What the metrics are read from.
 #[derive(Debug)]
 pub struct Readings {
+    /// Time of the reading.
+    pub at: Timestamp,
     /// The line.
     pub now: LineNow,
     /// The disk of the store.
@@ -285,6 +288,30 @@ pub const METRICS: &[MetricRow] = &[
         },
     ),
     row(
+        "winspect_shift_check_overdue",
+        Gauge,
+        &[],
+        "1 while a shift check is overdue; none where none is asked for",
+        |from| known(from.now.checks.is_overdue.map(flag)),
+    ),
+    row(
+        "winspect_shift_check_passed",
+        Gauge,
+        &[],
+        "1 if the newest shift check that is over passed, 0 if it failed; none without one",
+        |from| known(from.now.checks.has_passed.map(flag)),
+    ),
+    row(
+        "winspect_shift_check_age_seconds",
+        Gauge,
+        &[],
+        "time since a shift check of the recipe that judges passed; none without one",
+        |from| {
+            let passed = from.now.checks.passed_at;
+            known(passed.map(|at| from.at.duration_since(at).as_secs_f64().max(0.0)))
+        },
+    ),
+    row(
         "winspect_broker_up",
         Gauge,
         &[],
@@ -366,30 +393,21 @@ pub const METRICS: &[MetricRow] = &[
         Gauge,
         &[],
         "room on the disk of the store",
-        |from| {
-            from.disk
-                .map_or_else(Vec::new, |room| one(room.free as f64))
-        },
+        |from| known(from.disk.map(|room| room.free as f64)),
     ),
     row(
         "winspect_disk_size_bytes",
         Gauge,
         &[],
         "size of the disk of the store",
-        |from| {
-            from.disk
-                .map_or_else(Vec::new, |room| one(room.size as f64))
-        },
+        |from| known(from.disk.map(|room| room.size as f64)),
     ),
     row(
         "winspect_clock_synchronised",
         Gauge,
         &[],
         "1 if the system's clock is steered; none where the kernel does not say",
-        |from| {
-            let is_steered = from.now.condition.clock_synchronised;
-            is_steered.map_or_else(Vec::new, |is_steered| one(flag(is_steered)))
-        },
+        |from| known(from.now.condition.clock_synchronised.map(flag)),
     ),
     row(
         "winspect_stages_stuck",
@@ -446,6 +464,11 @@ fn sample(labels: &[&str], value: f64) -> Sample {
 
 fn one(value: f64) -> Vec<Sample> {
     vec![sample(&[], value)]
+}
+
+/// The value where it is known, and no sample else.
+fn known(value: Option<f64>) -> Vec<Sample> {
+    value.map_or_else(Vec::new, one)
 }
 
 fn flag(is_set: bool) -> f64 {

@@ -31,6 +31,7 @@
 //! pictures that wait are two a camera at most (`frames`).
 
 pub mod access;
+mod account;
 mod advice;
 mod album;
 mod assets;
@@ -40,17 +41,21 @@ mod check;
 mod commands;
 mod counters;
 mod disk;
+mod download;
 mod evidence;
 mod false_rejects;
 mod form_page;
 mod frames;
 mod health;
+mod health_forms;
 mod hosts;
 mod lens;
+mod line_facts;
 mod live;
 mod metrics;
 mod now;
 mod painter;
+mod pareto;
 mod pulses;
 mod recipe_row;
 mod recipes;
@@ -62,6 +67,7 @@ pub mod server;
 mod shift;
 mod shift_screen;
 mod state;
+mod support;
 mod tabs;
 pub mod teach;
 pub mod tls;
@@ -70,6 +76,7 @@ mod whole_page;
 mod words;
 
 pub use self::frames::{FrameSlots, ShownFrames, frame_slots};
+pub use self::line_facts::LineFacts;
 pub use self::metrics::{METRICS, MetricKind, MetricRow};
 pub use self::now::{LineNow, PageSettings};
 pub use self::painter::{PagePictures, PictureStage};

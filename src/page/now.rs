@@ -6,9 +6,9 @@ use crate::camera::CameraStatus;
 use crate::data::part_counts::PartTotals;
 use crate::protocol::birth::Identity;
 use crate::protocol::broker::BrokerState;
+use crate::protocol::check_due::CheckFigures;
 use crate::protocol::condition::Holder;
 use crate::protocol::metrics::Metrics;
-use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -39,8 +39,8 @@ pub struct LineNow {
     pub broker: BrokerState,
     /// The counters that balance.
     pub metrics: Metrics,
-    /// When the last shift check passed; `None` without one.
-    pub check_passed: Option<Timestamp>,
+    /// How the shift checks are.
+    pub checks: CheckFigures,
     /// Verdicts, and times of the stages.
     pub parts: PartTotals,
 }

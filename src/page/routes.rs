@@ -13,7 +13,9 @@ use super::rejects;
 use super::screen::{RENDER_EVERY, ScreenName};
 use super::state::Page;
 use super::whole_page::WholePage;
-use super::{check, false_rejects, lens, recipes, shift_screen, teach, users};
+use super::{
+    account, check, false_rejects, health_forms, lens, pareto, recipes, shift_screen, teach, users,
+};
 use askama::Template;
 use axum::Router;
 use axum::body::Body;
@@ -57,6 +59,9 @@ pub fn router(state: Page) -> Router {
         .merge(rejects::routes())
         .merge(check::forms::routes())
         .merge(lens::forms::routes())
+        .merge(account::routes())
+        .merge(health_forms::routes())
+        .merge(pareto::routes())
         .merge(recipes::routes())
         .merge(shift_screen::routes())
         .merge(users::routes())
@@ -141,10 +146,15 @@ async fn lens(State(page): State<Page>, viewer: Viewer) -> Response {
 fn whole(page: &Page, viewer: Viewer, name: ScreenName) -> Response {
     page.viewed();
 
-    let hindrance = viewer.hindrance(Right::Operate);
+    let hindrance = viewer.hindrance(match name {
+        ScreenName::Health => Right::SetUp,
+        _ => Right::Operate,
+    });
+
     let layout = Layout::new(page, viewer, name.title());
     let forms = match name {
-        ScreenName::Live | ScreenName::Health | ScreenName::Counters => Ok(String::new()),
+        ScreenName::Live | ScreenName::Counters => Ok(String::new()),
+        ScreenName::Health => health_forms::forms(page, &layout, hindrance),
         ScreenName::ShiftCheck => check::forms::forms(page, &layout, hindrance),
         ScreenName::Lens => lens::forms::forms(page, &layout, hindrance),
     };

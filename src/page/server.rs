@@ -10,6 +10,7 @@ use super::access::users_file::UsersFile;
 use super::commands::PageCommands;
 use super::disk::DiskLooks;
 use super::evidence::EvidenceReader;
+use super::line_facts::LineFacts;
 use super::now::{LineNow, PageSettings};
 use super::painter::PagePictures;
 use super::pulses::Pulses;
@@ -86,6 +87,8 @@ pub struct PageWiring {
     pub causes: Diagnostics,
     /// The users' file.
     pub users: PathBuf,
+    /// Facts for people who help.
+    pub facts: LineFacts,
     /// The line's recipes and lessons.
     pub teach: TeachSource,
     /// The store, to be searched.
@@ -188,10 +191,10 @@ pub fn run(wiring: PageWiring) -> std::io::Result<()> {
 fn runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // Passwords are compared there, pictures written as files, and folders looked at that may hang. Each kind has
-        // bounds of its own, eight together; verdicts come first.
+        // Passwords are compared there, pictures written as files, and folders and files looked at that may hang. Each
+        // kind has bounds of its own, ten together; verdicts come first.
         .thread_name("page-waits")
-        .max_blocking_threads(8)
+        .max_blocking_threads(10)
         .on_thread_start(lower_own)
         .build()
 }
@@ -214,6 +217,7 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
         pulses: wiring.pulses,
         access: Access::new(&wiring.users, wiring.audit, wiring.causes.clone()),
         causes: wiring.causes,
+        facts: wiring.facts,
         recipes: wiring.recipes,
         tls: tls.clone(),
         commands: PageCommands::new(wiring.requests),
@@ -260,6 +264,8 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
             _ = looks.tick() => {
                 disk.look();
                 state.look();
+                let looked = state.clone();
+                tokio::spawn(async move { looked.look_at_files().await });
             }
         }
 

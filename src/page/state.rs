@@ -4,12 +4,13 @@ use super::access::cookie::SessionCookie;
 use super::access::keeper::Access;
 use super::assets::Assets;
 use super::blocking::{BlockingWork, Busy};
-use super::board::Board;
+use super::board::{Board, EventWords};
 use super::commands::PageCommands;
 use super::disk::NewestRoom;
 use super::evidence::EvidenceReader;
 use super::false_rejects::FalseRejects;
 use super::hosts::Names;
+use super::line_facts::LineFacts;
 use super::metrics::Readings;
 use super::now::LineNow;
 use super::painter::PagePictures;
@@ -18,9 +19,9 @@ use super::recipe_row::{ReadRecipes, RecipeRow};
 use super::screen::{Facts, SCREENS, Screen, ScreenName};
 use super::shift::ShiftBase;
 use super::teach::source::{RecipeFacts, TeachSource};
-use super::tls::PageTls;
+use super::tls::{PAGE_CERTIFICATE, PageTls};
 use super::{check, counters, health, lens, live};
-use crate::base::health::Diagnostics;
+use crate::base::health::{Diagnostics, Health};
 use crate::data::lens::{LensView, Lenses};
 use crate::protocol::event::{Event, ListenerState};
 use crate::protocol::shift_check::ShiftCheck;
@@ -67,6 +68,8 @@ pub struct PageParts {
     pub checks: NewestChecks,
     /// What the cameras' lenses show.
     pub lenses: Lenses,
+    /// Facts for people who help.
+    pub facts: LineFacts,
     /// Certificate and key, if the page has them.
     pub tls: Option<Arc<PageTls>>,
     /// Faults of the moment: a certificate that ends is told there.
@@ -92,6 +95,10 @@ pub struct PageState {
     pub store: Store,
     /// Pictures of kept parts.
     pub evidence: EvidenceReader,
+    /// Facts for people who help.
+    pub facts: LineFacts,
+    /// Looks at the sizes of files.
+    pub sizes: BlockingWork,
     /// The one place for a file that is sent.
     pub exports: Arc<Semaphore>,
     checks: NewestChecks,
@@ -101,6 +108,8 @@ pub struct PageState {
     recipes: ReadRecipes,
     /// Reads of the library.
     library: BlockingWork,
+    /// Looks at certificate and key.
+    certificates: BlockingWork,
     /// Pictures that are written as files, one at a time.
     pub picture_files: BlockingWork,
     shift: Mutex<ShiftBase>,
@@ -136,6 +145,8 @@ impl PageState {
             teach: parts.teach,
             store: parts.store,
             evidence: parts.evidence,
+            facts: parts.facts,
+            sizes: BlockingWork::new(1),
             exports: Arc::new(Semaphore::new(1)),
             checks: parts.checks,
             lenses: parts.lenses,
@@ -143,6 +154,7 @@ impl PageState {
             causes: parts.causes,
             recipes: parts.recipes,
             library: BlockingWork::new(LIBRARY_READERS),
+            certificates: BlockingWork::new(1),
             picture_files: BlockingWork::new(1),
             shift: Mutex::default(),
             listener: parts.listener,
@@ -191,6 +203,11 @@ impl PageState {
         self.board().place_of(number).map(str::to_owned)
     }
 
+    /// The last events, the newest first.
+    pub fn events(&self) -> Vec<EventWords> {
+        self.board().events.iter().cloned().collect()
+    }
+
     /// The newest shift checks, the newest first.
     pub fn checks(&self, most: usize) -> Vec<ShiftCheck> {
         (self.checks)(most)
@@ -225,6 +242,7 @@ impl PageState {
     /// What the metrics are read from.
     pub fn readings(&self) -> Readings {
         Readings {
+            at: Timestamp::now(),
             now: self.now(),
             disk: self.disk.at(Instant::now()),
             events_missed: self.listener.missed(),
@@ -336,12 +354,30 @@ impl PageState {
             lock(&self.viewed).is_some_and(|viewed| viewed.elapsed() < UNWATCHED_AFTER);
         self.pictures.watch(is_watched);
         lens::develop::develop(&self.lenses());
-        if let Some(tls) = &self.tls {
-            tls.look(&self.causes, Timestamp::now());
-        }
-
         // The signs are looked at all the time, so that a request finds how long they have been away.
         self.stuck();
+    }
+
+    /// Looks at the files of the page that may change while it runs: users, certificate and key. A disk that hangs
+    /// holds up nothing else.
+    pub async fn look_at_files(&self) {
+        self.access.look().await;
+        let Some(tls) = self.tls.clone() else { return };
+
+        let causes = self.causes.clone();
+        let looked = self
+            .certificates
+            .run(move || tls.look(&causes, Timestamp::now()))
+            .await;
+
+        if looked == Err(Busy) {
+            let words = "its files do not answer; the page goes on with what it has read";
+            self.causes.set(
+                PAGE_CERTIFICATE,
+                Health::MaintenanceRequired,
+                words.to_owned(),
+            );
+        }
     }
 
     fn board(&self) -> MutexGuard<'_, Board> {

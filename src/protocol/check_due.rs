@@ -9,6 +9,17 @@ use std::time::Duration;
 /// Time after a shift's begin within which its check must have passed, unless another one is given.
 pub const WITHIN: Duration = Duration::from_secs(3600);
 
+/// The shift checks of a line at one moment, as figures.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CheckFigures {
+    /// True while one is overdue; `None` where none is asked for.
+    pub is_overdue: Option<bool>,
+    /// True if the newest one that is over passed; `None` without one.
+    pub has_passed: Option<bool>,
+    /// When the last one of the recipe that judges passed; `None` without one.
+    pub passed_at: Option<Timestamp>,
+}
+
 /// When a shift check is due; never by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CheckDue {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 /// Names of all commands.
-pub const NAMES: [&str; 20] = [
+pub const NAMES: [&str; 21] = [
     "trigger",
     "select_recipe",
     "set_threshold",
@@ -29,11 +29,14 @@ pub const NAMES: [&str; 20] = [
     "pause",
     "resume",
     "reset",
+    RELOAD,
     "take_control",
     "release_control",
 ];
 /// Name of the command that says that a lens was cleaned.
 pub const CLEANED: &str = "cleaned";
+/// Name of the command that lets the line read its file again.
+pub const RELOAD: &str = "reload";
 /// Bytes of a command at most; a larger one is refused unread.
 pub const PAYLOAD_MAX: usize = 4096;
 /// Characters of a part's id at most.
@@ -105,6 +108,8 @@ pub enum Action {
     Resume,
     /// Ends what an operator has seen: a missed challenge, a store that was moved aside.
     Reset,
+    /// The line's file is read again, and what can change without a restart does.
+    Reload,
     /// The sender alone may change recipes and thresholds for a while.
     TakeControl,
     /// Others may change them again.
@@ -269,6 +274,7 @@ fn read_command(name: &str, payload: &[u8]) -> Result<Command, String> {
         "pause" => read_plain(payload, Action::Pause),
         "resume" => read_plain(payload, Action::Resume),
         "reset" => read_plain(payload, Action::Reset),
+        RELOAD => read_plain(payload, Action::Reload),
         "take_control" => read_plain(payload, Action::TakeControl),
         "release_control" => read_plain(payload, Action::ReleaseControl),
         // Those that change a recipe are read beside this file.

@@ -23,6 +23,7 @@ pub fn words(action: &Action) -> String {
         Action::Pause
         | Action::Resume
         | Action::Reset
+        | Action::Reload
         | Action::TakeControl
         | Action::ReleaseControl => String::new(),
     }

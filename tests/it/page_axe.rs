@@ -10,7 +10,7 @@ use crate::harness::station::Station;
 use crate::page_rejects::{reject, rejecting};
 
 /// Addresses of all screens but that of one part, and words that an admin sees there.
-pub const SCREENS: [(&str, &str); 12] = [
+pub const SCREENS: [(&str, &str); 14] = [
     ("/", "B-2 (no. 2)"),
     ("/rejects", "A-1 (no. 1)"),
     ("/teach", "The recipe nut@"),
@@ -18,10 +18,12 @@ pub const SCREENS: [(&str, &str); 12] = [
     ("/shift-check", "Begin a check"),
     ("/lens", "top"),
     ("/counters", "Since the start"),
+    ("/counters/pareto", "Where failed parts fail"),
     ("/counters/reset", "2 parts so far, 2 failed"),
     ("/recipes", "Take control"),
     ("/health", "Last events"),
     ("/users", "New user"),
+    ("/account", "Set my password"),
     ("/sign-in", "Sign in"),
 ];
 

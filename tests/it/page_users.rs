@@ -3,7 +3,7 @@
 use crate::harness::browser::Browser;
 use crate::harness::line::TRIGGERED;
 use crate::harness::page::station;
-use crate::harness::sign_in::{Session, add_user, audit};
+use crate::harness::sign_in::{PASSWORD, Session, add_user, audit};
 use crate::harness::{assert_said, require};
 use crate::page_browser::keep_shown;
 
@@ -202,4 +202,49 @@ fn an_operator_resets_the_counters_of_the_shift() {
         &audit(folder),
         &["counters of the shift reset by anna (page): 2 parts"],
     );
+}
+
+#[test]
+fn a_user_sets_the_own_password_and_is_signed_out_everywhere_else() {
+    let (station, page) = station(TRIGGERED);
+    let folder = station.folder.path();
+    add_user(folder, "otto", "view");
+    let elsewhere = Session::start(&page, "otto");
+    let otto = Session::start(&page, "otto");
+    let set = |old: &str, new: &str, again: &str| {
+        let form = [("old", old), ("new", new), ("again", again)];
+        let answer = otto.post("/account/password", &form);
+        assert_eq!(answer.status, 303);
+        otto.get("/account").body
+    };
+
+    let refused = set("wrong horse", "another horse", "another horse");
+    assert_said(&refused, &["NOT DONE", "the password until now is wrong"]);
+    let refused = set(PASSWORD, "another horse", "an other horse");
+    assert_said(&refused, &["typed in two ways"]);
+    let refused = set(PASSWORD, "short", "short");
+    assert_said(&refused, &["at least 8 characters"]);
+    assert!(elsewhere.get("/").body.contains("otto"), "nothing was done");
+
+    let done = set(PASSWORD, "another horse", "another horse");
+    assert_said(&done, &["DONE", "signed out everywhere else", "otto"]);
+    assert!(
+        !elsewhere.get("/").body.contains("otto"),
+        "the other browser"
+    );
+    assert_said(
+        &audit(folder),
+        &[
+            "another password for otto at the page from 127.0.0.1 refused: wrong password",
+            "otto has another password, by otto (page)",
+        ],
+    );
+
+    // Who guesses waits, as at a sign-in.
+    for _ in 0..4 {
+        set("wrong horse", "third horse", "third horse");
+    }
+
+    let waits = set("another horse", "third horse", "third horse");
+    assert_said(&waits, &["too many wrong passwords"]);
 }

@@ -1,8 +1,9 @@
 //! The line's file is read again while the line runs (SIGHUP): what can change does, the rest is named, and
 //! a file that is wrong changes nothing.
 
+use crate::harness::assert_said;
 use crate::harness::line::{LineConfig, TRIGGERED};
-use crate::harness::program::winspect;
+use crate::harness::program::{both, winspect};
 use crate::harness::station::Station;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -156,5 +157,51 @@ fn a_recipe_for_another_model_waits_for_the_restart_with_it() {
         restart.contains("recipe.nut.threshold: 0.4 -> 0.0001"),
         "{restart}"
     );
+    assert_eq!(station.summary()["balanced"], true);
+}
+
+#[test]
+fn a_command_reads_the_file_as_the_signal_does_and_hears_what_came_of_it() {
+    let station = passing();
+    let write = |head: &str, recipe: &str| {
+        let config = LineConfig::new(station.broker.port, TRIGGERED).head(head);
+        config.recipe(recipe).write(station.folder.path());
+    };
+
+    write("batch = 2", "threshold = 0.0001");
+    let answer = station.plc.ask("reload", r#"{"id":"r1"}"#, "accepted");
+    assert_eq!(answer["id"], "r1");
+    let outcome = station.plc.next("ack/reload");
+    assert_eq!(outcome["status"], "done", "{outcome}");
+    let words = outcome["reason"].to_string();
+    assert_said(
+        &words,
+        &[
+            "recipe.nut.threshold: 0.4 -> 0.0001",
+            "needs a restart: batch: not given -> 2",
+        ],
+    );
+    assert_eq!(judged(&station, "a")["verdict"], "fail");
+
+    // By the command line, of a file that is wrong.
+    write("batch = 900", "threshold = -1.0");
+    let command = || {
+        let mut command = winspect();
+        command.arg("reload").arg(file(&station));
+        command.output().expect("it runs")
+    };
+
+    let refused = command();
+    assert_eq!(refused.status.code(), Some(65), "{}", both(&refused));
+    assert_said(
+        &both(&refused),
+        &["is not in force", "batch: ", "recipe.threshold: "],
+    );
+    assert_eq!(judged(&station, "b")["verdict"], "fail");
+    write("batch = 2", "threshold = 0.4");
+    let done = command();
+    assert_said(&both(&done), &["recipe.nut.threshold: 0.0001 -> 0.4"]);
+    assert!(done.status.success());
+    assert_said(&audit(&station), &["reload from mqtt, id r1"]);
     assert_eq!(station.summary()["balanced"], true);
 }

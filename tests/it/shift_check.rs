@@ -1,5 +1,6 @@
 //! Shift checks of a running line: over MQTT and the command line, through a restart, and one that fails.
 
+use crate::harness::broker::Broker;
 use crate::harness::line::TRIGGERED;
 use crate::harness::plc::Listener;
 use crate::harness::program::{Running, both, winspect};
@@ -229,4 +230,34 @@ fn an_overdue_check_is_off_spec_until_one_passes_also_over_restarts() {
     said(&folder, &["gate", "yes"], "sign it");
     said(&folder, &["sign", "--name", "anna"], "passed");
     states.until_fits("box/state", |state| !has_cause(state, "shift check"));
+}
+
+#[test]
+fn outcomes_that_the_broker_never_had_are_told_by_the_next_run() {
+    let station = Station::start(TRIGGERED);
+    let plc = &station.plc;
+    let start = r#"{"id":"c1","step":"start","why":"start","bad":2,"name":"anna"}"#;
+    plc.ask("shift_check", start, "accepted");
+    plc.ask("cleaned", r#"{"id":"c2"}"#, "accepted");
+
+    // The check ends while the broker is away, and the comparison of the lens when the line stops.
+    let port = station.broker.port;
+    drop(station.broker);
+    let folder = station.folder.path();
+    said(folder, &["abort", "--name", "anna"], "failed");
+    station.line.stop();
+
+    let _broker = Broker::start(port);
+    let told = Listener::start(port, "plant/box/ack/#");
+    let line = Running::line(folder);
+    for (topic, id, words) in [
+        ("ack/shift_check", "c1", "aborted"),
+        ("ack/cleaned", "c2", "the line stops"),
+    ] {
+        let outcome = told.until(topic, "id", id);
+        assert_eq!(outcome["status"], "rejected", "{outcome}");
+        assert!(outcome["reason"].to_string().contains(words), "{outcome}");
+    }
+
+    line.summary();
 }

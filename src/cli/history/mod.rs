@@ -2,18 +2,18 @@
 //! more, or counted; or the audit log. Beside a running line through its control socket, else from a copy
 //! of the store's file.
 
-mod shifts;
 mod source;
 mod statistics;
 
-use self::shifts::Shifts;
 use self::source::HistorySource;
-use self::statistics::{CountQuery, CountedBy};
+use self::statistics::CountQuery;
 use super::terminal::{print, say};
 use crate::base::exit::Failure;
 use crate::base::times;
 use crate::data::history::{AuditQuery, HistoryQuery, PAGE_MAX};
 use crate::data::history_rows::{RowFormat, RowPrinter};
+use crate::data::shifts::{Shifts, USUAL_SHIFTS};
+use crate::data::statistics::CountedBy;
 use crate::data::verdict::{Reason, Verdict};
 use crate::store::{Search, SearchPage};
 use clap::Args;
@@ -66,7 +66,7 @@ pub struct HistoryArguments {
     #[arg(long, value_name = "KEY", value_enum, conflicts_with = "limit")]
     by: Option<CountedBy>,
     /// Times at which shifts begin, for --by shift; times are of this machine's time zone
-    #[arg(long, value_name = "TIMES", default_value = "06:00,14:00,22:00", value_parser = Shifts::parse)]
+    #[arg(long, value_name = "TIMES", default_value = USUAL_SHIFTS, value_parser = Shifts::parse)]
     shifts: Shifts,
     /// Show the audit log: who changed what, with the old and the new value
     #[arg(long, conflicts_with_all = ["verdict", "reason", "camera", "recipe", "part_id", "label", "by"])]

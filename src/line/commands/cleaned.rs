@@ -3,12 +3,10 @@
 
 use super::{CommandHandler, Done};
 use crate::line::control::DRIFT_OF;
+use crate::line::selection::Selection;
 use crate::protocol::answer::{Answer, AnswerStatus};
 use crate::protocol::command::CLEANED;
-use crate::protocol::event::{CommandOutcome, Event};
 use crate::protocol::request::Request;
-use std::sync::Arc;
-use std::time::Instant;
 
 impl CommandHandler {
     /// Begins to look at a lens that was cleaned.
@@ -26,8 +24,12 @@ impl CommandHandler {
             return Err(format!("there is no camera {name:?}"));
         }
 
-        let id = request.command.id.as_deref().unwrap_or_default();
-        let words = self.cleanings.begin(name, id, &self.lenses)?;
+        let selection = Selection::new(CLEANED, request.command.id.as_deref(), "");
+        let kept = (selection.key.clone(), selection.kept());
+        let words = self.cleanings.begin(name, selection, &self.lenses)?;
+
+        // It is on the disk with its answer: who was told `accepted` hears how it ended.
+        drop(self.store.set(&kept.0, &kept.1));
 
         self.diagnostics.clear(&format!("{DRIFT_OF}{name}"));
 
@@ -45,15 +47,10 @@ impl CommandHandler {
             tracing::info!("{CLEANED} {words}");
             self.store.audit(format!("{CLEANED} {words}"));
 
-            let outcome = Arc::new(CommandOutcome {
-                name: CLEANED,
-                answer: Answer::new(Some(&ended.command), status, Some(words)),
-                kept: None,
-            });
+            let id = ended.selection.id.clone();
+            let answer = Answer::new(id.as_deref(), status, Some(words));
 
-            self.outcomes.end(&outcome, Instant::now());
-
-            self.events.tell(Event::Outcome(outcome));
+            self.answers.tell(ended.selection, answer);
         }
     }
 }

@@ -14,6 +14,7 @@ mod challenge;
 mod cleaned;
 mod label;
 mod recipes;
+mod reload;
 mod repeat;
 mod shift_check;
 mod triggers;
@@ -33,9 +34,11 @@ use crate::line::control::LineControl;
 use crate::line::events::Events;
 use crate::line::hold::{Hold, changes_set_up};
 use crate::line::lessons::Lessons;
+use crate::line::live_settings::ReloadRequest;
 use crate::line::outcomes::Outcomes;
 use crate::line::overlays::Snapshot;
 use crate::line::rate_limit::{RATE_MAX, RateLimit};
+use crate::line::second_answers::SecondAnswers;
 use crate::line::shared::Shared;
 use crate::protocol::answer::{Answer, AnswerStatus};
 use crate::protocol::birth::Identity;
@@ -69,6 +72,8 @@ pub struct CommandHandler {
     hold: Hold,
     /// Outcomes of this run's commands.
     outcomes: Outcomes,
+    /// Second answers that are kept.
+    answers: SecondAnswers,
     /// Pictures for teaching.
     lessons: Lessons,
     /// True where pictures of parts are kept.
@@ -100,6 +105,8 @@ pub struct CommandHandler {
     wanted: Sender<RecipeRequest>,
     /// Recipes that are asked about, to the what-if stage.
     what_ifs: Sender<RecipeRequest>,
+    /// Wishes to read the line's file again, to the changeover.
+    reloads: Sender<ReloadRequest>,
     /// Selections of this round, which wait until their first answers are out.
     unanswered: Vec<Sender<Infallible>>,
 }
@@ -136,6 +143,8 @@ pub struct CommandEnds {
     pub recipes: Sender<RecipeRequest>,
     /// Recipes that are asked about, for the what-if stage.
     pub what_ifs: Sender<RecipeRequest>,
+    /// Wishes to read the line's file again, for the changeover.
+    pub reloads: Sender<ReloadRequest>,
 }
 
 impl CommandHandler {
@@ -151,6 +160,7 @@ impl CommandHandler {
     ) -> Self {
         CommandHandler {
             requests: ends.requests,
+            answers: SecondAnswers::new(shared, ends.events.clone()),
             events: ends.events,
             snapshots: ends.snapshots,
             store: shared.store.clone(),
@@ -172,6 +182,7 @@ impl CommandHandler {
             changed: BTreeSet::new(),
             wanted: ends.recipes,
             what_ifs: ends.what_ifs,
+            reloads: ends.reloads,
             unanswered: vec![],
         }
     }
@@ -350,6 +361,7 @@ impl CommandHandler {
             Action::Pause => self.pause(true),
             Action::Resume => self.pause(false),
             Action::Reset => self.reset(),
+            Action::Reload => self.reload(id),
             Action::TakeControl => self.take_control(&who, now),
             Action::ReleaseControl => self.hold.release(&who, now).map(|()| Done::plain()),
         };
@@ -479,6 +491,7 @@ fn has_outcome(action: &Action) -> bool {
             | Action::Change(_)
             | Action::Challenge(_)
             | Action::Cleaned { .. }
+            | Action::Reload
             | Action::ShiftCheck(ShiftCheckCommand {
                 step: CheckStep::Start { .. },
                 ..

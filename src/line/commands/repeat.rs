@@ -6,7 +6,7 @@ use crate::line::control::COMMAND_IDS;
 use crate::line::outcomes::KnownOutcome;
 use crate::line::selection::SELECT;
 use crate::protocol::answer::{Answer, AnswerStatus};
-use crate::protocol::command::{Action, CLEANED};
+use crate::protocol::command::{Action, CLEANED, RELOAD};
 use crate::protocol::event::CommandOutcome;
 use crate::protocol::request::Request;
 use crate::protocol::shift_check::SHIFT_CHECK;
@@ -24,6 +24,9 @@ const CHECKED_BEFORE: &str =
 /// Outcome of a cleaned lens that was told by an earlier run.
 const CLEANED_BEFORE: &str =
     "its outcome was told by an earlier run, or never; the audit log has it if it was";
+
+/// Outcome of a reload that was told by an earlier run.
+const RELOADED_BEFORE: &str = "its outcome was told by an earlier run; the audit log has it, and this run began with the line's file";
 
 /// Outcome of a change that was told by an earlier run.
 const CHANGED_BEFORE: &str = "its outcome was told by an earlier run, and is not kept; `birth` names the revision that judges, and winspect recipe show how it came about";
@@ -76,6 +79,7 @@ impl CommandHandler {
                 Action::Change(_) => Answer::rejected(Some(id), CHANGED_BEFORE),
                 Action::ShiftCheck(_) => Answer::rejected(Some(id), CHECKED_BEFORE),
                 Action::Cleaned { .. } => Answer::rejected(Some(id), CLEANED_BEFORE),
+                Action::Reload => Answer::rejected(Some(id), RELOADED_BEFORE),
                 _ => return None,
             },
         };
@@ -84,6 +88,7 @@ impl CommandHandler {
             Action::Challenge(_) => "challenge",
             Action::ShiftCheck(_) => SHIFT_CHECK,
             Action::Cleaned { .. } => CLEANED,
+            Action::Reload => RELOAD,
             Action::Change(change) => change.name(),
             _ => SELECT,
         };

@@ -1,16 +1,15 @@
 //! Shift checks: their steps are done here, and what becomes of their parts is told.
 
 use super::{CommandHandler, Done};
+use crate::line::selection::Selection;
 use crate::line::shift_check::{CheckEvent, CheckStart};
 use crate::protocol::answer::{Answer, AnswerStatus};
-use crate::protocol::event::{CommandOutcome, Event};
 use crate::protocol::request::Request;
 use crate::protocol::shift_check::{
     CheckStage, CheckStep, SHIFT_CHECK, ShiftCheck, ShiftCheckCommand,
 };
 use jiff::Timestamp;
-use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::sync::PoisonError;
 
 impl CommandHandler {
     /// Does a step of a shift check.
@@ -30,8 +29,10 @@ impl CommandHandler {
         {
             self.check_part_camera(camera.as_deref())?;
             self.look_at_challenges(); // of those before
+            let selection = Selection::new(SHIFT_CHECK, request.command.id.as_deref(), "");
+            let kept = (selection.key.clone(), selection.kept());
             let words = self.control.begin_check(CheckStart {
-                command: request.command.id.as_deref().unwrap_or_default(),
+                command: selection,
                 why: *why,
                 bad: *bad,
                 good: *good,
@@ -41,7 +42,9 @@ impl CommandHandler {
                 since: request.came_at,
             })?;
 
-            self.look_at_checks(); // it is on the disk with its answer
+            // Both are on the disk with its answer: who was told `accepted` hears how it ended.
+            drop(self.store.set(&kept.0, &kept.1));
+            self.look_at_checks();
             return Ok(Done::begun(words));
         }
 
@@ -58,23 +61,14 @@ impl CommandHandler {
             match event {
                 CheckEvent::Begin(key, value) => drop(self.store.set_if_absent(&key, &value)),
                 CheckEvent::Keep((key, value)) => drop(self.store.set(&key, &value)),
-                CheckEvent::Counted(id, words) => self.tell_counted(&id, words),
-
-                CheckEvent::PartsOver(id, check) => self.end_parts(&id, &check),
+                CheckEvent::Counted(command, words) => self.answers.progress(&command, words),
+                CheckEvent::PartsOver(command, check) => self.end_parts(command, &check),
             }
         }
     }
 
-    /// How far a check's parts are, for who sent them.
-    fn tell_counted(&self, id: &str, words: String) {
-        let answer = Answer::new(Some(id), AnswerStatus::Progress, Some(words));
-        let counted = Arc::new(outcome(answer));
-
-        self.events.tell(Event::Outcome(counted));
-    }
-
     /// The known parts of a check are over: who sent them hears it, and the log has it.
-    fn end_parts(&self, id: &str, check: &ShiftCheck) {
+    fn end_parts(&self, command: Selection, check: &ShiftCheck) {
         let words = format!("shift check {}: {}", check.check, check.words());
 
         let status = if check.stage() == CheckStage::Failed {
@@ -87,13 +81,10 @@ impl CommandHandler {
 
         self.store.audit(words.clone());
 
-        // The store has the check itself: an outcome that nobody hears is not lost.
-        let answer = Answer::new(Some(id), status, Some(words));
-        let outcome = Arc::new(outcome(answer));
+        let id = command.id.clone();
+        let answer = Answer::new(id.as_deref(), status, Some(words));
 
-        self.outcomes.end(&outcome, Instant::now());
-
-        self.events.tell(Event::Outcome(outcome));
+        self.answers.tell(command, answer);
     }
 
     /// `name@revision` of the recipe that judges.
@@ -101,14 +92,6 @@ impl CommandHandler {
         let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
 
         identity.recipe.clone()
-    }
-}
-
-fn outcome(answer: Answer) -> CommandOutcome {
-    CommandOutcome {
-        name: SHIFT_CHECK,
-        answer,
-        kept: None,
     }
 }
 

@@ -1,13 +1,14 @@
 //! The places of a shift check that the next parts claim: the bad ones first.
 
+use crate::line::selection::Selection;
 use std::sync::Arc;
 use std::time::Instant;
 
 /// The places of a check for the parts that come next.
 #[derive(Debug)]
 pub struct KnownPlaces {
-    /// Id of the command that began it.
-    pub command: String,
+    /// The command that began it, whose second answer is kept.
+    pub command: Selection,
     /// Parts that are requested later belong to it.
     pub since: Instant,
     /// Camera of the parts; any where `None`.

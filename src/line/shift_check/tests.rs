@@ -4,6 +4,7 @@ use super::*;
 use crate::data::part::Part;
 use crate::data::part::tests::ask;
 use crate::data::report::tests::report;
+use crate::protocol::shift_check::SHIFT_CHECK;
 use std::time::Duration;
 
 fn checks() -> (ShiftChecks, Diagnostics) {
@@ -12,9 +13,13 @@ fn checks() -> (ShiftChecks, Diagnostics) {
     (checks, diagnostics)
 }
 
+fn command(id: &str) -> Selection {
+    Selection::new(SHIFT_CHECK, Some(id), "")
+}
+
 fn begin(checks: &ShiftChecks, bad: u32, good: u32) -> Result<String, String> {
     checks.begin(CheckStart {
-        command: "c1",
+        command: command("c1"),
         why: CheckReason::Start,
         bad,
         good,
@@ -99,9 +104,9 @@ fn the_next_parts_are_the_bad_ones_and_then_the_good_ones() {
     assert_eq!(health(&diagnostics), Health::MaintenanceRequired);
     assert!(step(&checks, CheckStep::Sign {}).is_err_and(|why| why.contains("did the gate")));
     step(&checks, CheckStep::Gate { removed: true }).expect("its turn");
-    assert_eq!(checks.passed(), None);
+    assert_eq!(checks.figures().passed_at, None);
     step(&checks, CheckStep::Sign {}).expect("its turn");
-    assert!(checks.passed().is_some());
+    assert!(checks.figures().passed_at.is_some());
     assert_eq!(health(&diagnostics), Health::Normal);
 }
 
@@ -214,7 +219,7 @@ fn the_last_checks_are_kept_and_the_clock_is_told() {
 /// A check of one bad part that has passed.
 fn passed(checks: &ShiftChecks, camera: Option<&str>) {
     let start = CheckStart {
-        command: "c",
+        command: command("c"),
         why: CheckReason::Start,
         bad: 1,
         good: 0,
@@ -258,13 +263,16 @@ fn the_clock_counts_checks_of_the_recipe_that_judges_and_of_each_camera() {
     checks.judged_by("nut@7");
     checks.ask(CheckDue::default(), vec!["top".into(), "side".into()]);
     passed(&checks, Some("top"));
-    assert_eq!(checks.passed(), None, "nobody has checked the side");
+    let figures = checks.figures();
+    assert_eq!(figures.passed_at, None, "nobody has checked the side");
+    assert_eq!(figures.has_passed, Some(true));
+    assert_eq!(figures.is_overdue, None, "none is asked for");
     passed(&checks, None);
-    assert!(checks.passed().is_some());
+    assert!(checks.figures().passed_at.is_some());
     checks.judged_by("bolt@1");
-    assert_eq!(checks.passed(), None, "it was another product's");
+    assert_eq!(checks.figures().passed_at, None, "it was another product's");
     checks.judged_by("nut@9");
-    assert!(checks.passed().is_some());
+    assert!(checks.figures().passed_at.is_some());
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! The keeper of the page's access: users, sessions and limits together, with each sign-in, refusal and sign-out in
 //! the audit log.
 
+use super::actor::Actor;
 use super::limits::SignInLimits;
 use super::notice::Notice;
-use super::password::{PasswordQueue, is_right};
+use super::password::{PasswordHash, PasswordQueue, is_right};
 use super::sessions::{FoundSession, SessionKey, Sessions};
 use super::users::{Users, UsersError};
 use super::users_file::UsersFile;
@@ -13,7 +14,7 @@ use crate::page::blocking::{BlockingWork, Busy};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Diagnostics source of a users' file that cannot be read.
 pub const PAGE_USERS: &str = "page users";
@@ -23,9 +24,20 @@ const SHOWN_NAME_MAX: usize = 32;
 /// Sentences for the audit log. Never waits for the disk.
 pub type Audit = Box<dyn Fn(String) + Send + Sync>;
 
+/// Refusal of a password that was not looked at.
+const TOO_MANY: &str = "too many sign in just now; try again in a moment";
+/// Time for a look at the users' file, which each request waits for.
+const LOOK_PATIENCE: Duration = Duration::from_millis(250);
+/// Time after a look that hung until another one is begun: requests go on with the users of before.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// The users as the page knows them.
 struct KnownUsers {
     file: UsersFile,
+    /// True once the file was looked at: the users of the start are no change.
+    is_read: bool,
+    /// Counts what was taken over: a look that was begun before is of no use after.
+    taken: u64,
     /// True while a change of the page's own is being written: the file is not read again meanwhile, so that nobody waits
     /// for its disk, and the change is not taken for one from outside.
     is_changing: bool,
@@ -38,6 +50,11 @@ pub struct Access {
     users: Arc<Mutex<KnownUsers>>,
     /// Changes of the users' file, one at a time.
     changes: BlockingWork,
+    /// Looks at the users' file, one at a time.
+    looks: BlockingWork,
+    look_again: Duration,
+    /// The last look that hung.
+    hung: Mutex<Option<Instant>>,
     sessions: Mutex<Sessions>,
     limits: Mutex<SignInLimits>,
     passwords: PasswordQueue,
@@ -48,36 +65,61 @@ pub struct Access {
 impl Access {
     /// The access for the users of that file. A file that cannot be read is told by `causes`, and nobody can sign in.
     pub fn new(users: &Path, audit: Audit, causes: Diagnostics) -> Self {
-        let access = Access {
+        Access {
             users: Arc::new(Mutex::new(KnownUsers {
                 file: UsersFile::at(users),
+                is_read: false,
+                taken: 0,
                 is_changing: false,
                 untold: vec![],
             })),
             changes: BlockingWork::new(1),
+            looks: BlockingWork::new(1).within(LOOK_PATIENCE),
+            look_again: LOOK_AGAIN,
+            hung: Mutex::default(),
             sessions: Mutex::default(),
             limits: Mutex::default(),
             passwords: PasswordQueue::default(),
             audit,
             causes,
-        };
-
-        // The users of the start are no change.
-        let first = lock(&access.users).file.refresh();
-
-        access.tell_file(&first.map(|_| ()));
-
-        access
+        }
     }
 
-    /// True if somebody could sign in.
+    /// Looks at the users' file, as each request does before it asks who somebody is: a user who was removed is signed
+    /// out by the next one. The look is made beside this thread, which does not wait for a disk that hangs: the users
+    /// are those of before then, and the line's health tells it.
+    pub async fn look(&self) {
+        self.tell_changes();
+        let hung = *lock(&self.hung);
+        if hung.is_some_and(|hung| hung.elapsed() < self.look_again) {
+            return;
+        }
+
+        let users = self.users.clone();
+        let looked = self.looks.run(move || look_at(&users)).await;
+        *lock(&self.hung) = looked.is_err().then(Instant::now);
+
+        match looked {
+            Ok(Some(read)) => self.tell_file(&read),
+            Ok(None) => {}
+            Err(Busy) => {
+                let words = "the users' file does not answer; who was a user before still is";
+                self.causes
+                    .set(PAGE_USERS, Health::MaintenanceRequired, words.to_owned());
+            }
+        }
+
+        self.tell_changes();
+    }
+
+    /// True if somebody could sign in, by the last look.
     pub fn has_users(&self) -> bool {
-        !self.users().file.users().is_empty()
+        !lock(&self.users).file.users().is_empty()
     }
 
-    /// All users now.
+    /// All users, by the last look.
     pub fn all_users(&self) -> Users {
-        self.users().file.users().clone()
+        lock(&self.users).file.users().clone()
     }
 
     /// Writes a sentence into the audit log.
@@ -97,18 +139,11 @@ impl Access {
         password: Secret,
         from: IpAddr,
     ) -> Result<String, String> {
-        let begun = lock(&self.limits).begin(from, name, Instant::now());
-
-        if let Err(wait) = begun {
-            let seconds = wait.as_secs() + 1;
-
-            return Err(format!(
-                "too many wrong passwords; try again in {seconds} s"
-            ));
-        }
+        self.count_try(name, from)?;
 
         // Who is not there is checked all the same, so that a name cannot be told from a wrong password by its time.
-        let user = self.users().file.users().find(name).cloned();
+        self.look().await;
+        let user = lock(&self.users).file.users().find(name).cloned();
         let hash = user.as_ref().map(|user| user.password.clone());
 
         let checked = self
@@ -142,7 +177,7 @@ impl Access {
                 // The password was not looked at.
                 lock(&self.limits).give_back(from, name, Instant::now());
 
-                Err("too many sign in just now; try again in a moment".to_owned())
+                Err(TOO_MANY.to_owned())
             }
         }
     }
@@ -156,7 +191,7 @@ impl Access {
         }
     }
 
-    /// The session of a key, if its user still is who signed in: another role or password ends it.
+    /// The session of a key, if its user still is who signed in, by the last look: another role or password ends it.
     pub fn session(&self, key: SessionKey) -> Option<FoundSession> {
         self.checked(key, Sessions::find)
     }
@@ -172,7 +207,7 @@ impl Access {
         find: fn(&mut Sessions, SessionKey, Instant) -> Option<FoundSession>,
     ) -> Option<FoundSession> {
         let found = find(&mut lock(&self.sessions), key, Instant::now())?;
-        let is_same = self.users().file.users().find(&found.name) == Some(&found.user);
+        let is_same = lock(&self.users).file.users().find(&found.name) == Some(&found.user);
 
         if is_same {
             return Some(found);
@@ -188,6 +223,75 @@ impl Access {
         None
     }
 
+    /// Asks a signed-in user for the password again. Wrong ones count as at a sign-in.
+    ///
+    /// # Errors
+    /// Words for the person.
+    pub async fn confirm(&self, actor: &Actor, password: Secret) -> Result<(), String> {
+        let (name, from) = (&*actor.name, actor.from);
+        self.count_try(name, from)?;
+        let user = lock(&self.users).file.users().find(name).cloned();
+        let hash = user.map(|user| user.password);
+
+        let checked = self
+            .passwords
+            .run(move || is_right(hash.as_ref(), &password))
+            .await;
+
+        if matches!(checked, Ok(false)) {
+            self.note(format!(
+                "another password for {name} at the page from {from} refused: wrong password"
+            ));
+
+            return Err("the password until now is wrong".to_owned());
+        }
+
+        lock(&self.limits).give_back(from, name, Instant::now());
+        checked.map(|_| ()).map_err(|_| TOO_MANY.to_owned())
+    }
+
+    /// Gives a user another password, who goes on in this session and is signed out of all others.
+    ///
+    /// # Errors
+    /// Words for the person.
+    pub async fn set_own_password(
+        &self,
+        actor: &Actor,
+        password: PasswordHash,
+    ) -> Result<(), String> {
+        let name = actor.name.to_string();
+        let changed = self
+            .change_users(actor.who(), move |users| {
+                users.set_password(&name, password)
+            })
+            .await;
+
+        match changed {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return Err(error.to_string()),
+            Err(Busy) => {
+                return Err("the users' file does not answer; look again in a moment".to_owned());
+            }
+        }
+
+        let user = lock(&self.users).file.users().find(&actor.name).cloned();
+        if let Some(user) = user {
+            lock(&self.sessions).renew(actor.session, user);
+        }
+
+        Ok(())
+    }
+
+    /// Counts a password that is tried.
+    fn count_try(&self, name: &str, from: IpAddr) -> Result<(), String> {
+        let begun = lock(&self.limits).begin(from, name, Instant::now());
+
+        begun.map_err(|wait| {
+            let seconds = wait.as_secs() + 1;
+            format!("too many wrong passwords; try again in {seconds} s")
+        })
+    }
+
     /// Changes the users for somebody, and notes the changes.
     ///
     /// # Errors
@@ -199,13 +303,13 @@ impl Access {
         change: impl FnOnce(&mut Users) -> Result<(), UsersError> + Send + 'static,
     ) -> Result<Result<Vec<String>, UsersError>, Busy> {
         // What was changed from outside until now is told as such.
-        drop(self.users());
+        self.look().await;
 
         // The audit log leads to the store, which a disk that hangs must not hold: the work leaves its sentences here.
         let users = self.users.clone();
         let changed = self.changes.run(move || write_change(&users, &who, change));
         let changed = changed.await?;
-        drop(self.users());
+        self.tell_changes();
 
         Ok(changed)
     }
@@ -225,28 +329,12 @@ impl Access {
         lock(&self.sessions).take_notice(key)
     }
 
-    /// The users as their file has them now.
-    fn users(&self) -> MutexGuard<'_, KnownUsers> {
-        let mut users = lock(&self.users);
-        for words in std::mem::take(&mut users.untold) {
+    /// Writes what has changed into the audit log.
+    fn tell_changes(&self) {
+        let untold = std::mem::take(&mut lock(&self.users).untold);
+        for words in untold {
             self.note(words);
         }
-
-        if users.is_changing {
-            return users;
-        }
-
-        let refreshed = users.file.refresh();
-        self.tell_file(&refreshed.as_ref().map(|_| ()));
-
-        // Who wrote into the file is not known: `winspect user`, or an editor.
-        if let Ok(Some(before)) = refreshed {
-            for change in users.file.users().changes_since(&before) {
-                self.note(format!("users of the page: {change}, in their file"));
-            }
-        }
-
-        users
     }
 
     /// Tells the line's health whether the users' file can be read.
@@ -261,6 +349,41 @@ impl Access {
             }
         }
     }
+}
+
+/// Reads the users' file again if it is another one by now. `None` where a change of the page's own went before.
+fn look_at(known: &Mutex<KnownUsers>) -> Option<Result<(), UsersError>> {
+    // The lock is not held over the disk's work: requests need it.
+    let (mut file, taken) = {
+        let known = lock(known);
+        if known.is_changing {
+            return None;
+        }
+
+        (known.file.clone(), known.taken)
+    };
+
+    let refreshed = file.refresh();
+    let mut known = lock(known);
+    if known.is_changing || known.taken != taken {
+        return None;
+    }
+
+    let is_first = !std::mem::replace(&mut known.is_read, true);
+    known.taken += 1;
+    known.file = file;
+    let before = match refreshed {
+        Ok(before) => before.filter(|_| !is_first),
+        Err(error) => return Some(Err(error)),
+    };
+
+    // Who wrote into the file is not known: `winspect user`, or an editor.
+    for change in before.map_or(vec![], |before| known.file.users().changes_since(&before)) {
+        let words = format!("users of the page: {change}, in their file");
+        known.untold.push(words);
+    }
+
+    Some(Ok(()))
 }
 
 /// Writes a change of the users; returns what it was, in words. The users are looked at meanwhile as they were before.
@@ -286,6 +409,7 @@ fn write_change(
     let words = words.map(|change| format!("users of the page: {change}, by {who}"));
     known.untold.extend(words);
     known.file = file;
+    known.taken += 1;
     Ok(changes)
 }
 
@@ -296,13 +420,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::page::access::password::PasswordHash;
     use crate::page::access::role::Role;
     use crate::page::access::users::User;
     use std::net::Ipv4Addr;
     use std::path::PathBuf;
     use std::sync::mpsc;
-    use std::time::Duration;
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -342,6 +464,19 @@ mod tests {
         file.change(change).expect("it is changed");
     }
 
+    fn run<T>(work: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
+        runtime.expect("a runtime").block_on(work)
+    }
+
+    /// The session of a key, as a request finds it.
+    fn session(access: &Access, key: SessionKey) -> Option<FoundSession> {
+        run(access.look());
+        access.session(key)
+    }
+
     fn sign_in(access: &Access, name: &str, password: &str) -> Result<String, String> {
         sign_in_from(access, HERE, name, password)
     }
@@ -352,10 +487,7 @@ mod tests {
         name: &str,
         password: &str,
     ) -> Result<String, String> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .expect("a runtime");
-        runtime.block_on(access.sign_in(name, Secret::new(password), from))
+        run(access.sign_in(name, Secret::new(password), from))
     }
 
     #[test]
@@ -366,9 +498,9 @@ mod tests {
         assert_eq!(sign_in(access, "eve\n", "wrong horse"), Err(wrong));
         let id = sign_in(access, "anna", "correct horse").expect("right");
         let key = SessionKey::of(&id);
-        assert!(access.session(key).is_some());
+        assert!(session(access, key).is_some());
         access.sign_out(key, HERE);
-        assert!(access.session(key).is_none());
+        assert!(session(access, key).is_none());
         let told = lock(&bench.told);
         let expected = [
             "sign-in as \"anna\" at the page from 127.0.0.1 refused: wrong name or password",
@@ -393,9 +525,9 @@ mod tests {
             let bench = bench();
             let id = sign_in(&bench.access, "anna", "correct horse").expect("right");
             let key = SessionKey::of(&id);
-            assert!(bench.access.session(key).is_some());
+            assert!(session(&bench.access, key).is_some());
             change(&bench.path, |users| one(users, new_password.clone()));
-            assert!(bench.access.session(key).is_none());
+            assert!(session(&bench.access, key).is_none());
             let told = lock(&bench.told).join("\n");
             assert!(told.contains("in their file"), "{told}");
             assert!(told.contains("the session of anna"), "{told}");
@@ -413,6 +545,7 @@ mod tests {
         });
 
         assert_eq!(hung.await.map(|_| ()), Err(Busy));
+        bench.access.look().await;
         let before = bench.access.all_users();
         assert!(
             before
@@ -425,6 +558,7 @@ mod tests {
         let turns = std::mem::replace(&mut bench.access.changes, patient);
         let ended = turns.within(Duration::from_secs(60)).run(|| ()).await;
         assert_eq!(ended, Ok(()));
+        bench.access.look().await;
         let after = bench.access.all_users();
         assert!(
             after
@@ -442,15 +576,63 @@ mod tests {
         let bench = bench();
         let id = sign_in(&bench.access, "anna", "correct horse").expect("right");
         std::fs::write(&bench.path, "[[").expect("it is written");
-        assert!(bench.access.session(SessionKey::of(&id)).is_none());
+        assert!(session(&bench.access, SessionKey::of(&id)).is_none());
         let (_, causes) = bench.causes.all();
         assert!(
             causes[0].starts_with("page users: nobody can sign in"),
             "{causes:?}"
         );
         std::fs::remove_file(&bench.path).expect("it was there");
+        run(bench.access.look());
         assert!(!bench.access.has_users());
         assert_eq!(bench.causes.all().1, [""; 0]);
+    }
+
+    #[test]
+    fn a_file_that_hangs_leaves_the_users_as_they_were_and_holds_up_no_request() {
+        let mut bench = bench();
+        bench.access.look_again = Duration::ZERO;
+        let id = sign_in(&bench.access, "anna", "correct horse").expect("right");
+        let key = SessionKey::of(&id);
+
+        // A pipe that nobody writes into hangs as a share does whose server has gone.
+        std::fs::remove_file(&bench.path).expect("it was there");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &bench.path,
+            rustix::fs::FileType::Fifo,
+            mode,
+            0,
+        )
+        .expect("a pipe");
+        let pipe = bench.path.with_extension("pipe");
+        run(async {
+            for _ in 0..2 {
+                bench.access.look().await;
+                assert!(bench.access.session(key).is_some(), "anna stays");
+            }
+
+            let told = bench.causes.all().1.join("");
+            assert!(told.contains("does not answer"), "{told}");
+
+            // It answers again, and anna was removed meanwhile.
+            std::fs::rename(&bench.path, &pipe).expect("moved");
+            change(&bench.path, |users| {
+                let password = PasswordHash::of("correct horse").expect("a password");
+                let role = Role::View;
+                users.add("otto", User { role, password })
+            });
+
+            std::fs::write(&pipe, "").expect("written");
+            while bench.access.session(key).is_some() {
+                bench.access.look().await;
+            }
+
+            bench.access.look().await;
+            assert_eq!(bench.causes.all().1, [""; 0]);
+            assert!(bench.access.all_users().find("otto").is_some());
+        });
     }
 
     #[test]

@@ -14,7 +14,7 @@
 //! A session is checked against the users' file at each request: a user who is removed, or has another role or
 //! password, is signed out. Sessions live in memory, as hashes: a restart signs everybody out.
 //!
-//! **Failure paths.** A users' file that cannot be read has no users, and is told by the line's health. Who guesses
+//! **Failure paths.** A users' file that cannot be read has no users, and one whose disk hangs those of before; both are told by the line's health. Who guesses
 //! passwords waits ([`limits`]); passwords in bulk wait for each other and hold up nothing else ([`password`]).
 
 mod act;

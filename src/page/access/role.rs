@@ -30,7 +30,7 @@ pub enum Role {
 pub enum Right {
     /// Pause, resume, reset, challenge, shift check, label, snapshot, counters, a lens that was cleaned.
     Operate,
-    /// Recipes, revisions, thresholds, teaching, masks.
+    /// Recipes, revisions, thresholds, teaching, masks, the line's file, the support bundle.
     SetUp,
     /// Users and their roles.
     ManageUsers,
@@ -86,6 +86,7 @@ impl Right {
             | Action::Reset => Right::Operate,
             Action::SelectRecipe { .. }
             | Action::SetThreshold { .. }
+            | Action::Reload
             | Action::TakeControl
             | Action::ReleaseControl => Right::SetUp,
             // A word on a part is the operator's, and so is to look at the doubtful ones.

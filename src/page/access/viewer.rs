@@ -89,6 +89,7 @@ impl FromRequestParts<Page> for Viewer {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, page: &Page) -> Result<Self, Infallible> {
+        page.access.look().await;
         Ok(viewer_of(parts, page, Access::session))
     }
 }
@@ -97,6 +98,7 @@ impl FromRequestParts<Page> for PollViewer {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, page: &Page) -> Result<Self, Infallible> {
+        page.access.look().await;
         Ok(PollViewer(viewer_of(parts, page, Access::session_of_poll)))
     }
 }

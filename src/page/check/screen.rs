@@ -126,7 +126,7 @@ fn newest(facts: &Facts) -> NewestCheck {
 
 /// When the last check passed.
 fn passed_words(facts: &Facts) -> String {
-    match facts.now.check_passed {
+    match facts.now.checks.passed_at {
         Some(at) => {
             let ago = since(at, facts.at);
             format!("The last check passed {ago} ago.")

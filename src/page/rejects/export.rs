@@ -8,20 +8,15 @@ use super::list::{stem_of, stems};
 use crate::data::history::{HistoryPage, HistoryPart};
 use crate::data::history_rows::{RowFormat, RowPrinter, csv_text};
 use crate::page::access::Viewer;
+use crate::page::download::{Archive, Download, Refused, not_made, place};
 use crate::page::evidence::NotRead;
 use crate::page::form_page::refusal;
 use crate::page::search;
 use crate::page::state::Page;
-use axum::body::{Body, Bytes};
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
-use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
-use axum::response::{IntoResponse, Response};
-use std::io::{Cursor, Write};
+use axum::response::Response;
 use std::path::Path;
-use tokio::sync::OwnedSemaphorePermit;
-use zip::ZipWriter;
-use zip::write::SimpleFileOptions;
 
 /// Rows of a CSV file at most; `winspect history --csv` has no bound.
 const ROWS_MAX: usize = 20_000;
@@ -35,7 +30,7 @@ const ENDS: [&str; 4] = [".png", ".jpg", ".json", "_part.jpg"];
 /// `GET /rejects/parts.csv`.
 pub async fn csv(State(page): State<Page>, viewer: Viewer, RawQuery(query): RawQuery) -> Response {
     match export(&page, query.as_deref(), ROWS_MAX).await {
-        Ok(export) => file("text/csv; charset=utf-8", "parts.csv", export),
+        Ok(export) => export.sent("text/csv; charset=utf-8", "parts.csv"),
         Err((status, words)) => refusal(&page, viewer, status, words),
     }
 }
@@ -43,49 +38,21 @@ pub async fn csv(State(page): State<Page>, viewer: Viewer, RawQuery(query): RawQ
 /// `GET /rejects/parts.zip`.
 pub async fn zip(State(page): State<Page>, viewer: Viewer, RawQuery(query): RawQuery) -> Response {
     match packed_export(&page, query.as_deref()).await {
-        Ok(export) => file("application/zip", "parts.zip", export),
+        Ok(export) => export.sent("application/zip", "parts.zip"),
         Err((status, words)) => refusal(&page, viewer, status, words),
     }
 }
 
-/// A file that is sent, and the place that it takes until it is.
-struct Export {
-    bytes: Vec<u8>,
-    _place: OwnedSemaphorePermit,
-}
-
-impl AsRef<[u8]> for Export {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-type Refused = (StatusCode, String);
-
-/// A place for an export. There is one, until the file has been sent: files are large, and a slow browser keeps its own.
-fn place(page: &Page) -> Result<OwnedSemaphorePermit, Refused> {
-    let place = page.exports.clone().try_acquire_owned();
-    let words = "another file is being sent; try again when it has been";
-
-    place.map_err(|_| (StatusCode::SERVICE_UNAVAILABLE, words.to_owned()))
-}
-
-async fn export(page: &Page, query: Option<&str>, rows: usize) -> Result<Export, Refused> {
+async fn export(page: &Page, query: Option<&str>, rows: usize) -> Result<Download, Refused> {
     let place = place(page)?;
     let found = wanted(page, query, rows).await?;
     let printed = tokio::task::spawn_blocking(move || printed(&found));
-    let text = printed.await.map_err(|error| {
-        let words = format!("the file cannot be made: {error}");
-        (StatusCode::INTERNAL_SERVER_ERROR, words)
-    })?;
+    let text = printed.await.map_err(not_made)?;
 
-    Ok(Export {
-        bytes: text.into_bytes(),
-        _place: place,
-    })
+    Ok(Download::new(text.into_bytes(), place))
 }
 
-async fn packed_export(page: &Page, query: Option<&str>) -> Result<Export, Refused> {
+async fn packed_export(page: &Page, query: Option<&str>) -> Result<Download, Refused> {
     let place = place(page)?;
     let found = wanted(page, query, ZIP_PARTS).await?;
     let (stems, missing) = stems(page).await;
@@ -101,15 +68,9 @@ async fn packed_export(page: &Page, query: Option<&str>) -> Result<Export, Refus
     });
 
     let busy = |why: NotRead| (StatusCode::SERVICE_UNAVAILABLE, why.to_string());
-    let bytes = packed.await.map_err(busy)?.map_err(|error| {
-        let words = format!("the file cannot be made: {error}");
-        (StatusCode::INTERNAL_SERVER_ERROR, words)
-    })?;
+    let bytes = packed.await.map_err(busy)?.map_err(not_made)?;
 
-    Ok(Export {
-        bytes,
-        _place: place,
-    })
+    Ok(Download::new(bytes, place))
 }
 
 async fn wanted(page: &Page, query: Option<&str>, rows: usize) -> Result<HistoryPage, Refused> {
@@ -151,16 +112,6 @@ fn printed(found: &HistoryPage) -> String {
     text
 }
 
-fn file(kind: &'static str, name: &'static str, export: Export) -> Response {
-    let disposition = format!("attachment; filename=\"{name}\"");
-    let headers = [
-        (CONTENT_TYPE, kind.to_owned()),
-        (CONTENT_DISPOSITION, disposition),
-    ];
-
-    (headers, Body::from(Bytes::from_owner(export))).into_response()
-}
-
 /// The files of these parts and their rows; those of the first parts, where not all have room.
 fn packed(
     folder: &Path,
@@ -168,11 +119,8 @@ fn packed(
     rows: &str,
     lacks: Option<String>,
 ) -> zip::result::ZipResult<Vec<u8>> {
-    let mut archive = ZipWriter::new(Cursor::new(vec![]));
-    // Pictures are packed already.
-    let stored = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
-    archive.start_file("parts.csv", stored)?;
-    archive.write_all(rows.as_bytes())?;
+    let mut archive = Archive::new();
+    archive.add("parts.csv", rows.as_bytes())?;
 
     let mut room = ZIP_BYTES;
     let mut left_out = 0;
@@ -186,8 +134,7 @@ fn packed(
 
         room -= bytes;
         for (name, bytes) in files {
-            archive.start_file(name, stored)?;
-            archive.write_all(&bytes)?;
+            archive.add(&name, &bytes)?;
         }
     }
 
@@ -201,11 +148,10 @@ fn packed(
     }
 
     if !words.is_empty() {
-        archive.start_file("LEFT-OUT.txt", stored)?;
-        archive.write_all(words.as_bytes())?;
+        archive.add("LEFT-OUT.txt", words.as_bytes())?;
     }
 
-    Ok(archive.finish()?.into_inner())
+    archive.finish()
 }
 
 /// The files of a part that are there; one that is pruned meanwhile is left out.
@@ -224,6 +170,7 @@ fn files_of(folder: &Path, stem: &str) -> Vec<(String, Vec<u8>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Cursor;
     use zip::ZipArchive;
 
     #[test]

@@ -6,7 +6,7 @@ use crate::data::verdict::{Reason, Verdict};
 use serde::Deserialize;
 
 /// Word of the verdict field that stands for all verdicts.
-const ANY: &str = "any";
+pub const ANY: &str = "any";
 /// Characters of a field at most.
 const FIELD_MAX: usize = 200;
 

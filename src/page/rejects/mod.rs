@@ -8,7 +8,7 @@
 //! The list is asked for anew by each view; a running line does not move it under a person's finger.
 
 mod export;
-mod filter;
+pub mod filter;
 mod list;
 mod part;
 mod pictures;

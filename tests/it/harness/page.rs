@@ -2,6 +2,7 @@
 
 use super::PATIENCE;
 use super::broker::free_port;
+use super::line::LineConfig;
 use super::station::Station;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -22,16 +23,27 @@ pub struct Answer {
     pub status: u16,
     /// Headers, by their names in small letters.
     pub headers: BTreeMap<String, String>,
-    /// Body.
+    /// Body as text.
     pub body: String,
+    /// Body as it came.
+    pub bytes: Vec<u8>,
 }
 
 /// A station with a page.
 #[track_caller]
 pub fn station(camera: &str) -> (Station, Page) {
+    station_with(camera, |config| config)
+}
+
+/// A station with a page, whose configuration `change` has changed.
+#[track_caller]
+pub fn station_with(
+    camera: &str,
+    change: impl FnOnce(LineConfig) -> LineConfig,
+) -> (Station, Page) {
     let page = Page::at(free_port());
     let table = page.table();
-    let station = Station::configured(camera, |config, _| config.tables(&table));
+    let station = Station::configured(camera, |config, _| change(config.tables(&table)));
     (station, page)
 }
 
@@ -130,6 +142,7 @@ fn told(answer: Result<Response<Body>, ureq::Error>) -> Answer {
         status: answer.status().as_u16(),
         headers,
         body: String::from_utf8_lossy(&bytes).into_owned(),
+        bytes,
     }
 }
 

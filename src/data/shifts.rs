@@ -4,6 +4,9 @@ use jiff::Timestamp;
 use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 
+/// Shifts of a day where none are given.
+pub const USUAL_SHIFTS: &str = "06:00,14:00,22:00";
+
 /// Times at which shifts begin, in the order of the day; at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shifts(Vec<Time>);

@@ -1,0 +1,73 @@
+//! What a setter does at the screen Health: the line's file is read again, and a bundle is taken away for support.
+
+use super::access::{Act, Notice};
+use super::form_page::{Layout, done};
+use super::state::Page;
+use super::support;
+use crate::protocol::answer::AnswerStatus;
+use crate::protocol::command::RELOAD;
+use askama::Template;
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::{get, post};
+use serde::Deserialize;
+use serde_json::json;
+use std::time::Duration;
+
+/// Time for the outcome of a reload: a recipe may have to be prepared.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Template)]
+#[template(path = "templates/health_forms.html")]
+struct HealthForms {
+    hidden: String,
+    hindrance: Option<String>,
+    file: String,
+    kept: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct NoFields {}
+
+/// The addresses of this file.
+pub fn routes() -> Router<Page> {
+    Router::new()
+        .route("/health/reload", post(reload))
+        .route(support::ADDRESS, get(support::bundle))
+}
+
+/// The forms of the screen, in HTML.
+///
+/// # Errors
+/// When the template cannot be filled.
+pub fn forms(
+    page: &Page,
+    layout: &Layout,
+    hindrance: Option<String>,
+) -> Result<String, askama::Error> {
+    let forms = HealthForms {
+        hidden: layout.hidden(),
+        hindrance,
+        file: page.facts.line.display().to_string(),
+        kept: page.facts.kept.clone(),
+    };
+
+    forms.render()
+}
+
+async fn reload(State(page): State<Page>, act: Act<NoFields>) -> Response {
+    let asked = page
+        .commands
+        .carry_out(&act.actor, RELOAD, json!({}), PATIENCE);
+    let answer = asked.await;
+    let words = answer.reason.unwrap_or_default();
+
+    let notice = match answer.status {
+        AnswerStatus::Done => Notice::done(words),
+        AnswerStatus::Rejected => Notice::refused(words),
+        AnswerStatus::Accepted | AnswerStatus::Progress => Notice::begun(words),
+    };
+
+    done(&page, &act.actor, "/health", notice)
+}

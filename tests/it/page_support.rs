@@ -1,0 +1,104 @@
+//! What a setter does at the screen Health: the line's file is read again, and a bundle is taken away.
+
+use crate::harness::browser::Browser;
+use crate::harness::line::{LineConfig, TRIGGERED};
+use crate::harness::page::{station, station_with};
+use crate::harness::sign_in::{Session, add_user, audit};
+use crate::harness::{assert_said, require};
+use crate::page_browser::keep_shown;
+use std::io::{Cursor, Read};
+use zip::ZipArchive;
+
+#[test]
+fn the_lines_file_is_read_again_and_what_came_of_it_is_said() {
+    let (station, page) = station(TRIGGERED);
+    let folder = station.folder.path();
+    add_user(folder, "otto", "operator");
+    add_user(folder, "anna", "setter");
+    let otto = Session::start(&page, "otto");
+    otto.post("/health/reload", &[]);
+    assert_said(&otto.get("/health").body, &["this needs setter"]);
+    assert!(!audit(folder).contains("read again"), "nothing was done");
+
+    if !require("browser") {
+        return;
+    }
+
+    let write = |head: &str, recipe: &str| {
+        let config = LineConfig::new(station.broker.port, TRIGGERED).head(head);
+        config.tables(&page.table()).recipe(recipe).write(folder);
+    };
+
+    let browser = Browser::start(1280, 800);
+    browser.sign_in(&page, "anna");
+    write("batch = 2", "threshold = 0.3");
+    browser.open(&page.address("/health"));
+    browser.click("#care form button");
+    browser.wait_for("#notice", |words| {
+        words.contains("DONE")
+            && words.contains("recipe.nut.threshold:")
+            && words.contains("needs a restart: batch: not given -> 2")
+    });
+    keep_shown(&browser, "health-reload");
+    write("batch = 900", "threshold = 0.3");
+    browser.click("#care form button");
+    browser.wait_for("#notice", |words| {
+        words.contains("NOT DONE") && words.contains("is not in force") && words.contains("batch: ")
+    });
+    assert_said(&browser.text("#kept"), &["30 days", "line.toml"]);
+    assert_said(
+        &audit(folder),
+        &["reload from anna (page)", "recipe.nut.threshold:"],
+    );
+    let errors = browser.console_errors();
+    assert!(errors.is_empty(), "{errors:?}");
+}
+
+#[test]
+fn a_bundle_has_what_helps_and_no_secret() {
+    let (station, page) = station_with(TRIGGERED, |config| {
+        config.camera(
+            "side",
+            "kind = \"rtsp\"\nlocation = \"rtsp://admin:hush-camera@127.0.0.1:9/1\"\ntrigger = \"command\"",
+        )
+        .mqtt("user = \"box\"\npassword = \"hush-broker\"")
+    });
+
+    let folder = station.folder.path();
+    add_user(folder, "anna", "setter");
+    assert_eq!(page.get("/health/support.zip").status, 403);
+    let anna = Session::start(&page, "anna");
+    let bytes = anna.get("/health/support.zip").bytes;
+    let mut archive = ZipArchive::new(Cursor::new(bytes)).expect("a ZIP file");
+    let mut all = String::new();
+    let mut file = |name: &str| {
+        let mut text = String::new();
+        let mut file = archive.by_name(name).expect(name);
+        file.read_to_string(&mut text).expect("text");
+        all += &text;
+        text
+    };
+
+    for (name, words) in [
+        ("README.txt", "journalctl"),
+        ("version.txt", "recipe: nut@1"),
+        ("configuration.txt", "mqtt.password = ***"),
+        ("configuration.txt", "rtsp://***@127.0.0.1:9/1"),
+        ("status.json", "\"health\""),
+        ("metrics.txt", "winspect_ready"),
+        ("audit.csv", "anna (setter) signed in"),
+        ("shift-checks.json", "["),
+        ("sizes.txt", "box.db: "),
+        ("threads.txt", "inspector"),
+        ("events.txt", ""),
+    ] {
+        let text = file(name);
+        assert!(text.contains(words), "{name}: {words:?} is not in\n{text}");
+    }
+
+    let users = std::fs::read_to_string(folder.join("box.users.toml")).expect("it is read");
+    let hash = users.split('"').find(|word| word.starts_with("$argon2id"));
+    assert!(!all.contains(hash.expect("anna's")), "a password's hash");
+    assert!(!all.contains("hush"), "a secret of the line's file");
+    assert_said(&audit(folder), &["bundle for support made for anna (page)"]);
+}

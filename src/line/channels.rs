@@ -222,6 +222,7 @@ pub fn page_wiring(
     let identity = shared.identity.clone();
     let store = shared.store.clone();
     let checks = shared.control.checks.clone();
+    let nearest = shared.nearest.clone();
     PageWiring {
         bound,
         events: ends.events,
@@ -241,6 +242,7 @@ pub fn page_wiring(
             recipes.read(&judging)
         }),
         checks: Box::new(move |most| checks.newest(most)),
+        nearest: Box::new(move |stem| nearest.ask(stem)),
         lenses: shared.lenses.clone(),
         now: Box::new(move || view.now(is_continuous)),
         pictures: PagePictures::default(),

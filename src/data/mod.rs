@@ -7,6 +7,7 @@ pub mod history;
 pub mod history_rows;
 pub mod lens;
 pub mod map;
+pub mod nearest;
 pub mod part;
 pub mod part_counts;
 pub mod picture;

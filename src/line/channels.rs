@@ -235,6 +235,7 @@ pub fn page_wiring(
     let checks = shared.control.checks.clone();
     let of_status = shared.view();
     let keys = settings.keys;
+    let nearest = shared.nearest.clone();
     PageWiring {
         bound,
         events: ends.events,
@@ -264,6 +265,7 @@ pub fn page_wiring(
             recipes.read(&judging)
         }),
         checks: Box::new(move |most| checks.newest(most)),
+        nearest: Box::new(move |stem| nearest.ask(stem)),
         lenses: shared.lenses.clone(),
         now: Box::new(move || view.now(is_continuous)),
         pictures: PagePictures::default(),

@@ -55,6 +55,7 @@ mod lesson_change;
 pub mod lessons;
 pub mod live_settings;
 pub mod misses;
+pub mod nearest;
 mod opening;
 pub mod outcomes;
 pub mod overlays;
@@ -353,7 +354,13 @@ impl Stages {
         let page = PageStages::open(config, &shared, is_continuous, known, ends)?;
         let library = &config.library;
         Ok(Stages {
-            what_if: WhatIfStage::new(&shared, &preparer, library, channels.what_if),
+            what_if: WhatIfStage::new(
+                &shared,
+                &preparer,
+                library,
+                settings.recipes.clone(),
+                channels.what_if,
+            ),
             inspect: InspectStage::new(&shared, active, config.batch, inspected, channels.inspect),
             writer: StoreWriter::new(opening.open_store, policy),
             commands: CommandHandler::new(

@@ -13,6 +13,7 @@ use crate::line::cleanings::Cleanings;
 use crate::line::control::{LineControl, THRESHOLD};
 use crate::line::hold::Hold;
 use crate::line::lessons::Lessons;
+use crate::line::nearest::NearestBoard;
 use crate::line::opening::Opening;
 use crate::line::outcomes::Outcomes;
 use crate::line::shadow::handle::Shadow;
@@ -90,6 +91,8 @@ pub struct Shared {
     pub lessons: Lessons,
     /// Lessons and scores, for the page.
     pub board: LessonBoard,
+    /// The nearest references of failed parts, for the page.
+    pub nearest: NearestBoard,
     /// The revision that judges beside the line, if one does.
     pub shadow: Shadow,
     /// Folder where pictures of parts are kept; `None` where none are.
@@ -133,6 +136,7 @@ impl Shared {
             outcomes: Outcomes::default(),
             lessons: Lessons::default(),
             board: LessonBoard::default(),
+            nearest: NearestBoard::default(),
             shadow: Shadow::default(),
             evidence: None,
             lenses: Lenses::default(),

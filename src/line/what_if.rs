@@ -2,17 +2,20 @@
 //!
 //! ```text
 //! command handler --wish, one at a time--> what-if stage, one thread at the lowest priority --> second answer
+//!            page --part, newest wins----> ^        (between two wishes: `nearest`)         --> page
 //!                                          evidence folder --pictures--^
 //! ```
 //! It never slows a verdict: it has an engine of its own on the processor, with its own thread alone, reads files, and keeps no
 //! lock of the line. It looks at the stop between two parts; a command that the end of the line cuts is answered by the next run.
 
 use crate::base::exit::{Failure, chain};
+use crate::base::live::Live;
 use crate::base::priority;
 use crate::base::stop::Stop;
 use crate::config;
 use crate::line::changeover::{RecipeRequest, RecipeWish, STOPPING};
 use crate::line::events::Events;
+use crate::line::nearest::NearestFinder;
 use crate::line::second_answers::SecondAnswers;
 use crate::line::selection::Selection;
 use crate::line::shared::Shared;
@@ -61,16 +64,27 @@ pub struct WhatIfStage {
     evidence: Option<Arc<Path>>,
     identity: Arc<Mutex<Identity>>,
     answers: SecondAnswers,
+    /// Parts of the page, looked at between two commands.
+    nearest: NearestFinder,
 }
 
 impl WhatIfStage {
-    /// `preparer` makes an inspector of its own.
+    /// `preparer` makes an inspector of its own; `recipes` are the line's.
     pub fn new(
         shared: &Shared,
         preparer: &RecipePreparer,
         library: &Library,
+        recipes: Live<Vec<RecipeSpec>>,
         ends: WhatIfEnds,
     ) -> Self {
+        let nearest = NearestFinder::new(
+            shared.nearest.clone(),
+            preparer.clone(),
+            library.clone(),
+            recipes,
+            shared.evidence.clone(),
+        );
+
         WhatIfStage {
             wanted: ends.wanted,
             preparer: preparer.clone(),
@@ -78,6 +92,7 @@ impl WhatIfStage {
             evidence: shared.evidence.clone(),
             identity: shared.identity.clone(),
             answers: ends.answers,
+            nearest,
         }
     }
 
@@ -85,12 +100,16 @@ impl WhatIfStage {
     ///
     /// # Errors
     /// Never, so far.
-    pub fn run(self, stop: &Stop) -> Result<(), Failure> {
+    pub fn run(mut self, stop: &Stop) -> Result<(), Failure> {
         priority::lower_own();
         while !stop.is_stopped() {
             match self.wanted.recv_timeout(IDLE_LOOK) {
-                Ok(wanted) => self.serve(wanted, stop),
-                Err(RecvTimeoutError::Timeout) => {}
+                Ok(wanted) => {
+                    // One engine beside the line's at a time.
+                    self.nearest.rest();
+                    self.serve(wanted, stop);
+                }
+                Err(RecvTimeoutError::Timeout) => self.nearest.serve(),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }

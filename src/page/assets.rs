@@ -6,9 +6,10 @@ use sha2::{Digest, Sha256};
 const STYLE: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 /// Names, media types and contents of all files.
-const FILES: [(&str, &str, &str); 5] = [
+const FILES: [(&str, &str, &str); 6] = [
     ("page.css", STYLE, include_str!("assets/page.css")),
     ("page.js", SCRIPT, include_str!("assets/page.js")),
+    ("nearest.js", SCRIPT, include_str!("assets/nearest.js")),
     ("slider.js", SCRIPT, include_str!("assets/slider.js")),
     ("teach.js", SCRIPT, include_str!("teach/teach.js")),
     ("teach.css", STYLE, include_str!("teach/teach.css")),

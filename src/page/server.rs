@@ -16,7 +16,7 @@ use super::painter::PagePictures;
 use super::pulses::Pulses;
 use super::recipe_row::ReadRecipes;
 use super::routes::router;
-use super::state::{NewestChecks, PageParts, PageState};
+use super::state::{NearestSource, NewestChecks, PageParts, PageState};
 use super::teach::source::TeachSource;
 use super::tls::{PageTls, TlsProblem};
 use crate::base::exit::{Exit, Failure};
@@ -97,6 +97,8 @@ pub struct PageWiring {
     pub evidence: Option<Arc<Path>>,
     /// The shift checks.
     pub checks: NewestChecks,
+    /// The nearest references of failed parts.
+    pub nearest: NearestSource,
     /// What the cameras' lenses show.
     pub lenses: Lenses,
     /// The line's recipes with their revisions. Reads the disk.
@@ -225,6 +227,7 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
         store: wiring.store,
         evidence: EvidenceReader::new(wiring.evidence),
         checks: wiring.checks,
+        nearest: wiring.nearest,
         lenses: wiring.lenses,
     }));
 

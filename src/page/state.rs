@@ -23,6 +23,7 @@ use super::tls::{PAGE_CERTIFICATE, PageTls};
 use super::{check, counters, health, lens, live};
 use crate::base::health::{Diagnostics, Health};
 use crate::data::lens::{LensView, Lenses};
+use crate::data::nearest::NearestAnswer;
 use crate::protocol::event::{Event, ListenerState};
 use crate::protocol::shift_check::ShiftCheck;
 use crate::store::Store;
@@ -43,6 +44,9 @@ pub type Page = Arc<PageState>;
 
 /// The newest shift checks, so many at most.
 pub type NewestChecks = Box<dyn Fn(usize) -> Vec<ShiftCheck> + Send + Sync>;
+
+/// The nearest references of a kept part, by its stem. It never waits.
+pub type NearestSource = Box<dyn Fn(&str) -> NearestAnswer + Send + Sync>;
 
 /// What the state is made of, from outside of the page.
 pub struct PageParts {
@@ -66,6 +70,8 @@ pub struct PageParts {
     pub evidence: EvidenceReader,
     /// The shift checks.
     pub checks: NewestChecks,
+    /// The nearest references of failed parts.
+    pub nearest: NearestSource,
     /// What the cameras' lenses show.
     pub lenses: Lenses,
     /// Facts for people who help.
@@ -102,6 +108,8 @@ pub struct PageState {
     /// The one place for a file that is sent.
     pub exports: Arc<Semaphore>,
     checks: NewestChecks,
+    /// The nearest references of failed parts.
+    pub nearest: NearestSource,
     lenses: Lenses,
     tls: Option<Arc<PageTls>>,
     causes: Diagnostics,
@@ -149,6 +157,7 @@ impl PageState {
             sizes: BlockingWork::new(1),
             exports: Arc::new(Semaphore::new(1)),
             checks: parts.checks,
+            nearest: parts.nearest,
             lenses: parts.lenses,
             tls: parts.tls,
             causes: parts.causes,

@@ -9,10 +9,12 @@ mod detail;
 mod device;
 mod features;
 mod known_bad;
+mod nearest;
 mod oddity;
 mod references;
 
 pub use self::known_bad::PictureLooks;
+pub use self::nearest::{ComparedPlaces, NearestPatch};
 pub use super::outcome::{Detailed, InspectError, RegionScore};
 pub use features::RegionFeatures;
 

@@ -31,7 +31,7 @@ pub fn raise(visual: &mut [f32], patches: &PatchDistances) {
 }
 
 /// Returns how surely a patch is a look, from 0 to 1.
-fn likeness(good: f32, bad: f32) -> f32 {
+pub(super) fn likeness(good: f32, bad: f32) -> f32 {
     let reach = SHARE * good;
     // Without any distance to a good part nothing is nearer to a look; so there is no division by 0.
     match bad < reach {

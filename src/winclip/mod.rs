@@ -37,4 +37,4 @@ pub use pixels::Fit;
 pub use preset::Preset;
 pub use recipe::{Recipe, Region};
 pub use top_share::TopShare;
-pub use turned::Turned;
+pub use turned::{Turned, Way};

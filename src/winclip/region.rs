@@ -132,6 +132,36 @@ impl RegionInspector {
         Ok(RegionCrops { transforms, area })
     }
 
+    /// The area of a crop, of a picture in which all crops cover `all` together.
+    pub fn crop_area(&self, crop: usize, all: Area) -> Area {
+        match crop {
+            0 => all,
+            tile => self.tiles[tile - 1],
+        }
+    }
+
+    /// The crop that shows a place most closely, and its cell there: of the tiles the one whose middle is nearest, else the
+    /// whole. `None` for a place that does not count.
+    pub fn closest_cell(
+        &self,
+        crops: &[Features],
+        all: Area,
+        place: (f64, f64),
+    ) -> Option<(usize, usize)> {
+        let mut order: Vec<usize> = (1..crops.len()).collect();
+        order.sort_by(|a, b| {
+            let distance = |crop: &usize| from_middle(self.crop_area(*crop, all), place);
+            distance(a).total_cmp(&distance(b))
+        });
+
+        order.push(0);
+        order.into_iter().find_map(|crop| {
+            let cell = cell_over(self.crop_area(crop, all), crops[crop].grid, place)?;
+            let counts = self.masks[crop].as_ref().is_none_or(|mask| mask[cell]);
+            counts.then_some((crop, cell))
+        })
+    }
+
     /// Mask of each crop.
     pub fn masks(&self) -> impl Iterator<Item = Option<&[bool]>> {
         self.masks.iter().map(|mask| mask.as_deref())
@@ -308,6 +338,31 @@ fn middle(grid: Grid, cell: usize, area: Area) -> (f64, f64) {
     let y = tiles::centre(row, grid.h, area.y, area.h);
 
     (x, y)
+}
+
+/// The squared distance of a place from the middle of an area.
+fn from_middle(area: Area, (x, y): (f64, f64)) -> f64 {
+    let across = x - (area.x as f64 + area.w as f64 / 2.0);
+    let down = y - (area.y as f64 + area.h as f64 / 2.0);
+
+    across * across + down * down
+}
+
+/// The pixels of a cell of a grid over `area`, one at least.
+pub(super) fn cell_area(area: Area, grid: Grid, cell: usize) -> Area {
+    let column = grid.column(cell);
+    let row = grid.row(cell);
+    let x = area.x + column * area.w / grid.w;
+    let y = area.y + row * area.h / grid.h;
+    let right = area.x + (column + 1) * area.w / grid.w;
+    let bottom = area.y + (row + 1) * area.h / grid.h;
+
+    Area {
+        x,
+        y,
+        w: (right - x).max(1),
+        h: (bottom - y).max(1),
+    }
 }
 
 /// The cell of a grid over `area` at a place of the picture; `None` beyond it.

@@ -5,8 +5,10 @@
 //! the sides of an oblong input is left out. A mask stays where it is: it says which places of a picture
 //! count, whatever way the part lies under it.
 
+use crate::data::grid::Grid;
+use crate::data::picture::Picture;
 use crate::engine::Pixels;
-use ndarray::{ArrayView3, Axis};
+use ndarray::{Array3, ArrayView3, Axis};
 
 /// Ways in which the references are looked at beside their own, `turned` in a recipe.
 #[derive(
@@ -102,6 +104,33 @@ impl Way {
         }
 
         view.as_standard_layout().into_owned()
+    }
+
+    /// The cell of the picture before it was looked at in this way that lies where `cell` lies now. Of a grid that a quarter
+    /// turn would make another one there are no quarter turns.
+    pub fn cell_before(self, grid: Grid, cell: usize) -> usize {
+        let numbers = Array3::from_shape_fn((1, grid.h, grid.w), |(_, row, column)| {
+            (row * grid.w + column) as f32
+        });
+
+        // Numbers of cells are whole, and far below what a float counts exactly.
+        let turned = self.of(&numbers);
+        turned[(0, grid.row(cell), grid.column(cell))] as usize
+    }
+
+    /// A picture, looked at in this way.
+    pub fn of_picture(self, picture: &Picture) -> Picture {
+        let (width, height) = (picture.width(), picture.height());
+        let rgb = picture.rgb();
+        let pixels = Array3::from_shape_fn((3, height, width), |(channel, row, column)| {
+            f32::from(rgb[3 * (row * width + column) + channel])
+        });
+
+        let turned = self.of(&pixels);
+        let (_, height, width) = turned.dim();
+        let bytes = turned.permuted_axes([1, 2, 0]);
+        let bytes = bytes.iter().map(|value| *value as u8).collect();
+        Picture::new(width, height, bytes).expect("as many bytes as before")
     }
 }
 

@@ -69,6 +69,94 @@ fn assert_trend_is_counted(station: &Station, trend: &str) {
     assert!(counted, "{trend} is not in\n{told}");
 }
 
+/// Facts of the kept part of that id, and the stem of its files.
+fn facts_of(station: &Station, part_id: &str) -> (String, Value) {
+    let folder = station.folder.path().join("evidence");
+    let mark = format!("_{part_id}_");
+    let entries = std::fs::read_dir(folder).expect("evidence").flatten();
+    let mut files = entries.map(|entry| entry.path());
+    let file = files.find(|file| {
+        let name = file.to_string_lossy();
+        name.contains(&mark) && name.ends_with(".json")
+    });
+
+    let file = file.expect("facts");
+    let stem = file.file_stem().expect("a name").to_string_lossy();
+    let facts = std::fs::read(&file).expect("facts");
+    (
+        stem.into_owned(),
+        serde_json::from_slice(&facts).expect("JSON"),
+    )
+}
+
+/// Each defect stands beside a place of a reference, which is as far from it as the map says at its highest.
+#[track_caller]
+fn assert_nearest_are_beside(station: &Station, browser: &Browser, part_id: &str) {
+    let (_, facts) = facts_of(station, part_id);
+    let values = facts["map"]["values"].as_array().expect("a map");
+    let values = values.iter().filter_map(Value::as_f64);
+    let highest = values.fold(0.0, f64::max);
+    let words = "Looked for: good part ";
+    let distance = format!(" of 2, distance {highest:.3}");
+
+    browser.wait_for("#nearest", |nearest| {
+        nearest.contains("Defect 1") && nearest.contains(words) && nearest.contains(&distance)
+    });
+    let seen =
+        "return [...document.querySelectorAll('.beside img')].map(image => image.naturalWidth)";
+    wait_until("both places", PATIENCE, || {
+        let widths = browser.script(seen);
+        let widths = widths.as_array().expect("a list");
+        widths.len() >= 2 && widths.iter().all(|width| width == 320)
+    });
+    assert!(
+        browser
+            .text("#nearest")
+            .contains("nut@1, which judged this part")
+    );
+}
+
+#[test]
+fn where_no_good_part_can_be_shown_beside_the_screen_says_why() {
+    let (station, page) = rejecting();
+    reject(&station, "A-1");
+    let (stem, facts) = facts_of(&station, "A-1");
+    let address = format!("/rejects/nearest/{stem}");
+    let told = |words: &str| {
+        wait_until(words, PATIENCE, || page.get(&address).body.contains(words));
+    };
+
+    // The revision that judged it is gone.
+    let file = station
+        .folder
+        .path()
+        .join("evidence")
+        .join(format!("{stem}.json"));
+    let mut other = facts.clone();
+    other["recipe"] = "nut@77".into();
+    std::fs::write(&file, other.to_string()).expect("written");
+    told("nut@77 judged the part, and is not in the recipe library any more");
+    let picture = page.get(&format!("{address}/1/found.jpg"));
+    assert_eq!(picture.status, 404);
+
+    // The picture had to make room.
+    reject(&station, "B-2");
+    let (stem, facts) = facts_of(&station, "B-2");
+    let picture = facts["picture"]["file"].as_str().expect("a picture");
+    let folder = station.folder.path().join("evidence");
+    std::fs::remove_file(folder.join(picture)).expect("it is there");
+    let address = format!("/rejects/nearest/{stem}");
+    wait_until("no picture", PATIENCE, || {
+        let body = page.get(&address).body;
+        body.contains("the picture of part") && body.contains("cannot be read")
+    });
+
+    for wrong in ["..%2F..%2Fetc", "nothing"] {
+        let status = page.get(&format!("/rejects/nearest/{wrong}")).status;
+        assert_eq!(status, 404, "{wrong}");
+    }
+}
+
 #[test]
 fn an_operator_sees_a_reject_and_marks_it_false() {
     if !require("browser") {
@@ -109,6 +197,7 @@ fn an_operator_sees_a_reject_and_marks_it_false() {
         seen[0].as_u64() > Some(0) && seen[0] == seen[1] && seen[2] == "0"
     });
     assert_trend_is_counted(&station, &browser.text("#trend"));
+    assert_nearest_are_beside(&station, &browser, "A-1");
     browser.script("document.querySelector('input[name=note]').value = 'a shadow <b>'");
     keep_shown(&browser, "reject");
     browser.click("#say button[value=false_reject]");

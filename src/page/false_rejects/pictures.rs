@@ -1,20 +1,18 @@
 //! Small pictures of the parts of a group: the odd place, out of the evidence.
 
-use crate::data::picture::Picture;
+use crate::data::picture::{Area, Picture};
 use crate::evidence::kept;
+use crate::image::{close_up, jpeg_file};
 use crate::page::state::Page;
 use crate::protocol::suggestion::SuggestedPart;
 use axum::extract::{Path as UrlPath, State};
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
-use image::codecs::jpeg::JpegEncoder;
-use image::imageops::{FilterType, crop_imm, resize};
-use image::{ExtendedColorType, RgbImage};
 use std::path::Path;
 
 /// Side of a small picture, in pixels.
-const SIDE: u32 = 160;
+const SIDE: usize = 160;
 /// What is shown around the odd place: so many times its own size.
 const AROUND: usize = 3;
 /// Quality of a small picture, of 100.
@@ -66,59 +64,18 @@ fn small(folder: &Path, part: &SuggestedPart) -> Option<Vec<u8>> {
     let found = kept::find(folder, run_id, camera, seq.parse().ok()?).ok()?;
     let picture = found.picture_as_kept().ok()?;
 
-    cut(&picture, part)
+    Some(cut(&picture, part))
 }
 
 /// The odd place with what is around it, square, as JPEG.
-fn cut(picture: &Picture, part: &SuggestedPart) -> Option<Vec<u8>> {
-    let (width, height) = (picture.width(), picture.height());
-    let side = (part.w.max(part.h) * AROUND).max(1).min(width.min(height));
-    let begin = |middle: usize, length: usize| middle.saturating_sub(side / 2).min(length - side);
-    let left = begin(part.x + part.w / 2, width);
-    let top = begin(part.y + part.h / 2, height);
+fn cut(picture: &Picture, part: &SuggestedPart) -> Vec<u8> {
+    let place = Area {
+        x: part.x,
+        y: part.y,
+        w: part.w,
+        h: part.h,
+    };
 
-    let whole = RgbImage::from_raw(width as u32, height as u32, picture.rgb().to_vec())?;
-    let place = crop_imm(&whole, left as u32, top as u32, side as u32, side as u32);
-    let small = resize(&*place, SIDE, SIDE, FilterType::Triangle);
-
-    let mut bytes = vec![];
-    let mut encoder = JpegEncoder::new_with_quality(&mut bytes, QUALITY);
-    encoder
-        .encode(&small, SIDE, SIDE, ExtendedColorType::Rgb8)
-        .ok()?;
-    Some(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::protocol::suggestion::Doubt;
-
-    #[test]
-    fn a_place_at_the_edge_is_cut_within_the_picture() {
-        let picture = Picture::new(40, 30, vec![7; 40 * 30 * 3]).expect("its bytes");
-        for (x, y, w, h) in [
-            (0, 0, 4, 4),
-            (36, 26, 4, 4),
-            (0, 0, 40, 30),
-            (500, 500, 9, 9),
-            (3, 3, 0, 0),
-        ] {
-            let part = SuggestedPart {
-                part: "run/top/1".to_owned(),
-                region: None,
-                why: Doubt::Overruled,
-                score: 0.4,
-                threshold: 0.3,
-                x,
-                y,
-                w,
-                h,
-            };
-
-            let jpeg = cut(&picture, &part).expect("a picture");
-            let read = image::load_from_memory(&jpeg).expect("a JPEG");
-            assert_eq!((read.width(), read.height()), (SIDE, SIDE));
-        }
-    }
+    let square = close_up::square_around(picture, place, place.w.max(place.h) * AROUND);
+    jpeg_file::encode(&close_up::cut(picture, square, SIDE), QUALITY)
 }

@@ -10,6 +10,7 @@
 mod export;
 pub mod filter;
 mod list;
+mod nearest;
 mod part;
 mod pictures;
 
@@ -22,6 +23,11 @@ pub fn routes() -> Router<Page> {
     Router::new()
         .route("/rejects", get(list::show))
         .route("/rejects/part/{run}/{camera}/{seq}", get(part::show))
+        .route("/rejects/nearest/{stem}", get(nearest::show))
+        .route(
+            "/rejects/nearest/{stem}/{defect}/{file}",
+            get(nearest::picture),
+        )
         .route("/rejects/label", post(part::label))
         .route("/rejects/parts.csv", get(export::csv))
         .route("/rejects/parts.zip", get(export::zip))

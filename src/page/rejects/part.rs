@@ -1,6 +1,7 @@
 //! One part: its pictures, its figures, the trend of its place, and a person's word on it.
 
 use super::list::{label_mark, name, stem_of, stems, why};
+use super::nearest::NearestView;
 use crate::data::history::{GroupKey, HistoryPart, HistoryQuery};
 use crate::data::result::ResultRow;
 use crate::data::verdict::Verdict;
@@ -42,6 +43,8 @@ struct PartScreen {
     no_picture: Option<String>,
     /// True where map and picture lie over each other.
     has_slider: bool,
+    /// The nearest good parts beside the defects; `None` for a part that has no defect, or no picture.
+    nearest: Option<NearestView>,
     facts: Vec<(&'static str, String)>,
     trend: Option<String>,
     label: Option<LabelView>,
@@ -99,7 +102,9 @@ pub async fn show(
     };
 
     let trend = trend(&page, &part.row).await;
+    let of_defects = stem.as_ref().filter(|_| !part.row.defects.is_empty());
     let screen = PartScreen {
+        nearest: of_defects.map(|stem| NearestView::of(&page, stem)),
         name: name(&part.row),
         mark: verdict_mark(part.row.verdict),
         why: why(&part.row),

@@ -49,11 +49,11 @@ impl ReplayError {
 
 /// A prepared recipe that judges stored parts.
 pub struct Replayer {
-    active: ActiveRecipe,
+    pub(super) active: ActiveRecipe,
     /// Name and digest of the model.
     model: String,
     /// `name@revision` of the recipe.
-    recipe: String,
+    pub(super) recipe: String,
     policies: RegionPolicies,
     /// Pictures that may be judged at once.
     batch: usize,

@@ -19,6 +19,7 @@
 
 mod judge;
 mod listing;
+mod nearest;
 mod summary;
 mod what_if;
 

@@ -125,7 +125,7 @@ impl Inspector {
 
 impl EncodedRegion {
     /// The crops in each way, the picture's own first.
-    fn all_ways(&self) -> Vec<&[Features]> {
+    pub(super) fn all_ways(&self) -> Vec<&[Features]> {
         let mut ways = vec![self.crops.as_slice()];
         for turned in &self.turned {
             ways.push(turned);

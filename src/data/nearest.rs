@@ -1,0 +1,36 @@
+//! The places of a failed part beside what a good part looks like that is most like them: "looked for this, found that".
+
+use std::sync::Arc;
+
+/// One defect beside the nearest patch of a reference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NearestPair {
+    /// Number of the defect in the picture of the part, from 1.
+    pub defect: usize,
+    /// The place on the part, as a JPEG file; the patch is framed.
+    pub found: Arc<[u8]>,
+    /// The place on the reference, as a JPEG file of the same size.
+    pub looked_for: Arc<[u8]>,
+    /// The pair in words.
+    pub words: String,
+}
+
+/// What is known of a part's defects beside the references.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NearestFound {
+    /// `name@revision` of the recipe whose references they are: the one that judged the part.
+    pub recipe: String,
+    /// The pairs, in the order of the defects.
+    pub pairs: Vec<NearestPair>,
+    /// Sentences on what a person should know of them.
+    pub notes: Vec<String>,
+}
+
+/// The answer to the question for a part's nearest references.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NearestAnswer {
+    /// They were looked for: found, or the reason why not, in words.
+    Done(Arc<Result<NearestFound, String>>),
+    /// They are being looked for; what is under way, in words.
+    UnderWay(String),
+}

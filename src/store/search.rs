@@ -9,7 +9,7 @@
 use super::bounds::{SEARCH_STEP, SEARCH_TAKEN_IN};
 use super::facts::{RowKind, write_facts};
 use super::migration::{body, readable};
-use super::schema::LACKS_BELOW;
+use super::schema::{LACKS_BELOW, NOT_PASSED};
 use crate::data::history::{
     AuditLine, AuditPage, AuditQuery, GroupCount, GroupKey, HistoryPage, HistoryPart, HistoryQuery,
     PAGE_MAX, PartLabel,
@@ -87,7 +87,6 @@ struct Facts<'a> {
     part_id: Option<&'a str>,
     spot: Option<&'a str>,
     kind: i64,
-    label: Option<&'a str>,
 }
 
 impl<'a> Facts<'a> {
@@ -106,24 +105,23 @@ impl<'a> Facts<'a> {
             part_id: text(7)?,
             spot: text(8)?,
             kind: row.get(9)?,
-            label: text(10)?,
         })
     }
 
+    /// True for a part that is asked for, but for its label, which SQLite looks at.
     fn fits(&self, query: &HistoryQuery) -> bool {
         // Words are compared, as the table has them: what an asker can give has no other form. A value that
         // is not asked for fits each part.
-        let at = Timestamp::from_millisecond(self.at).unwrap_or_default();
+        let at = || Timestamp::from_millisecond(self.at).unwrap_or_default();
         let verdict = query.verdict.map(Verdict::word);
         let reason = query.reason.map(Reason::word);
 
-        query.since.is_none_or(|since| at >= since)
-            && query.until.is_none_or(|until| at < until)
+        query.since.is_none_or(|since| at() >= since)
+            && query.until.is_none_or(|until| at() < until)
             && is_or_any(verdict, Some(self.verdict))
             && is_or_any(reason, self.reason)
             && is_or_any(query.camera.as_deref(), Some(self.camera))
             && is_or_any(query.part_id.as_deref(), self.part_id)
-            && is_or_any(query.label.as_deref(), self.label)
             && self.is_of(query.recipe.as_deref())
     }
 
@@ -177,13 +175,14 @@ fn parts(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Hist
     // A page of counts has a row a key; the asker adds up those of several pages.
     let mut groups: BTreeMap<Option<String>, GroupCount> = BTreeMap::new();
 
-    // Read by the key, the newest first: the rows lie in that order, and nothing is sorted.
-    let facts = "SELECT key, history.at, camera, region, verdict, reason, recipe, part_id, spot, kind, label
-        FROM history LEFT JOIN label USING (key) WHERE key < ? ORDER BY key DESC";
-
     let before = query.before.map_or(i64::MAX, |key| key as i64);
-    let mut facts = connection.prepare_cached(facts)?;
-    let mut rows = facts.query([before])?;
+    let (sql, asked_for) = candidates(query);
+    let mut facts = connection.prepare_cached(&sql)?;
+    let mut rows = match asked_for {
+        Some(word) => facts.query(params![before, word])?,
+        None => facts.query([before])?,
+    };
+
     let mut looked_at = 0;
 
     while let Some(row) = rows.next()? {
@@ -210,6 +209,41 @@ fn parts(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Hist
 
     page.groups = groups.into_values().collect();
     Ok(page)
+}
+
+/// Statement that reads the rows among which the parts are, and the word that it is given: by the index whose word fewest parts
+/// have, else all of them. In the order of the key, the newest first, as each index has it: nothing is sorted.
+pub(super) fn candidates(query: &HistoryQuery) -> (String, Option<&str>) {
+    let did_not_pass = query.verdict.filter(|verdict| *verdict != Verdict::Pass);
+    let (from, condition, word) = if let Some(label) = &query.label {
+        // Labels are few, and lie apart.
+        (
+            "label CROSS JOIN history USING (key)",
+            "AND label = ?2".to_owned(),
+            Some(label.as_str()),
+        )
+    } else if let Some(part_id) = &query.part_id {
+        (
+            "history",
+            "AND part_id = ?2".to_owned(),
+            Some(part_id.as_str()),
+        )
+    } else if let Some(verdict) = did_not_pass {
+        (
+            "history",
+            format!("AND verdict = ?2 AND {NOT_PASSED}"),
+            Some(verdict.word()),
+        )
+    } else {
+        ("history", String::new(), None)
+    };
+
+    let sql = format!(
+        "SELECT key, history.at, camera, region, verdict, reason, recipe, part_id, spot, kind
+            FROM {from} WHERE key < ?1 {condition} ORDER BY key DESC"
+    );
+
+    (sql, word)
 }
 
 fn count(groups: &mut BTreeMap<Option<String>, GroupCount>, found: &Facts, by: GroupKey) {

@@ -2,7 +2,7 @@
 //! with them.
 
 use super::database::Database;
-use super::search::{Search, SearchPage};
+use super::search::{Search, SearchPage, candidates};
 use super::test_run::{Run, as_killed, passed, settings};
 use super::*;
 use crate::data::history::{
@@ -231,6 +231,52 @@ fn facts_leave_the_file_with_their_parts() {
         (rows(&database, "history"), rows(&database, "label")),
         (0, 0)
     );
+}
+
+/// What few parts have is found without a look at the others, and nothing is sorted.
+#[test]
+fn few_parts_are_found_by_an_index() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = settings(folder.path()).file;
+    let (database, _) = Database::open(&file, Sync::Normal).expect("opens");
+    let plan = |query: &HistoryQuery| {
+        let (sql, word) = candidates(query);
+        let explained = format!("EXPLAIN QUERY PLAN {sql}");
+        let mut statement = database.connection.prepare(&explained).expect("SQL");
+        let words = [Some("9"), word].into_iter().flatten();
+        let rows = statement.query_map(rusqlite::params_from_iter(words), |row| row.get(3));
+        let rows: Result<Vec<String>, _> = rows.expect("a plan").collect();
+        rows.expect("readable").join("; ")
+    };
+
+    let of_label = HistoryQuery {
+        label: Some("good".into()),
+        ..HistoryQuery::default()
+    };
+
+    let of_id = HistoryQuery {
+        part_id: Some("A-1".into()),
+        ..HistoryQuery::default()
+    };
+
+    let failed = HistoryQuery {
+        verdict: Some(Verdict::Fail),
+        ..HistoryQuery::default()
+    };
+
+    let all = HistoryQuery::default();
+    for (query, index) in [
+        (of_label, "SEARCH label USING INTEGER PRIMARY KEY"),
+        (of_id, "USING INDEX history_part_id (part_id=? AND rowid<?)"),
+        (
+            failed,
+            "USING INDEX history_not_passed (verdict=? AND rowid<?)",
+        ),
+        (all, "SEARCH history USING INTEGER PRIMARY KEY (rowid<?)"),
+    ] {
+        let plan = plan(&query);
+        assert!(plan.contains(index) && !plan.contains("TEMP"), "{plan}");
+    }
 }
 
 /// A file as winspect 0.2 leaves it.

@@ -79,6 +79,7 @@ impl ConfigKeys {
                     self.add(&format!("{place}[{i}]"), item);
                 }
             }
+
             value => {
                 self.0.insert(place.to_owned(), value.to_string());
             }
@@ -162,6 +163,7 @@ fn shown(key: &str, value: Option<&str>) -> String {
 fn without_secrets(key: &str, value: &str) -> String {
     // The last word of the key decides. The name of a file with a secret is none, and helps a person.
     let name = key.rsplit('.').next().unwrap_or(key);
+
     if is_secret_name(name) {
         return HIDDEN.to_owned();
     }

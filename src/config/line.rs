@@ -166,8 +166,7 @@ fn line(value: Value, path: &Path, problems: &mut Problems) -> LineConfig {
     let evidence = evidence::settings(evidence, base, problems);
     let page = page::settings(page, &store.file, base, problems);
     let check_due = shift_check::settings(checks, problems);
-    let all = [&recipe].into_iter().chain(&recipes);
-    let keys = ConfigKeys::of(&file, all);
+    let keys = ConfigKeys::of(&file, [&recipe].into_iter().chain(&recipes));
     LineConfig {
         file: path.to_owned(),
         prefix,

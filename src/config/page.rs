@@ -26,6 +26,7 @@ pub fn settings(
     let listen = table.text("listen").unwrap_or_else(|| LISTEN.to_owned());
     let listen = table.check("listen", address(&listen));
     let users = table.path("users", base);
+    let numbers = table.choice("numbers", "\"point\", \"comma\"");
     let tls = table.take("tls");
 
     if let Some(open) = listen.filter(|listen| tls.is_none() && !listen.ip().is_loopback()) {
@@ -41,6 +42,7 @@ pub fn settings(
         listen: listen?,
         users: users.unwrap_or_else(|| users_path(store)),
         tls: tls.flatten(),
+        numbers: numbers.unwrap_or_default(),
     })
 }
 
@@ -106,6 +108,7 @@ fn tls_files(value: Value, base: &Path, problems: &mut Problems) -> Option<TlsFi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::page::NumberForm;
     use serde_json::json;
 
     fn read(listen: Value) -> Result<Option<PageSettings>, String> {
@@ -133,6 +136,10 @@ mod tests {
         let shared = settings(shared, store, base, &mut problems).expect("a page");
         assert_eq!(shared.users, Path::new("/etc/users.toml"));
         assert_eq!(usual.listen.to_string(), LISTEN);
+        assert_eq!(usual.numbers, NumberForm::Point);
+        let comma = Some(json!({"numbers": "comma"}));
+        let comma = settings(comma, store, base, &mut problems).expect("a page");
+        assert_eq!(comma.numbers, NumberForm::Comma);
         for own in ["127.0.0.1:9000", "127.1.2.3:1", "[::1]:8080"] {
             assert!(read(json!(own)).is_ok(), "{own}");
         }

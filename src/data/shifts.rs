@@ -29,6 +29,7 @@ impl Shifts {
 
         // In the order of the day, whatever the order of the flag.
         begins.sort_unstable();
+
         match begins.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(twice) => Err(format!("{} stands twice", shown(twice[0]))),
             None => Ok(Shifts(begins)),

@@ -1,13 +1,16 @@
 //! What the doors of a line need to know of it: its identity, and how its cameras make parts.
 
-use super::channels::DoorSettings;
+use super::channels::{DoorSettings, PageFiles};
 use super::opening::Opening;
-use crate::config::LineConfig;
+use crate::base::live::Live;
+use crate::config::{ConfigKeys, LineConfig};
 use crate::mqtt::publisher::RETAINED_TOPICS;
+use crate::page::PageSettings;
 use crate::protocol::birth::Identity;
 use crate::recipe::active::ActiveRecipe;
 use crate::trigger::Trigger;
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +52,7 @@ pub(super) fn camera_names(config: &LineConfig) -> Vec<&str> {
 /// Names under which parts come. Cameras that see parts together have one; a name that stands twice does no harm.
 pub(super) fn part_cameras(config: &LineConfig) -> Vec<Arc<str>> {
     let mut names: Vec<Arc<str>> = vec![];
+
     for camera in &config.cameras {
         names.push(match &camera.join {
             Some(join) => join.as_str().into(),
@@ -90,7 +94,7 @@ fn times_triggers(config: &LineConfig) -> bool {
 }
 
 /// What the line keeps and for how long, in sentences.
-pub(super) fn kept_words(config: &LineConfig) -> Vec<String> {
+fn kept_words(config: &LineConfig) -> Vec<String> {
     let days = |age: Duration| age.as_secs() / 86_400;
     let store = &config.store;
 
@@ -110,4 +114,28 @@ pub(super) fn kept_words(config: &LineConfig) -> Vec<String> {
     };
 
     vec![results, pictures]
+}
+
+/// The files of a line's page, and what it tells of the configuration.
+pub(super) fn page_files(
+    config: &LineConfig,
+    page: &PageSettings,
+    keys: Live<ConfigKeys>,
+) -> PageFiles {
+    PageFiles {
+        store_folder: folder_of(&config.store.file),
+        users: page.users.clone(),
+        line: config.file.clone(),
+        store: config.store.file.clone(),
+        kept: kept_words(config),
+        keys,
+    }
+}
+
+/// The folder of a file: the working directory for a bare name.
+fn folder_of(file: &Path) -> PathBuf {
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new(".")).to_owned()
 }

@@ -99,7 +99,7 @@ use self::cameras::{
 };
 use self::changeover::{Changeover, ReloadBase};
 use self::commands::CommandHandler;
-use self::doors::{camera_names, doors_of, identity_of, kept_words, part_cameras};
+use self::doors::{camera_names, doors_of, identity_of, page_files, part_cameras};
 use self::evidence::{EvidenceSender, EvidenceStage, evidence_stage};
 use self::inspect::InspectStage;
 use self::live_settings::{LiveSettings, ReloadRequest};
@@ -132,7 +132,7 @@ use crate::recipe::prepare::{PrepareMode, RecipePreparer};
 use crate::recipe::spec::RecipeSpec;
 use crate::store::{Outbox, StoreWriter};
 use crossbeam::channel::Sender;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -537,15 +537,7 @@ impl PageStages {
         };
 
         let bound = page::bind(settings)?;
-        let files = PageFiles {
-            store_folder: folder_of(&config.store.file),
-            users: settings.users.clone(),
-            line: config.file.clone(),
-            store: config.store.file.clone(),
-            kept: kept_words(config),
-            keys,
-        };
-
+        let files = page_files(config, settings, keys);
         let server = page_wiring(shared, is_continuous, files, bound, ends, known);
         let pictures = PictureStage::new(frames, server.pictures.clone());
         Ok(Some(PageStages { pictures, server }))
@@ -574,14 +566,6 @@ fn start_page(page: PageStages, pulses: Vec<(&str, &Heartbeat)>) -> [Stage; 2] {
 fn pulses_of<'a>(cameras: &'a [Stage], others: &'a [Stage]) -> Vec<(&'a str, &'a Heartbeat)> {
     let stages = cameras.iter().chain(others);
     stages.filter_map(Stage::pulse).collect()
-}
-
-/// The folder of a file: the working directory for a bare name.
-fn folder_of(file: &Path) -> PathBuf {
-    let folder = file
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    folder.unwrap_or(Path::new(".")).to_owned()
 }
 
 /// Unwatched: no verdict waits for the control socket, which lies beside the `store`'s file.

@@ -179,6 +179,7 @@ impl Changeover {
 
                 tracing::info!("{words}");
                 self.store.audit(words.clone());
+
                 if changes.needs_restart.is_empty() {
                     return Ok(words);
                 }
@@ -223,13 +224,16 @@ impl Changeover {
 
         // All that can fail comes before all that is taken over.
         let changes = Changes::between(&running, config);
+
         if !changes.recipes_wait {
             self.take_recipes_over(config, &judging, stop, pulse)?;
         }
 
         self.settings.heatmaps.set(config.mqtt.heatmaps);
+
         for (number, camera) in config.cameras.iter().enumerate() {
             let is_waiting = waits(&format!("camera[{number}]."), &changes.needs_restart);
+
             if let Some(timing) = self.settings.timings.get(&camera.camera.name)
                 && !is_waiting
             {

@@ -419,6 +419,7 @@ impl CheckState {
     /// How far the parts are, where one was counted since the last look.
     fn counted(&mut self) -> Option<CheckEvent> {
         let is_counted = std::mem::take(&mut self.is_counted);
+
         if !is_counted {
             return None;
         }
@@ -511,6 +512,7 @@ impl CheckState {
 
         // A form may be of a check that is over.
         let meant = command.check.as_ref().unwrap_or(number);
+
         if meant != number {
             return Err(format!(
                 "shift check {meant} is over; {number} is under way"

@@ -53,6 +53,7 @@ async fn set_password(State(page): State<Page>, act: Act<PasswordForm>) -> Respo
 
 async fn changed(page: &Page, act: &Act<PasswordForm>) -> Result<(), String> {
     let PasswordForm { old, new, again } = &act.form;
+
     if new != again {
         return Err("the new password was typed in two ways".to_owned());
     }

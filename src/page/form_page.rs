@@ -4,6 +4,7 @@
 //! [`done`], which sends the browser back to a screen that shows the message once. Nothing of it needs a script.
 
 use super::access::{Actor, Notice, Viewer};
+use super::numbers;
 use super::state::Page;
 use super::tabs::{TABS, Tab};
 use askama::Template;
@@ -23,6 +24,8 @@ pub struct Layout {
     pub build: String,
     /// All screens.
     pub tabs: &'static [Tab],
+    /// The sign before the digits of a fraction.
+    pub decimal: &'static str,
     /// The signed-in user.
     pub user: Option<SignedIn>,
     /// True if somebody could sign in.
@@ -62,6 +65,7 @@ impl Layout {
             address: viewer.address,
             build: page.assets.build.clone(),
             tabs: TABS,
+            decimal: numbers::form().sign(),
             user,
             has_users: viewer.has_users,
             notice,

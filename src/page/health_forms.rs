@@ -2,6 +2,7 @@
 
 use super::access::{Act, Notice};
 use super::form_page::{Layout, done};
+use super::numbers;
 use super::state::Page;
 use super::support;
 use crate::protocol::answer::AnswerStatus;
@@ -25,6 +26,7 @@ struct HealthForms {
     hindrance: Option<String>,
     file: String,
     kept: Vec<String>,
+    numbers: &'static str,
 }
 
 #[derive(Deserialize)]
@@ -51,6 +53,7 @@ pub fn forms(
         hindrance,
         file: page.facts.line.display().to_string(),
         kept: page.facts.kept.clone(),
+        numbers: numbers::form().example(),
     };
 
     forms.render()

@@ -9,6 +9,7 @@ use super::words::{
 };
 use crate::base::health::{Health, LineState};
 use crate::camera::{CameraState, CameraStatus};
+use crate::page::numbers::decimal;
 use crate::protocol::condition::HELD;
 use crate::protocol::event::PartResult;
 use askama::Template;
@@ -379,7 +380,11 @@ fn score_bar(part: &PartResult) -> Option<ScoreBar> {
     Some(ScoreBar {
         filled,
         class: mark.class,
-        words: format!("score {score:.3}, threshold {threshold:.3}"),
+        words: format!(
+            "score {}, threshold {}",
+            decimal(score, 3),
+            decimal(threshold, 3)
+        ),
     })
 }
 

@@ -95,6 +95,7 @@ pub const METRICS: &[MetricRow] = &[
                 &identity.backend,
                 &identity.device,
             ];
+
             vec![sample(&labels, 1.0)]
         },
     ),
@@ -148,6 +149,7 @@ pub const METRICS: &[MetricRow] = &[
         "frames by their outcome: judged, replaced, skipped, failed, stopped",
         |from| {
             let mut samples = vec![];
+
             for (name, camera) in &from.now.metrics.cameras {
                 for (outcome, count) in outcomes(&camera.frames) {
                     samples.push(sample(&[name, outcome], count as f64));
@@ -232,6 +234,7 @@ pub const METRICS: &[MetricRow] = &[
         "results by place and verdict: pass, fail, undecided, and challenge for known parts; together the results",
         |from| {
             let mut samples = vec![];
+
             for (place, counts) in &from.now.parts.places {
                 for (verdict, count) in verdicts(counts) {
                     samples.push(sample(&[place, verdict], count as f64));
@@ -552,6 +555,7 @@ impl Collector for Readings {
             };
 
             let mut metric = encoder.encode_descriptor(name, row.help, None, kind)?;
+
             for sample in (row.read)(self) {
                 let labels: Vec<(&str, &str)> = row
                     .labels

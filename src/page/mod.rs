@@ -12,7 +12,8 @@
 //!
 //! **Where the screens are.** Screens that change by themselves are made of fragments (`screen`): `live`, `check` (Shift
 //! check), `lens` (Camera and lens), `counters`, `health`. Screens of forms are made for each request (`form_page`): `rejects`,
-//! `teach`, `false_rejects`, `recipes`, `users`, `shift_screen` (reset of the shift), `access::sign_in`. `tabs` has their addresses,
+//! `teach`, `false_rejects`, `pareto` (what fails, and where), `recipes`, `users`, `account` (the own password), `shift_screen` (reset of
+//! the shift), `access::sign_in`. `health_forms` adds what a setter does at Health, `support` makes its bundle. `tabs` has their addresses,
 //! and `routes` joins them.
 //!
 //! **Live parts of a screen.** A screen is a list of [`screen::Fragment`]s, each rendered once for all
@@ -54,6 +55,7 @@ mod line_facts;
 mod live;
 mod metrics;
 mod now;
+mod numbers;
 mod painter;
 mod pareto;
 mod pulses;
@@ -79,6 +81,7 @@ pub use self::frames::{FrameSlots, ShownFrames, frame_slots};
 pub use self::line_facts::LineFacts;
 pub use self::metrics::{METRICS, MetricKind, MetricRow};
 pub use self::now::{LineNow, PageSettings};
+pub use self::numbers::NumberForm;
 pub use self::painter::{PagePictures, PictureStage};
 pub use self::pulses::Pulses;
 pub use self::recipe_row::{RecipeRow, RevisionRow};

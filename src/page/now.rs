@@ -1,5 +1,6 @@
 //! The line as the page reads it, and the page's settings.
 
+use super::numbers::NumberForm;
 use super::tls::TlsFiles;
 use crate::base::health::LineCondition;
 use crate::camera::CameraStatus;
@@ -22,6 +23,8 @@ pub struct PageSettings {
     pub users: PathBuf,
     /// Certificate and key, if the page has them.
     pub tls: Option<TlsFiles>,
+    /// Form of numbers and days on its screens.
+    pub numbers: NumberForm,
 }
 
 /// A line at one moment.

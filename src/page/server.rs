@@ -12,11 +12,12 @@ use super::disk::DiskLooks;
 use super::evidence::EvidenceReader;
 use super::line_facts::LineFacts;
 use super::now::{LineNow, PageSettings};
+use super::numbers::choose;
 use super::painter::PagePictures;
 use super::pulses::Pulses;
 use super::recipe_row::ReadRecipes;
 use super::routes::router;
-use super::state::{NearestSource, NewestChecks, PageParts, PageState};
+use super::state::{NearestSource, NewestChecks, Page, PageParts, PageState};
 use super::teach::source::TeachSource;
 use super::tls::{PageTls, TlsProblem};
 use crate::base::exit::{Exit, Failure};
@@ -131,6 +132,7 @@ pub fn bind(settings: &PageSettings) -> Result<Bound, Failure> {
         None => None,
     };
 
+    choose(settings.numbers);
     let listen = settings.listen;
 
     let bound = StdListener::bind(listen).and_then(|listener| {
@@ -267,13 +269,19 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
             _ = looks.tick() => {
                 disk.look();
                 state.look();
-                let looked = state.clone();
-                tokio::spawn(async move { looked.look_at_files().await });
+                look_at_files(&state);
             }
         }
 
         state.count_connections(tasks.len());
     }
+}
+
+/// Looks at files beside this thread; a look that hangs ends by itself.
+fn look_at_files(state: &Page) {
+    let state = state.clone();
+
+    tokio::spawn(async move { state.look_at_files().await });
 }
 
 /// Refuses a connection in words. One try: a refusal must not wait either.

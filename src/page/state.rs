@@ -230,6 +230,7 @@ impl PageState {
     /// Names under which parts have come, or those of the cameras before the first.
     pub fn part_cameras(&self) -> Vec<String> {
         let cameras = self.board().cameras();
+
         match cameras.is_empty() {
             true => self.now().cameras.into_keys().collect(),
             false => cameras,

@@ -51,6 +51,7 @@ pub async fn bundle(State(page): State<Page>, viewer: Viewer) -> Response {
         (None, Some(actor)) => actor.who(),
         (words, _) => {
             let words = words.unwrap_or_default();
+
             return refusal(&page, viewer, StatusCode::FORBIDDEN, words);
         }
     };
@@ -97,6 +98,7 @@ async fn made(page: &Page) -> Result<Download, Refused> {
 
 fn packed(texts: &[(&str, String)]) -> zip::result::ZipResult<Vec<u8>> {
     let mut archive = Archive::new();
+
     for (name, text) in texts {
         archive.add(name, cut(text).as_bytes())?;
     }
@@ -126,6 +128,7 @@ fn version(page: &Page) -> String {
     } else {
         "no"
     };
+
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let memory = read("/proc/meminfo");
 
@@ -161,6 +164,7 @@ fn cores() -> String {
 
 fn configuration(page: &Page) -> String {
     let mut text = format!("# {}\n", page.facts.line.display());
+
     for line in (page.facts.configuration)() {
         text += &line;
         text.push('\n');
@@ -171,6 +175,7 @@ fn configuration(page: &Page) -> String {
 
 fn events(events: &[EventWords]) -> String {
     let mut text = String::new();
+
     for event in events {
         let EventWords { at, mark, words } = event;
         writeln!(text, "{at:.3} {} {words}", mark.word).expect("to memory");
@@ -198,6 +203,7 @@ async fn audit(page: &Page) -> String {
 
         lines.extend(found.lines);
         query.before = found.next;
+
         if found.next.is_none() {
             break;
         }
@@ -232,6 +238,7 @@ async fn sizes(page: &Page) -> String {
 
 fn store_sizes(store: &Path) -> String {
     let mut text = String::new();
+
     for end in ["", "-wal", "-shm"] {
         let mut name = store.as_os_str().to_owned();
         name.push(end);
@@ -250,6 +257,7 @@ fn folder_size(folder: &Path) -> String {
     };
 
     let (mut files, mut bytes) = (0, 0);
+
     for entry in entries.flatten().take(FILES_MAX) {
         files += 1;
         bytes += entry.metadata().map_or(0, |metadata| metadata.len());

@@ -1,5 +1,6 @@
 //! Words and symbols of the page, for people: times, verdicts, reasons.
 
+use super::numbers::{day_and_second, decimal};
 use crate::camera::CameraState;
 use crate::data::verdict::{Reason, Verdict};
 use crate::protocol::event::PartResult;
@@ -51,8 +52,11 @@ pub fn camera_mark(state: Option<CameraState>) -> Mark {
 pub fn reason_sentence(result: &PartResult) -> String {
     // An undecided part may have neither, and has a reason in its place.
     let threshold = |words: &str| match (result.score, result.threshold) {
-        (Some(score), Some(threshold)) => format!("score {score:.3} {words} {threshold:.3}"),
-        (Some(score), None) => format!("score {score:.3}; there is no threshold"),
+        (Some(score), Some(threshold)) => {
+            let (score, threshold) = (decimal(score, 3), decimal(threshold, 3));
+            format!("score {score} {words} {threshold}")
+        }
+        (Some(score), None) => format!("score {}; there is no threshold", decimal(score, 3)),
         (None, _) => String::new(),
     };
 
@@ -123,9 +127,7 @@ pub fn time_of_day(at: Timestamp) -> String {
 
 /// A time of this machine with its day.
 pub fn local_time(at: Timestamp) -> String {
-    let local = at.to_zoned_datetime(TimeZone::system());
-
-    local.strftime("%Y-%m-%d %H:%M:%S").to_string()
+    day_and_second(TimeZone::system().to_datetime(at))
 }
 
 /// A share as a percentage; a dash without one.
@@ -134,15 +136,15 @@ pub fn percent(share: Option<f64>) -> String {
         return "–".to_owned();
     };
 
-    let hundredths = share * 100.0;
-    format!("{hundredths:.1} %")
+    let hundredths = decimal(share * 100.0, 1);
+    format!("{hundredths} %")
 }
 
 /// Bytes in GB, as disks are sold.
 pub fn gigabytes(bytes: u64) -> String {
-    let billions = bytes as f64 / 1e9;
+    let billions = decimal(bytes as f64 / 1e9, 1);
 
-    format!("{billions:.1} GB")
+    format!("{billions} GB")
 }
 
 #[cfg(test)]

@@ -45,6 +45,9 @@ fn the_lines_file_is_read_again_and_what_came_of_it_is_said() {
     browser.wait_for("#notice", |words| {
         words.contains("NOT DONE") && words.contains("is not in force") && words.contains("batch: ")
     });
+
+    // `winspect history` reads the file as well.
+    write("batch = 2", "threshold = 0.3");
     assert_said(&browser.text("#kept"), &["30 days", "line.toml"]);
     assert_said(
         &audit(folder),
@@ -56,12 +59,15 @@ fn the_lines_file_is_read_again_and_what_came_of_it_is_said() {
 
 #[test]
 fn a_bundle_has_what_helps_and_no_secret() {
+    let secrets = tempfile::tempdir().expect("a folder");
+    let password = secrets.path().join("password");
+    std::fs::write(&password, "hush-broker").expect("written");
     let (station, page) = station_with(TRIGGERED, |config| {
         config.camera(
             "side",
             "kind = \"rtsp\"\nlocation = \"rtsp://admin:hush-camera@127.0.0.1:9/1\"\ntrigger = \"command\"",
         )
-        .mqtt("user = \"box\"\npassword = \"hush-broker\"")
+        .mqtt(&format!("user = \"box\"\npassword_file = {password:?}"))
     });
 
     let folder = station.folder.path();
@@ -82,7 +88,7 @@ fn a_bundle_has_what_helps_and_no_secret() {
     for (name, words) in [
         ("README.txt", "journalctl"),
         ("version.txt", "recipe: nut@1"),
-        ("configuration.txt", "mqtt.password = ***"),
+        ("configuration.txt", "mqtt.password_file = "),
         ("configuration.txt", "rtsp://***@127.0.0.1:9/1"),
         ("status.json", "\"health\""),
         ("metrics.txt", "winspect_ready"),

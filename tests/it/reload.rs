@@ -183,8 +183,14 @@ fn a_command_reads_the_file_as_the_signal_does_and_hears_what_came_of_it() {
     );
     assert_eq!(judged(&station, "a")["verdict"], "fail");
 
-    // By the command line, of a file that is wrong.
+    // A file that is wrong changes nothing; the command line, which reads it too, says so by itself.
     write("batch = 900", "threshold = -1.0");
+    station.plc.ask("reload", r#"{"id":"r2"}"#, "accepted");
+    let refused = station.plc.next("ack/reload");
+    assert_eq!(refused["status"], "rejected", "{refused}");
+    let wrong = ["batch: ", "recipe.threshold: "];
+    assert_said(&refused["reason"].to_string(), &["is not in force"]);
+    assert_said(&refused["reason"].to_string(), &wrong);
     let command = || {
         let mut command = winspect();
         command.arg("reload").arg(file(&station));
@@ -192,11 +198,8 @@ fn a_command_reads_the_file_as_the_signal_does_and_hears_what_came_of_it() {
     };
 
     let refused = command();
-    assert_eq!(refused.status.code(), Some(65), "{}", both(&refused));
-    assert_said(
-        &both(&refused),
-        &["is not in force", "batch: ", "recipe.threshold: "],
-    );
+    assert_eq!(refused.status.code(), Some(78), "{}", both(&refused));
+    assert_said(&both(&refused), &wrong);
     assert_eq!(judged(&station, "b")["verdict"], "fail");
     write("batch = 2", "threshold = 0.4");
     let done = command();

@@ -26,6 +26,7 @@ impl CommandHandler {
 
         if self.reloads.try_send(wish).is_err() {
             drop(self.store.set(&key, ""));
+
             return Err(BUSY.to_owned());
         }
 

@@ -45,6 +45,7 @@ impl CommandHandler {
             // Both are on the disk with its answer: who was told `accepted` hears how it ended.
             drop(self.store.set(&kept.0, &kept.1));
             self.look_at_checks();
+
             return Ok(Done::begun(words));
         }
 

@@ -2,12 +2,12 @@
 //! the audit log.
 
 use super::actor::Actor;
+use super::known_users::{KnownUsers, look_at, write_change};
 use super::limits::SignInLimits;
 use super::notice::Notice;
 use super::password::{PasswordHash, PasswordQueue, is_right};
 use super::sessions::{FoundSession, SessionKey, Sessions};
 use super::users::{Users, UsersError};
-use super::users_file::UsersFile;
 use crate::base::health::{Diagnostics, Health};
 use crate::base::secret::Secret;
 use crate::page::blocking::{BlockingWork, Busy};
@@ -31,20 +31,6 @@ const LOOK_PATIENCE: Duration = Duration::from_millis(250);
 /// Time after a look that hung until another one is begun: requests go on with the users of before.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// The users as the page knows them.
-struct KnownUsers {
-    file: UsersFile,
-    /// True once the file was looked at: the users of the start are no change.
-    is_read: bool,
-    /// Counts what was taken over: a look that was begun before is of no use after.
-    taken: u64,
-    /// True while a change of the page's own is being written: the file is not read again meanwhile, so that nobody waits
-    /// for its disk, and the change is not taken for one from outside.
-    is_changing: bool,
-    /// Sentences on changes that were written, for the audit log.
-    untold: Vec<String>,
-}
-
 /// The access to one page.
 pub struct Access {
     users: Arc<Mutex<KnownUsers>>,
@@ -66,13 +52,7 @@ impl Access {
     /// The access for the users of that file. A file that cannot be read is told by `causes`, and nobody can sign in.
     pub fn new(users: &Path, audit: Audit, causes: Diagnostics) -> Self {
         Access {
-            users: Arc::new(Mutex::new(KnownUsers {
-                file: UsersFile::at(users),
-                is_read: false,
-                taken: 0,
-                is_changing: false,
-                untold: vec![],
-            })),
+            users: Arc::new(Mutex::new(KnownUsers::of(users))),
             changes: BlockingWork::new(1),
             looks: BlockingWork::new(1).within(LOOK_PATIENCE),
             look_again: LOOK_AGAIN,
@@ -91,6 +71,7 @@ impl Access {
     pub async fn look(&self) {
         self.tell_changes();
         let hung = *lock(&self.hung);
+
         if hung.is_some_and(|hung| hung.elapsed() < self.look_again) {
             return;
         }
@@ -275,6 +256,7 @@ impl Access {
         }
 
         let user = lock(&self.users).file.users().find(&actor.name).cloned();
+
         if let Some(user) = user {
             lock(&self.sessions).renew(actor.session, user);
         }
@@ -332,6 +314,7 @@ impl Access {
     /// Writes what has changed into the audit log.
     fn tell_changes(&self) {
         let untold = std::mem::take(&mut lock(&self.users).untold);
+
         for words in untold {
             self.note(words);
         }
@@ -351,68 +334,6 @@ impl Access {
     }
 }
 
-/// Reads the users' file again if it is another one by now. `None` where a change of the page's own went before.
-fn look_at(known: &Mutex<KnownUsers>) -> Option<Result<(), UsersError>> {
-    // The lock is not held over the disk's work: requests need it.
-    let (mut file, taken) = {
-        let known = lock(known);
-        if known.is_changing {
-            return None;
-        }
-
-        (known.file.clone(), known.taken)
-    };
-
-    let refreshed = file.refresh();
-    let mut known = lock(known);
-    if known.is_changing || known.taken != taken {
-        return None;
-    }
-
-    let is_first = !std::mem::replace(&mut known.is_read, true);
-    known.taken += 1;
-    known.file = file;
-    let before = match refreshed {
-        Ok(before) => before.filter(|_| !is_first),
-        Err(error) => return Some(Err(error)),
-    };
-
-    // Who wrote into the file is not known: `winspect user`, or an editor.
-    for change in before.map_or(vec![], |before| known.file.users().changes_since(&before)) {
-        let words = format!("users of the page: {change}, in their file");
-        known.untold.push(words);
-    }
-
-    Some(Ok(()))
-}
-
-/// Writes a change of the users; returns what it was, in words. The users are looked at meanwhile as they were before.
-fn write_change(
-    known: &Mutex<KnownUsers>,
-    who: &str,
-    change: impl FnOnce(&mut Users) -> Result<(), UsersError>,
-) -> Result<Vec<String>, UsersError> {
-    let mut file = {
-        let mut known = lock(known);
-        known.is_changing = true;
-        known.file.clone()
-    };
-
-    let before = file.users().clone();
-    let written = file.change(change);
-    let mut known = lock(known);
-    known.is_changing = false;
-    written?;
-
-    let changes = file.users().changes_since(&before);
-    let words = changes.iter();
-    let words = words.map(|change| format!("users of the page: {change}, by {who}"));
-    known.untold.extend(words);
-    known.file = file;
-    known.taken += 1;
-    Ok(changes)
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -422,6 +343,7 @@ mod tests {
     use super::*;
     use crate::page::access::role::Role;
     use crate::page::access::users::User;
+    use crate::page::access::users_file::UsersFile;
     use std::net::Ipv4Addr;
     use std::path::PathBuf;
     use std::sync::mpsc;

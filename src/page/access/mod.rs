@@ -21,6 +21,7 @@ mod act;
 mod actor;
 pub mod cookie;
 pub mod keeper;
+mod known_users;
 pub mod limits;
 mod notice;
 mod origin;

@@ -2,9 +2,9 @@
 
 use super::ADDRESS;
 use crate::page::live::line_bar;
+use crate::page::numbers::day_and_minute;
 use crate::page::screen::{Facts, Fragment};
 use crate::page::words::{Mark, mark, since};
-use crate::protocol::check_report::minute;
 use crate::protocol::shift_check::{CheckStage, KnownParts, ShiftCheck};
 use askama::Template;
 use jiff::tz::TimeZone;
@@ -139,7 +139,7 @@ fn passed_words(facts: &Facts) -> String {
 fn began_words(check: &ShiftCheck) -> String {
     let why = check.why.word();
     let zone = TimeZone::system();
-    let began = minute(check.began.at, &zone);
+    let began = day_and_minute(zone.to_datetime(check.began.at));
     let who = &check.began.who;
     let recipe = &check.recipe;
 
@@ -187,7 +187,7 @@ fn rows(checks: &[ShiftCheck]) -> Vec<CheckRow> {
 
     let rows = checks.iter().map(|check| CheckRow {
         address: format!("{ADDRESS}/{}", check.check),
-        began: minute(check.began.at, &zone),
+        began: day_and_minute(zone.to_datetime(check.began.at)),
         why: check.why.word(),
         who: check.began.who.clone(),
         counted: check.counted(),

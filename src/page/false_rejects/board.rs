@@ -3,6 +3,7 @@
 //! Bounds: one step at a time, the groups of one suggestion, and [`PROPOSALS_MAX`] proposals, of which the oldest goes.
 
 use crate::page::access::Notice;
+use crate::page::numbers::decimal;
 use crate::protocol::suggestion::{Doubt, SuggestedGroup, SuggestedPart};
 use crate::protocol::what_if::WhatIf;
 use std::collections::VecDeque;
@@ -336,8 +337,11 @@ fn in_words(part: &SuggestedPart) -> String {
     let region = part.region.as_ref();
     let region = region.map_or_else(String::new, |region| format!(" {region}"));
     format!(
-        "{name}{region}, {why}: {:.4} of {:.4}, at {}, {}",
-        part.score, part.threshold, part.x, part.y
+        "{name}{region}, {why}: {} of {}, at {}, {}",
+        decimal(part.score, 4),
+        decimal(part.threshold, 4),
+        part.x,
+        part.y
     )
 }
 

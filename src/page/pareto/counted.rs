@@ -176,6 +176,7 @@ impl Pareto {
 
         let mut so_far = 0;
         let mut shown = vec![];
+
         for (key, count) in counted.iter().take(ROWS_MAX) {
             so_far += count;
             let key = if *key == NO_KEY { without } else { key };

@@ -85,6 +85,7 @@ pub async fn show(State(page): State<Page>, viewer: Viewer, RawQuery(query): Raw
     };
 
     let mut lacks: Vec<&'static str> = vec![];
+
     for counted in [&places, &reasons, &table] {
         lacks.extend(counted.lacks.filter(|words| !lacks.contains(words)));
     }
@@ -124,6 +125,7 @@ pub async fn csv(State(page): State<Page>, viewer: Viewer, RawQuery(query): RawQ
     };
 
     let mut text = shown(&counted.rows, wanted.by, RowFormat::Csv);
+
     if let Some(words) = counted.lacks {
         text += &csv_text(&[words]);
     }
@@ -164,6 +166,7 @@ fn row(counts: Statistic) -> TableRow {
 /// The presets: words, address, and whether it is the one that is shown.
 fn spans(wanted: &Wanted) -> Vec<(&'static str, String, bool)> {
     let mut spans = vec![];
+
     for (since, words) in SPANS {
         let filter = Filter {
             since: since.to_owned(),

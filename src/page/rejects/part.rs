@@ -7,6 +7,7 @@ use crate::data::result::ResultRow;
 use crate::data::verdict::Verdict;
 use crate::page::access::{Act, Notice, Right, Viewer};
 use crate::page::form_page::{Layout, answer, done, refusal};
+use crate::page::numbers::decimal;
 use crate::page::search;
 use crate::page::state::Page;
 use crate::page::words::{Mark, gate_words, local_time, verdict_mark};
@@ -137,8 +138,7 @@ fn label_view(part: &HistoryPart) -> Option<LabelView> {
 }
 
 fn facts(row: &ResultRow) -> Vec<(&'static str, String)> {
-    let number =
-        |value: Option<f32>| value.map_or("none".to_owned(), |value| format!("{value:.4}"));
+    let number = |value: Option<f32>| value.map_or("none".to_owned(), |value| decimal(value, 4));
     let mut facts = vec![
         ("place", row.place()),
         ("score", number(row.score)),
@@ -146,7 +146,10 @@ fn facts(row: &ResultRow) -> Vec<(&'static str, String)> {
         ("recipe", row.recipe.clone()),
         ("model", row.model.clone()),
         ("engine", row.backend.clone()),
-        ("verdict after", format!("{:.1} ms", row.latency_ms.total)),
+        (
+            "verdict after",
+            format!("{} ms", decimal(row.latency_ms.total, 1)),
+        ),
         ("run", row.run_id.clone()),
     ];
 

@@ -3,6 +3,7 @@
 //! Good parts stand above the line, bad ones hang below it and are hatched; the threshold is a line with its number. A known bad
 //! part stands at the score that it would have without its own looks: other parts with such a fault score there.
 
+use crate::page::numbers::decimal;
 use crate::protocol::lesson_board::{BadScore, RecipeScores, RegionScores};
 
 /// Columns of the histogram.
@@ -115,8 +116,8 @@ impl Limit {
 /// A score with as many digits as tell it from others.
 fn shown(score: f32) -> String {
     match score < 0.1 {
-        true => format!("{score:.4}"),
-        false => format!("{score:.3}"),
+        true => decimal(score, 4),
+        false => decimal(score, 3),
     }
 }
 

@@ -4,6 +4,7 @@ use super::address::{fault, wanted};
 use super::histogram::bad_parts;
 use crate::page::access::PollViewer;
 use crate::page::form_page::Layout;
+use crate::page::numbers::decimal;
 use crate::page::state::Page;
 use crate::page::words::{Mark, mark};
 use crate::protocol::lesson_board::{LessonStep, PartFate, ShownLesson};
@@ -157,7 +158,11 @@ fn fate(fate: &PartFate) -> (Mark, String) {
         PartFate::Accepted => (mark("good", "✓", "TAKEN"), String::new()),
         PartFate::Apart { score, highest } => (
             mark("doubt", "?", "UNLIKE THE OTHERS"),
-            format!("{score:.3}, they have at most {highest:.3}"),
+            format!(
+                "{}, they have at most {}",
+                decimal(*score, 3),
+                decimal(*highest, 3)
+            ),
         ),
         PartFate::PassedOver(why) => (mark("calm", "–", "PASSED OVER"), why.clone()),
         PartFate::Kept => (

@@ -1,6 +1,7 @@
 //! What the screen is made of: the line's recipes and cameras, read when somebody asks.
 
 use crate::data::picture::Picture;
+use crate::page::numbers::decimal;
 use crate::protocol::editing::{Rectangle, ViewSpec};
 use crate::protocol::lesson_board::LessonBoard;
 use std::sync::Arc;
@@ -104,7 +105,7 @@ impl CellFacts {
     pub fn words(&self, area: Rectangle, px_per_mm: Option<f64>) -> String {
         let (w, h) = self.least(area);
         let mm = match px_per_mm {
-            Some(px) => format!("about {:.2} x {:.2} mm, ", w / px, h / px),
+            Some(px) => format!("about {} x {} mm, ", decimal(w / px, 2), decimal(h / px, 2)),
             None => String::new(),
         };
 

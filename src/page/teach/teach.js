@@ -114,7 +114,8 @@
         if (kept) cell = [Math.sqrt(w * h / kept), Math.sqrt(w * h / kept)];
         if (tile) cell = [Math.min(shorter, tile) / columns, Math.min(shorter, tile) / rows];
         const [x, y] = cell.map((side) => Math.ceil(side / 2));
-        const mm = perMm > 0 ? `about ${(x / perMm).toFixed(2)} x ${(y / perMm).toFixed(2)} mm, ` : "";
+        const decimal = (number) => number.toFixed(2).replace(".", document.body.dataset.decimal || ".");
+        const mm = perMm > 0 ? `about ${decimal(x / perMm)} x ${decimal(y / perMm)} mm, ` : "";
         const row = document.createElement("tr");
         const head = document.createElement("th");
         head.scope = "row";

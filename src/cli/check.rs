@@ -383,7 +383,7 @@ impl Told {
         // where a pixel's size is known.
         for region in &sight.recipe.regions {
             let of_region = of_region(region.name.as_deref());
-            let least = sight.least(region, width, height, config.mm_per_pixel);
+            let least = sight.least(region, width, height, config.terms.mm_per_pixel);
             self.well(format!("{camera}{of_region}: {least}"))?;
         }
 

@@ -27,8 +27,6 @@ pub struct CameraConfig {
     pub requires_at: bool,
     /// Speed of the belt or web in millimetres a second, where it is given.
     pub belt_mm_s: Option<f64>,
-    /// Size of a pixel on the part, in millimetres: `check` tells by it what can be seen.
-    pub mm_per_pixel: Option<f64>,
 }
 
 /// Reads all `[[camera]]` tables; at least one is needed, and each has a name of its own.
@@ -88,7 +86,6 @@ fn camera(place: &str, value: Value, base: &Path, problems: &mut Problems) -> Ca
     let queue = table.count("queue", 1, 1000);
     let is_web = matches!(trigger, Trigger::Distance(_));
     let terms = timing::part_timing(&mut table, belt_mm_s, is_web);
-    let mm_per_pixel = table.number("mm_per_pixel", 1e-6, 1000.0);
 
     // The rest belongs to the kind. `pipelines::check` knows its keys and refuses unknown ones.
     let values = table.rest();
@@ -124,7 +121,6 @@ fn camera(place: &str, value: Value, base: &Path, problems: &mut Problems) -> Ca
         terms,
         requires_at,
         belt_mm_s,
-        mm_per_pixel,
     }
 }
 

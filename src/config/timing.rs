@@ -38,6 +38,7 @@ pub fn part_timing(table: &mut TableReader, belt_mm_s: Option<f64>, is_web: bool
         reject_after,
         reject_late: reject_late.unwrap_or(REJECT_LATE),
         reject_counts: reject_counts.map(|counts| counts as i64),
+        mm_per_pixel: table.number("mm_per_pixel", 1e-6, 1000.0),
     }
 }
 

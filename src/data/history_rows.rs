@@ -54,6 +54,10 @@ const COLUMNS: [(&str, &str); 31] = [
     ("labelled_by", "/label/who"),
 ];
 
+/// Columns of a part's worst defect, which come last: its size in pixels of the camera's picture, and in millimetres where the
+/// camera's scale is known.
+const DEFECT_COLUMNS: [&str; 4] = ["defect_w", "defect_h", "defect_w_mm", "defect_h_mm"];
+
 /// Writes rows, and the names of their columns before the first.
 pub struct RowPrinter {
     format: RowFormat,
@@ -96,7 +100,11 @@ impl RowPrinter {
 
     fn head(&self) -> String {
         match self.format {
-            RowFormat::Csv => csv_text(&COLUMNS.map(|(name, _)| name)),
+            RowFormat::Csv => {
+                let names = COLUMNS.iter().map(|(name, _)| *name);
+                let names: Vec<&str> = names.chain(DEFECT_COLUMNS).collect();
+                csv_text(&names)
+            }
             RowFormat::Json => String::new(),
             RowFormat::Table => format!(
                 "{:<23} {:<10} {:>6}  {:<16} {:<9} {:<16} {}\n",
@@ -197,13 +205,27 @@ fn judgement(row: &ResultRow) -> String {
     }
 }
 
-/// The values of a part, in the order of [`COLUMNS`]. What is null in a message is empty.
+/// The values of a part, in the order of [`COLUMNS`] and [`DEFECT_COLUMNS`]. What is null in a message is empty.
 fn values(part: &HistoryPart) -> Vec<String> {
     // By way of the text: a number has the digits that it has in a message.
-    let part: Value = serde_json::from_str(&json(part)).expect("we wrote it");
-    let paths = COLUMNS.iter().map(|(_, path)| part.pointer(path));
+    let value: Value = serde_json::from_str(&json(part)).expect("we wrote it");
+    let paths = COLUMNS.iter().map(|(_, path)| value.pointer(path));
 
-    paths.map(cell).collect()
+    paths.map(cell).chain(worst_defect(&part.row)).collect()
+}
+
+/// The size of the worst defect; empty cells without one.
+fn worst_defect(row: &ResultRow) -> [String; 4] {
+    let Some(defect) = row.defects.first() else {
+        return Default::default();
+    };
+
+    let sizes = row.mm_per_pixel.map(|scale| defect.size_mm(scale));
+    let [w_mm, h_mm] = sizes.map_or_else(Default::default, |sizes| {
+        sizes.map(|size| format!("{size:.3}"))
+    });
+
+    [defect.w.to_string(), defect.h.to_string(), w_mm, h_mm]
 }
 
 fn cell(value: Option<&Value>) -> String {

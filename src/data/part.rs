@@ -50,6 +50,8 @@ pub struct PartTiming {
     pub reject_late: Duration,
     /// Encoder counts from the trigger to the gate. `None` if the line has no gate by counts.
     pub reject_counts: Option<i64>,
+    /// Millimetres of the part in a pixel of the camera's picture. `None` if the configuration does not say.
+    pub mm_per_pixel: Option<f64>,
 }
 
 /// An accepted part. `seq` is unique and gap-free per (run, camera), from 1.

@@ -43,6 +43,8 @@ pub struct Report {
     pub on_undecided: OnUndecided,
     /// Areas above the threshold, the highest peak first, in the judged picture.
     pub defects: Vec<Defect>,
+    /// Millimetres of the part in a pixel of the camera's picture. `None` if nobody has said it.
+    pub mm_per_pixel: Option<f64>,
     /// The anomaly map. `None` if the picture was not scored.
     pub map: Option<Map>,
     /// The part of the judged picture that the map covers: of the camera's, or of that with the part at its
@@ -116,6 +118,7 @@ impl Report {
             seen_by: part.camera().clone(),
             views: vec![],
             defects: vec![],
+            mm_per_pixel: None,
             map: None,
             area: None,
             pose: None,
@@ -184,6 +187,7 @@ pub(crate) mod tests {
                 };
                 5
             ],
+            mm_per_pixel: None,
             area: None,
             pose: None,
             map: Some(Map::new(

@@ -88,6 +88,10 @@ pub struct ResultRow {
     /// Place and turn of the part; `None`, and not written, where the recipe does not locate parts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pose: Option<PoseOnWire>,
+    /// Millimetres of the part in a pixel of the camera's picture. `None`, and not written, without defects, and where the
+    /// configuration does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mm_per_pixel: Option<f64>,
 }
 
 /// Place and turn of a part in the camera's picture, in few digits.
@@ -413,6 +417,7 @@ pub(crate) mod tests {
             defects: vec![],
             map: None,
             pose: None,
+            mm_per_pixel: None,
         }
     }
 
@@ -449,6 +454,7 @@ pub(crate) mod tests {
             turn_deg: -12.3,
             likeness: 0.94,
         });
+        row.mm_per_pixel = Some(0.1 + 0.2);
 
         let text = row.to_stored();
         assert!(text.starts_with(TODAYS), "{text}");

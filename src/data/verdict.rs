@@ -144,6 +144,17 @@ impl Defect {
             peak: self.peak,
         }
     }
+
+    /// Width and height in millimetres, where a pixel is `mm_per_pixel`.
+    pub fn size_mm(&self, mm_per_pixel: f64) -> [f64; 2] {
+        [self.w, self.h].map(|pixels| pixels as f64 * mm_per_pixel)
+    }
+
+    /// The same for a person.
+    pub fn in_mm(&self, mm_per_pixel: &f64) -> String {
+        let [w, h] = self.size_mm(*mm_per_pixel);
+        format!("{w:.2} × {h:.2}")
+    }
 }
 
 /// The verdict for a score, with the reason if it is undecided: a part with a score of `threshold` or

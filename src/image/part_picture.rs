@@ -395,9 +395,27 @@ fn compared(report: &Report) -> String {
     };
 
     let times = score / threshold;
-    match times.is_finite() {
+    let words = match times.is_finite() {
         true => format!("the score is {relation}: {times:.2} times it"),
         false => format!("the score is {relation}"),
+    };
+
+    match sizes_mm(report) {
+        Some(sizes) => format!("{words}; {sizes}"),
+        None => words,
+    }
+}
+
+/// The sizes of the numbered defects, where the camera's scale is known.
+fn sizes_mm(report: &Report) -> Option<String> {
+    let scale = report.mm_per_pixel?;
+    let sizes = report.defects.iter().map(|defect| defect.in_mm(&scale));
+    let sizes: Vec<String> = sizes.collect();
+
+    match sizes.as_slice() {
+        [] => None,
+        [size] => Some(format!("the defect is {size} mm")),
+        sizes => Some(format!("defects of {} mm", sizes.join(", "))),
     }
 }
 

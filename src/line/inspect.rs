@@ -264,6 +264,12 @@ impl InspectStage {
         parts
     }
 
+    /// The scale of a camera's pictures.
+    fn mm_per_pixel(&self, camera: &Arc<str>) -> Option<f64> {
+        let camera = self.cameras.get(camera)?;
+        camera.parts.timing.now().mm_per_pixel
+    }
+
     /// The report of a part before it is judged.
     fn undecided(&self, frame: &Frame, part: Part) -> Report {
         // A trigger may come long before its frame. The queue's time begins when both are there.
@@ -277,6 +283,7 @@ impl InspectStage {
         report.captured = frame.captured;
         report.captured_by = frame.captured_by;
         report.seen_by = frame.camera.clone();
+        report.mm_per_pixel = self.mm_per_pixel(&frame.camera);
         report.took = Latency {
             queue: since.elapsed(),
             decode: frame.decode,

@@ -29,7 +29,7 @@ pub fn teach_source(
 
     let cameras = config.cameras.iter().map(|camera| CameraFacts {
         name: camera.camera.name.to_string(),
-        mm_per_pixel: camera.mm_per_pixel,
+        mm_per_pixel: camera.terms.mm_per_pixel,
     });
 
     let frames = shared.newest_frames.clone();

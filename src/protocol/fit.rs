@@ -26,6 +26,7 @@ const SHRINKS: [fn(&mut ResultRow); 7] = [
         row.model = cut(&row.model, NAME_MAX);
         row.recipe = cut(&row.recipe, NAME_MAX);
         row.defects.clear();
+        row.mm_per_pixel = None;
     },
     // A view that passed says nothing beside one that did not.
     |row| row.views.retain(|view| view.verdict != Verdict::Pass),

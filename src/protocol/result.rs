@@ -85,6 +85,7 @@ pub fn row(report: &Report, identity: &Identity) -> ResultRow {
         defects: defects.map(|defect| in_camera(defect, report)).collect(),
         map: report.map.as_ref().map(SmallMap::of),
         pose: report.pose.as_ref().map(PoseOnWire::of),
+        mm_per_pixel: report.mm_per_pixel.filter(|_| !report.defects.is_empty()),
     })
 }
 
@@ -142,6 +143,7 @@ mod tests {
     #[test]
     fn a_result_has_every_key_and_stays_small() {
         let row = row(&report(u64::MAX), &identity());
+        assert_eq!(row.mm_per_pixel, None, "not written where nobody said it");
         let bytes = encode(&row, true, 3);
         assert!(bytes.len() < 1536, "{} bytes", bytes.len());
         let value: Value = serde_json::from_slice(&bytes).expect("JSON");
@@ -161,6 +163,21 @@ mod tests {
         assert_eq!(value["historical"], true);
         assert_eq!(value["given_up_before"], 3);
         assert_eq!(value["reject"], true);
+    }
+
+    #[test]
+    fn a_result_tells_the_scale_of_its_defects_and_of_nothing_else() {
+        let mut report = report(7);
+        report.mm_per_pixel = Some(0.05);
+        let message = |report| {
+            let bytes = encode(&row(report, &identity()), false, 0);
+            let value: Value = serde_json::from_slice(&bytes).expect("JSON");
+            value.get("mm_per_pixel").cloned()
+        };
+
+        assert_eq!(message(&report), Some(0.05.into()));
+        report.defects.clear();
+        assert_eq!(message(&report), None);
     }
 
     #[test]

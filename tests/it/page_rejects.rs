@@ -16,7 +16,8 @@ pub fn rejecting() -> (Station, Page) {
     let page = Page::at(free_port());
     let evidence = "[evidence]\nfolder = \"evidence\"\npass_every = 1";
     let tables = format!("{}\n{evidence}", page.table());
-    let station = Station::configured(TRIGGERED, |config, _| config.tables(&tables));
+    let camera = format!("{TRIGGERED}\nmm_per_pixel = 0.1");
+    let station = Station::configured(&camera, |config, _| config.tables(&tables));
     add_user(station.folder.path(), "otto", "operator");
     add_user(station.folder.path(), "sara", "setter");
     station
@@ -116,6 +117,30 @@ fn assert_nearest_are_beside(station: &Station, browser: &Browser, part_id: &str
     );
 }
 
+/// A defect's size stands in millimetres on the part's screen, in the file that is taken away, and in the result's scale.
+#[track_caller]
+fn assert_sizes_in_mm(station: &Station, page: &Page, browser: &Browser) {
+    let (_, facts) = facts_of(station, "A-1");
+    let side = |name: &str| facts["defects"][0][name].as_f64().expect("pixels") / 10.0;
+    let (w, h) = (side("w"), side("h"));
+    let shown = browser.text(".numbers");
+    assert!(shown.contains(&format!("{w:.2} × {h:.2}")), "{shown}");
+    assert!(browser.text("main").contains("a pixel 0.1 mm of the part"));
+
+    let csv = page.get("/rejects/parts.csv?part_id=A-1").body;
+    let mut reader = csv::Reader::from_reader(csv.as_bytes());
+    let names = reader.headers().expect("names").clone();
+    let row = reader.records().next().expect("a row").expect("values");
+    let value = |name: &str| {
+        let column = names.iter().position(|known| known == name);
+        row[column.expect("a column")].to_owned()
+    };
+
+    assert_eq!(value("defect_w_mm"), format!("{w:.3}"));
+    assert_eq!(value("defect_h_mm"), format!("{h:.3}"));
+    assert_eq!(value("defect_w"), facts["defects"][0]["w"].to_string());
+}
+
 #[test]
 fn where_no_good_part_can_be_shown_beside_the_screen_says_why() {
     let (station, page) = rejecting();
@@ -198,6 +223,7 @@ fn an_operator_sees_a_reject_and_marks_it_false() {
     });
     assert_trend_is_counted(&station, &browser.text("#trend"));
     assert_nearest_are_beside(&station, &browser, "A-1");
+    assert_sizes_in_mm(&station, &page, &browser);
     browser.script("document.querySelector('input[name=note]').value = 'a shadow <b>'");
     keep_shown(&browser, "reject");
     browser.click("#say button[value=false_reject]");

@@ -1,6 +1,7 @@
 //! Data that travels through a line: pictures, frames, parts, verdicts and reports.
 
 pub mod counters;
+pub mod evidence_counts;
 pub mod frame;
 pub mod grid;
 pub mod history;

@@ -100,6 +100,11 @@ impl EvidenceFolder {
         self.bound()
     }
 
+    /// Bytes of what is kept, as of the last look and what was written since.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Names and bytes of a part's files; the facts come last.
     fn encoded(
         &self,

@@ -11,6 +11,8 @@
 
 use crate::base::exit::Failure;
 use crate::base::health::{Diagnostics, Health};
+use crate::base::priority::lower_own;
+use crate::data::evidence_counts::EvidenceCounts;
 use crate::data::report::Report;
 use crate::data::shown_part::{ShownPart, ShownPicture};
 use crate::data::verdict::{Reason, Verdict};
@@ -21,7 +23,7 @@ use crate::image::part_picture;
 use crate::line::overlays::OverlayPainter;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::io;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,11 +32,9 @@ const EVIDENCE: &str = "evidence";
 /// Capacity for parts on their way to the folder. A part beyond it is not kept.
 const WAITING: usize = 64;
 /// Bytes of pictures on their way to the folder. One picture always has room.
-const WAITING_BYTES: usize = 128 << 20;
+const WAITING_BYTES: u64 = 128 << 20;
 /// Time for which parts without room are told at least.
 const TOLD_FOR: Duration = Duration::from_secs(10);
-/// Priority of the stage's thread, as `nice` counts: it works when nobody else does.
-const NICE: i32 = 19;
 
 /// A part on its way to the folder.
 struct WaitingPart {
@@ -43,10 +43,9 @@ struct WaitingPart {
 }
 
 /// What both ends know.
-#[derive(Default)]
 struct Counts {
-    /// Bytes of pictures that wait.
-    waiting_bytes: AtomicUsize,
+    /// Counters of the run.
+    all: Arc<EvidenceCounts>,
     /// Parts that found no room since the last one was kept.
     missed: AtomicU64,
 }
@@ -77,10 +76,15 @@ pub struct EvidenceStage {
 pub fn evidence_stage(
     settings: EvidenceSettings,
     painter: OverlayPainter,
+    counts: Arc<EvidenceCounts>,
     diagnostics: &Diagnostics,
 ) -> (EvidenceSender, EvidenceStage) {
     let (sender, parts) = bounded(WAITING);
-    let counts = Arc::<Counts>::default();
+    let counts = Arc::new(Counts {
+        all: counts,
+        missed: AtomicU64::new(0),
+    });
+
     let sender = EvidenceSender {
         parts: sender,
         rule: Arc::new(Mutex::new(RuleState::new(settings.rule))),
@@ -112,19 +116,16 @@ impl EvidenceSender {
     /// Hands over a part that is to be kept. Never waits: a part that finds no room is told of.
     pub fn keep(&self, part: ShownPart, kept_as: KeptAs) {
         let bytes = bytes_of(&part.picture);
-        let before = self
-            .counts
-            .waiting_bytes
-            .fetch_add(bytes, Ordering::Relaxed);
+        let all = &self.counts.all;
+        let before = all.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
         let has_room = before == 0 || before + bytes <= WAITING_BYTES;
 
         if has_room && self.parts.try_send(WaitingPart { part, kept_as }).is_ok() {
             return;
         }
 
-        self.counts
-            .waiting_bytes
-            .fetch_sub(bytes, Ordering::Relaxed);
+        all.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        all.missed.fetch_add(1, Ordering::Relaxed);
         let missed = self.counts.missed.fetch_add(1, Ordering::Relaxed) + 1;
         let words = format!(
             "{missed} parts were not kept, the last just now: the folder takes parts more slowly than they come, or hangs; \
@@ -172,9 +173,11 @@ fn is_unseen(report: &Report) -> bool {
     report.verdict == Verdict::Undecided && is_without_frame && !report.was_seen()
 }
 
-fn bytes_of(picture: &ShownPicture) -> usize {
+fn bytes_of(picture: &ShownPicture) -> u64 {
     match picture {
-        ShownPicture::Own(picture) | ShownPicture::Earlier(picture, _) => picture.rgb().len(),
+        ShownPicture::Own(picture) | ShownPicture::Earlier(picture, _) => {
+            picture.rgb().len() as u64
+        }
         ShownPicture::Missing => 0,
     }
 }
@@ -185,18 +188,23 @@ impl EvidenceStage {
     /// # Errors
     /// Never, so far.
     pub fn run(mut self) -> Result<(), Failure> {
-        // On Linux this is the thread's priority, not the process's. Where it is refused, pictures
-        // are encoded at the priority of all others.
-        let _ = rustix::process::setpriority_process(None, NICE);
+        // A verdict needs the processor sooner.
+        lower_own();
 
         while let Ok(WaitingPart { part, kept_as }) = self.parts.recv() {
             let painter = &mut self.painter;
             let pictures = part_picture::draw_both(&part, |overlay| painter.paint(overlay));
             let kept = self.folder.keep(&part, kept_as, &pictures);
+            let all = &self.counts.all;
             let bytes = bytes_of(&part.picture);
-            self.counts
-                .waiting_bytes
-                .fetch_sub(bytes, Ordering::Relaxed);
+            all.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            all.bytes.store(self.folder.bytes(), Ordering::Relaxed);
+            let ended = match kept {
+                Ok(()) => &all.kept,
+                Err(_) => &all.missed,
+            };
+
+            ended.fetch_add(1, Ordering::Relaxed);
             self.tell(kept);
         }
 
@@ -274,7 +282,7 @@ mod tests {
             },
         };
 
-        evidence_stage(settings, OverlayPainter(None), diagnostics)
+        evidence_stage(settings, OverlayPainter(None), Arc::default(), diagnostics)
     }
 
     fn offer(sender: &EvidenceSender, seq: u64, picture: &Arc<Picture>) {
@@ -298,6 +306,7 @@ mod tests {
         let diagnostics = Diagnostics::default();
         // A stage that never comes back from its first write takes nothing.
         let (sender, stage) = stage(place.path(), &diagnostics);
+        let counts = stage.counts.all.clone();
         let picture = Arc::new(Picture::new(8, 8, vec![7; 192]).expect("its bytes"));
         let waiting = WAITING as u64;
         for seq in 1..=waiting {
@@ -314,6 +323,10 @@ mod tests {
         drop(sender);
         stage.run().expect("it ends");
         assert_eq!(stems(place.path()).expect("read").len(), WAITING);
+        let figures = counts.figures();
+        assert_eq!((figures.kept, figures.missed), (waiting, 2));
+        assert_eq!(figures.waiting_bytes, 0);
+        assert!(figures.bytes > 0, "{figures:?}");
     }
 
     #[test]

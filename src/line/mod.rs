@@ -406,7 +406,8 @@ fn evidence_of(
 ) -> (Option<EvidenceSender>, Option<EvidenceStage>) {
     let stage = config.evidence.as_ref().map(|settings| {
         let painter = OverlayPainter(active.inspector.painter());
-        evidence_stage(settings.clone(), painter, &shared.diagnostics)
+        let counts = shared.evidence_counts.clone();
+        evidence_stage(settings.clone(), painter, counts, &shared.diagnostics)
     });
 
     stage.unzip()

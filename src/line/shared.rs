@@ -5,6 +5,7 @@ use crate::base::health::{Diagnostics, Health, LineCondition, LineState};
 use crate::camera::{CameraState, CameraStatus};
 use crate::control::messages::{LineCamera, LineStatus};
 use crate::data::counters::Tally;
+use crate::data::evidence_counts::EvidenceCounts;
 use crate::data::lens::Lenses;
 use crate::data::part_counts::PartCounts;
 use crate::data::picture::Picture;
@@ -97,6 +98,8 @@ pub struct Shared {
     pub shadow: Shadow,
     /// Folder where pictures of parts are kept; `None` where none are.
     pub evidence: Option<Arc<Path>>,
+    /// Counters of those parts.
+    pub evidence_counts: Arc<EvidenceCounts>,
     /// What the cameras' lenses show.
     pub lenses: Lenses,
     /// Lenses that somebody has cleaned.
@@ -139,6 +142,7 @@ impl Shared {
             nearest: NearestBoard::default(),
             shadow: Shadow::default(),
             evidence: None,
+            evidence_counts: Arc::default(),
             lenses: Lenses::default(),
             cleanings: Cleanings::default(),
             own_clock: Arc::default(),
@@ -169,6 +173,7 @@ impl Shared {
             publisher: self.publisher.clone(),
             shadow: self.shadow.clone(),
             outbox: self.store.outbox().clone(),
+            evidence: self.evidence.as_ref().map(|_| self.evidence_counts.clone()),
             part_counts: self.part_counts.clone(),
             broker: self.broker.clone(),
         }
@@ -188,6 +193,7 @@ pub struct LineView {
     publisher: Arc<ListenerState>,
     shadow: Shadow,
     outbox: Arc<Outbox>,
+    evidence: Option<Arc<EvidenceCounts>>,
     part_counts: Arc<PartCounts>,
     broker: BrokerLink,
 }
@@ -296,6 +302,7 @@ impl LineView {
             broker: self.broker.state(),
             holder: self.hold.holder(),
             metrics: self.metrics(),
+            evidence: self.evidence.as_ref().map(|counts| counts.figures()),
             checks: self.control.checks.figures(),
             // Results come after the store's counters, so that no verdict is missing among them.
             parts: self.part_counts.totals(),

@@ -4,6 +4,7 @@ use super::numbers::NumberForm;
 use super::tls::TlsFiles;
 use crate::base::health::LineCondition;
 use crate::camera::CameraStatus;
+use crate::data::evidence_counts::EvidenceFigures;
 use crate::data::part_counts::PartTotals;
 use crate::protocol::birth::Identity;
 use crate::protocol::broker::BrokerState;
@@ -42,6 +43,8 @@ pub struct LineNow {
     pub broker: BrokerState,
     /// The counters that balance.
     pub metrics: Metrics,
+    /// Parts that are kept as evidence; `None` where none are.
+    pub evidence: Option<EvidenceFigures>,
     /// How the shift checks are.
     pub checks: CheckFigures,
     /// Verdicts, and times of the stages.

@@ -254,6 +254,7 @@ impl PageState {
         Readings {
             at: Timestamp::now(),
             now: self.now(),
+            lenses: self.lenses(),
             disk: self.disk.at(Instant::now()),
             events_missed: self.listener.missed(),
             connections: self.connections.load(Ordering::Relaxed),

@@ -1,83 +1,17 @@
-//! `/metrics` for Prometheus: one table of all metrics, each read from the line's own counters.
-//!
-//! Nothing is counted here: frames are those of the tickets, results those of the store, verdicts and
-//! times those of `data::part_counts`. Names end in the unit, and counters in `_total`; docs/metrics.md
-//! has the same table, and a test compares both.
+//! The table of all metrics, each read from the line's own counters.
 
-use super::disk::DiskRoom;
-use super::now::LineNow;
+use super::MetricKind::{Counter, Gauge, Histogram};
+use super::{MetricKind, MetricRow, Readings, Sample, SampleValue};
 use crate::base::cpu;
 use crate::base::health::{Health, LineState};
 use crate::camera::{CameraState, CameraStatus};
 use crate::data::counters::TallyCount;
-use crate::data::part_counts::{BUCKETS, STAGES, StageHistogram, VerdictCount};
+use crate::data::evidence_counts::EvidenceFigures;
+use crate::data::lens::LensView;
+use crate::data::part_counts::{STAGES, VerdictCount};
 use crate::data::result::whole_ms;
+use crate::page::board::source;
 use crate::protocol::metrics::CameraMetrics;
-use jiff::Timestamp;
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::exemplar::Exemplar;
-use prometheus_client::registry::Registry;
-use std::fmt;
-
-/// Media type of the text.
-pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// What the metrics are read from.
-#[derive(Debug)]
-pub struct Readings {
-    /// Time of the reading.
-    pub at: Timestamp,
-    /// The line.
-    pub now: LineNow,
-    /// The disk of the store.
-    pub disk: Option<DiskRoom>,
-    /// Events that the page had no room for.
-    pub events_missed: u64,
-    /// Connections of the page.
-    pub connections: usize,
-    /// Stages without a sign of life.
-    pub stuck: usize,
-}
-
-/// Kinds of metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MetricKind {
-    /// Grows, and begins at 0 with each run.
-    Counter,
-    /// A value at the moment.
-    Gauge,
-    /// Numbers of parts by time.
-    Histogram,
-}
-
-/// One metric.
-pub struct MetricRow {
-    /// Name, as queries have it; a histogram's without `_bucket`, `_sum` and `_count`.
-    pub name: &'static str,
-    /// Kind.
-    pub kind: MetricKind,
-    /// Names of its labels.
-    pub labels: &'static [&'static str],
-    /// Meaning.
-    pub help: &'static str,
-    /// Its samples.
-    read: fn(&Readings) -> Vec<Sample>,
-}
-
-/// One value with the values of its labels.
-struct Sample {
-    labels: Vec<String>,
-    value: SampleValue,
-}
-
-enum SampleValue {
-    Number(f64),
-    Histogram(Box<StageHistogram>),
-}
-
-use MetricKind::{Counter, Gauge, Histogram};
 
 /// All metrics.
 pub const METRICS: &[MetricRow] = &[
@@ -127,7 +61,7 @@ pub const METRICS: &[MetricRow] = &[
         "1 for each present cause of the health, drift among them, by its source",
         |from| {
             let causes = from.now.condition.causes.iter();
-            let mut sources: Vec<&str> = causes.map(|cause| super::board::source(cause)).collect();
+            let mut sources: Vec<&str> = causes.map(|cause| source(cause)).collect();
             sources.dedup();
             sources
                 .into_iter()
@@ -378,6 +312,62 @@ pub const METRICS: &[MetricRow] = &[
         |from| one(from.now.metrics.heatmaps_dropped as f64),
     ),
     row(
+        "winspect_evidence_kept_total",
+        Counter,
+        &[],
+        "parts kept in the evidence folder; none where none are kept",
+        |from| evidence(from, |evidence| evidence.kept),
+    ),
+    row(
+        "winspect_evidence_missed_total",
+        Counter,
+        &[],
+        "parts that the rule of the evidence would keep and that were not kept: no room on the way, or the disk refused",
+        |from| evidence(from, |evidence| evidence.missed),
+    ),
+    row(
+        "winspect_evidence_bytes",
+        Gauge,
+        &[],
+        "size of what the evidence folder keeps",
+        |from| evidence(from, |evidence| evidence.bytes),
+    ),
+    row(
+        "winspect_evidence_waiting_bytes",
+        Gauge,
+        &[],
+        "pictures on their way to the evidence folder",
+        |from| evidence(from, |evidence| evidence.waiting_bytes),
+    ),
+    row(
+        "winspect_lens_brightness",
+        Gauge,
+        &["camera"],
+        "brightness of the last parts that passed, 0 to 255 (docs/drift.md)",
+        |from| lenses(from, |lens| lens.figures.brightness),
+    ),
+    row(
+        "winspect_lens_sharpness",
+        Gauge,
+        &["camera"],
+        "sharpness of the last parts that passed, the variance of the Laplacian in squared grey levels",
+        |from| lenses(from, |lens| lens.figures.sharpness),
+    ),
+    row(
+        "winspect_lens_saturated_ratio",
+        Gauge,
+        &["camera"],
+        "share of pixels at the sensor's end in the last parts that passed",
+        |from| lenses(from, |lens| lens.figures.saturated),
+    ),
+    row(
+        "winspect_lens_unlike_ratio",
+        Gauge,
+        &["camera"],
+        "the largest share of the last parts on which one place is unlike the references",
+        |from| lenses(from, LensView::worst_share),
+    ),
+    row(
         "winspect_commit_seconds",
         Gauge,
         &[],
@@ -492,6 +482,23 @@ fn states(from: &Readings, read: impl Fn(Option<&CameraStatus>) -> Option<f64>) 
         .collect()
 }
 
+/// A figure of the evidence, where parts are kept.
+fn evidence(from: &Readings, read: impl Fn(&EvidenceFigures) -> u64) -> Vec<Sample> {
+    known(
+        from.now
+            .evidence
+            .as_ref()
+            .map(|figures| read(figures) as f64),
+    )
+}
+
+/// A figure of each camera's lens, once parts have passed.
+fn lenses(from: &Readings, read: impl Fn(&LensView) -> f32) -> Vec<Sample> {
+    let seen = from.lenses.iter().filter(|lens| lens.parts > 0);
+    seen.map(|lens| sample(&[&lens.camera], f64::from(read(lens))))
+        .collect()
+}
+
 fn outcomes(frames: &TallyCount) -> [(&'static str, u64); 5] {
     [
         ("judged", frames.judged),
@@ -529,69 +536,5 @@ fn health_number(health: Health) -> u8 {
         Health::OffSpec => 2,
         Health::CheckFunction => 3,
         Health::Failure => 4,
-    }
-}
-
-/// The text of `/metrics`.
-///
-/// # Errors
-/// When the text cannot be written, which a string never refuses.
-pub fn encode(readings: Readings) -> Result<String, fmt::Error> {
-    let mut registry = Registry::default();
-    registry.register_collector(Box::new(readings));
-    let mut text = String::new();
-    text::encode(&mut text, &registry)?;
-    Ok(text)
-}
-
-impl Collector for Readings {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        for row in METRICS {
-            // The encoder adds `_total` by itself.
-            let (name, kind) = match row.kind {
-                Counter => (row.name.trim_end_matches("_total"), MetricType::Counter),
-                Gauge => (row.name, MetricType::Gauge),
-                Histogram => (row.name, MetricType::Histogram),
-            };
-
-            let mut metric = encoder.encode_descriptor(name, row.help, None, kind)?;
-
-            for sample in (row.read)(self) {
-                let labels: Vec<(&str, &str)> = row
-                    .labels
-                    .iter()
-                    .copied()
-                    .zip(sample.labels.iter().map(String::as_str))
-                    .collect();
-
-                if labels.is_empty() {
-                    encode_value(&mut metric, row.kind, &sample.value)?;
-                } else {
-                    let mut metric = metric.encode_family(&labels)?;
-                    encode_value(&mut metric, row.kind, &sample.value)?;
-                }
-            }
-        }
-
-        Ok(())
-    }
-}
-
-fn encode_value(
-    metric: &mut MetricEncoder,
-    kind: MetricKind,
-    value: &SampleValue,
-) -> Result<(), fmt::Error> {
-    match value {
-        SampleValue::Number(number) if kind == Counter => {
-            metric.encode_counter(number, None::<&Exemplar<NoLabelSet, f64>>)
-        }
-        SampleValue::Number(number) => metric.encode_gauge(number),
-        SampleValue::Histogram(histogram) => {
-            let bounds = BUCKETS.iter().copied().chain([f64::MAX]);
-            let buckets: Vec<(f64, u64)> = bounds.zip(histogram.buckets).collect();
-            let count = histogram.buckets.iter().sum();
-            metric.encode_histogram::<NoLabelSet>(histogram.sum, count, &buckets, None)
-        }
     }
 }

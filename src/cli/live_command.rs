@@ -1,12 +1,12 @@
 //! A command of a person to a line that runs on this machine, until it has ended: the answer, how far it is, and
 //! the outcome.
 
-use super::running_line::{connect, failure, unexpected};
+use super::running_line::{connect, failure, status_of, unexpected};
 use super::terminal::{print, say};
 use crate::base::exit::{Exit, Failure};
 use crate::config;
 use crate::control::client::{ControlClient, Received};
-use crate::control::messages::{ControlReply, ControlRequest, LineStatus};
+use crate::control::messages::{ControlReply, ControlRequest};
 use crate::control::socket_path;
 use crate::protocol::answer::{Answer, AnswerStatus};
 use serde_json::{Map, Value};
@@ -28,6 +28,7 @@ pub fn carry_out(
     payload: &[(&str, Option<Value>)],
 ) -> Result<(), Failure> {
     let answer = done(line, name, payload)?;
+
     print(answer.reason.unwrap_or_default()).map(|_| ())
 }
 
@@ -45,6 +46,7 @@ pub fn done(line: &Path, name: &str, payload: &[(&str, Option<Value>)]) -> Resul
     };
 
     events.send(&watch).map_err(|error| failure(&error))?;
+
     let mut client = connect(line)?;
     let id = ulid::Ulid::generate().to_string();
     let given = payload
@@ -53,6 +55,7 @@ pub fn done(line: &Path, name: &str, payload: &[(&str, Option<Value>)]) -> Resul
 
     let mut payload: Map<String, Value> = given.collect();
     payload.insert("id".to_owned(), id.clone().into());
+
     let request = ControlRequest {
         command: Some(name.to_owned()),
         payload: Some(Value::Object(payload)),
@@ -68,6 +71,7 @@ pub fn done(line: &Path, name: &str, payload: &[(&str, Option<Value>)]) -> Resul
     let answer = match told.answer.status {
         AnswerStatus::Accepted => {
             say(told.answer.reason.unwrap_or_default());
+
             outcome(&mut events, &id)?
         }
         _ => told.answer,
@@ -146,17 +150,4 @@ fn is_running(line: &Path) -> bool {
 /// When no line runs, or it does not answer.
 pub fn run_of(line: &Path) -> Result<String, Failure> {
     status_of(line).map(|status| status.run_id)
-}
-
-fn status_of(line: &Path) -> Result<LineStatus, Failure> {
-    let status = ControlRequest {
-        status: true,
-        ..ControlRequest::default()
-    };
-
-    let reply = connect(line)?.ask(&status, PATIENCE);
-    match reply.map_err(|error| failure(&error))? {
-        ControlReply::Status(status) => Ok(*status),
-        other => Err(unexpected(&other)),
-    }
 }

@@ -27,6 +27,7 @@ mod shift_check;
 mod sight;
 mod status;
 mod suggest;
+mod support;
 mod teach;
 mod tensors;
 mod terminal;
@@ -68,6 +69,8 @@ enum CliCommand {
     Cleaned(cleaned::CleanedArguments),
     /// Let a running line read its file again: what can change without a restart does, the rest is named
     Reload(reload::ReloadArguments),
+    /// Write a bundle for people who help: version, configuration without secrets, status, audit log
+    Support(support::SupportArguments),
     /// Say what each threshold costs, by pictures of good and bad parts and the line's last ones
     Threshold(Box<threshold::ThresholdArguments>),
     /// Show the parts that a line has judged, count them, or show who changed what
@@ -149,6 +152,7 @@ fn run(command: CliCommand) -> Result<(), Failure> {
         CliCommand::Status(arguments) => status::run(&arguments),
         CliCommand::Trigger(arguments) => trigger::run(&arguments),
         CliCommand::Cleaned(arguments) => cleaned::run(&arguments),
+        CliCommand::Support(arguments) => support::run(&arguments),
         CliCommand::Reload(arguments) => reload::run(&arguments),
         CliCommand::ShiftCheck(arguments) => shift_check::run(&arguments),
         CliCommand::Threshold(arguments) => threshold::run(&arguments),

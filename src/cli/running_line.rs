@@ -3,9 +3,13 @@
 use super::run::configuration;
 use crate::base::exit::{Exit, Failure};
 use crate::control::client::{ClientError, ControlClient};
-use crate::control::messages::ControlReply;
+use crate::control::messages::{ControlReply, ControlRequest, LineStatus};
 use crate::control::socket_path;
 use std::path::Path;
+use std::time::Duration;
+
+/// Time for a status.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Connects to the line that runs with that file.
 ///
@@ -15,6 +19,7 @@ pub fn connect(line: &Path) -> Result<ControlClient, Failure> {
     // The file says where the store is, and the socket lies beside the store.
     let config = configuration(line)?;
     let socket = socket_path(&config.store.file);
+
     ControlClient::connect(&socket).map_err(|error| refused(line, &error))
 }
 
@@ -45,4 +50,21 @@ pub fn unexpected(reply: &ControlReply) -> Failure {
     };
 
     Failure::words(Exit::Unavailable, format!("the line says: {words}"))
+}
+
+/// The status of the line that runs with that file.
+///
+/// # Errors
+/// When no line runs, or it does not answer.
+pub fn status_of(line: &Path) -> Result<LineStatus, Failure> {
+    let status = ControlRequest {
+        status: true,
+        ..ControlRequest::default()
+    };
+
+    let reply = connect(line)?.ask(&status, PATIENCE);
+    match reply.map_err(|error| failure(&error))? {
+        ControlReply::Status(status) => Ok(*status),
+        other => Err(unexpected(&other)),
+    }
 }

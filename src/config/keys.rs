@@ -115,6 +115,7 @@ impl ConfigKeys {
         }
 
         changes.sort_by(|a, b| a.key.cmp(&b.key));
+
         changes
     }
 

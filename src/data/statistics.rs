@@ -165,6 +165,7 @@ pub fn shown(rows: &[Statistic], by: CountedBy, format: RowFormat) -> String {
                 "yield",
                 "undecided_share",
             ];
+
             let rows = rows.iter().map(|row| {
                 let share =
                     |share: Option<f64>| share.map_or(String::new(), |share| share.to_string());

@@ -324,7 +324,7 @@ impl Changeover {
         for wish in self.reloads.try_iter() {
             if let ReloadRequest::Command { selection, .. } = wish {
                 let answer = Answer::rejected(selection.id.as_deref(), STOPPING);
-                self.tell(selection, answer);
+                self.tell(*selection, answer);
             }
         }
     }

@@ -46,6 +46,7 @@ pub(super) fn identity_of(
 /// Names of the cameras, in the order of the file.
 pub(super) fn camera_names(config: &LineConfig) -> Vec<&str> {
     let cameras = config.cameras.iter();
+
     cameras.map(|camera| &*camera.camera.name).collect()
 }
 
@@ -82,6 +83,7 @@ pub(super) fn doors_of(config: &LineConfig, opening: &Opening) -> DoorSettings {
 fn is_continuous(config: &LineConfig) -> bool {
     // One such camera is enough: the line's state then says that it runs by itself.
     let mut triggers = config.cameras.iter().map(|camera| &camera.trigger);
+
     triggers.any(|trigger| *trigger == Trigger::Continuous)
 }
 

@@ -19,7 +19,7 @@ pub enum ReloadRequest {
     /// By a command, which gets a second answer.
     Command {
         /// The command, which the store keeps until its second answer is told.
-        selection: Selection,
+        selection: Box<Selection>,
         /// Disconnected once the first answer is out.
         answered: Receiver<Infallible>,
     },

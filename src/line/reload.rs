@@ -97,6 +97,7 @@ fn waits(key: &str, needs_restart: &[KeyChange]) -> bool {
     };
 
     let is_same = |change: &KeyChange| change.key.split_once('.').map(|(of, _)| of) == Some(place);
+
     place.starts_with("camera[") && needs_restart.iter().any(is_same)
 }
 
@@ -162,7 +163,7 @@ impl Changeover {
             Err(words) => Answer::rejected(id, words),
         };
 
-        self.tell(selection, answer);
+        self.tell(*selection, answer);
     }
 
     /// Takes over what can be taken over of the line's file; tells what, and what not. Returns the same words.
@@ -175,6 +176,7 @@ impl Changeover {
         match outcome {
             Ok(changes) => {
                 self.diagnostics.clear(CONFIGURATION);
+
                 let words = told(&changes);
 
                 tracing::info!("{words}");
@@ -188,6 +190,7 @@ impl Changeover {
 
                 tracing::warn!("{restart}");
                 self.store.audit(restart.clone());
+
                 Ok(format!("{words}; {restart}"))
             }
             Err(problems) => {
@@ -203,6 +206,7 @@ impl Changeover {
                     .set(CONFIGURATION, Health::MaintenanceRequired, cause);
 
                 self.store.audit(words.clone());
+
                 Err(words)
             }
         }
@@ -283,6 +287,7 @@ impl Changeover {
         }
 
         self.settings.recipes.set(recipes);
+
         Ok(())
     }
 

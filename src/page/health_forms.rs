@@ -36,7 +36,7 @@ struct NoFields {}
 pub fn routes() -> Router<Page> {
     Router::new()
         .route("/health/reload", post(reload))
-        .route(support::ADDRESS, get(support::bundle))
+        .route(support::ADDRESS, get(support::send))
 }
 
 /// The forms of the screen, in HTML.

@@ -69,7 +69,7 @@ pub mod server;
 mod shift;
 mod shift_screen;
 mod state;
-mod support;
+pub mod support;
 mod tabs;
 pub mod teach;
 pub mod tls;

@@ -288,6 +288,7 @@ async fn asset(State(page): State<Page>, Path(name): Path<String>, headers: Head
     };
 
     let body = Body::from(asset.text);
+
     tagged(&headers, &asset.tag, "no-cache", asset.kind, body)
 }
 

@@ -57,6 +57,7 @@ pub async fn parts(
     let mut all = HistoryPage::default();
     loop {
         query.limit = Some((wanted - all.parts.len()) as u32);
+
         let page = match step(store, Search::Parts(query.clone())).await {
             Ok(SearchPage::Parts(page)) => page,
             Ok(_) => return Err("the store answers another question".to_owned()),

@@ -314,6 +314,7 @@ impl PageState {
     /// Where the library's disk does not answer.
     pub async fn recipes(&self) -> Result<Vec<RecipeRow>, Busy> {
         let recipes = self.recipes.clone();
+
         self.library.run(move || recipes()).await
     }
 
@@ -323,6 +324,7 @@ impl PageState {
     /// As [`PageState::recipes`].
     pub async fn recipe_facts(&self) -> Result<Vec<RecipeFacts>, Busy> {
         let recipes = self.teach.recipes.clone();
+
         self.library.run(move || recipes()).await
     }
 
@@ -373,6 +375,7 @@ impl PageState {
     /// holds up nothing else.
     pub async fn look_at_files(&self) {
         self.access.look().await;
+
         let Some(tls) = self.tls.clone() else { return };
 
         let causes = self.causes.clone();

@@ -54,6 +54,7 @@ pub fn reason_sentence(result: &PartResult) -> String {
     let threshold = |words: &str| match (result.score, result.threshold) {
         (Some(score), Some(threshold)) => {
             let (score, threshold) = (decimal(score, 3), decimal(threshold, 3));
+
             format!("score {score} {words} {threshold}")
         }
         (Some(score), None) => format!("score {}; there is no threshold", decimal(score, 3)),
@@ -137,6 +138,7 @@ pub fn percent(share: Option<f64>) -> String {
     };
 
     let hundredths = decimal(share * 100.0, 1);
+
     format!("{hundredths} %")
 }
 

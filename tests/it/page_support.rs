@@ -3,7 +3,9 @@
 use crate::harness::browser::Browser;
 use crate::harness::line::{LineConfig, TRIGGERED};
 use crate::harness::page::{station, station_with};
+use crate::harness::program::{both, winspect};
 use crate::harness::sign_in::{Session, add_user, audit};
+use crate::harness::station::Station;
 use crate::harness::{assert_said, require};
 use crate::page_browser::keep_shown;
 use std::io::{Cursor, Read};
@@ -107,4 +109,49 @@ fn a_bundle_has_what_helps_and_no_secret() {
     assert!(!all.contains(hash.expect("anna's")), "a password's hash");
     assert!(!all.contains("hush"), "a secret of the line's file");
     assert_said(&audit(folder), &["bundle for support made for anna (page)"]);
+}
+
+#[test]
+fn a_bundle_is_made_without_the_page_of_a_line_that_runs_or_does_not() {
+    let station = Station::start(TRIGGERED);
+    let folder = station.folder.path();
+    let made = || {
+        let out = folder.join("help.zip");
+        let mut command = winspect();
+        command.arg("support").arg(folder.join("line.toml"));
+        let output = command.arg("--out").arg(&out).output().expect("it runs");
+        assert!(output.status.success(), "{}", both(&output));
+        let mut archive = ZipArchive::new(std::fs::File::open(out).expect("it is there"));
+        let archive = archive.as_mut().expect("a ZIP file");
+        ["configuration.txt", "status.json", "audit.csv"].map(|name| {
+            let mut text = String::new();
+            if let Ok(mut file) = archive.by_name(name) {
+                file.read_to_string(&mut text).expect("text");
+            }
+
+            text
+        })
+    };
+
+    station.plc.ask("pause", r#"{"id":"p"}"#, "done");
+    let [configuration, status, audit] = made();
+    assert_said(&configuration, &["station = \"box\""]);
+    assert_said(&status, &["\"station\": \"box\""]);
+    assert_said(&audit, &["pause from mqtt, id p"]);
+
+    let Station {
+        line, folder: kept, ..
+    } = station;
+    let folder = kept.path();
+    line.stop();
+    let made = |text: &str| {
+        std::fs::write(folder.join("line.toml"), text).expect("written");
+    };
+
+    made("batch = 900");
+    let mut command = winspect();
+    command.arg("support").arg(folder.join("line.toml"));
+    let output = command.current_dir(folder).output().expect("it runs");
+    assert!(output.status.success(), "{}", both(&output));
+    assert!(folder.join("support.zip").exists(), "a file that is wrong");
 }

@@ -5,7 +5,7 @@
 mod source;
 mod statistics;
 
-use self::source::HistorySource;
+pub(super) use self::source::HistorySource;
 use self::statistics::CountQuery;
 use super::terminal::{print, say};
 use crate::base::exit::Failure;

@@ -42,5 +42,6 @@ pub fn show(wanted: &CountQuery, source: &mut HistorySource) -> Result<bool, Fai
     let text = shown(&counts.rows(), wanted.by, wanted.format);
 
     print(text.trim_end())?;
+
     Ok(lacks_old_parts)
 }

@@ -20,7 +20,7 @@ impl CommandHandler {
 
         let (unanswered, answered) = bounded(0);
         let wish = ReloadRequest::Command {
-            selection,
+            selection: Box::new(selection),
             answered,
         };
 
@@ -31,6 +31,7 @@ impl CommandHandler {
         }
 
         self.unanswered.push(unanswered);
+
         Ok(Done::begun(READ))
     }
 }

@@ -70,6 +70,7 @@ impl Access {
     /// are those of before then, and the line's health tells it.
     pub async fn look(&self) {
         self.tell_changes();
+
         let hung = *lock(&self.hung);
 
         if hung.is_some_and(|hung| hung.elapsed() < self.look_again) {
@@ -124,6 +125,7 @@ impl Access {
 
         // Who is not there is checked all the same, so that a name cannot be told from a wrong password by its time.
         self.look().await;
+
         let user = lock(&self.users).file.users().find(name).cloned();
         let hash = user.as_ref().map(|user| user.password.clone());
 
@@ -195,6 +197,7 @@ impl Access {
         }
 
         lock(&self.sessions).end(key);
+
         let name = &found.name;
 
         self.note(format!(
@@ -211,6 +214,7 @@ impl Access {
     pub async fn confirm(&self, actor: &Actor, password: Secret) -> Result<(), String> {
         let (name, from) = (&*actor.name, actor.from);
         self.count_try(name, from)?;
+
         let user = lock(&self.users).file.users().find(name).cloned();
         let hash = user.map(|user| user.password);
 
@@ -228,6 +232,7 @@ impl Access {
         }
 
         lock(&self.limits).give_back(from, name, Instant::now());
+
         checked.map(|_| ()).map_err(|_| TOO_MANY.to_owned())
     }
 

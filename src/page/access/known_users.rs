@@ -56,6 +56,7 @@ pub(super) fn look_at(known: &Mutex<KnownUsers>) -> Option<Result<(), UsersError
     let is_first = !std::mem::replace(&mut known.is_read, true);
     known.taken += 1;
     known.file = file;
+
     let before = match refreshed {
         Ok(before) => before.filter(|_| !is_first),
         Err(error) => return Some(Err(error)),
@@ -94,6 +95,7 @@ pub(super) fn write_change(
     known.untold.extend(words);
     known.file = file;
     known.taken += 1;
+
     Ok(changes)
 }
 

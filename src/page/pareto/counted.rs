@@ -170,6 +170,7 @@ impl Pareto {
 
         // Equal ones stay in the order of their names.
         counted.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+
         let all: u64 = counted.iter().map(|(_, count)| count).sum();
         let longest = counted.first().map_or(1, |(_, count)| *count);
         let share = |count: u64| percent(Some(count as f64 / all as f64));
@@ -179,6 +180,7 @@ impl Pareto {
 
         for (key, count) in counted.iter().take(ROWS_MAX) {
             so_far += count;
+
             let key = if *key == NO_KEY { without } else { key };
 
             shown.push(ParetoRow {

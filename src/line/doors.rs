@@ -36,7 +36,22 @@ pub(super) fn identity_of(
         threshold: None,
         regions: BTreeMap::new(),
         previous: opening.recovered.previous.clone(),
+        recipes: vec![],
+        recipe_numbers: config.recipe_numbers.clone(),
+        places: distinct(part_cameras(config)),
     }
+}
+
+/// The names in their order, each once.
+fn distinct(names: Vec<Arc<str>>) -> Vec<Arc<str>> {
+    let mut distinct: Vec<Arc<str>> = vec![];
+    for name in names {
+        if !distinct.contains(&name) {
+            distinct.push(name);
+        }
+    }
+
+    distinct
 }
 
 /// Names of the cameras, in the order of the file.

@@ -13,6 +13,8 @@ fn waiting(key: u64, live: bool) -> OutboxEntry {
         given_up_before: 0,
         marks: None,
         asides: 0,
+        at_gate: None,
+        taken: TakenMessages::default(),
     }
 }
 

@@ -1,11 +1,13 @@
 //! What the doors of a line need to know of it: its identity, and how its cameras make parts.
 
 use super::channels::DoorSettings;
+use super::live_settings::recipes_of;
 use super::opening::Opening;
 use crate::config::LineConfig;
 use crate::mqtt::publisher::RETAINED_TOPICS;
 use crate::protocol::birth::Identity;
 use crate::recipe::active::ActiveRecipe;
+use crate::recipe::spec::RecipeSpec;
 use crate::trigger::Trigger;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,12 +15,12 @@ use std::sync::Arc;
 /// Line, run and model as messages name them; the recipe is added by [`Identity::judged_by`].
 pub(super) fn identity_of(
     config: &LineConfig,
-    opening: &Opening,
+    (opening, begun): (&Opening, &[RecipeSpec]),
     active: &ActiveRecipe,
     model: &str,
     run_id: &str,
 ) -> Identity {
-    Identity {
+    let mut identity = Identity {
         prefix: config.prefix.clone(),
         station: config.station.clone(),
         run_id: run_id.to_owned(),
@@ -39,7 +41,12 @@ pub(super) fn identity_of(
         recipes: vec![],
         recipe_numbers: config.recipe_numbers.clone(),
         places: distinct(part_cameras(config)),
-    }
+    };
+
+    let recipes = recipes_of(config);
+    let names = recipes.iter().chain(begun).map(|recipe| &*recipe.name);
+    identity.selectable(names);
+    identity
 }
 
 /// The names in their order, each once.

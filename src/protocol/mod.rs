@@ -19,6 +19,7 @@ pub mod lesson_board;
 pub mod metrics;
 pub mod plc;
 mod question;
+mod reading;
 pub mod recipe_number;
 pub mod reject;
 pub mod request;

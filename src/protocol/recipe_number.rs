@@ -3,7 +3,8 @@
 //! The line's file gives them (`[recipe_numbers]`), and nothing else does: a number by place would change its
 //! product when somebody puts a recipe in between.
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Recipes that `birth` lists at most, so that it stays a message of a few kB.
@@ -12,6 +13,39 @@ const LISTED_MAX: usize = 64;
 /// Numbers by the recipes' names; each number is of one name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecipeNumbers(BTreeMap<String, u16>);
+
+/// A recipe as a command names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RecipeRef {
+    /// By its name.
+    Name(String),
+    /// By its number.
+    Number(u64),
+}
+
+impl RecipeRef {
+    /// The reference in words.
+    pub fn words(&self) -> String {
+        match self {
+            RecipeRef::Name(name) => name.clone(),
+            RecipeRef::Number(number) => format!("number {number}"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for RecipeRef {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        match Value::deserialize(from)? {
+            Value::String(name) => Ok(RecipeRef::Name(name)),
+            Value::Number(number) if number.is_u64() => {
+                Ok(RecipeRef::Number(number.as_u64().unwrap_or_default()))
+            }
+            other => Err(serde::de::Error::custom(format!(
+                "recipe must be a name in quotes or a number, got {other}"
+            ))),
+        }
+    }
+}
 
 /// A recipe that can be selected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,6 +73,21 @@ impl RecipeNumbers {
         let mut all = self.0.iter();
         let (name, _) = all.find(|(_, its)| u64::from(**its) == number)?;
         Some(name)
+    }
+
+    /// All of them in words, `none` without any.
+    pub fn words(&self) -> String {
+        if self.0.is_empty() {
+            return "none".to_owned();
+        }
+
+        let mut all: Vec<(u16, &str)> = self.0.iter().map(|(name, its)| (*its, &**name)).collect();
+        all.sort_unstable();
+        let words: Vec<String> = all
+            .iter()
+            .map(|(number, name)| format!("{number} ({name})"))
+            .collect();
+        words.join(", ")
     }
 
     /// Name and number of recipes: those with a number first, in its order, then by name; the rest beyond 64 is

@@ -50,6 +50,11 @@ pub(super) fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
         return Err("the message is empty; a command is JSON, such as {\"id\":1}".to_owned());
     }
 
+    // The derived readers take the values of an object as a list too, by place: nobody means that.
+    if payload.trim_ascii_start().starts_with(b"[") {
+        return Err(format!("a command must be {OBJECT}, got a list"));
+    }
+
     let mut reader = serde_json::Deserializer::from_slice(payload);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let key = error.path().to_string();
@@ -194,7 +199,7 @@ mod tests {
             (r#"{"count":1.5}"#, "count must be a whole number, got 1.5"),
             (
                 r#"{"count":99999999999999999999}"#,
-                "count must be a whole number, got 1e20",
+                "count must be a whole number, got 1e+20",
             ),
             (
                 r#"{"position":"1"}"#,
@@ -219,7 +224,7 @@ mod tests {
                 r#"{"prat":1}"#,
                 "unknown field `prat`; there are `count`, `position`",
             ),
-            ("[7]", "a command must be"),
+            ("[7]", "a command must be an object in braces, got a list"),
             ("7", "a command must be an object in braces, got 7"),
             ("", "the message is empty"),
             (" ", "the message is empty"),

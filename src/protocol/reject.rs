@@ -51,7 +51,7 @@ mod tests {
     use super::*;
     use crate::data::verdict::{OnUndecided, Verdict};
     use jiff::Timestamp;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     #[test]
     fn a_gate_is_told_of_a_rejected_part_where_it_is_known_when_it_is_there() {

@@ -456,11 +456,11 @@ pub(super) mod tests {
         let sign = read(r#"{"id":"a","step":"sign","name":"anna","check":"01X"}"#);
         assert_eq!(sign.expect("a signature").words(), "signed, by anna");
         for (wrong, words) in [
-            (r#"{"id":"a"}"#, "missing field `step`"),
+            (r#"{"id":"a"}"#, "`step` is missing"),
             (r#"{"id":"a","step":"jump"}"#, "unknown variant `jump`"),
             (
                 r#"{"id":"a","step":"start","why":"start"}"#,
-                "missing field `bad`",
+                "`bad` is missing",
             ),
             (
                 r#"{"id":"a","step":"start","why":"start","bad":0}"#,

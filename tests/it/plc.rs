@@ -6,6 +6,7 @@ use crate::harness::contrary::ContraryBroker;
 use crate::harness::golden::imported;
 use crate::harness::line::{FREE_RUNNING, LineConfig, TRIGGERED, all_arrived, dead_camera};
 use crate::harness::network::Between;
+use crate::harness::node_red::NodeRed;
 use crate::harness::plc::{Listener, publish};
 use crate::harness::program::{Running, errors, winspect};
 use crate::harness::station::Station;
@@ -484,4 +485,58 @@ fn check_tries_the_topics_for_plcs() {
     ] {
         assert!(told.contains(topic), "{topic:?} is not in {told}");
     }
+}
+
+#[test]
+fn node_red_triggers_hears_the_verdict_and_counts_rejects() {
+    let station = station(TRIGGERED);
+    let counts = Listener::start(station.broker.port, "gateway/#");
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(_flow) = NodeRed::start(folder.path(), station.broker.port) else {
+        return;
+    };
+
+    let announce = |part: &str| {
+        let sent = std::process::Command::new("mosquitto_pub")
+            .args(["-q", "1", "-p", &station.broker.port.to_string()])
+            .args(["-t", "gateway/part", "-m", part])
+            .status();
+
+        assert!(sent.expect("tools/setup installs it").success());
+    };
+
+    // Not before the line is ready, which the flow hears a moment after us.
+    let low = r#"{"id":1,"value":0.000001}"#;
+    station.plc.ask("set_threshold", low, "done");
+    state_with(&station.listen("plc/state"), &[("ready", 1)]);
+    for number in 1..=3 {
+        let part = format!("100{number}");
+        let counted = loop {
+            announce(&part);
+            let (topic, message) = counts.any(Instant::now() + PATIENCE);
+            assert_eq!(
+                (topic.as_str(), message.as_str()),
+                ("gateway/part", part.as_str())
+            );
+            let (topic, message) = counts.any(Instant::now() + PATIENCE);
+            if topic == "gateway/counts" {
+                break json(&message);
+            }
+
+            assert_eq!(topic, "gateway/refused", "{message}");
+            assert_eq!(number, 1, "it was ready before: {message}");
+        };
+
+        assert_eq!(counted["part"], part, "{counted}");
+        assert_eq!(
+            (&counted["parts"], &counted["rejects"]),
+            (&number.into(), &number.into()),
+            "{counted}"
+        );
+        assert_eq!(counted["eval"], 2, "{counted}");
+    }
+
+    station.plc.ask("pause", r#"{"id":2}"#, "done");
+    state_with(&station.listen("plc/state"), &[("ready", 0)]);
+    station.summary();
 }

@@ -28,6 +28,7 @@
 
 mod link_age;
 mod owed_acks;
+mod owed_parts;
 mod pictures;
 mod plc_state;
 pub mod probe;

@@ -5,7 +5,6 @@
 //! stands still. Where it is away the broker says ready 0, and the line goes on.
 
 use super::MqttSettings;
-use super::publisher::PublisherWiring;
 use super::reason::{before_connack, reason};
 use super::session::options;
 use crate::base::backoff::Backoff;
@@ -32,12 +31,15 @@ const STEADY: Duration = Duration::from_secs(5);
 /// Diagnostics source of a state that is not told.
 const PLC_STATE: &str = "plc/state";
 
+/// Asks the line how it is.
+pub type StateNow = Arc<dyn Fn() -> PlcState + Send + Sync>;
+
 /// The connection.
 pub(super) struct PlcStateSender {
     settings: MqttSettings,
     /// The whole topic.
     topic: String,
-    state: Arc<dyn Fn() -> PlcState + Send + Sync>,
+    state: StateNow,
     causes: Diagnostics,
     /// States told so far; they count on over connections.
     beats: u64,
@@ -50,17 +52,18 @@ pub(super) struct PlcStateSender {
 }
 
 impl PlcStateSender {
-    /// A sender of the state of the line that is wired so.
+    /// A sender of what `state` says; what keeps it from that goes to `causes`.
     pub(super) fn new(
         settings: &MqttSettings,
         identity: &Identity,
-        wiring: &PublisherWiring,
+        state: StateNow,
+        causes: Diagnostics,
     ) -> Self {
         PlcStateSender {
             settings: settings.clone(),
             topic: format!("{}/{}/{TOPIC}", identity.prefix, identity.station),
-            state: wiring.plc_state.clone(),
-            causes: wiring.causes.clone(),
+            state,
+            causes,
             beats: 0,
             told: None,
             told_at: Instant::now(),
@@ -123,10 +126,11 @@ impl PlcStateSender {
                 Ok(_) => {}
                 Err(error) => {
                     let words = reason(&error, &self.settings.host);
-                    return match is_connected {
-                        true => words,
-                        false => before_connack(words),
-                    };
+                    if is_connected {
+                        return words;
+                    }
+
+                    return before_connack(words);
                 }
             }
         }
@@ -156,6 +160,7 @@ impl PlcStateSender {
                 self.causes.clear(PLC_STATE);
                 self.last_logged.clear();
             }
+            // A broker without leave for the topic says so each time.
             refused => {
                 let topic = &self.topic;
                 let words =

@@ -4,7 +4,7 @@
 use super::MqttSettings;
 use super::link_age::LinkAge;
 use super::owed_acks::OwedAcks;
-use super::publisher::OwedParts;
+use super::owed_parts::OwedParts;
 use crate::base::health::LineCondition;
 use crate::protocol::request::{Reply, Request};
 use crate::store::Reject;

@@ -1,8 +1,7 @@
 //! The line's identity (`birth`): what judges, since when, and where the last run ended.
 
-use super::codes::Codes;
+use super::codes::{Codes, run_number};
 use super::encoding::encode;
-use super::plc::run_number;
 use super::recipe_number::{RecipeChoice, RecipeNumbers};
 use crate::data::report::DecisionPolicy;
 use crate::data::result::rfc3339;

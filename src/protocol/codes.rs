@@ -6,6 +6,7 @@
 use crate::base::health::{Health, LineState};
 use crate::data::verdict::{Reason, Verdict};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 /// Code of a reason that is none: the part was judged.
@@ -55,6 +56,12 @@ impl Codes {
                 .into(),
         }
     }
+}
+
+/// 16 bits of a run's id: enough to see that another run counts `n` from 1 again.
+pub fn run_number(run_id: &str) -> u16 {
+    let digest = Sha256::digest(run_id);
+    u16::from_be_bytes([digest[0], digest[1]])
 }
 
 /// Code of a reason.

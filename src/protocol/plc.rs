@@ -5,12 +5,11 @@
 //! Numbers that stand for words are those of `protocol/codes.rs`.
 
 use super::birth::Identity;
-use super::codes::{NO_LINE, NO_REASON, WORST_HEALTH, of_health, of_reason, of_state};
+use super::codes::{NO_LINE, NO_REASON, WORST_HEALTH, of_health, of_reason, of_state, run_number};
 use super::fit::cut;
 use crate::base::health::{LineCondition, LineState};
 use crate::data::result::ResultRow;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use std::time::{Duration, Instant};
 
 /// Bytes of a message at most.
@@ -52,16 +51,24 @@ struct PlcMessage<'a> {
 /// The message `plc` of a result. `at_gate`: the moment at which the part is at the gate, where that is known.
 pub fn encode(row: &ResultRow, identity: &Identity, at_gate: Option<Instant>) -> Vec<u8> {
     let part = row.part_id.as_deref().unwrap_or_default();
+    let part = fitted(part, PART_MAX);
     let region = row.region.as_deref().unwrap_or_default();
+    let region = fitted(region, REGION_MAX);
+
     let message = PlcMessage {
+        // Which part it is.
         n: row.seq,
         run: run_number(&row.run_id),
-        part: &fitted(part, PART_MAX),
+        part: &part,
         cam: identity.camera_number(&row.camera),
-        reg: &fitted(region, REGION_MAX),
+        reg: &region,
+        // What becomes of it, and why.
         eval: row.evaluation,
         rej: row.reject.into(),
-        why: row.reason.map_or(NO_REASON, of_reason),
+        why: match row.reason {
+            Some(reason) => of_reason(reason),
+            None => NO_REASON,
+        },
         s: scaled(row.score),
         t: scaled(row.threshold),
         rin: left_until(at_gate),
@@ -70,12 +77,6 @@ pub fn encode(row: &ResultRow, identity: &Identity, at_gate: Option<Instant>) ->
     };
 
     serde_json::to_vec(&message).expect("a message is plain values")
-}
-
-/// 16 bits of a run's id: enough to see that another run counts `n` from 1 again.
-pub fn run_number(run_id: &str) -> u16 {
-    let digest = Sha256::digest(run_id);
-    u16::from_be_bytes([digest[0], digest[1]])
 }
 
 /// The beginning of a text that has at most so many bytes in JSON.
@@ -90,7 +91,10 @@ fn fitted(text: &str, most: usize) -> String {
 
 /// Bytes of a text in JSON, without its quotes.
 fn escaped_bytes(text: &str) -> usize {
-    serde_json::to_string(text).map_or(usize::MAX, |json| json.len() - 2)
+    match serde_json::to_string(text) {
+        Ok(json) => json.len() - 2,
+        Err(_) => usize::MAX, // no text is such
+    }
 }
 
 /// A score in ten-thousandths.

@@ -9,7 +9,7 @@ use serde_json::error::Category;
 const SHOWN: usize = 16;
 
 /// Names of types in errors, and the words for them.
-const KINDS: [(&str, &str); 14] = [
+const KINDS: [(&str, &str); 13] = [
     ("i64", "a whole number"),
     ("u64", "a whole number from 0"),
     ("u32", "a whole number from 0 to 4294967295"),
@@ -23,7 +23,6 @@ const KINDS: [(&str, &str); 14] = [
     ("a boolean", "true or false"),
     ("a map", OBJECT),
     ("a sequence", "a list"),
-    ("struct ", OBJECT),
 ];
 
 /// Beginnings of what came, in errors, and the words for them.
@@ -38,6 +37,10 @@ const VALUES: [(&str, &str); 8] = [
     ("null", "null"),
 ];
 
+/// The path of an error that is in no key.
+const WHOLE: &str = ".";
+/// Words for a message without any content.
+const EMPTY: &str = "the message is empty; a command is JSON, such as {\"id\":1}";
 /// Words for an object.
 const OBJECT: &str = "an object in braces";
 
@@ -46,73 +49,64 @@ const OBJECT: &str = "an object in braces";
 /// # Errors
 /// What is wrong, in words for the sender.
 pub(super) fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
-    if payload.trim_ascii().is_empty() {
-        return Err("the message is empty; a command is JSON, such as {\"id\":1}".to_owned());
+    let text = payload.trim_ascii();
+    if text.is_empty() {
+        return Err(EMPTY.to_owned());
     }
 
     // The derived readers take the values of an object as a list too, by place: nobody means that.
-    if payload.trim_ascii_start().starts_with(b"[") {
+    if text.starts_with(b"[") {
         return Err(format!("a command must be {OBJECT}, got a list"));
     }
 
     let mut reader = serde_json::Deserializer::from_slice(payload);
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+    let value = serde_path_to_error::deserialize(&mut reader);
+    let value = value.map_err(|error| {
         let key = error.path().to_string();
         in_words(error.inner(), &key, payload)
     })?;
 
-    reader
-        .end()
-        .map_err(|error| in_words(&error, ".", payload))?;
+    let end = reader.end();
+    end.map_err(|error| in_words(&error, WHOLE, payload))?;
 
     Ok(value)
 }
 
-/// An error of serde's in words; `key` is where it is, `.` where that is the whole.
+/// An error of serde's in words; `key` is where it is, [`WHOLE`] where that is the whole.
 pub(super) fn in_words(error: &serde_json::Error, key: &str, payload: &[u8]) -> String {
     let message = error.to_string();
+
     // The position stands at the end where there is one.
-    let message = message
-        .rsplit_once(" at line ")
-        .map_or(&*message, |(told, _)| told);
+    let message = match message.rsplit_once(" at line ") {
+        Some((told, _)) => told,
+        None => &message,
+    };
+
     match error.classify() {
-        Category::Eof => format!(
-            "the JSON ends too early: a brace, a bracket or a quote is missing behind {:?}",
-            behind(payload, payload.len())
-        ),
+        Category::Data => of_value(message, key),
+        Category::Eof => {
+            let end = behind(payload, payload.len());
+            format!(
+                "the JSON ends too early: a brace, a bracket or a quote is missing behind {end:?}"
+            )
+        }
         Category::Syntax | Category::Io => {
             let place = place_of(error, payload);
-            format!("no JSON behind {:?}: {message}", behind(payload, place))
+            let before = behind(payload, place);
+            format!("no JSON behind {before:?}: {message}")
         }
-        Category::Data => of_value(message, key),
     }
 }
 
 /// Words for JSON with a wrong value or a wrong key.
 fn of_value(message: &str, key: &str) -> String {
     let key = match key {
-        "." => "a command",
+        WHOLE => "a command",
         key => key,
     };
 
-    let wrong = ["invalid type: ", "invalid value: "];
-    for begin in wrong {
-        if let Some(rest) = message.strip_prefix(begin)
-            && let Some((value, kind)) = rest.rsplit_once(", expected ")
-        {
-            return format!(
-                "{key} must be {}, got {}",
-                kind_words(kind),
-                value_words(value)
-            );
-        }
-    }
-
-    if let Some(rest) = message.strip_prefix("unknown variant ")
-        && let Some((value, kinds)) = rest.split_once(", expected ")
-    {
-        let kinds = kinds.trim_start_matches("one of ");
-        return format!("{key} must be {kinds}, got {value}");
+    if let Some(words) = of_wrong_value(message, key) {
+        return words;
     }
 
     if let Some(field) = message.strip_prefix("missing field ") {
@@ -123,19 +117,45 @@ fn of_value(message: &str, key: &str) -> String {
     named.replace(", expected ", "; there are ")
 }
 
+/// Words for a value of another kind than the key's; `None` for other errors.
+fn of_wrong_value(message: &str, key: &str) -> Option<String> {
+    if let Some(variant) = message.strip_prefix("unknown variant ") {
+        let (value, kinds) = variant.split_once(", expected ")?;
+        let kinds = kinds.trim_start_matches("one of ");
+        return Some(format!("{key} must be {kinds}, got {value}"));
+    }
+
+    let of_type = message.strip_prefix("invalid type: ");
+    let wrong = of_type.or_else(|| message.strip_prefix("invalid value: "))?;
+    let (value, kind) = wrong.rsplit_once(", expected ")?;
+    let kind = kind_words(kind);
+    let value = value_words(value);
+    Some(format!("{key} must be {kind}, got {value}"))
+}
+
 fn kind_words(kind: &str) -> &str {
-    let mut kinds = KINDS.iter();
-    let found =
-        kinds.find(|(name, _)| kind == *name || name.ends_with(' ') && kind.starts_with(name));
-    found.map_or(kind, |(_, words)| words)
+    if kind.starts_with("struct ") {
+        return OBJECT;
+    }
+
+    for (name, words) in KINDS {
+        if kind == name {
+            return words;
+        }
+    }
+
+    kind
 }
 
 fn value_words(value: &str) -> String {
-    let mut values = VALUES.iter();
-    match values.find(|(begin, _)| value.starts_with(begin)) {
-        Some((begin, words)) => format!("{words}{}", &value[begin.len()..]).replace('`', ""),
-        None => value.to_owned(),
+    for (begin, words) in VALUES {
+        if let Some(rest) = value.strip_prefix(begin) {
+            let told = format!("{words}{rest}");
+            return told.replace('`', "");
+        }
     }
+
+    value.to_owned()
 }
 
 /// Bytes of the payload before the place of an error.

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Recipes that `birth` lists at most, so that it stays a message of a few kB.
 const LISTED_MAX: usize = 64;
@@ -35,15 +35,17 @@ impl RecipeRef {
 
 impl<'de> Deserialize<'de> for RecipeRef {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        match Value::deserialize(from)? {
-            Value::String(name) => Ok(RecipeRef::Name(name)),
-            Value::Number(number) if number.is_u64() => {
-                Ok(RecipeRef::Number(number.as_u64().unwrap_or_default()))
-            }
-            other => Err(serde::de::Error::custom(format!(
-                "recipe must be a name in quotes or a number, got {other}"
-            ))),
+        let value = Value::deserialize(from)?;
+        if let Value::String(name) = value {
+            return Ok(RecipeRef::Name(name));
         }
+
+        if let Some(number) = value.as_u64() {
+            return Ok(RecipeRef::Number(number));
+        }
+
+        let words = format!("recipe must be a name in quotes or a number, got {value}");
+        Err(serde::de::Error::custom(words))
     }
 }
 
@@ -70,41 +72,65 @@ impl RecipeNumbers {
 
     /// Name of the recipe with that number.
     pub fn name_of(&self, number: u64) -> Option<&str> {
-        let mut all = self.0.iter();
-        let (name, _) = all.find(|(_, its)| u64::from(**its) == number)?;
-        Some(name)
+        for (name, its) in &self.0 {
+            if u64::from(*its) == number {
+                return Some(name);
+            }
+        }
+
+        None
     }
 
     /// All of them in words, `none` without any.
     pub fn words(&self) -> String {
-        if self.0.is_empty() {
+        let mut by_number = BTreeMap::new();
+        for (name, number) in &self.0 {
+            by_number.insert(number, name);
+        }
+
+        let mut words = vec![];
+        for (number, name) in by_number {
+            words.push(format!("{number} ({name})"));
+        }
+
+        if words.is_empty() {
             return "none".to_owned();
         }
 
-        let mut all: Vec<(u16, &str)> = self.0.iter().map(|(name, its)| (*its, &**name)).collect();
-        all.sort_unstable();
-        let words: Vec<String> = all
-            .iter()
-            .map(|(number, name)| format!("{number} ({name})"))
-            .collect();
         words.join(", ")
     }
 
     /// Name and number of recipes: those with a number first, in its order, then by name; the rest beyond 64 is
     /// left out.
     pub(super) fn choices<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<RecipeChoice> {
-        let mut choices: Vec<RecipeChoice> = names
-            .map(|name| RecipeChoice {
-                name: name.to_owned(),
-                number: self.of(name),
-            })
-            .collect();
+        let mut numbered = BTreeMap::new();
+        let mut others = BTreeSet::new();
 
-        choices.sort_by(|one, other| {
-            let place = |choice: &RecipeChoice| (choice.number.is_none(), choice.number);
-            let by_number = place(one).cmp(&place(other));
-            by_number.then_with(|| one.name.cmp(&other.name))
-        });
+        for name in names {
+            match self.of(name) {
+                Some(number) => {
+                    numbered.insert(number, name);
+                }
+                None => {
+                    others.insert(name);
+                }
+            }
+        }
+
+        let mut choices = vec![];
+        for (number, name) in numbered {
+            choices.push(RecipeChoice {
+                name: name.to_owned(),
+                number: Some(number),
+            });
+        }
+
+        for name in others {
+            choices.push(RecipeChoice {
+                name: name.to_owned(),
+                number: None,
+            });
+        }
 
         choices.truncate(LISTED_MAX);
         choices

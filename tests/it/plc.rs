@@ -4,7 +4,9 @@
 use crate::harness::broker::Broker;
 use crate::harness::contrary::ContraryBroker;
 use crate::harness::golden::imported;
-use crate::harness::line::{FREE_RUNNING, LineConfig, TRIGGERED, all_arrived, dead_camera};
+use crate::harness::line::{
+    FREE_RUNNING, LineConfig, TRIGGERED, all_arrived, dead_camera, summary,
+};
 use crate::harness::network::Between;
 use crate::harness::node_red::NodeRed;
 use crate::harness::plc::{Listener, publish};
@@ -281,7 +283,7 @@ fn a_refused_plc_waits_and_its_result_is_not_told_again() {
     });
 
     wait_until("a second try", PATIENCE, || {
-        let heard = broker.heard("/plc");
+        let heard = broker.heard("plc");
         let first = heard.first().map(|first| first.payload.clone());
         heard
             .iter()
@@ -347,7 +349,7 @@ fn a_belt_may_run_by_one_bit() {
     state_with(&states, &[("ready", 0), ("health", 4)]);
     station.line.ask_to_stop();
     state_with(&states, &[("ready", 0), ("state", 0)]);
-    station.summary();
+    summary(&station.line.end());
 }
 
 #[test]

@@ -27,7 +27,6 @@ mod responses;
 mod retained;
 mod retained_topics;
 
-pub(in crate::mqtt) use self::part_messages::OwedParts;
 pub use self::retained_topics::RETAINED_TOPICS;
 
 use self::delivery::{Delivery, is_accepted};
@@ -35,7 +34,7 @@ use self::lost::Lost;
 use self::retained_topics::{RetainedTopics, recovered};
 use super::link_age::FENCE_EVERY;
 use super::pictures::{Pictures, pictures};
-use super::plc_state::PlcStateSender;
+use super::plc_state::{PlcStateSender, StateNow};
 use super::reason::before_connack;
 use super::session::{
     AckTarget, COMMANDS_MAX, REPLIES_WAITING, REQUESTS, SILENCE, Session, options,
@@ -49,7 +48,6 @@ use crate::protocol::birth::Identity;
 use crate::protocol::broker::BrokerLink;
 use crate::protocol::event::{CommandOutcome, Event, ListenerState};
 use crate::protocol::metrics::Metrics;
-use crate::protocol::plc::PlcState;
 use crate::protocol::request::{Reply, Request};
 use crate::store::Store;
 use crossbeam::channel::Sender;
@@ -74,7 +72,7 @@ pub struct PublisherWiring {
     /// State and health of the line at the moment.
     pub condition: Box<dyn Fn() -> LineCondition + Send>,
     /// The line as `plc/state` tells it.
-    pub plc_state: Arc<dyn Fn() -> PlcState + Send + Sync>,
+    pub plc_state: StateNow,
     /// Counters of the line at the moment.
     pub metrics: Box<dyn Fn() -> Metrics + Send>,
     /// True where triggers may come that say no time: the age of commands is measured all the time.
@@ -132,7 +130,12 @@ pub fn run(
     // by the same `select`.
     let dropped = wiring.pictures_dropped.clone();
     let (pictures, sender) = pictures(&settings, dropped, wiring.causes.clone());
-    let plc = PlcStateSender::new(&settings, &identity, &wiring);
+    let plc = PlcStateSender::new(
+        &settings,
+        &identity,
+        wiring.plc_state.clone(),
+        wiring.causes.clone(),
+    );
     let mut publisher = Publisher::new(settings, identity, wiring, pictures);
     runtime.block_on(async {
         tokio::select! {

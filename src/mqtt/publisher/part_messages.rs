@@ -11,72 +11,12 @@
 use super::Publisher;
 use super::delivery::is_accepted;
 use super::retained_topics::last_topic;
+use crate::mqtt::owed_parts::PartAnswer;
 use crate::mqtt::session::{AckTarget, BEST_EFFORT_WAITING, MqttMessage, Session, Unacknowledged};
 use crate::protocol::{plc, result};
 use crate::store::OutboxEntry;
 use rumqttc::v5::mqttbytes::v5::PubAckReason;
-use std::collections::HashMap;
-use std::time::{Duration, Instant};
-
-/// Results of which the broker owes answers, by key.
-#[derive(Debug, Default)]
-pub(in crate::mqtt) struct OwedParts(HashMap<u64, OwedPart>);
-
-/// Answers that the broker owes for one result.
-#[derive(Debug, Clone, Copy)]
-struct OwedPart {
-    messages: usize,
-    /// The first refusal, and when the refused message was sent.
-    refused: Option<(PubAckReason, Instant)>,
-}
-
-/// The broker's answer to all messages of a result.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum PartAnswer {
-    /// It has all of them; the last one was sent at that moment.
-    Taken(Instant),
-    /// It refused one, which was sent at that moment.
-    Refused(PubAckReason, Instant),
-}
-
-impl OwedParts {
-    fn owe(&mut self, key: u64, messages: usize) {
-        let owed = OwedPart {
-            messages,
-            refused: None,
-        };
-
-        self.0.insert(key, owed);
-    }
-
-    fn forget(&mut self, key: u64) {
-        self.0.remove(&key);
-    }
-
-    /// Enters the answer to one message. `None` while another one is without an answer.
-    fn on_answer(
-        &mut self,
-        key: u64,
-        message: &Unacknowledged,
-        reason: PubAckReason,
-    ) -> Option<PartAnswer> {
-        let owed = self.0.get_mut(&key)?;
-        owed.messages = owed.messages.saturating_sub(1);
-        if !is_accepted(reason) {
-            owed.refused.get_or_insert((reason, message.sent));
-        }
-
-        if owed.messages > 0 {
-            return None;
-        }
-
-        let owed = self.0.remove(&key)?;
-        Some(match owed.refused {
-            Some((reason, sent)) => PartAnswer::Refused(reason, sent),
-            None => PartAnswer::Taken(message.sent),
-        })
-    }
-}
+use std::time::Duration;
 
 impl Publisher {
     /// False if the client has no room for the result.
@@ -123,20 +63,26 @@ impl Publisher {
         entry: &OutboxEntry,
         left: Option<Duration>,
     ) -> Vec<(MqttMessage, AckTarget)> {
-        let late = if left.is_some() { "" } else { "/late" };
+        let late = match left {
+            Some(_) => "",
+            None => "/late",
+        };
+
         let mut messages = vec![];
         if self.settings.plc && !entry.taken.plc {
             let payload = plc::encode(&entry.row, &self.identity, entry.at_gate);
-            let message = MqttMessage::new(self.topic(&format!("plc{late}")), payload);
-            messages.push((message, AckTarget::Plc(entry.key)));
+            let topic = self.topic(&format!("plc{late}"));
+            let target = AckTarget::Plc(entry.key);
+            messages.push((MqttMessage::new(topic, payload), target));
         }
 
         if !entry.taken.result {
             // The payload is made anew for each try: whether it is late, and what was given up before
             // it, are known only now.
             let payload = result::encode(&entry.row, left.is_none(), entry.given_up_before);
-            let message = MqttMessage::new(self.topic(&format!("result{late}")), payload);
-            messages.push((message, AckTarget::Result(entry.key)));
+            let topic = self.topic(&format!("result{late}"));
+            let target = AckTarget::Result(entry.key);
+            messages.push((MqttMessage::new(topic, payload), target));
         }
 
         let Some(left) = left else {
@@ -146,10 +92,13 @@ impl Publisher {
         // The broker drops what a subscriber did not take in time. Seconds are rounded up: a result
         // must not expire early.
         let seconds = u32::try_from(left.as_secs() + 1).unwrap_or(u32::MAX);
-        let expiring =
-            |(message, target): (MqttMessage, AckTarget)| (message.expires_after(seconds), target);
+        let mut expiring = vec![];
+        for (message, target) in messages {
+            let message = message.expires_after(seconds);
+            expiring.push((message, target));
+        }
 
-        messages.into_iter().map(expiring).collect()
+        expiring
     }
 
     /// Panels that connect later see the newest verdict. It is sent at QoS 0, after the result, and
@@ -174,7 +123,9 @@ impl Publisher {
         reason: PubAckReason,
     ) {
         let is_plc = matches!(message.target, AckTarget::Plc(_));
-        if is_accepted(reason) {
+        let is_accepted = is_accepted(reason);
+
+        if is_accepted {
             let outbox = self.wiring.store.outbox();
             outbox.note_taken(key, |taken| {
                 taken.plc |= is_plc;
@@ -182,7 +133,8 @@ impl Publisher {
             });
         }
 
-        let Some(answer) = session.parts.on_answer(key, message, reason) else {
+        let answer = (is_accepted, reason);
+        let Some(answer) = session.parts.on_answer(key, message.sent, answer) else {
             return;
         };
 
@@ -197,52 +149,5 @@ impl Publisher {
                 self.delivery.on_result_refused(key, sent, reason);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sent(target: AckTarget) -> Unacknowledged {
-        Unacknowledged {
-            target,
-            bytes: 200,
-            sent: Instant::now(),
-        }
-    }
-
-    #[test]
-    fn a_result_is_answered_once_both_of_its_messages_are() {
-        use PubAckReason::{NotAuthorized, Success};
-        let plc = sent(AckTarget::Plc(7));
-        let result = sent(AckTarget::Result(7));
-        let refused_plc = Some(PartAnswer::Refused(NotAuthorized, plc.sent));
-        let refused_result = Some(PartAnswer::Refused(NotAuthorized, result.sent));
-        let taken = Some(PartAnswer::Taken(result.sent));
-        for (of_plc, of_result, expected) in [
-            (Success, Success, taken),
-            (NotAuthorized, Success, refused_plc),
-            (Success, NotAuthorized, refused_result),
-            (NotAuthorized, NotAuthorized, refused_plc),
-        ] {
-            let mut owed = OwedParts::default();
-            owed.owe(7, 2);
-            assert_eq!(owed.on_answer(7, &plc, of_plc), None);
-            assert_eq!(owed.on_answer(7, &result, of_result), expected);
-            assert_eq!(owed.on_answer(7, &result, Success), None, "once");
-        }
-    }
-
-    #[test]
-    fn a_result_in_one_message_is_answered_at_once() {
-        let mut owed = OwedParts::default();
-        owed.owe(7, 1);
-        let result = sent(AckTarget::Result(7));
-        let answer = owed.on_answer(7, &result, PubAckReason::Success);
-        assert_eq!(answer, Some(PartAnswer::Taken(result.sent)));
-        owed.owe(8, 1);
-        owed.forget(8);
-        assert_eq!(owed.on_answer(8, &result, PubAckReason::Success), None);
     }
 }

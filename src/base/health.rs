@@ -54,7 +54,48 @@ pub enum Health {
     Failure,
 }
 
+impl LineState {
+    /// All states.
+    pub const ALL: [LineState; 6] = [
+        LineState::ContinuousExecution,
+        LineState::Ready,
+        LineState::Preoperational,
+        LineState::Initialized,
+        LineState::Error,
+        LineState::Halted,
+    ];
+
+    /// Word of the state in messages.
+    pub fn word(self) -> &'static str {
+        match self {
+            LineState::ContinuousExecution => "ContinuousExecution",
+            LineState::Ready => "Ready",
+            LineState::Preoperational => "Preoperational",
+            LineState::Initialized => "Initialized",
+            LineState::Error => "Error",
+            LineState::Halted => "Halted",
+        }
+    }
+}
+
+impl LineCondition {
+    /// True if a part that came now would be judged, and nothing says that its verdict may be wrong: the one
+    /// bit by which a belt may run.
+    pub fn may_run(&self) -> bool {
+        self.ready && self.health < Health::Failure
+    }
+}
+
 impl Health {
+    /// All of them, the best first.
+    pub const ALL: [Health; 5] = [
+        Health::Normal,
+        Health::MaintenanceRequired,
+        Health::OffSpec,
+        Health::CheckFunction,
+        Health::Failure,
+    ];
+
     /// Word of the health in messages.
     pub fn word(self) -> &'static str {
         match self {
@@ -117,6 +158,22 @@ impl Diagnostics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_belt_may_run_where_a_part_would_be_judged_and_nothing_has_failed() {
+        let condition = |ready, health| LineCondition {
+            state: LineState::Ready,
+            ready,
+            health,
+            causes: vec![],
+            clock_synchronised: None,
+        };
+
+        assert!(condition(true, Health::Normal).may_run());
+        assert!(condition(true, Health::CheckFunction).may_run());
+        assert!(!condition(true, Health::Failure).may_run());
+        assert!(!condition(false, Health::Normal).may_run());
+    }
 
     #[test]
     fn the_worst_counts_and_all_are_told() {

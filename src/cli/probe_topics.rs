@@ -25,5 +25,5 @@ pub fn of(config: &LineConfig) -> ProbeTopics {
     }
 
     parts.dedup();
-    ProbeTopics::of_line(&station, &cameras, &parts, config.mqtt.timed_reject)
+    ProbeTopics::of_line(&station, &cameras, &parts, &config.mqtt)
 }

@@ -5,13 +5,14 @@ use super::keys::ConfigKeys;
 use super::mqtt::ClientIdentity;
 use super::recipes::{self, RecipePlaces};
 use super::table::TableReader;
-use super::{evidence, mqtt, page, shift_check, source, store, topic};
+use super::{evidence, mqtt, page, recipe_numbers, shift_check, source, store, topic};
 use crate::base::problems::Problems;
 use crate::engine::select::Engines;
 use crate::evidence::EvidenceSettings;
 use crate::mqtt::MqttSettings;
 use crate::page::PageSettings;
 use crate::protocol::check_due::CheckDue;
+use crate::protocol::recipe_number::RecipeNumbers;
 use crate::recipe::library::folder::Library;
 use crate::recipe::spec::RecipeSpec;
 use crate::store::StoreSettings;
@@ -37,6 +38,8 @@ pub struct LineConfig {
     pub recipe: RecipeSpec,
     /// Recipes that a command can select beside the first; all names differ.
     pub recipes: Vec<RecipeSpec>,
+    /// Numbers by which a PLC knows recipes.
+    pub recipe_numbers: RecipeNumbers,
     /// The recipes' revisions; the folder is made when the first is.
     pub library: Library,
     /// One camera or more; names are unique.
@@ -134,6 +137,7 @@ fn line(value: Value, path: &Path, problems: &mut Problems) -> LineConfig {
     // Tables are only taken here. Their readers follow, each with a path of its own.
     let first = table.take("recipe");
     let others = table.texts("recipes");
+    let numbers = table.take("recipe_numbers");
     let cameras = table.take("camera");
     let mqtt = table.take("mqtt");
     let store = table.take("store");
@@ -152,6 +156,7 @@ fn line(value: Value, path: &Path, problems: &mut Problems) -> LineConfig {
 
     let recipe = recipes::first(first, &places, problems);
     let recipes = recipes::others(others, &recipe, &places, problems);
+    let recipe_numbers = numbers_of(numbers, &recipe, &recipes, &library, problems);
     let cameras = camera::cameras(cameras, base, problems);
 
     // Prefix and station give the broker's client id and the store's file their usual names.
@@ -176,6 +181,7 @@ fn line(value: Value, path: &Path, problems: &mut Problems) -> LineConfig {
         batch: batch.unwrap_or(1),
         recipe,
         recipes,
+        recipe_numbers,
         library,
         cameras,
         mqtt: mqtt.link,
@@ -185,6 +191,27 @@ fn line(value: Value, path: &Path, problems: &mut Problems) -> LineConfig {
         evidence,
         keys,
     }
+}
+
+/// Numbers of the recipes of the file, and of those that commands have begun, which the library has.
+fn numbers_of(
+    value: Option<Value>,
+    first: &RecipeSpec,
+    others: &[RecipeSpec],
+    library: &Library,
+    problems: &mut Problems,
+) -> RecipeNumbers {
+    if value.is_none() {
+        return RecipeNumbers::default(); // the library need not be read
+    }
+
+    let in_library = library.names().unwrap_or_default();
+    let in_file = [first].into_iter().chain(others);
+    let mut known: Vec<&str> = in_file.map(|recipe| recipe.name.as_str()).collect();
+    known.extend(in_library.iter().map(String::as_str));
+    known.sort_unstable();
+    known.dedup();
+    recipe_numbers::recipe_numbers(value, &known, problems)
 }
 
 fn engines(table: &mut TableReader, base: &Path) -> Engines {

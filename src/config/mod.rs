@@ -21,6 +21,7 @@ mod locate;
 mod mqtt;
 mod page;
 mod recipe;
+mod recipe_numbers;
 mod recipes;
 mod regions;
 mod shift_check;

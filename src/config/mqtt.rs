@@ -70,6 +70,7 @@ pub fn settings(
     let heatmaps = table.choice::<Heatmaps>("heatmaps", "\"fail\", \"all\", \"none\"");
     let reject_window = table.millis("reject_window_ms", 0, 3_600_000);
     let timed_reject = table.flag("timed_reject");
+    let plc = table.flag("plc");
     table.finish();
 
     // TLS is read after `finish`, since both readers note into the same list.
@@ -84,6 +85,7 @@ pub fn settings(
             tls,
             heatmaps: heatmaps.unwrap_or_default(),
             timed_reject: timed_reject.unwrap_or(false),
+            plc: plc.unwrap_or(false),
         },
         reject_window: reject_window.unwrap_or(REJECT_WINDOW),
     }

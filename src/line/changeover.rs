@@ -27,6 +27,7 @@ use crate::protocol::answer::{Answer, AnswerStatus};
 use crate::protocol::birth::Identity;
 use crate::protocol::event::Event;
 use crate::protocol::lesson_board::LessonBoard;
+use crate::protocol::recipe_number::RecipeNumbers;
 use crate::protocol::teaching::RecipeChange;
 use crate::recipe::active::{ActiveRecipe, RegionPolicies};
 use crate::recipe::library::folder::Library;
@@ -290,6 +291,25 @@ impl Changeover {
     pub(super) fn identity(&self) -> Identity {
         let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
         identity.clone()
+    }
+
+    /// Tells which recipes can be selected from now on, and their numbers where the file gives others.
+    pub(super) fn list_recipes(&self, recipes: &[RecipeSpec], numbers: Option<&RecipeNumbers>) {
+        let identity = {
+            let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(numbers) = numbers {
+                identity.recipe_numbers = numbers.clone();
+            }
+
+            let names = recipes.iter().map(|recipe| &*recipe.name);
+            let before = identity.recipes.clone();
+            identity.selectable(names);
+            (identity.recipes != before).then(|| identity.clone())
+        };
+
+        if let Some(identity) = identity {
+            self.events.tell(Event::Identity(Arc::new(identity)));
+        }
     }
 
     /// Tells how selections of earlier runs ended.

@@ -185,12 +185,14 @@ pub fn publisher_wiring(
 ) -> PublisherWiring {
     let of_condition = shared.view();
     let of_metrics = shared.view();
+    let of_plc = shared.view();
     let is_continuous = settings.is_continuous;
     PublisherWiring {
         store: shared.store.clone(),
         events: ends.events,
         requests: ends.requests,
         condition: Box::new(move || of_condition.condition(is_continuous)),
+        plc_state: Arc::new(move || of_plc.plc_state(is_continuous)),
         metrics: Box::new(move || of_metrics.metrics()),
         times_triggers: settings.times_triggers,
         pulse: Heartbeat::default(),

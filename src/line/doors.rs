@@ -1,6 +1,7 @@
 //! What the doors of a line need to know of it: its identity, and how its cameras make parts.
 
 use super::channels::{DoorSettings, PageFiles};
+use super::live_settings::recipes_of;
 use super::opening::Opening;
 use crate::base::live::Live;
 use crate::config::{ConfigKeys, LineConfig};
@@ -8,6 +9,7 @@ use crate::mqtt::publisher::RETAINED_TOPICS;
 use crate::page::PageSettings;
 use crate::protocol::birth::Identity;
 use crate::recipe::active::ActiveRecipe;
+use crate::recipe::spec::RecipeSpec;
 use crate::trigger::Trigger;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,12 +19,12 @@ use std::time::Duration;
 /// Line, run and model as messages name them; the recipe is added by [`Identity::judged_by`].
 pub(super) fn identity_of(
     config: &LineConfig,
-    opening: &Opening,
+    (opening, begun): (&Opening, &[RecipeSpec]),
     active: &ActiveRecipe,
     model: &str,
     run_id: &str,
 ) -> Identity {
-    Identity {
+    let mut identity = Identity {
         prefix: config.prefix.clone(),
         station: config.station.clone(),
         run_id: run_id.to_owned(),
@@ -40,7 +42,27 @@ pub(super) fn identity_of(
         threshold: None,
         regions: BTreeMap::new(),
         previous: opening.recovered.previous.clone(),
+        recipes: vec![],
+        recipe_numbers: config.recipe_numbers.clone(),
+        places: distinct(part_cameras(config)),
+    };
+
+    let recipes = recipes_of(config);
+    let names = recipes.iter().chain(begun).map(|recipe| &*recipe.name);
+    identity.selectable(names);
+    identity
+}
+
+/// The names in their order, each once.
+fn distinct(names: Vec<Arc<str>>) -> Vec<Arc<str>> {
+    let mut distinct: Vec<Arc<str>> = vec![];
+    for name in names {
+        if !distinct.contains(&name) {
+            distinct.push(name);
+        }
     }
+
+    distinct
 }
 
 /// Names of the cameras, in the order of the file.

@@ -431,7 +431,7 @@ fn prepare(
     // The identity names what judges before anything is judged; thresholds and the recipe's name
     // come from the policies.
     let model = preparer.model.label();
-    let mut identity = identity_of(config, opening, &active, &model, run_id);
+    let mut identity = identity_of(config, (opening, begun), &active, &model, run_id);
     identity.judged_by(&policies);
     // Shared handles are made last: they are cloned into every stage, and hold the policy that the
     // first part is judged by.

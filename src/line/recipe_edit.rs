@@ -97,6 +97,7 @@ impl Changeover {
         if begins.is_some() {
             let mut recipes = self.settings.recipes.now();
             recipes.push(spec.clone());
+            self.list_recipes(&recipes, None);
             self.settings.recipes.set(recipes);
         }
 

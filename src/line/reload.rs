@@ -87,7 +87,10 @@ impl Changes {
 
 /// True for the keys of all recipes, and of those that can be selected.
 fn is_of_recipe(key: &str) -> bool {
-    key == FIRST_RECIPE || key.starts_with("recipe.") || key.starts_with("recipes")
+    key == FIRST_RECIPE
+        || ["recipe.", "recipes", "recipe_numbers"]
+            .iter()
+            .any(|begin| key.starts_with(begin))
 }
 
 /// True for a key of a camera that another change makes wait for a restart.
@@ -286,6 +289,7 @@ impl Changeover {
             tracing::info!("recipe {told} judges from now on");
         }
 
+        self.list_recipes(&recipes, Some(&config.recipe_numbers));
         self.settings.recipes.set(recipes);
 
         Ok(())

@@ -26,6 +26,7 @@ use crate::protocol::condition::{COMMANDS, FENCES, HELD, RESULTS};
 use crate::protocol::event::ListenerState;
 use crate::protocol::lesson_board::LessonBoard;
 use crate::protocol::metrics::{CameraMetrics, Metrics};
+use crate::protocol::plc::PlcState;
 use crate::recipe::active::RecipePolicy;
 use crate::store::{Outbox, Store};
 use crate::trigger::OwnClock;
@@ -219,6 +220,28 @@ impl LineView {
             health,
             causes,
             clock_synchronised: clock::is_synchronised(),
+        }
+    }
+
+    /// Returns the line as a PLC hears it.
+    pub fn plc_state(&self, is_continuous: bool) -> PlcState {
+        let condition = self.condition(is_continuous);
+        let count = self.outbox.count();
+        let recipe = {
+            let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+            identity.recipe_number()
+        };
+
+        let broker = self.broker.state();
+        let state = PlcState::of(
+            &condition,
+            broker.is_connected,
+            recipe,
+            count.open + count.waiting,
+        );
+        match broker.is_line_ending {
+            true => state.halted(),
+            false => state,
         }
     }
 

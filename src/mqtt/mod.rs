@@ -28,7 +28,9 @@
 
 mod link_age;
 mod owed_acks;
+mod owed_parts;
 mod pictures;
+mod plc_state;
 pub mod probe;
 pub mod publisher;
 mod reason;
@@ -57,6 +59,8 @@ pub struct MqttSettings {
     pub heatmaps: Heatmaps,
     /// True if each rejected part is told once more in the moment when it is at the gate.
     pub timed_reject: bool,
+    /// True if each result is told once more in a form for PLCs, and the line's state beside it.
+    pub plc: bool,
 }
 
 /// True for the name or an address of this machine.

@@ -6,6 +6,7 @@
 //! know whether a broker takes a message is to send it.
 
 use super::MqttSettings;
+use super::plc_state::TOPIC as PLC_STATE;
 use super::reason::{before_connack, reason};
 use super::session::{REQUESTS, RESULT_MAX, SILENCE, options};
 use crate::data::result::SCHEMA;
@@ -34,7 +35,12 @@ pub struct ProbeTopics {
 impl ProbeTopics {
     /// The topics of a line with these cameras, and these names under which parts come. The line's
     /// signs of life (`availability`, `heartbeat`) are left out: somebody may be waiting for them.
-    pub fn of_line(station: &str, cameras: &[&str], parts: &[&str], timed_reject: bool) -> Self {
+    pub fn of_line(
+        station: &str,
+        cameras: &[&str],
+        parts: &[&str],
+        settings: &MqttSettings,
+    ) -> Self {
         let mut written = vec![];
         for name in [
             "result",
@@ -58,7 +64,13 @@ impl ProbeTopics {
             written.push(format!("result/last/{part}"));
         }
 
-        if timed_reject {
+        if settings.plc {
+            for name in ["plc", "plc/late", PLC_STATE] {
+                written.push(name.to_owned());
+            }
+        }
+
+        if settings.timed_reject {
             written.push("reject".to_owned());
             written.push("reject/missed".to_owned());
         }

@@ -4,6 +4,7 @@
 use super::MqttSettings;
 use super::link_age::LinkAge;
 use super::owed_acks::OwedAcks;
+use super::owed_parts::OwedParts;
 use crate::base::health::LineCondition;
 use crate::protocol::request::{Reply, Request};
 use crate::store::Reject;
@@ -95,6 +96,10 @@ impl MqttMessage {
         })
     }
 
+    pub(super) fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
     /// Bytes of the packet, at most.
     fn bytes(&self) -> usize {
         // Each user property has an identifier and two lengths of two bytes.
@@ -128,8 +133,10 @@ pub(super) struct Refused {
 /// Effect of an acknowledgement of the broker.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum AckTarget {
-    /// The result of that key leaves the store.
+    /// The result of that key leaves the store, once its other message is acknowledged as well.
     Result(u64),
+    /// The same, by its message for PLCs.
+    Plc(u64),
     /// The outcome of that number need not be told again.
     Outcome(u64),
     /// The gate was told of the rejected part of that number on this connection.
@@ -141,10 +148,11 @@ pub(super) enum AckTarget {
 }
 
 impl AckTarget {
-    /// The same, where each reject stands for all of them.
+    /// The same, where each reject stands for all of them, and both messages of a result for one.
     pub(super) fn kind(&self) -> AckTarget {
         match self {
             AckTarget::Reject(_) => AckTarget::Reject(0),
+            AckTarget::Plc(key) => AckTarget::Result(*key),
             other => other.clone(),
         }
     }
@@ -198,6 +206,8 @@ pub(super) struct Session {
     pub(super) requested: VecDeque<Unacknowledged>,
     /// Messages at QoS 1 without PUBACK, by packet id.
     pub(super) in_flight: HashMap<u16, Unacknowledged>,
+    /// Results of which the broker owes answers.
+    pub(super) parts: OwedParts,
     /// The last message that the broker refused, and when.
     pub(super) refused_last: Option<(Instant, Unacknowledged)>,
     /// Messages at QoS 0 that the client has not written yet.
@@ -256,6 +266,7 @@ impl Session {
             is_large_logged: false,
             requested: VecDeque::new(),
             in_flight: HashMap::new(),
+            parts: OwedParts::default(),
             refused_last: None,
             best_effort: 0,
             held: VecDeque::new(),

@@ -34,6 +34,8 @@ pub struct Board {
     pub challenge_met: Option<Timestamp>,
     /// The last outcomes of lenses that were cleaned, the newest first.
     pub cleaned: VecDeque<(Timestamp, String)>,
+    /// Recipe with its thresholds that was told to judge last. `None` before the first.
+    judging: Option<(String, Option<f32>, BTreeMap<String, Option<f32>>)>,
     /// Causes when they were looked at last, by source.
     causes: BTreeMap<String, String>,
     /// Parts of the whole line at each of the last seconds, the oldest first.
@@ -68,8 +70,17 @@ impl Board {
             Event::Result(result) => self.see_result(result),
             Event::Camera { name, status } => self.see_camera(&name, &status),
             Event::Identity(identity) => {
-                let words = format!("{} judges from now on", identity.recipe);
-                self.note(now, mark("calm", "●", "recipe"), words);
+                // Which recipes can be selected is told in the same event, and is no news here.
+                let judging = (
+                    identity.recipe.clone(),
+                    identity.threshold,
+                    identity.regions.clone(),
+                );
+                if self.judging.as_ref() != Some(&judging) {
+                    let words = format!("{} judges from now on", identity.recipe);
+                    self.note(now, mark("calm", "●", "recipe"), words);
+                    self.judging = Some(judging);
+                }
             }
             Event::Outcome(outcome) => self.see_outcome(&outcome, now),
             // The shadow judges nothing that goes to the gate.

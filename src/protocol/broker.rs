@@ -10,6 +10,8 @@ pub struct BrokerState {
     pub is_connected: bool,
     /// Time at which that began.
     pub since: Timestamp,
+    /// True once the line stops: what waits still goes, and no part comes any more.
+    pub is_line_ending: bool,
     /// Reason why the broker is away, or was away last. `None` if it never was.
     pub reason: Option<String>,
 }
@@ -23,6 +25,7 @@ impl Default for BrokerLink {
         BrokerLink(Arc::new(Mutex::new(BrokerState {
             is_connected: false,
             since: Timestamp::now(),
+            is_line_ending: false,
             reason: None,
         })))
     }
@@ -47,6 +50,11 @@ impl BrokerLink {
         }
 
         state.reason = Some(reason.to_owned());
+    }
+
+    /// Notes that the line stops.
+    pub fn line_ends(&self) {
+        self.lock().is_line_ending = true;
     }
 
     /// The state now.

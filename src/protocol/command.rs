@@ -1,13 +1,16 @@
 //! Commands as they come through a door: JSON to a checked [`Command`], or the reason of its
 //! refusal. Pure; nothing is done here.
 
+use super::reading::read;
+use super::recipe_number::RecipeRef;
 use super::shift_check::{SHIFT_CHECK, ShiftCheckCommand};
 use super::teaching::RecipeChange;
 use super::values::{ID_MAX, fits, id_of, text_or_number, time};
 use crate::protocol::question::question;
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde_json::Number;
+use std::borrow::Cow;
 
 /// Names of all commands.
 pub const NAMES: [&str; 21] = [
@@ -73,8 +76,8 @@ pub enum Action {
     Trigger(TriggerCommand),
     /// Another recipe is to judge.
     SelectRecipe {
-        /// Name of the recipe.
-        recipe: String,
+        /// The recipe, by its name or number.
+        recipe: RecipeRef,
         /// Revision that the recipe must have, if given.
         revision: Option<u64>,
     },
@@ -178,7 +181,7 @@ struct PlainPayload {
 struct SelectRecipePayload {
     #[serde(default, deserialize_with = "text_or_number")]
     id: Option<String>,
-    recipe: String,
+    recipe: RecipeRef,
     revision: Option<u64>,
 }
 
@@ -231,10 +234,30 @@ pub fn parse(name: &str, payload: &[u8]) -> Result<Command, Refusal> {
     };
 
     // Two steps: JSON that has the right keys, then values that make sense.
-    let mut command = read_command(name, payload).map_err(refused)?;
+    let content = content_of(name, payload);
+    let mut command = read_command(name, &content).map_err(refused)?;
     check(&command).map_err(refused)?;
-    command.question = question(name, payload);
+    command.question = question(name, &content);
     Ok(command)
+}
+
+/// The payload as JSON of a command. A trigger may be empty, or a number alone, which is the part's: a PLC
+/// without text then announces parts all the same. The number is no id, because a PLC's counter begins anew, and a
+/// part whose id came before would be none.
+fn content_of<'a>(name: &str, payload: &'a [u8]) -> Cow<'a, [u8]> {
+    let bare = payload.trim_ascii();
+    if name != "trigger" {
+        return Cow::Borrowed(payload);
+    }
+
+    if bare.is_empty() {
+        return Cow::Borrowed(b"{}");
+    }
+
+    match serde_json::from_slice::<Number>(bare) {
+        Ok(part) => Cow::Owned(format!(r#"{{"part_id":{part}}}"#).into_bytes()),
+        Err(_) => Cow::Borrowed(payload),
+    }
 }
 
 fn read_command(name: &str, payload: &[u8]) -> Result<Command, String> {
@@ -314,10 +337,6 @@ fn read_plain(payload: &[u8], action: Action) -> Result<Command, String> {
     Ok(Command::new(id, action))
 }
 
-fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
-    serde_json::from_slice(payload).map_err(|error| error.to_string())
-}
-
 fn check(command: &Command) -> Result<(), String> {
     match command.id.as_deref() {
         None if !matches!(command.action, Action::Trigger(_)) => {
@@ -383,10 +402,65 @@ mod tests {
     }
 
     #[test]
+    fn a_trigger_may_be_empty_or_the_parts_number_alone() {
+        for (payload, part_id) in [
+            ("", None),
+            (" \n", None),
+            ("{}", None),
+            ("77812", Some("77812")),
+            (" -3\n", Some("-3")),
+            ("18446744073709551615", Some("18446744073709551615")),
+        ] {
+            let command = parse("trigger", payload.as_bytes()).expect(payload);
+            assert_eq!(command.id, None, "{payload}");
+            let Action::Trigger(trigger) = command.action else {
+                panic!("a trigger")
+            };
+
+            assert_eq!(trigger.part_id.as_deref(), part_id, "{payload}");
+        }
+
+        for (payload, words) in [
+            ("1.5", "text or a whole number, got 1.5"),
+            ("true", "a command must be an object in braces, got true"),
+            ("[7]", "a command must be"),
+            ("A-77812", "no JSON"),
+        ] {
+            let refusal = parse("trigger", payload.as_bytes()).expect_err(payload);
+            assert!(refusal.reason.contains(words), "{}", refusal.reason);
+        }
+
+        let empty = parse("pause", b"").expect_err("only a trigger");
+        assert!(empty.reason.contains("is empty"), "{}", empty.reason);
+    }
+
+    #[test]
+    fn a_recipe_is_selected_by_name_or_number() {
+        let selected = |payload: &str| {
+            let command = parse("select_recipe", payload.as_bytes());
+            command.map(|command| command.action)
+        };
+
+        let expected = |recipe| Action::SelectRecipe {
+            recipe,
+            revision: None,
+        };
+
+        let by_name = expected(RecipeRef::Name("3".to_owned()));
+        assert_eq!(selected(r#"{"id":1,"recipe":"3"}"#), Ok(by_name));
+        let by_number = expected(RecipeRef::Number(3));
+        assert_eq!(selected(r#"{"id":1,"recipe":3}"#), Ok(by_number));
+        let refusal = selected(r#"{"id":1,"recipe":3.5}"#).expect_err("no number");
+        assert_eq!(refusal.id.as_deref(), Some("1"));
+        let words = "recipe must be a name in quotes or a number, got 3.5";
+        assert!(refusal.reason.contains(words), "{}", refusal.reason);
+    }
+
+    #[test]
     fn what_is_refused_says_why_and_whose_it_is() {
         let long = format!(r#"{{"id":"{}"}}"#, "x".repeat(65));
         let cases: [(&str, &[u8], Option<&str>, &str); 9] = [
-            ("trigger", b"", None, "EOF"),
+            ("pause", b"", None, "the message is empty"),
             (
                 "trigger",
                 br#"{"id":"a","part":"x"}"#,

@@ -205,7 +205,10 @@ mod tests {
                 r#"{"id":"a","view":{"crop":[0,0,1,1],"regions":[{"name":"a","crop":[0,0,1,1]}]}}"#,
                 "either regions or crop",
             ),
-            (r#"{"id":"a","view":{"crop":[0,0,-1,1]}}"#, "invalid value"),
+            (
+                r#"{"id":"a","view":{"crop":[0,0,-1,1]}}"#,
+                "view.crop[2] must be a whole number from 0, got -1",
+            ),
             (r#"{"id":"a","view":{"zoom":2}}"#, "unknown field"),
         ] {
             let refused = edit(payload).expect_err(payload);

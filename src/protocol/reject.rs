@@ -7,7 +7,6 @@ use crate::data::result::rfc3339;
 use crate::store::Reject;
 use jiff::SignedDuration;
 use serde::Serialize;
-use std::time::Instant;
 
 #[derive(Serialize)]
 struct RejectMessage<'a> {
@@ -24,15 +23,9 @@ struct RejectMessage<'a> {
 /// not say when a part is at the gate.
 pub fn reject(report: &Report, identity: &Identity) -> Option<Reject> {
     let part = &report.part;
-    let after = part
-        .request
-        .timing
-        .reject_after
-        .filter(|_| report.is_rejected())?;
-
-    // A frame is not captured in the future, whatever its sender's clock says. The moment is that of the
-    // monotonic clock: a step of the wall clock does not move a part on its belt.
-    let at_gate = report.captured.min(Instant::now()).checked_add(after)?;
+    let timing = &part.request.timing;
+    let after = timing.reject_after.filter(|_| report.is_rejected())?;
+    let at_gate = report.at_gate()?;
     // The time in the message is the part's own, as its sender's clock had it.
     let at = report.captured_at + SignedDuration::try_from(after).ok()?;
     let message = RejectMessage {
@@ -58,7 +51,7 @@ mod tests {
     use super::*;
     use crate::data::verdict::{OnUndecided, Verdict};
     use jiff::Timestamp;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     #[test]
     fn a_gate_is_told_of_a_rejected_part_where_it_is_known_when_it_is_there() {

@@ -7,6 +7,7 @@
 //!            \--one is not, or abort, reset, another recipe, a stop--> failed --acknowledge--> failed, seen
 //! ```
 
+use super::reading::{in_words, read};
 use super::values::{fits, text_or_number};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -126,7 +127,7 @@ impl ShiftCheckCommand {
 
         values.retain(|key, _| !COMMON.contains(&key.as_str()));
         let step = serde_json::from_value(Value::Object(values));
-        let step = step.map_err(|error| error.to_string())?;
+        let step = step.map_err(|error| in_words(&error, ".", payload))?;
 
         Ok((id, ShiftCheckCommand { check, name, step }))
     }
@@ -191,10 +192,6 @@ impl ShiftCheckCommand {
             None => words,
         }
     }
-}
-
-fn read<T: serde::de::DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
-    serde_json::from_slice(payload).map_err(|error| error.to_string())
 }
 
 /// How far a check is.
@@ -459,11 +456,11 @@ pub(super) mod tests {
         let sign = read(r#"{"id":"a","step":"sign","name":"anna","check":"01X"}"#);
         assert_eq!(sign.expect("a signature").words(), "signed, by anna");
         for (wrong, words) in [
-            (r#"{"id":"a"}"#, "missing field `step`"),
+            (r#"{"id":"a"}"#, "`step` is missing"),
             (r#"{"id":"a","step":"jump"}"#, "unknown variant `jump`"),
             (
                 r#"{"id":"a","step":"start","why":"start"}"#,
-                "missing field `bad`",
+                "`bad` is missing",
             ),
             (
                 r#"{"id":"a","step":"start","why":"start","bad":0}"#,

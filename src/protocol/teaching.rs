@@ -2,11 +2,11 @@
 //! like all commands here.
 
 use super::editing::EditCommand;
+use super::reading::read;
 use super::shadow::ShadowCommand;
 use super::suggestion::SuggestCommand;
 use super::values::{fits, text_or_number};
 use super::what_if::WhatIfCommand;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Parts of one lesson at most.
@@ -321,8 +321,4 @@ fn check_hash(picture: &str) -> Result<(), String> {
 
     let words = "picture must be 8 to 64 hexadecimal digits, the beginning of the picture's sha256 (winspect recipe show lists them)";
     Err(format!("{words}, got {picture:?}"))
-}
-
-fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
-    serde_json::from_slice(payload).map_err(|error| error.to_string())
 }

@@ -10,8 +10,8 @@ pub fn words(action: &Action) -> String {
     match action {
         Action::Trigger(_) => "a part has come".to_owned(),
         Action::SelectRecipe { recipe, revision } => match revision {
-            Some(revision) => format!("{recipe}@{revision}"),
-            None => recipe.clone(),
+            Some(revision) => format!("{}@{revision}", recipe.words()),
+            None => recipe.words(),
         },
         Action::SetThreshold { region, value } => format!("{value}{}", of(region.as_deref())),
         Action::Change(change) => of_change(change),

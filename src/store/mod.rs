@@ -92,7 +92,7 @@ pub use error::DatabaseError;
 pub use handle::Store;
 pub use newest::{HistoryCopy, newest_results};
 pub use op::{Closed, Pending};
-pub use outbox::{LinkLoad, Outbox, OutboxEntry};
+pub use outbox::{LinkLoad, Outbox, OutboxEntry, TakenMessages};
 pub use policy::{KeyValue, ResultPolicy};
 pub use recovery::{MOVED_ASIDE, OpenStore};
 pub use rejects::Reject;

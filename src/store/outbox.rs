@@ -8,7 +8,7 @@ mod entry;
 mod putting_aside;
 
 pub use self::aside::LinkLoad;
-pub use self::entry::OutboxEntry;
+pub use self::entry::{OutboxEntry, TakenMessages};
 
 use self::aside::{Aside, Resting, aside_for};
 use super::bounds::{PAGE_ROWS, SLOW_COMMIT};
@@ -313,6 +313,14 @@ impl Outbox {
         let mut queues = self.queues();
         if let Some(entry) = queues.in_flight.remove(&key) {
             queues.put_back(entry);
+        }
+    }
+
+    /// Notes that the broker has some messages of a result that was handed out; it stays in flight until it is
+    /// acknowledged as a whole.
+    pub fn note_taken(&self, key: u64, note: impl FnOnce(&mut TakenMessages)) {
+        if let Some(entry) = self.queues().in_flight.get_mut(&key) {
+            note(&mut entry.taken);
         }
     }
 

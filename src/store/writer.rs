@@ -7,7 +7,7 @@ use super::bounds::{
 use super::commit::CommitQueue;
 use super::ledger::{Ledger, Recording};
 use super::op::{AcceptedParts, CommandAnswer, Op};
-use super::outbox::{Outbox, OutboxEntry};
+use super::outbox::{Outbox, OutboxEntry, TakenMessages};
 use super::policy::ResultPolicy;
 use super::recovery::OpenStore;
 use super::rejects::Reject;
@@ -408,11 +408,12 @@ impl StoreWriter {
 
             let due = report.part.due();
             batch.due = Some(batch.due.map_or(due, |first| first.min(due)));
-            batch.live.push(self.live_entry(&report.part, row));
+            batch.live.push(self.live_entry(&report, row));
         }
     }
 
-    fn live_entry(&self, part: &Part, row: Arc<ResultRow>) -> OutboxEntry {
+    fn live_entry(&self, report: &Report, row: Arc<ResultRow>) -> OutboxEntry {
+        let part = &report.part;
         let until = part.due() + self.reject_window;
         OutboxEntry {
             key: part.key,
@@ -421,6 +422,8 @@ impl StoreWriter {
             given_up_before: 0,
             marks: Some(part.times.clone()),
             asides: 0,
+            at_gate: report.at_gate(),
+            taken: TakenMessages::default(),
         }
     }
 

@@ -9,7 +9,7 @@ fn triggers_that_cannot_be_done_are_refused_with_a_reason() {
     let station = Station::start(TRIGGERED);
     let long = format!(r#"{{"id":"{}"}}"#, "x".repeat(9000));
     for (payload, words) in [
-        ("{", "EOF"),
+        ("{", "the JSON ends too early"),
         (r#"{"id":"a","prat":1}"#, "unknown field `prat`"),
         (r#"{"id":"b","camera":"side"}"#, "there are top"),
         (

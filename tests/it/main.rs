@@ -68,6 +68,7 @@ mod page_users;
 mod parts;
 mod pictures;
 mod planted;
+mod plc;
 mod proof;
 mod ready;
 mod recipes;

@@ -301,7 +301,9 @@ mod nearest {
         let own = format!("live = true\nendless = true\nlaunch = {launch:?}\n");
         std::fs::write(folder.join("own.toml"), own).expect("written");
         let camera = format!("kind = \"own.toml\"\nstall_s = 60\ntrigger = \"command\"\n{camera}");
-        LineConfig::new(broker, &camera).write(folder);
+        LineConfig::new(broker, &camera)
+            .mqtt("plc = true")
+            .write(folder);
     }
 
     /// Asks for a part of a moment of which there is no picture yet.
@@ -332,6 +334,7 @@ mod nearest {
         let camera_keys = "window_ms = 1000\ndeadline_ms = 5000";
         write_tcp_line(folder.path(), broker.port, port, camera_keys);
         let statuses = Listener::start(broker.port, "plant/box/camera/top/status");
+        let states = Listener::start(broker.port, "plant/box/plc/state");
         let shows = camera(port);
         let line = Running::line(folder.path());
         statuses.until("top/status", "state", "online");
@@ -339,11 +342,13 @@ mod nearest {
         let result = plc.next("box/result");
         assert_eq!(result["part_id"], "whole", "{result}");
         assert_eq!(result["reason"], Value::Null, "{result}");
+        states.until_fits("plc/state", |state| state["ready"] == 1);
 
         shows.signal(libc::SIGSTOP);
         trigger(&plc, "gone", 500);
         drop(shows);
         statuses.until("top/status", "state", "offline");
+        states.until_fits("plc/state", |state| state["ready"] == 0);
         let result = plc.next("box/result");
         for (key, value) in [
             ("seq", json!(2)),

@@ -248,7 +248,11 @@ fn every_refusal_is_as_recorded() {
 }
 
 /// Keys whose values differ from run to run.
-const MEASURED: [&str; 5] = [
+const MEASURED: [&str; 9] = [
+    "run",
+    "t0",
+    "s",
+    "rin",
     "version",
     "u8",
     "beat",
@@ -471,7 +475,7 @@ fn write_line_of_two(folder: &Path, port: u16) {
         format!("name = \"bolt\"\nrevision = 4\ninput_px = 98\nthreshold = 1.5\n{references}\n");
 
     std::fs::write(folder.join("bolt.toml"), bolt).expect("written");
-    let line = line.replace("[mqtt]", "[mqtt]\ntimed_reject = true");
+    let line = line.replace("[mqtt]", "[mqtt]\ntimed_reject = true\nplc = true");
     std::fs::write(&file, format!("recipes = [\"bolt.toml\"]\n{line}")).expect("written");
 }
 
@@ -551,14 +555,17 @@ fn record_parts(recorder: &mut Recorder) {
         r#"{"id":"p1","camera":"top","part_id":"A-1","count":42,"position":1.5}"#,
     );
 
+    recorder.next("plc", ", pass");
     recorder.next("result", ", pass");
     recorder.next("result/last/top", ", pass");
     recorder.picture("heatmap/top");
     recorder.tell("set_threshold", r#"{"id":"t2","value":0.000001}"#);
     recorder.tell("trigger", r#"{"id":"p2","camera":"top","part_id":"A-2"}"#);
+    recorder.next("plc", ", fail");
     recorder.next("result", ", fail");
     recorder.next("reject", "");
     recorder.tell("trigger", r#"{"id":"p3","camera":"dark"}"#);
+    recorder.next("plc", ", undecided");
     recorder.next("result", ", undecided");
     recorder.until_fits("state", "health = FAILURE", |state| {
         state["causes"].to_string().contains("pictures of dark")

@@ -24,6 +24,7 @@ use crate::image::jpeg;
 use crate::image::overlay::{HeatLayer, HeatScale, Overlay, paint, png};
 use crate::model::ModelFolder;
 use crate::protocol::birth::Identity;
+use crate::protocol::recipe_number::RecipeNumbers;
 use crate::protocol::result;
 use crate::recipe::preparation::Preparation;
 use crate::recipe::quality::{Gate, Limits};
@@ -407,6 +408,9 @@ fn identity() -> Identity {
         threshold: Some(0.5),
         previous: vec![],
         regions: BTreeMap::new(),
+        recipes: vec![],
+        recipe_numbers: RecipeNumbers::default(),
+        places: vec![],
     }
 }
 

@@ -6,6 +6,7 @@ use super::{CommandHandler, Done};
 use crate::line::changeover::{ChangeSource, RecipeRequest, RecipeWish, name_in, other_revision};
 use crate::line::hold::recipe_changes;
 use crate::line::selection::{SELECT, Selection};
+use crate::protocol::recipe_number::RecipeRef;
 use crate::protocol::teaching::RecipeChange;
 use crate::recipe::spec::RecipeSpec;
 use crossbeam::channel::bounded;
@@ -35,10 +36,11 @@ impl CommandHandler {
     pub(super) fn select(
         &mut self,
         id: Option<&str>,
-        name: &str,
+        wanted: &RecipeRef,
         revision: Option<u64>,
     ) -> Result<Done, String> {
-        let recipe = self.recipe_of_name(name)?;
+        let name = self.name_of(wanted)?;
+        let recipe = self.recipe_of_name(&name)?;
         // A sender that names a revision means those parameters; others under the same name would
         // judge by other rules. The library may have gone on since: the changeover asks it, because
         // this thread waits for no disk.
@@ -52,6 +54,21 @@ impl CommandHandler {
         let selection = Selection::new(SELECT, id, &recipe.label());
         self.ask_stage(selection, recipe, RecipeWish::Select(revision))?;
         Ok(Done::begun("it is prepared; the outcome comes as done"))
+    }
+
+    /// The name of the recipe that a command means.
+    pub(super) fn name_of(&self, wanted: &RecipeRef) -> Result<String, String> {
+        let number = match wanted {
+            RecipeRef::Name(name) => return Ok(name.clone()),
+            RecipeRef::Number(number) => *number,
+        };
+
+        let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = identity.recipe_numbers.name_of(number);
+        name.map(str::to_owned).ok_or_else(|| {
+            let numbered = identity.recipe_numbers.words();
+            format!("no recipe has the number {number} in [recipe_numbers]; there are {numbered}")
+        })
     }
 
     /// The line's recipe of that name.

@@ -74,7 +74,10 @@ impl CommandHandler {
             KnownOutcome::Awaited => return None,
             KnownOutcome::Ended(outcome) => outcome.answer.clone(),
             KnownOutcome::Unknown => match &request.command.action {
-                Action::SelectRecipe { recipe, .. } => self.selected_before(id, recipe),
+                Action::SelectRecipe { recipe, .. } => {
+                    let name = self.name_of(recipe).unwrap_or_else(|_| recipe.words());
+                    self.selected_before(id, &name)
+                }
                 Action::Challenge(_) => Answer::rejected(Some(id), CHALLENGED_BEFORE),
                 Action::Change(_) => Answer::rejected(Some(id), CHANGED_BEFORE),
                 Action::ShiftCheck(_) => Answer::rejected(Some(id), CHECKED_BEFORE),

@@ -13,6 +13,7 @@
 //! What is aside still waits, is counted (`store.aside`), told by health, and tried again later, the
 //! later the more often. Refused messages that are no results are told again after a pause.
 
+use super::refusal::{refusal_in_words, way_out};
 use super::responses::Responses;
 use crate::base::backoff::Backoff;
 use crate::base::health::{Diagnostics, Health};
@@ -53,10 +54,6 @@ const ROW_TIME: Duration = Duration::from_secs(1);
 const SAME_TRIES: u32 = 3;
 /// Results whose refusals are known; beyond, they are learnt anew.
 const REFUSED_KNOWN: usize = 1024;
-/// Way out of a quota.
-const ROOM: &str = "it has reached a quota: make room there, or raise it";
-/// Way out of a refusal without a reason.
-const LOG: &str = "look into its log";
 /// Refused topics that are named to a person.
 const NAMED: usize = 3;
 
@@ -307,19 +304,19 @@ impl Delivery {
     /// The broker took or refused a message that is no result.
     pub(super) fn on_message(&mut self, target: &AckTarget, reason: PubAckReason) {
         let is_accepted = is_accepted(reason);
-        // One that was refused may have ended the connection all the same.
-        if is_accepted {
-            self.suspects.remove(&target.kind());
-        }
-
         let topic = match target {
             AckTarget::Response(_) if is_accepted => return self.responses.on_accepted(),
             AckTarget::Response(topic) => return self.responses.on_refused(topic, reason),
             AckTarget::Topic(topic) => topic.as_str(),
             AckTarget::Outcome(_) => "ack",
             AckTarget::Reject(_) => "reject",
-            AckTarget::Result(_) => return, // told apart
+            AckTarget::Result(_) | AckTarget::Plc(_) => return, // told apart
         };
+
+        // One that was refused may have ended the connection all the same.
+        if is_accepted {
+            self.suspects.remove(&target.kind());
+        }
 
         if is_accepted {
             if self.refused_topics.remove(topic).is_some() {
@@ -392,7 +389,7 @@ impl Delivery {
             messages.insert(message.target.kind(), message.bytes);
         }
 
-        let mut is_alone = session.unacknowledged() == 1;
+        let mut is_alone = session.unacknowledged() == 1 || is_one_result(&messages);
         let refused = session.refused_lately();
         if let Some(refused) = refused {
             is_alone = true;
@@ -438,7 +435,7 @@ impl Delivery {
     /// end.
     fn stand_aside(&mut self, target: &AckTarget, how: String) {
         match target {
-            AckTarget::Result(key) => {
+            AckTarget::Result(key) | AckTarget::Plc(key) => {
                 tracing::error!("a result ends connections ({how}): it is put aside");
                 self.outbox.put_aside(*key, true);
                 self.ended = Some(how);
@@ -540,19 +537,16 @@ impl Delivery {
             AckTarget::Topic(topic) | AckTarget::Response(topic) => topic.clone(),
             AckTarget::Outcome(_) => "the second answer to a command".to_owned(),
             AckTarget::Reject(_) => format!("{}/reject", self.topics),
-            AckTarget::Result(key) => format!("result {key}"),
+            AckTarget::Result(key) | AckTarget::Plc(key) => format!("result {key}"),
         }
     }
 }
 
-/// The way out of a refusal, for the log.
-fn way_out(reason: PubAckReason, topics: &str) -> String {
-    match reason {
-        PubAckReason::NotAuthorized => format!("mend its access rules for {topics}/#"),
-        PubAckReason::QuotaExceeded => ROOM.to_owned(),
-        PubAckReason::TopicNameInvalid => format!("let it take topics below {topics}"),
-        _ => LOG.to_owned(),
-    }
+/// True where both messages of one result were on their way, and nothing else.
+fn is_one_result(messages: &HashMap<AckTarget, usize>) -> bool {
+    let mut targets = messages.keys();
+    let first = targets.next();
+    matches!(first, Some(AckTarget::Result(_))) && targets.next().is_none()
 }
 
 fn is_reject(target: &AckTarget) -> bool {
@@ -582,18 +576,6 @@ pub(super) fn is_accepted(reason: PubAckReason) -> bool {
         reason,
         PubAckReason::Success | PubAckReason::NoMatchingSubscribers
     )
-}
-
-/// The refusal and its way out, for a person.
-fn refusal_in_words(reason: PubAckReason, topics: &str) -> String {
-    let way_out = match reason {
-        PubAckReason::NotAuthorized => {
-            format!("let this user write to {topics}/result and {topics}/result/late")
-        }
-        other => way_out(other, topics),
-    };
-
-    format!("the broker refuses them ({reason:?}); {way_out}")
 }
 
 #[cfg(test)]

@@ -20,7 +20,9 @@ mod gate;
 mod incoming;
 mod lost;
 mod outgoing;
+mod part_messages;
 mod presence;
+mod refusal;
 mod responses;
 mod retained;
 mod retained_topics;
@@ -32,6 +34,7 @@ use self::lost::Lost;
 use self::retained_topics::{RetainedTopics, recovered};
 use super::link_age::FENCE_EVERY;
 use super::pictures::{Pictures, pictures};
+use super::plc_state::{PlcStateSender, StateNow};
 use super::reason::before_connack;
 use super::session::{
     AckTarget, COMMANDS_MAX, REPLIES_WAITING, REQUESTS, SILENCE, Session, options,
@@ -68,6 +71,8 @@ pub struct PublisherWiring {
     pub requests: Sender<Request>,
     /// State and health of the line at the moment.
     pub condition: Box<dyn Fn() -> LineCondition + Send>,
+    /// The line as `plc/state` tells it.
+    pub plc_state: StateNow,
     /// Counters of the line at the moment.
     pub metrics: Box<dyn Fn() -> Metrics + Send>,
     /// True where triggers may come that say no time: the age of commands is measured all the time.
@@ -125,11 +130,18 @@ pub fn run(
     // by the same `select`.
     let dropped = wiring.pictures_dropped.clone();
     let (pictures, sender) = pictures(&settings, dropped, wiring.causes.clone());
+    let plc = PlcStateSender::new(
+        &settings,
+        &identity,
+        wiring.plc_state.clone(),
+        wiring.causes.clone(),
+    );
     let mut publisher = Publisher::new(settings, identity, wiring, pictures);
     runtime.block_on(async {
         tokio::select! {
             () = publisher.run() => {}
             () = sender.run() => {}
+            () = plc.run() => {}
         }
     });
 
@@ -527,10 +539,6 @@ impl Publisher {
             return;
         };
 
-        if session.trial.map(AckTarget::Result).as_ref() == Some(&message.target) {
-            session.trial = None;
-        }
-
         let is_accepted = is_accepted(ack.reason);
         if !is_accepted {
             session.refused_last = Some((Instant::now(), message.clone()));
@@ -538,14 +546,8 @@ impl Publisher {
 
         self.delivery.on_message(&message.target, ack.reason);
         match message.target {
-            AckTarget::Result(key) if is_accepted => {
-                self.wiring.store.acked(key, true);
-                self.delivery.on_result_accepted(key, message.sent);
-            }
-            // A refused result is kept: the broker may take it later.
-            AckTarget::Result(key) => {
-                self.delivery
-                    .on_result_refused(key, message.sent, ack.reason);
+            AckTarget::Result(key) | AckTarget::Plc(key) => {
+                self.on_part_answered(session, key, &message, ack.reason);
             }
             AckTarget::Outcome(number) if is_accepted => self.on_outcome_acked(number),
             AckTarget::Reject(number) => self.on_reject_acked(session, number, is_accepted),
@@ -553,21 +555,6 @@ impl Publisher {
         }
 
         session.send_held();
-    }
-
-    /// Keeps what a later connection must say. The end of the events is the end of the run.
-    fn remember(&mut self, event: Option<&Event>) {
-        match event {
-            Some(Event::Camera { name, status }) => {
-                self.cameras.insert(name.clone(), status.clone());
-            }
-            Some(Event::Identity(identity)) => self.identity = (**identity).clone(),
-            Some(Event::Outcome(outcome)) => self.keep_outcome(outcome.clone()),
-            // Those are told once, or not at all.
-            Some(Event::Heatmap { .. } | Event::Snapshot { .. }) => {}
-            Some(Event::Difference(_) | Event::Result(_)) => {}
-            None => self.ending = Some(Instant::now() + DRAIN),
-        }
     }
 
     fn is_over(&self) -> bool {

@@ -1,14 +1,14 @@
 //! Messages of the line to the broker: who and how it is, its results, and pictures where there is
 //! room.
 
-use super::retained_topics::{last_topic, status_topic};
-use super::{METRICS_EVERY, Publisher, STEADY};
+use super::retained_topics::status_topic;
+use super::{DRAIN, METRICS_EVERY, Publisher, STEADY};
 use crate::base::health::{LineCondition, LineState};
 use crate::base::text::escaped;
 use crate::data::report::Report;
-use crate::mqtt::session::{AckTarget, BEST_EFFORT_WAITING, MqttMessage, Session};
+use crate::mqtt::session::{BEST_EFFORT_WAITING, MqttMessage, Session};
+use crate::protocol::condition;
 use crate::protocol::event::Event;
-use crate::protocol::{condition, result};
 use crate::store::{LinkLoad, OutboxEntry};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, PublishProperties};
@@ -184,53 +184,22 @@ impl Publisher {
         }
     }
 
-    /// False if the client has no room for the result.
-    /// `left` is the time for which the gate can still act; without any the result is for the record.
-    fn publish_result(
-        &mut self,
-        session: &mut Session,
-        entry: &OutboxEntry,
-        left: Option<Duration>,
-    ) -> bool {
-        let name = if left.is_some() {
-            "result"
-        } else {
-            "result/late"
-        };
-
-        // The payload is made anew for each try: whether it is late, and what was given up before
-        // it, are known only now.
-        let payload = result::encode(&entry.row, left.is_none(), entry.given_up_before);
-        let message = MqttMessage::new(self.topic(name), payload.clone());
-        if !session.fits(&message) {
-            // A broker with a higher limit takes it later. Beyond the room for such results it is given
-            // up, counted and told.
-            if !self.wiring.store.outbox().put_aside(entry.key, true) {
-                self.wiring.store.acked(entry.key, false);
+    /// Keeps what a later connection must say. The end of the events is the end of the run.
+    pub(super) fn remember(&mut self, event: Option<&Event>) {
+        match event {
+            Some(Event::Camera { name, status }) => {
+                self.cameras.insert(name.clone(), status.clone());
             }
-
-            return true;
+            Some(Event::Identity(identity)) => self.identity = (**identity).clone(),
+            Some(Event::Outcome(outcome)) => self.keep_outcome(outcome.clone()),
+            // Those are told once, or not at all.
+            Some(Event::Heatmap { .. } | Event::Snapshot { .. }) => {}
+            Some(Event::Difference(_) | Event::Result(_)) => {}
+            None => {
+                self.wiring.broker.line_ends();
+                self.ending = Some(Instant::now() + DRAIN);
+            }
         }
-
-        let Some(left) = left else {
-            return session.publish(message, AckTarget::Result(entry.key));
-        };
-
-        // The broker drops what a subscriber did not take in time. Seconds are rounded up: a result
-        // must not expire early.
-        let seconds = u32::try_from(left.as_secs() + 1).unwrap_or(u32::MAX);
-        let message = message.expires_after(seconds);
-        let is_sent = session.publish(message, AckTarget::Result(entry.key));
-        // Panels that connect later see the newest verdict. It is sent at QoS 0, after the result, and
-        // may be dropped; never while it is being found out what ends the connections.
-        if is_sent && !session.is_careful {
-            let name = last_topic(&entry.row.place());
-            let last = MqttMessage::new(self.topic(&name), payload).retained();
-            session.send_best_effort(last, BEST_EFFORT_WAITING);
-            self.note_retained(name);
-        }
-
-        is_sent
     }
 
     /// An event of the line while a session is there, connected or not yet.

@@ -21,6 +21,21 @@ pub struct OutboxEntry {
     pub marks: Option<Arc<StageTimes>>,
     /// How often the result was put aside.
     pub asides: u32,
+    /// Moment at which the part is at the gate; `None` where that is not known, and for what was read from the
+    /// file.
+    pub at_gate: Option<Instant>,
+    /// Messages of the result that the broker has, where it is told in more than one: only the others are sent
+    /// again.
+    pub taken: TakenMessages,
+}
+
+/// Messages of one result that the broker has acknowledged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TakenMessages {
+    /// The result itself.
+    pub result: bool,
+    /// Its form for PLCs.
+    pub plc: bool,
 }
 
 impl OutboxEntry {
@@ -33,6 +48,8 @@ impl OutboxEntry {
             given_up_before: 0,
             marks: None,
             asides: 0,
+            at_gate: None,
+            taken: TakenMessages::default(),
         }
     }
 

@@ -13,6 +13,8 @@ fn waiting(key: u64, live: bool) -> OutboxEntry {
         given_up_before: 0,
         marks: None,
         asides: 0,
+        at_gate: None,
+        taken: TakenMessages::default(),
     }
 }
 
@@ -277,4 +279,28 @@ proptest! {
             prop_assert_eq!(outbox.count().waiting as usize, model.len());
         }
     }
+}
+
+#[test]
+fn what_the_broker_has_of_a_result_is_known_when_it_is_handed_out_again() {
+    let outbox = Outbox::default();
+    outbox.queues().put_live(waiting(1, true));
+    outbox.queues().put_live(waiting(2, true));
+    for key in [1, 2] {
+        assert_eq!(outbox.next().map(|entry| entry.key), Some(key));
+    }
+
+    outbox.note_taken(2, |taken| taken.plc = true);
+    outbox.note_taken(7, |taken| taken.plc = true); // never handed out
+    outbox.rewind();
+    let taken = [outbox.next(), outbox.next()].map(|entry| entry.expect("rewound").taken);
+    let of_plc = TakenMessages {
+        plc: true,
+        result: false,
+    };
+
+    assert_eq!(taken, [TakenMessages::default(), of_plc]);
+    assert!(outbox.put_aside(2, true));
+    let again = outbox.next_aside(LinkLoad::Ending).expect("aside");
+    assert_eq!((again.key, again.taken), (2, of_plc));
 }

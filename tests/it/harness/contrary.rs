@@ -180,7 +180,7 @@ impl ContraryBroker {
             .clients
             .iter_mut()
             .rev()
-            .find(|(name, _)| !name.ends_with("-pictures"));
+            .find(|(name, _)| !name.ends_with("-pictures") && !name.ends_with("-plc"));
 
         let (_, stream) = line.expect("the line is connected");
         stream.write_all(&packets).expect("sent");

@@ -9,6 +9,7 @@ pub mod disk;
 pub mod golden;
 pub mod line;
 pub mod network;
+pub mod node_red;
 pub mod page;
 pub mod plc;
 pub mod program;

@@ -127,6 +127,11 @@ impl Running {
         String::from_utf8_lossy(&self.err.lock()).into_owned()
     }
 
+    /// Standard output until now.
+    pub fn output(&self) -> String {
+        String::from_utf8_lossy(&self.out.lock()).into_owned()
+    }
+
     /// Returns once these words are on standard error.
     #[track_caller]
     pub fn wait_for_words(&self, words: &str) {

@@ -9,7 +9,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 
 /// Each thing that can be required, and how to get it.
-const WAYS: [(&str, &str); 8] = [
+const WAYS: [(&str, &str); 9] = [
     (
         "mount",
         "run the tests as root: they mount a disk in memory",
@@ -28,6 +28,7 @@ const WAYS: [(&str, &str); 8] = [
         "run tools/setup: it installs Debian's chromium and chromium-driver",
     ),
     ("axe", "run tools/fetch-axe"),
+    ("node-red", "run tools/fetch-node-red"),
     ("cc", "install a C compiler: it builds what slows a disk"),
     (
         "network",

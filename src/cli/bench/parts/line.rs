@@ -25,6 +25,7 @@ use crate::line::views::ViewJoiner;
 use crate::line::{Channels, DoorSettings, Opening, publisher_wiring};
 use crate::mqtt::{Heatmaps, MqttSettings, publisher};
 use crate::protocol::birth::Identity;
+use crate::protocol::recipe_number::RecipeNumbers;
 use crate::protocol::result::{self, ResultRow};
 use crate::recipe::active::RecipePolicy;
 use crate::store::{
@@ -324,6 +325,7 @@ fn mqtt_settings(arguments: &PartsArguments) -> MqttSettings {
         tls: None,
         heatmaps: Heatmaps::None,
         timed_reject: false,
+        plc: false,
     }
 }
 
@@ -342,6 +344,9 @@ fn identity(run_id: &str) -> Identity {
         gallery: None,
         threshold: Some(0.5),
         regions: BTreeMap::new(),
+        recipes: vec![],
+        recipe_numbers: RecipeNumbers::default(),
+        places: vec![],
         previous: vec![],
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::data::result::tests::row;
 use crate::mqtt::session::Unacknowledged;
-use crate::store::{LinkLoad, Outbox, OutboxEntry};
+use crate::store::{LinkLoad, Outbox, OutboxEntry, TakenMessages};
 use rumqttc::v5::{AsyncClient, MqttOptions};
 
 /// A delivery of so many results, which are all handed out by hand.
@@ -17,6 +17,8 @@ fn delivery(count: u64) -> (Delivery, Arc<Outbox>, Diagnostics) {
             given_up_before: 0,
             marks: None,
             asides: 0,
+            at_gate: None,
+            taken: TakenMessages::default(),
         });
     }
 

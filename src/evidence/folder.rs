@@ -36,7 +36,7 @@ pub struct EvidenceFolder {
 }
 
 impl EvidenceFolder {
-    /// The folder of these settings; its first part brings the first look at it.
+    /// The folder of these settings, which is not looked at yet.
     pub fn new(settings: EvidenceSettings) -> Self {
         EvidenceFolder {
             settings,
@@ -150,7 +150,10 @@ impl EvidenceFolder {
     }
 
     /// Lists the folder and removes what has to go.
-    fn look(&mut self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn look(&mut self) -> io::Result<()> {
         let kept = prune::list(&self.settings.folder)?;
         let bytes: u64 = kept.iter().map(|part| part.bytes).sum();
         let EvidenceSettings {

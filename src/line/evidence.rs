@@ -191,6 +191,11 @@ impl EvidenceStage {
         // A verdict needs the processor sooner.
         lower_own();
 
+        // The figures are those of the folder from the start on. A folder that cannot be read is told with the first part.
+        let _ = self.folder.look();
+        let bytes = self.folder.bytes();
+        self.counts.all.bytes.store(bytes, Ordering::Relaxed);
+
         while let Ok(WaitingPart { part, kept_as }) = self.parts.recv() {
             let painter = &mut self.painter;
             let pictures = part_picture::draw_both(&part, |overlay| painter.paint(overlay));

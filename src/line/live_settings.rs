@@ -3,6 +3,7 @@
 use crate::base::live::Live;
 use crate::config::{ConfigKeys, LineConfig};
 use crate::data::part::PartTiming;
+use crate::line::hold::ChangeUnderWay;
 use crate::line::selection::Selection;
 use crate::mqtt::Heatmaps;
 use crate::recipe::spec::RecipeSpec;
@@ -22,6 +23,8 @@ pub enum ReloadRequest {
         selection: Box<Selection>,
         /// Disconnected once the first answer is out.
         answered: Receiver<Infallible>,
+        /// Until it has ended: nobody is given control meanwhile.
+        under_way: ChangeUnderWay,
     },
 }
 

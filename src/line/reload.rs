@@ -146,18 +146,21 @@ fn words_of(changes: &[KeyChange]) -> String {
 impl Changeover {
     /// Reads the line's file again, and answers a command that asked for it.
     pub(super) fn serve_reload(&mut self, wish: ReloadRequest, stop: &Stop, pulse: &Heartbeat) {
-        let selection = match wish {
-            ReloadRequest::Signal => None,
+        let (selection, under_way) = match wish {
+            ReloadRequest::Signal => (None, self.hold.begin_change()),
             ReloadRequest::Command {
                 selection,
                 answered,
+                under_way,
             } => {
                 let _ = answered.recv(); // nothing is ever sent
-                Some(selection)
+                (Some(selection), under_way)
             }
         };
 
         let reloaded = self.reload(stop, pulse);
+        drop(under_way);
+
         let Some(selection) = selection else { return };
         let id = selection.id.as_deref();
 

@@ -57,10 +57,12 @@ END;
 pub(super) const LACKS_BELOW: &str = "history.lacks_below";
 /// Finds old answers without reading them all. Beside the tables, because files without it are as good.
 const ANSWERS_BY_TIME: &str = "CREATE INDEX IF NOT EXISTS answer_at ON answer(at)";
-/// Find parts that are asked for by what few of them have; parts that passed, and parts without an id, cost nothing. Beside the tables too.
+/// Find parts that are asked for by what few of them have; parts that passed, and parts without an id or a label, cost nothing. Beside the
+/// tables too: a disk that has no room for them is no reason not to read the file.
 const FINDERS: &str = "
 CREATE INDEX IF NOT EXISTS history_not_passed ON history(verdict) WHERE verdict <> 'pass';
 CREATE INDEX IF NOT EXISTS history_part_id ON history(part_id) WHERE part_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS label_label ON label(label) WHERE label IS NOT NULL;
 ";
 /// Condition of the parts that did not pass, as their index has it.
 pub(super) const NOT_PASSED: &str = "verdict <> 'pass'";
@@ -119,7 +121,10 @@ pub(super) fn prepare(
     };
 
     connection.execute_batch(ANSWERS_BY_TIME)?;
-    connection.execute_batch(FINDERS)?;
+    if let Err(error) = connection.execute_batch(FINDERS) {
+        tracing::warn!("searches in the history are slower until a start with room: {error}");
+    }
+
     Ok(migrated
         .first_reason
         .map(|reason| Incident::rows_moved(migrated.unreadable, &reason)))

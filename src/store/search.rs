@@ -21,7 +21,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// Rows between two looks at the time.
+/// Rows between two looks at the time, where all rows are read in the order in which they lie.
 const LOOK_EVERY: u64 = 64;
 
 /// A question to the history.
@@ -183,6 +183,8 @@ fn parts(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Hist
         None => facts.query([before])?,
     };
 
+    // Rows that an index finds lie apart, each perhaps on a page that the disk has to read.
+    let look_every = if asked_for.is_some() { 1 } else { LOOK_EVERY };
     let mut looked_at = 0;
 
     while let Some(row) = rows.next()? {
@@ -197,7 +199,7 @@ fn parts(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Hist
         }
 
         // The clock is asked now and then: it costs as much as some rows.
-        let is_time_over = looked_at % LOOK_EVERY == 0 && began.elapsed() >= SEARCH_STEP;
+        let is_time_over = looked_at % look_every == 0 && began.elapsed() >= SEARCH_STEP;
         let is_full = page.parts.len() >= limit;
 
         // The next page begins below this row, whether it fitted or not.
@@ -216,7 +218,7 @@ fn parts(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Hist
 pub(super) fn candidates(query: &HistoryQuery) -> (String, Option<&str>) {
     let did_not_pass = query.verdict.filter(|verdict| *verdict != Verdict::Pass);
     let (from, condition, word) = if let Some(label) = &query.label {
-        // Labels are few, and lie apart.
+        // SQLite would read all of `history` first, without a bound.
         (
             "label CROSS JOIN history USING (key)",
             "AND label = ?2".to_owned(),

@@ -266,7 +266,10 @@ fn few_parts_are_found_by_an_index() {
 
     let all = HistoryQuery::default();
     for (query, index) in [
-        (of_label, "SEARCH label USING INTEGER PRIMARY KEY"),
+        (
+            of_label,
+            "SEARCH label USING COVERING INDEX label_label (label=? AND rowid<?)",
+        ),
         (of_id, "USING INDEX history_part_id (part_id=? AND rowid<?)"),
         (
             failed,

@@ -22,6 +22,7 @@ impl CommandHandler {
         let wish = ReloadRequest::Command {
             selection: Box::new(selection),
             answered,
+            under_way: self.hold.begin_change(),
         };
 
         if self.reloads.try_send(wish).is_err() {

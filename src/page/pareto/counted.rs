@@ -128,7 +128,7 @@ impl Wanted {
 
         let lacks = match (found.next.is_some(), found.lacks_old_parts) {
             (true, _) => Some(
-                "Not all: the time was over before the oldest parts were counted. Choose a shorter time; winspect history --by counts all.",
+                "Not all: the time was over before the oldest parts were counted; winspect history --by counts all.",
             ),
             (_, true) => Some("Not all: parts of before an upgrade are still being taken in."),
             _ => None,

@@ -111,6 +111,7 @@ pub fn library_of(path: &Path) -> Result<Library, Problems> {
     let base = path.parent().unwrap_or(Path::new("."));
     let given = value["library"].as_str();
     let given = given.map(|folder| base.join(folder));
+
     let store = value.get("store");
     let station = value["station"].as_str().unwrap_or_default();
 
@@ -121,6 +122,7 @@ fn line(value: Value, path: &Path, problems: &mut Problems) -> LineConfig {
     // Relative paths of the file are meant from its folder, wherever the command is started.
     let base = path.parent().unwrap_or(Path::new("."));
     let file = value.clone();
+
     // The top level is read whole before its tables, so that `finish` releases `problems` for the
     // readers below.
     let mut table = TableReader::new("", value, problems);
@@ -128,10 +130,12 @@ fn line(value: Value, path: &Path, problems: &mut Problems) -> LineConfig {
     let station = table.required("station");
     table.check("prefix", topic::check_levels(&prefix));
     table.check("station", topic::check_level(&station));
+
     let model = base.join(table.required("model"));
     let engines = engines(&mut table, base);
     let batch = table.count("batch", 1, 64);
     evidence::refuse_overlays(&mut table);
+
     let library = table.path("library", base);
 
     // Tables are only taken here. Their readers follow, each with a path of its own.
@@ -139,9 +143,11 @@ fn line(value: Value, path: &Path, problems: &mut Problems) -> LineConfig {
     let others = table.texts("recipes");
     let numbers = table.take("recipe_numbers");
     let cameras = table.take("camera");
+
     let mqtt = table.take("mqtt");
     let store = table.take("store");
     let evidence = table.take("evidence");
+
     let page = table.take("page");
     let checks = table.take("shift_check");
     table.finish();
@@ -169,6 +175,7 @@ fn line(value: Value, path: &Path, problems: &mut Problems) -> LineConfig {
     check_timed_reject(&mqtt.link, &cameras, problems);
     let store = store::settings(store, &station, mqtt.reject_window, base, problems);
     let evidence = evidence::settings(evidence, base, problems);
+
     let page = page::settings(page, &store.file, base, problems);
     let check_due = shift_check::settings(checks, problems);
     let keys = ConfigKeys::of(&file, [&recipe].into_iter().chain(&recipes));
@@ -219,6 +226,7 @@ fn engines(table: &mut TableReader, base: &Path) -> Engines {
     let backend = table.choice("backend", "\"auto\", \"onnx\", \"tensorrt\"");
     let precision = table.choice("precision", "\"fp16\", \"fp32\"");
     let onnxruntime = table.path("onnxruntime", base);
+
     let threads = table.count("threads", 1, 1024);
     let tensorrt = table.path("tensorrt", base);
     Engines {

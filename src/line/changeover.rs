@@ -257,6 +257,7 @@ impl Changeover {
         self.tell_of_earlier_runs();
         while !stop.is_stopped() {
             pulse.beat();
+
             // The command of a lesson comes before its pictures.
             select_biased! {
                 recv(self.wanted) -> wanted => match wanted {
@@ -419,10 +420,12 @@ impl Changeover {
                 let words =
                     format!("recipe {label} judges in the place of {judged}, gallery {gallery}");
                 self.store.audit(words);
+
                 // Before the outcome: a crash in between finds the recipe that judges, and so the
                 // outcome.
                 drop(self.store.set(SELECTED_RECIPE, &name));
                 self.diagnostics.clear(SELECTED_RECIPE);
+
                 // Parts of another recipe may be other products.
                 if name_in(&judged) != name {
                     self.lessons.cut("another recipe judges");
@@ -486,10 +489,12 @@ impl Changeover {
         pulse: &Heartbeat,
     ) -> Result<Option<String>, String> {
         let PreparedRecipe { active, judges } = prepared;
+
         // The prepared recipe moves to the inspector's thread; these two are all that is needed of
         // it here.
         let references = active.inspector.reference_count();
         let gallery = active.gallery.clone();
+
         // The inspector swaps between two batches, so that a batch is judged by one recipe. A line
         // that is stopping never answers, which the loop below notices.
         let (done, swapped) = bounded(1);

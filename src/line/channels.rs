@@ -102,12 +102,15 @@ impl Channels {
         let (events, event_ends) = Events::new(shared.publisher.clone());
         let (requests, requests_end) = bounded(COMMANDS_MAX.into());
         let (judged, judged_end) = bounded::<ShownPart>(JUDGED_PARTS);
+
         let (snapshots, snapshots_end) = bounded(SNAPSHOTS);
         let (recipes, recipes_end) = bounded(RECIPES);
         let (what_ifs, what_ifs_end) = bounded(RECIPES);
+
         let (swaps, swaps_end) = bounded(RECIPES);
         let (lesson, lesson_end) = bounded(WAITING);
         let (shadows, shadows_end) = bounded(RECIPES);
+
         let (shown, page_frames) = frame_slots();
         let (reloads, reloads_end) = bounded(RELOADS);
         Channels {
@@ -234,6 +237,7 @@ pub fn page_wiring(
     let view = shared.view();
     let identity = shared.identity.clone();
     let store = shared.store.clone();
+
     let checks = shared.control.checks.clone();
     let of_status = shared.view();
     let keys = settings.keys;

@@ -89,6 +89,7 @@ pub(super) fn part_cameras(config: &LineConfig) -> Vec<Arc<str>> {
 /// Returns what the doors need to know of the line.
 pub(super) fn doors_of(config: &LineConfig, opening: &Opening) -> DoorSettings {
     let mut triggers = config.cameras.iter().map(|camera| &camera.trigger);
+
     // Nothing is known of the broker's leftovers where the store could not be read: they stay until
     // a later start.
     let retained = opening.recovered.kept.get(RETAINED_TOPICS);

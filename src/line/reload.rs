@@ -205,6 +205,7 @@ impl Changeover {
                 );
 
                 tracing::error!("{words}");
+
                 // The problems come first: a message has room for few words.
                 let cause = format!("{problems}; the file is not in force");
 
@@ -272,6 +273,7 @@ impl Changeover {
         let recipes = self.settings.with_begun(recipes_of(config));
         let name = name_in(judging);
         let recipe = recipes.iter().find(|recipe| recipe.name == name);
+
         let recipe = recipe.ok_or_else(|| {
             format!("recipe {judging} judges, and is not in the file any more; select another one before")
         })?;
@@ -284,6 +286,7 @@ impl Changeover {
             let failed = |error| format!("recipe {}: {error}", recipe.label());
             let prepared = self.prepare(recipe).map_err(failed)?;
             let gallery = self.swap(prepared, None, stop, pulse)?;
+
             let told = self.with_set_thresholds(recipe.label());
             let gallery = gallery.as_deref().unwrap_or("none");
 

@@ -234,6 +234,7 @@ impl ShiftChecks {
         let token = report.part.request.challenge.as_ref()?;
         let mut state = self.state();
         let places = state.places.as_ref()?;
+
         let is_bad = Arc::ptr_eq(token, &places.bad.token);
 
         if !is_bad && !Arc::ptr_eq(token, &places.good.token) {
@@ -312,6 +313,7 @@ impl ShiftChecks {
         let mut state = self.state();
         let name = name_in(label).to_owned();
         let is_start = std::mem::replace(&mut state.judging, name).is_empty();
+
         let is_its_recipe = state.open().is_some_and(|open| open.recipe == label);
         drop(state);
 

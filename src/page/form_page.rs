@@ -86,9 +86,12 @@ impl Layout {
 
     /// True for the tab of the screen that is shown.
     pub fn is_here(&self, tab: &Tab) -> bool {
-        let path = self.address.split('?').next();
+        let path = self.address.split('?').next().unwrap_or_default();
+        let rest = path.strip_prefix(tab.address);
 
-        path == Some(tab.address)
+        // A screen of one part is below that of all, and Live is above nothing.
+        let is_below = |rest: &str| rest.starts_with('/') && tab.address != "/";
+        rest.is_some_and(|rest| rest.is_empty() || is_below(rest))
     }
 }
 

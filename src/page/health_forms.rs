@@ -5,7 +5,6 @@ use super::form_page::{Layout, done};
 use super::numbers;
 use super::state::Page;
 use super::support;
-use crate::protocol::answer::AnswerStatus;
 use crate::protocol::command::RELOAD;
 use askama::Template;
 use axum::Router;
@@ -64,13 +63,5 @@ async fn reload(State(page): State<Page>, act: Act<NoFields>) -> Response {
         .commands
         .carry_out(&act.actor, RELOAD, json!({}), PATIENCE);
     let answer = asked.await;
-    let words = answer.reason.unwrap_or_default();
-
-    let notice = match answer.status {
-        AnswerStatus::Done => Notice::done(words),
-        AnswerStatus::Rejected => Notice::refused(words),
-        AnswerStatus::Accepted | AnswerStatus::Progress => Notice::begun(words),
-    };
-
-    done(&page, &act.actor, "/health", notice)
+    done(&page, &act.actor, "/health", Notice::of(&answer))
 }

@@ -211,6 +211,7 @@ pub fn line_bar(facts: &Facts) -> LineBar {
     let why = why.unwrap_or_default();
     let what = if why.is_empty() { "" } else { step(&why) };
     let causes = condition.causes.iter();
+
     let more = causes.filter(|cause| **cause != why).count();
 
     LineBar {
@@ -298,6 +299,7 @@ fn part_card(facts: &Facts, name: &str, place: &PlaceParts, part: &PartResult) -
 
     let photo = facts.album.facts(&key(part)).map(|found| {
         let (width, height) = found.size;
+
         // Letters grow with the picture, as the page shows all pictures equally wide.
         let longer = width.max(height);
         let letter = (longer / 24).max(8);

@@ -7,7 +7,7 @@ use super::access::{Act, Actor, Notice, Right, Viewer};
 use super::form_page::{Layout, answer, done, no_answer, refusal};
 use super::recipe_row::RecipeRow;
 use super::state::Page;
-use crate::protocol::answer::{Answer, AnswerStatus};
+use crate::protocol::answer::Answer;
 use askama::Template;
 use axum::Router;
 use axum::extract::State;
@@ -140,13 +140,5 @@ async fn under_control(
 
 /// The answer as the next screen's message.
 fn told(page: &Page, actor: &Actor, answer: &Answer) -> Response {
-    let words = answer.reason.clone().unwrap_or_default();
-
-    let notice = match answer.status {
-        AnswerStatus::Done => Notice::done(words),
-        AnswerStatus::Rejected => Notice::refused(words),
-        AnswerStatus::Accepted | AnswerStatus::Progress => Notice::begun(words),
-    };
-
-    done(page, actor, ADDRESS, notice)
+    done(page, actor, ADDRESS, Notice::of(answer))
 }

@@ -374,7 +374,7 @@ impl PageState {
     /// Looks at the files of the page that may change while it runs: users, certificate and key. A disk that hangs
     /// holds up nothing else.
     pub async fn look_at_files(&self) {
-        self.access.look().await;
+        self.access.look_whether_it_hangs().await;
 
         let Some(tls) = self.tls.clone() else { return };
 

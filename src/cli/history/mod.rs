@@ -142,6 +142,7 @@ fn show_parts(arguments: &HistoryArguments, source: &mut HistorySource) -> Resul
     let mut query = arguments.query();
     let mut printer = RowPrinter::new(arguments.format());
     let mut left = arguments.limit();
+
     let mut unreadable = 0;
     let mut lacks_old_parts = false;
 

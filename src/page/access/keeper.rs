@@ -26,10 +26,10 @@ pub type Audit = Box<dyn Fn(String) + Send + Sync>;
 
 /// Refusal of a password that was not looked at.
 const TOO_MANY: &str = "too many sign in just now; try again in a moment";
-/// Time for a look at the users' file, which each request waits for.
-const LOOK_PATIENCE: Duration = Duration::from_millis(250);
-/// Time after a look that hung until another one is begun: requests go on with the users of before.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Time for a look at the users' file, which a request waits for.
+const LOOK_PATIENCE: Duration = Duration::from_secs(1);
+/// Time for which looks hang until the line's health tells it: a busy machine is slow now and then.
+const TOLD_AFTER: Duration = Duration::from_secs(5);
 
 /// The access to one page.
 pub struct Access {
@@ -38,8 +38,8 @@ pub struct Access {
     changes: BlockingWork,
     /// Looks at the users' file, one at a time.
     looks: BlockingWork,
-    look_again: Duration,
-    /// The last look that hung.
+    told_after: Duration,
+    /// Since when looks hang.
     hung: Mutex<Option<Instant>>,
     sessions: Mutex<Sessions>,
     limits: Mutex<SignInLimits>,
@@ -55,7 +55,7 @@ impl Access {
             users: Arc::new(Mutex::new(KnownUsers::of(users))),
             changes: BlockingWork::new(1),
             looks: BlockingWork::new(1).within(LOOK_PATIENCE),
-            look_again: LOOK_AGAIN,
+            told_after: TOLD_AFTER,
             hung: Mutex::default(),
             sessions: Mutex::default(),
             limits: Mutex::default(),
@@ -66,32 +66,45 @@ impl Access {
     }
 
     /// Looks at the users' file, as each request does before it asks who somebody is: a user who was removed is signed
-    /// out by the next one. The look is made beside this thread, which does not wait for a disk that hangs: the users
-    /// are those of before then, and the line's health tells it.
+    /// out by the next one. The look is made beside this thread. While one hangs requests make none, and the users are
+    /// those of before.
     pub async fn look(&self) {
-        self.tell_changes();
-
-        let hung = *lock(&self.hung);
-
-        if hung.is_some_and(|hung| hung.elapsed() < self.look_again) {
-            return;
+        let hangs = lock(&self.hung).is_some();
+        if !hangs {
+            self.look_whether_it_hangs().await;
         }
+    }
 
+    /// The same whether looks hang or not, once a second: what hangs is found to answer again.
+    pub async fn look_whether_it_hangs(&self) {
+        self.tell_changes();
         let users = self.users.clone();
         let looked = self.looks.run(move || look_at(&users)).await;
-        *lock(&self.hung) = looked.is_err().then(Instant::now);
 
         match looked {
-            Ok(Some(read)) => self.tell_file(&read),
-            Ok(None) => {}
-            Err(Busy) => {
-                let words = "the users' file does not answer; who was a user before still is";
-                self.causes
-                    .set(PAGE_USERS, Health::MaintenanceRequired, words.to_owned());
+            Ok(read) => {
+                *lock(&self.hung) = None;
+
+                if let Some(read) = read {
+                    self.tell_file(&read);
+                }
             }
+            Err(Busy) => self.tell_hung(),
         }
 
         self.tell_changes();
+    }
+
+    /// Notes that looks hang, and tells it where they have for a while.
+    fn tell_hung(&self) {
+        let since = *lock(&self.hung).get_or_insert_with(Instant::now);
+
+        if since.elapsed() >= self.told_after {
+            let words = "the users' file does not answer; who was a user before still is";
+
+            self.causes
+                .set(PAGE_USERS, Health::MaintenanceRequired, words.to_owned());
+        }
     }
 
     /// True if somebody could sign in, by the last look.
@@ -518,7 +531,8 @@ mod tests {
     #[test]
     fn a_file_that_hangs_leaves_the_users_as_they_were_and_holds_up_no_request() {
         let mut bench = bench();
-        bench.access.look_again = Duration::ZERO;
+        bench.access.told_after = Duration::ZERO;
+        bench.access.looks = BlockingWork::new(1).within(Duration::from_millis(50));
         let id = sign_in(&bench.access, "anna", "correct horse").expect("right");
         let key = SessionKey::of(&id);
 
@@ -535,10 +549,8 @@ mod tests {
         .expect("a pipe");
         let pipe = bench.path.with_extension("pipe");
         run(async {
-            for _ in 0..2 {
-                bench.access.look().await;
-                assert!(bench.access.session(key).is_some(), "anna stays");
-            }
+            bench.access.look().await;
+            assert!(bench.access.session(key).is_some(), "anna stays");
 
             let told = bench.causes.all().1.join("");
             assert!(told.contains("does not answer"), "{told}");
@@ -554,6 +566,11 @@ mod tests {
             std::fs::write(&pipe, "").expect("written");
             while bench.access.session(key).is_some() {
                 bench.access.look().await;
+                assert!(
+                    bench.access.all_users().find("otto").is_none(),
+                    "none looks"
+                );
+                bench.access.look_whether_it_hangs().await;
             }
 
             bench.access.look().await;

@@ -1,6 +1,7 @@
 //! The message of one line that a screen shows above its content, once.
 
 use crate::page::words::{Mark, mark};
+use crate::protocol::answer::{Answer, AnswerStatus};
 
 /// A message about what was just done, or why it was not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +13,17 @@ pub struct Notice {
 }
 
 impl Notice {
+    /// What the line answers to a command.
+    pub fn of(answer: &Answer) -> Self {
+        let words = answer.reason.clone().unwrap_or_default();
+
+        match answer.status {
+            AnswerStatus::Done => Notice::done(words),
+            AnswerStatus::Rejected => Notice::refused(words),
+            AnswerStatus::Accepted | AnswerStatus::Progress => Notice::begun(words),
+        }
+    }
+
     /// It is done.
     pub fn done(words: impl Into<String>) -> Self {
         Notice {

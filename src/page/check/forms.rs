@@ -4,7 +4,6 @@ use super::{ADDRESS, record};
 use crate::page::access::{Act, Notice};
 use crate::page::form_page::{Layout, done};
 use crate::page::state::Page;
-use crate::protocol::answer::AnswerStatus;
 use crate::protocol::shift_check::{CheckReason, CheckStage, KNOWN_MAX, SHIFT_CHECK, ShiftCheck};
 use askama::Template;
 use axum::Router;
@@ -144,15 +143,7 @@ async fn step(State(page): State<Page>, act: Act<StepForm>) -> Response {
     let values = values(&act.form, &actor.name);
 
     let answer = page.commands.ask(actor, SHIFT_CHECK, values).await;
-    let words = answer.reason.unwrap_or_default();
-
-    let notice = match answer.status {
-        AnswerStatus::Done => Notice::done(words),
-        AnswerStatus::Rejected => Notice::refused(words),
-        AnswerStatus::Accepted | AnswerStatus::Progress => Notice::begun(words),
-    };
-
-    done(&page, actor, ADDRESS, notice)
+    done(&page, actor, ADDRESS, Notice::of(&answer))
 }
 
 /// The values of the command; a step that is none is refused where commands are read.

@@ -63,6 +63,7 @@ pub const METRICS: &[MetricRow] = &[
             let causes = from.now.condition.causes.iter();
             let mut sources: Vec<&str> = causes.map(|cause| source(cause)).collect();
             sources.dedup();
+
             sources
                 .into_iter()
                 .map(|source| sample(&[source], 1.0))

@@ -156,6 +156,7 @@ impl Wanted {
         let address = self.filter.address(path, None);
         let join = if address.contains('?') { '&' } else { '?' };
         let fields = [("by", by.word()), ("shifts", &self.shifts)];
+
         let query = serde_html_form::to_string(fields).expect("texts are a form's values");
 
         format!("{address}{join}{query}")

@@ -4,7 +4,7 @@ use super::counted::{Counted, Pareto, Wanted};
 use crate::data::history_rows::{RowFormat, csv_text};
 use crate::data::statistics::{CountedBy, Statistic, shown};
 use crate::page::access::Viewer;
-use crate::page::download::{Download, place};
+use crate::page::download::{Download, Refused, place};
 use crate::page::form_page::{Layout, answer, refusal};
 use crate::page::rejects::filter::Filter;
 use crate::page::state::Page;
@@ -109,30 +109,30 @@ pub async fn show(State(page): State<Page>, viewer: Viewer, RawQuery(query): Raw
 
 /// `GET /counters/pareto.csv`.
 pub async fn csv(State(page): State<Page>, viewer: Viewer, RawQuery(query): RawQuery) -> Response {
-    let wanted = match Wanted::of_query(query.as_deref()) {
-        Ok(wanted) => wanted,
-        Err(words) => return refusal(&page, viewer, StatusCode::BAD_REQUEST, words),
-    };
+    match export(&page, query.as_deref()).await {
+        Ok((export, name)) => export.sent("text/csv; charset=utf-8", &name),
+        Err((status, words)) => refusal(&page, viewer, status, words),
+    }
+}
 
-    let place = match place(&page) {
-        Ok(place) => place,
-        Err((status, words)) => return refusal(&page, viewer, status, words),
-    };
+/// The counts that are asked for as CSV, and the name of the file.
+async fn export(page: &Page, query: Option<&str>) -> Result<(Download, String), Refused> {
+    let place = place(page)?;
+    let wanted = Wanted::of_query(query);
+    let wanted = wanted.map_err(|words| (StatusCode::BAD_REQUEST, words))?;
 
-    let counted = match wanted.count(&page, wanted.by).await {
-        Ok(counted) => counted,
-        Err(words) => return refusal(&page, viewer, StatusCode::SERVICE_UNAVAILABLE, words),
-    };
+    let counted = wanted.count(page, wanted.by).await;
+    let counted = counted.map_err(|words| (StatusCode::SERVICE_UNAVAILABLE, words))?;
 
+    // What is not among them is the last row.
     let mut text = shown(&counted.rows, wanted.by, RowFormat::Csv);
-
     if let Some(words) = counted.lacks {
         text += &csv_text(&[words]);
     }
 
     let name = format!("{}.csv", wanted.by.word());
 
-    Download::new(text.into_bytes(), place).sent("text/csv; charset=utf-8", &name)
+    Ok((Download::new(text.into_bytes(), place), name))
 }
 
 fn paretos(wanted: &Wanted, places: &Counted, reasons: &Counted) -> [ParetoTable; 2] {

@@ -47,6 +47,7 @@ async fn export(page: &Page, query: Option<&str>, rows: usize) -> Result<Downloa
     let place = place(page)?;
     let found = wanted(page, query, rows).await?;
     let printed = tokio::task::spawn_blocking(move || printed(&found));
+
     let text = printed.await.map_err(not_made)?;
 
     Ok(Download::new(text.into_bytes(), place))

@@ -187,6 +187,7 @@ fn card(part: &HistoryPart, stems: &KeptStems) -> PartCard {
 /// Stem of a part that is kept.
 pub fn stem_of<'a>(row: &ResultRow, stems: &'a KeptStems) -> Option<&'a str> {
     let views = row.views.iter().map(|view| view.camera.as_str());
+
     // The view that failed is the one to look at.
     let failed = row
         .views

@@ -174,6 +174,7 @@ async fn trend(page: &Page, row: &ResultRow) -> Option<String> {
     let now = Timestamp::now();
     let day_ago = now.checked_sub(TREND).ok()?;
     let two_days_ago = day_ago.checked_sub(TREND).ok()?;
+
     let place = format!("{} {spot}", row.place());
 
     let of_late = rejects_at(page, &place, (day_ago, now)).await?;

@@ -28,6 +28,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const BEAT_EVERY: Duration = Duration::from_secs(1);
 /// A connection that lasted this long was a good one.
 const STEADY: Duration = Duration::from_secs(5);
+/// Connections in a row that the broker does not take until a person is told.
+const REFUSED_TOLD: u32 = 3;
 /// Diagnostics source of a state that is not told.
 const PLC_STATE: &str = "plc/state";
 
@@ -49,6 +51,8 @@ pub(super) struct PlcStateSender {
     told_at: Instant,
     /// The last reason that was logged.
     last_logged: String,
+    /// Connections in a row that the broker did not take.
+    refused: u32,
 }
 
 impl PlcStateSender {
@@ -68,10 +72,11 @@ impl PlcStateSender {
             told: None,
             told_at: Instant::now(),
             last_logged: String::new(),
+            refused: 0,
         }
     }
 
-    /// Tells the state for as long as it is polled; for ever nothing where the line tells no PLC.
+    /// Tells the state for as long as it is polled. A line that tells no PLC has no such connection.
     pub(super) async fn run(mut self) {
         if !self.settings.plc {
             return std::future::pending().await;
@@ -121,11 +126,15 @@ impl PlcStateSender {
             };
 
             match event {
-                Ok(Event::Incoming(Packet::ConnAck(_))) => is_connected = true,
+                Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                    is_connected = true;
+                    self.refused = 0;
+                }
                 Ok(Event::Incoming(Packet::PubAck(ack))) => self.on_answer(ack.reason),
                 Ok(_) => {}
                 Err(error) => {
                     let words = reason(&error, &self.settings.host);
+                    self.refused += u32::from(!is_connected);
                     if is_connected {
                         return words;
                     }
@@ -173,8 +182,11 @@ impl PlcStateSender {
 
     /// Results may flow all the same: health tells that the PLC is told otherwise.
     fn tell_lost(&mut self, lost: String) {
-        let words = format!("not told: {lost}");
-        self.causes.set(PLC_STATE, Health::OffSpec, words);
+        if self.refused >= REFUSED_TOLD {
+            let words = format!("not told: {lost}");
+            self.causes.set(PLC_STATE, Health::OffSpec, words);
+        }
+
         self.log(lost);
     }
 

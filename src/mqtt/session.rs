@@ -426,7 +426,13 @@ impl Session {
 
     /// True if the client takes one more request.
     fn has_place(&self) -> bool {
-        self.requested.len() + self.best_effort + self.acks < REQUESTS
+        self.has_places(1)
+    }
+
+    /// True if the client takes so many more requests.
+    pub(super) fn has_places(&self, count: usize) -> bool {
+        let taken = self.requested.len() + self.best_effort + self.acks;
+        taken + count <= REQUESTS
     }
 
     fn hand_over(&mut self, message: MqttMessage, target: AckTarget) -> bool {

@@ -35,11 +35,19 @@ pub struct Board {
     /// The last outcomes of lenses that were cleaned, the newest first.
     pub cleaned: VecDeque<(Timestamp, String)>,
     /// Recipe with its thresholds that was told to judge last. `None` before the first.
-    judging: Option<(String, Option<f32>, BTreeMap<String, Option<f32>>)>,
+    judging: Option<Judging>,
     /// Causes when they were looked at last, by source.
     causes: BTreeMap<String, String>,
     /// Parts of the whole line at each of the last seconds, the oldest first.
     seconds: VecDeque<u64>,
+}
+
+/// A recipe with its thresholds.
+#[derive(PartialEq)]
+struct Judging {
+    recipe: String,
+    threshold: Option<f32>,
+    regions: BTreeMap<String, Option<f32>>,
 }
 
 /// The parts of one place.
@@ -71,13 +79,14 @@ impl Board {
             Event::Camera { name, status } => self.see_camera(&name, &status),
             Event::Identity(identity) => {
                 // Which recipes can be selected is told in the same event, and is no news here.
-                let judging = (
-                    identity.recipe.clone(),
-                    identity.threshold,
-                    identity.regions.clone(),
-                );
+                let judging = Judging {
+                    recipe: identity.recipe.clone(),
+                    threshold: identity.threshold,
+                    regions: identity.regions.clone(),
+                };
+
                 if self.judging.as_ref() != Some(&judging) {
-                    let words = format!("{} judges from now on", identity.recipe);
+                    let words = format!("{} judges from now on", judging.recipe);
                     self.note(now, mark("calm", "●", "recipe"), words);
                     self.judging = Some(judging);
                 }

@@ -11,6 +11,7 @@ import threading
 import time
 
 from soak_content import GATE, Belt, Content, flaws, seconds_of
+from soak_plc import PlcBooks
 
 FRAME_BEFORE_S = 0.5  # a frame may be so much older than its part's trigger
 GRACE_S = 3  # after a fault is over and the line has recovered
@@ -21,6 +22,8 @@ ARRIVES_S = 0.5
 # Results of one connection that may be on their way without an acknowledgement, and come again with the next one; with
 # those whose acknowledgement a crash forgets.
 AGAIN_A_CONNECTION = 64 + 16
+# Names under which parts come, in the order of the line's file.
+PLACES = ("belt", "snow", "pair", "gate", "wide")
 # These delay what is said, or what is heard; all other faults are no reason for a result after its deadline.
 DELAYING = ("start", "broker_kill", "broker_restart", "broker_frozen", "broker_away_long", "session_lost", "link_cut",
             "link_half_open", "link_cut_after_publish", "link_slow", "link_far", "daemon_kill", "daemon_kill_twice",
@@ -106,6 +109,7 @@ class Audit:
         self.begun, self.outcomes = {}, collections.defaultdict(list)  # (name, id) -> answer; its later answers
         self.challenged = collections.defaultdict(dict)  # challenge id -> part -> verdict
         self.latencies, self.heard_words = [], set()
+        self.plc = PlcBooks(PLACES)
         self.judged_since = {}  # camera -> newest trigger that was judged in time
 
     def hear(self, line):
@@ -123,6 +127,8 @@ class Audit:
             said = flaws(result, topic, len(payload.encode()), self.line)
             self.wrong += [f"{words}: {payload[:300]}" for words in said]
             self.hear_result(topic, result, time.monotonic())
+        elif topic in ("plc", "plc/late"):
+            self.plc.hear(payload)
         elif topic == "birth":
             for run in json.loads(payload)["previous"]:
                 self.ran_to(run["run_id"], run["camera"], run["last_seq"])
@@ -353,6 +359,16 @@ class Audit:
         """All is answered and every part has its result."""
         with self.lock:
             return not self.missing() and not self.unanswered()
+
+    def lost_by_broker(self, acked):
+        """Results that a broker acknowledged, as `acked` tells when, and may have lost with its end."""
+        kinds = ("broker_kill", "session_lost")
+        return [key for key, at in acked.items() if self.faults.is_active(at, at + BROKER_FORGETS_S, kinds)]
+
+    def plc_differs(self, acked):
+        """What `plc` says otherwise than the results."""
+        with self.lock:
+            return self.plc.differs(self.parts, self.lost_by_broker(acked))
 
     def report(self, acked):
         """The figures; `acked` is when the broker acknowledged which result."""

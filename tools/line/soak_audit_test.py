@@ -12,6 +12,7 @@ from soak_content import PICTURE_S, Belt, Line, Sent, flaws
 from soak_camera import Frames, Way
 from soak_history import History, not_kept
 from soak_link import Link, Packets, flipped, result_in
+from soak_plc import CODES, PlcBooks, run_number
 
 LINE = Line("box", ("nut@1", "bolt@4"), 1.0)
 SCORES = {"pass": 0.01, "fail": 0.2, "undecided": None}
@@ -487,6 +488,53 @@ class Kept(unittest.TestCase):
         more = self.rows + [self.told(row(7))]
         self.assertEqual(self.differs(more), 1)
         self.assertEqual(self.differs(more, unheard=[("A", "top", 7)]), 0)
+
+
+
+class Told:
+    """A part as the audit has it."""
+
+    def __init__(self, result, record=None):
+        self.result, self.record = result, record
+
+
+def plc(seq, camera=1, **more):
+    told = {"n": seq, "run": run_number("R"), "part": "A", "cam": camera, "reg": "", "eval": 2, "rej": 1, "why": 0, "s": 4120,
+            "t": 3370, "rin": -1, "cnt": 0, "t0": 1}
+    return json.dumps(told | more, separators=(",", ":"))
+
+
+def its_result(**more):
+    return {"evaluation": 2, "reject": True, "reason": None, "score": 0.41204, "threshold": 0.337, "part_id": "A"} | more
+
+
+class Plc(unittest.TestCase):
+    """`plc` beside the results."""
+
+    def differs(self, told, parts, excused=()):
+        books = PlcBooks(("belt", "snow"))
+        for message in told:
+            books.hear(message)
+        return books.differs(parts, excused)
+
+    def test_the_same_parts_with_the_same_verdicts_differ_in_nothing(self):
+        late = its_result(evaluation=3, reason="late", score=None)
+        parts = {("R", "belt", 1): Told(its_result()), ("R", "belt", 2): Told(late, its_result())}
+        told = [plc(1), plc(1), plc(2, eval=3, why=CODES["late"], s=-1), plc(2)]
+        self.assertEqual(self.differs(told, parts), [])
+
+    def test_each_difference_is_found(self):
+        parts = {("R", "belt", 1): Told(its_result())}
+        for told, words in (([], "a result and no plc"), ([plc(1), plc(2)], "plc and no result"),
+                            ([plc(1, eval=1)], "plc says"), ([plc(1, rej=0)], "plc says"), ([plc(1, s=4130)], "plc says"),
+                            ([plc(1, part="B")], "plc says"), ([plc(1, 2)], "a result and no plc"),
+                            ([plc(1), plc(1, rej=0)], "plc says"), ([plc(1, more=1)], "keys or length")):
+            found = self.differs(told, parts)
+            self.assertTrue(any(words in one for one in found), (told, found))
+
+    def test_what_the_broker_lost_is_no_difference(self):
+        self.assertEqual(self.differs([], {("R", "belt", 1): Told(its_result())}, [("R", "belt", 1)]), [])
+        self.assertEqual(self.differs([plc(1)], {}, [("R", "belt", 1)]), [])
 
 
 if __name__ == "__main__":

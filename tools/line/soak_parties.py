@@ -154,7 +154,7 @@ class Auditor:
         threading.Thread(target=self.run, daemon=True).start()
 
     def run(self):
-        topics = ("result", "result/late", "ack/+", "birth", "reject", "metrics", "probe")
+        topics = ("plc", "plc/late", "result", "result/late", "ack/+", "birth", "reject", "metrics", "probe")
         asked = [word for topic in topics for word in ("-t", f"{TOPICS}/{topic}")]
         while True:
             listener = start(["mosquitto_sub", "-p", str(self.port), "-c", "-i", "soak-auditor", "-q", "1", "-V", "5",

@@ -60,6 +60,7 @@ port = {port}
 client_id = "{client}"
 reject_window_ms = 3000
 timed_reject = true
+plc = true
 heatmaps = "all"
 [store]
 file = "store/{store}.db"
@@ -337,6 +338,11 @@ class Soak(Breaks):
         figures["history"] = {"results": len(history.results), "late": len(history.late), "not_kept": history.not_kept}
         figures["history_differs"] = len(differs)
         details += [f"history: {words}" for words in differs]
+        # A verdict that was turned on its way differs from what plc says.
+        differs = [] if self.asked.flip else self.audit.plc_differs(self.link.acked)
+        figures["plc"] = len(self.audit.plc.told)
+        figures["plc_differs"] = len(differs)
+        details += [f"plc: {words}" for words in differs]
         kinds = self.faults.count()
         kinds.pop("start")
         figures = {"seconds": self.seconds, "rate": self.asked.rate, "seed": self.asked.seed, **figures, "faults": kinds,
@@ -347,7 +353,7 @@ class Soak(Breaks):
 
 MUST_BE_ZERO = ("lost", "duplicates", "out_of_order", "sent_out_of_order", "undecided_outside_faults", "unanswered",
                 "wrong", "wrong_part", "wrong_verdict", "unreadable", "same_picture", "overdue", "given_up", "unfinished", "unseen",
-                "history_differs")
+                "history_differs", "plc_differs")
 
 
 def judge(folder, figures, details, results):

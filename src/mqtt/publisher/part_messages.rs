@@ -39,6 +39,11 @@ impl Publisher {
             return true;
         }
 
+        // Half of a result would be answered, and be sent a second time.
+        if !session.has_places(messages.len()) {
+            return false;
+        }
+
         session.parts.owe(entry.key, messages.len());
         for (message, target) in messages {
             let payload = message.payload().to_vec();

@@ -208,24 +208,37 @@ fn judgement(row: &ResultRow) -> String {
 /// The values of a part, in the order of [`COLUMNS`] and [`DEFECT_COLUMNS`]. What is null in a message is empty.
 fn values(part: &HistoryPart) -> Vec<String> {
     // By way of the text: a number has the digits that it has in a message.
-    let value: Value = serde_json::from_str(&json(part)).expect("we wrote it");
-    let paths = COLUMNS.iter().map(|(_, path)| value.pointer(path));
+    let text = json(part);
+    let value: Value = serde_json::from_str(&text).expect("we wrote it");
 
-    paths.map(cell).chain(worst_defect(&part.row)).collect()
+    let mut cells = vec![];
+    for (_, path) in COLUMNS {
+        let found = value.pointer(path);
+        cells.push(cell(found));
+    }
+
+    let of_defect = worst_defect(&part.row);
+    cells.extend(of_defect);
+    cells
 }
 
 /// The size of the worst defect; empty cells without one.
 fn worst_defect(row: &ResultRow) -> [String; 4] {
+    let mut cells: [String; 4] = Default::default();
     let Some(defect) = row.defects.first() else {
-        return Default::default();
+        return cells;
     };
 
-    let sizes = row.mm_per_pixel.map(|scale| defect.size_mm(scale));
-    let [w_mm, h_mm] = sizes.map_or_else(Default::default, |sizes| {
-        sizes.map(|size| format!("{size:.3}"))
-    });
+    cells[0] = defect.w.to_string();
+    cells[1] = defect.h.to_string();
 
-    [defect.w.to_string(), defect.h.to_string(), w_mm, h_mm]
+    if let Some(scale) = row.mm_per_pixel {
+        let [w, h] = defect.size_mm(scale);
+        cells[2] = format!("{w:.3}");
+        cells[3] = format!("{h:.3}");
+    }
+
+    cells
 }
 
 fn cell(value: Option<&Value>) -> String {

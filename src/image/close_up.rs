@@ -6,29 +6,50 @@ use image::imageops::{FilterType, crop_imm, resize};
 
 /// A square of `side` pixels around the middle of `place`, moved and made smaller where the picture ends.
 pub fn square_around(picture: &Picture, place: Area, side: usize) -> Area {
-    let (width, height) = (picture.width(), picture.height());
-    let side = side.max(1).min(width.min(height));
-    let begin = |middle: usize, length: usize| middle.saturating_sub(side / 2).min(length - side);
+    let width = picture.width();
+    let height = picture.height();
+    let shorter = width.min(height);
+    let side = side.clamp(1, shorter);
+
+    let middle_x = place.x + place.w / 2;
+    let middle_y = place.y + place.h / 2;
 
     Area {
-        x: begin(place.x + place.w / 2, width),
-        y: begin(place.y + place.h / 2, height),
+        x: begin(middle_x, side, width),
+        y: begin(middle_y, side, height),
         w: side,
         h: side,
     }
 }
 
+/// The beginning of `side` pixels around a middle, within `length`.
+fn begin(middle: usize, side: usize, length: usize) -> usize {
+    let last = length - side;
+    let wanted = middle.saturating_sub(side / 2);
+
+    wanted.min(last)
+}
+
 /// That square of the picture, as `shown` x `shown` pixels. The square must lie within the picture.
 pub fn cut(picture: &Picture, square: Area, shown: usize) -> Picture {
+    // No side of a picture has more pixels than 32 bits count.
     let width = picture.width() as u32;
     let height = picture.height() as u32;
-    let whole = RgbImage::from_raw(width, height, picture.rgb().to_vec());
+    let rgb = picture.rgb().to_vec();
+    let whole = RgbImage::from_raw(width, height, rgb);
     let whole = whole.expect("a picture has all its bytes");
 
-    let [x, y, w, h] = [square.x, square.y, square.w, square.h].map(|pixels| pixels as u32);
-    let place = crop_imm(&whole, x, y, w, h);
-    let close = resize(&*place, shown as u32, shown as u32, FilterType::Triangle);
-    Picture::new(shown, shown, close.into_raw()).expect("as many bytes as asked for")
+    let x = square.x as u32;
+    let y = square.y as u32;
+    let side = square.w as u32;
+    let place = crop_imm(&whole, x, y, side, side);
+
+    let side = shown as u32;
+    let close = resize(&*place, side, side, FilterType::Triangle);
+    let rgb = close.into_raw();
+    let close = Picture::new(shown, shown, rgb);
+
+    close.expect("as many bytes as asked for")
 }
 
 /// The place of an area of the picture on the close-up of a square, cut at its edges.

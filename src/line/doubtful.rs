@@ -1,7 +1,7 @@
 //! Doubtful parts, for suggestions: those that passed near their threshold, and those that failed and were called good by a
 //! person. The last ones are kept with their pictures.
 //!
-//! Bounds: [`PARTS_MAX`] parts, `PICTURE_BYTES` of pictures; the oldest go first.
+//! Bounds: [`PARTS_MAX`] parts, [`PICTURE_BYTES`] of pictures; the oldest go first.
 
 use crate::data::picture::Picture;
 use crate::data::report::Report;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// Doubtful parts that are kept.
 pub const PARTS_MAX: usize = 64;
 /// Bytes of their pictures. One picture stays, however large it is.
-const PICTURE_BYTES: usize = 64 << 20;
+pub const PICTURE_BYTES: usize = 64 << 20;
 /// Share of the threshold from which a part that passed is near it. An automatic threshold lies a tenth above what
 /// references score, so that such a part scores higher than they do.
 pub const NEAR: f32 = 0.9;
@@ -30,6 +30,14 @@ pub struct DoubtfulPart {
     pub doubt: Doubt,
     /// The region that is doubtful, as it was judged.
     pub margin: Margin,
+}
+
+impl DoubtfulPart {
+    /// Bytes of its picture.
+    pub fn bytes(&self) -> usize {
+        let rgb = self.picture.rgb();
+        rgb.len()
+    }
 }
 
 /// The score of a region beside its threshold.
@@ -78,13 +86,27 @@ pub struct DoubtfulParts {
 impl DoubtfulParts {
     /// Adds a part, in the place of what was known of it.
     pub fn push(&mut self, part: DoubtfulPart) {
-        self.forget(std::slice::from_ref(&part.part));
-        self.bytes += part.picture.rgb().len();
+        let name = std::slice::from_ref(&part.part);
+        self.forget(name);
+        self.bytes += part.bytes();
         self.parts.push_back(part);
-        while self.parts.len() > PARTS_MAX || (self.bytes > PICTURE_BYTES && self.parts.len() > 1) {
-            let oldest = self.parts.pop_front();
-            self.bytes -= oldest.map_or(0, |oldest| oldest.picture.rgb().len());
+
+        while self.is_full() {
+            let Some(oldest) = self.parts.pop_front() else {
+                return;
+            };
+
+            self.bytes -= oldest.bytes();
         }
+    }
+
+    /// True where the oldest has to go. One picture stays, however large it is.
+    fn is_full(&self) -> bool {
+        let count = self.parts.len();
+        let is_many = count > PARTS_MAX;
+        let is_large = self.bytes > PICTURE_BYTES;
+
+        is_many || (is_large && count > 1)
     }
 
     /// The parts that the recipe of that name has judged, the oldest first.
@@ -95,8 +117,14 @@ impl DoubtfulParts {
 
     /// Forgets parts: a person has said what they are.
     pub fn forget(&mut self, parts: &[String]) {
-        self.parts.retain(|known| !parts.contains(&known.part));
-        self.bytes = self.parts.iter().map(|part| part.picture.rgb().len()).sum();
+        self.parts.retain(|known| {
+            let name = &known.part;
+            !parts.contains(name)
+        });
+
+        let kept = self.parts.iter();
+        let bytes = kept.map(DoubtfulPart::bytes);
+        self.bytes = bytes.sum();
     }
 }
 

@@ -55,7 +55,6 @@ mod lesson_change;
 pub mod lessons;
 pub mod live_settings;
 pub mod misses;
-pub mod nearest;
 mod opening;
 pub mod outcomes;
 pub mod overlays;
@@ -352,15 +351,9 @@ impl Stages {
         let known = ((recipes, teach), settings.keys.clone());
         let ends = (channels.page, channels.page_frames);
         let page = PageStages::open(config, &shared, is_continuous, known, ends)?;
-        let library = &config.library;
+        let known = (&config.library, &settings.recipes);
         Ok(Stages {
-            what_if: WhatIfStage::new(
-                &shared,
-                &preparer,
-                library,
-                settings.recipes.clone(),
-                channels.what_if,
-            ),
+            what_if: WhatIfStage::new(&shared, &preparer, known, channels.what_if),
             inspect: InspectStage::new(&shared, active, config.batch, inspected, channels.inspect),
             writer: StoreWriter::new(opening.open_store, policy),
             commands: CommandHandler::new(
@@ -375,7 +368,7 @@ impl Stages {
                 &shared,
                 preparer,
                 opening.recovered.kept,
-                library.clone(),
+                config.library.clone(),
                 ReloadBase::of(config, &settings),
                 channels.changeover,
             ),

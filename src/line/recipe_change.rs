@@ -70,6 +70,19 @@ pub(super) struct Proven {
     pub prepared: PreparedRecipe,
 }
 
+impl Proven {
+    /// Its label and its pictures, in words.
+    fn counts(&self) -> String {
+        let manifest = self.revision.manifest();
+        let label = manifest.label();
+        let good = manifest.count(PictureUse::Good);
+        let bad = manifest.count(PictureUse::Bad);
+        let by = &manifest.by;
+
+        format!("{label} has {good} good and {bad} bad pictures ({by})")
+    }
+}
+
 impl Changeover {
     /// Does what a command asks for, or begins a lesson.
     pub(super) fn change_recipe(&mut self, wanted: WantedChange, stop: &Stop, pulse: &Heartbeat) {
@@ -195,29 +208,33 @@ impl Changeover {
 
         self.tell_scores(&mut proven);
 
-        let manifest = proven.revision.manifest();
-        let label = manifest.label();
-        let good = manifest.count(PictureUse::Good);
-        let bad = manifest.count(PictureUse::Bad);
-        let counts = format!(
-            "{label} has {good} good and {bad} bad pictures ({})",
-            manifest.by
-        );
-
         if becomes == Becomes::Candidate {
-            writer.keep_candidate(&proven.revision).map_err(words)?;
-            selection.is_candidate = true;
-            self.keep_label(selection, &label)?;
-            let mut told = vec![counts];
-            told.extend(proven.prepared.known_bad_words());
-            told.push(format!("it is a candidate, {} judges", self.judging()));
-            return Ok(told.join("; "));
+            return self.keep_candidate(selection, &writer, &proven);
         }
 
+        let counts = proven.counts();
         self.make_current(selection, writer, &proven)?;
         let judges = self.take_over(proven, Some(before), stop, pulse)?;
 
         Ok(format!("{counts}; {judges}"))
+    }
+
+    /// Keeps a revision that was proven as a candidate. Returns words on it.
+    pub(super) fn keep_candidate(
+        &self,
+        selection: &mut Selection,
+        writer: &LibraryWriter,
+        proven: &Proven,
+    ) -> Result<String, String> {
+        writer.keep_candidate(&proven.revision).map_err(words)?;
+        selection.is_candidate = true;
+        let label = proven.revision.manifest().label();
+        self.keep_label(selection, &label)?;
+
+        let mut told = vec![proven.counts()];
+        told.extend(proven.prepared.known_bad_words());
+        told.push(format!("it is a candidate, {} judges", self.judging()));
+        Ok(told.join("; "))
     }
 
     /// Makes a revision that was proven the current one, and ends the writing. Nothing stays of one that does not become it.

@@ -7,6 +7,8 @@
 //! A recipe that begins is one of the library. The store keeps its name, so that the next run can select it although the line's
 //! file does not name it.
 
+mod masking;
+
 use crate::base::stop::Stop;
 use crate::base::systemd::Heartbeat;
 use crate::config;
@@ -72,6 +74,7 @@ impl Changeover {
         }
 
         told.extend(change_draft(&mut draft, command)?);
+        told.extend(self.mask_out(&mut draft, command)?);
         draft.by = format!("edit: {}", told.join(", "));
         draft.change = ChangeKind::Taught;
         let mut proven = self.prove(&writer, &draft)?;
@@ -81,6 +84,10 @@ impl Changeover {
         }
 
         self.tell_scores(&mut proven);
+        if command.candidate {
+            return self.keep_candidate(selection, &writer, &proven);
+        }
+
         let standing = match begins {
             Some(_) => self.keep_begun(&proven.spec),
             None => check_unset(&recipe.name, &set_before, &self.control.set_by_commands()),
@@ -140,14 +147,22 @@ impl Changeover {
 
     /// Keeps the name of a recipe that begins, before it is there.
     fn keep_begun(&self, spec: &RecipeSpec) -> Result<(), String> {
-        let mut begun = self.settings.begun.now();
-        begun.retain(|name| *name != spec.name); // an earlier try kept it
-        begun.push(spec.name.clone());
-        let text = Value::from(begun.clone()).to_string();
-        let kept = self.store.set(BEGUN_RECIPES, &text).wait();
-        kept.map_err(|_| "the store did not keep the recipe's name".to_owned())?;
-        self.settings.begun.set(begun);
+        let settings = &self.settings.begun;
+        let mut begun = settings.now();
 
+        // An earlier try kept it.
+        begun.retain(|name| *name != spec.name);
+        begun.push(spec.name.clone());
+        let value = Value::from(begun.clone());
+        let text = value.to_string();
+
+        let kept = self.store.set(BEGUN_RECIPES, &text);
+        if kept.wait().is_err() {
+            let words = "the store did not keep the recipe's name";
+            return Err(words.to_owned());
+        }
+
+        settings.set(begun);
         Ok(())
     }
 

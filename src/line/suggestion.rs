@@ -8,6 +8,8 @@
 //! Bounds: the doubtful parts are bounded by their own file, and those of the groups by theirs. The pictures of
 //! a suggestion are held until the next one.
 
+mod earlier;
+
 use crate::base::exit::chain;
 use crate::base::stop::Stop;
 use crate::config;
@@ -72,16 +74,22 @@ impl Changeover {
         // What was suggested before is gone, whatever comes of this.
         self.suggestion.recipe.clone_from(&recipe.name);
         self.suggestion.groups.clear();
-        if doubtful.is_empty() {
+        let spec = config::as_of_now(recipe, &self.library).map_err(|error| error.to_string())?;
+        let earlier = self.earlier_false_rejects(&spec, &doubtful);
+        let without_picture = earlier.without_picture;
+        let all: Vec<DoubtfulPart> = earlier.parts.into_iter().chain(doubtful).collect();
+        if all.is_empty() {
             let words = "no part of this run is doubtful: none passed near its threshold, and no reject was overruled";
-            return Ok((words.to_owned(), vec![]));
+            return Ok((
+                and_without_picture(words.to_owned(), without_picture),
+                vec![],
+            ));
         }
 
-        let spec = config::as_of_now(recipe, &self.library).map_err(|error| error.to_string())?;
         selection.recipe = spec.label();
         let prepared = self.preparer.prepare(&spec, PrepareMode::Beside);
         let mut active = prepared.map_err(|failure| failure.message)?;
-        let looked = look_at(&mut active.inspector, doubtful, stop)?;
+        let looked = look_at(&mut active.inspector, all, stop)?;
         drop(active);
         let failed = looked.failed;
         let all = looked.parts.len();
@@ -104,6 +112,7 @@ impl Changeover {
             words = format!("{words}; {failed} could not be looked at");
         }
 
+        words = and_without_picture(words, without_picture);
         if let Err(error) = self.write_sheet() {
             words = format!("{words}; their pictures could not be written: {error}");
         }
@@ -196,6 +205,16 @@ impl Changeover {
         fs::create_dir_all(folder)?;
         fs::write(&fresh, png::encode::<&str>(&picture, &[]))?;
         fs::rename(&fresh, folder.join(name))
+    }
+}
+
+/// Words, and how many labelled rejects have no picture any more.
+fn and_without_picture(words: String, count: usize) -> String {
+    match count {
+        0 => words,
+        count => format!(
+            "{words}; {count} more rejects are labelled false, whose pictures are not kept as the camera gave them"
+        ),
     }
 }
 

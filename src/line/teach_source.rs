@@ -2,6 +2,7 @@
 
 use crate::base::live::Live;
 use crate::config::{self, LineConfig};
+use crate::data::grid::Grid;
 use crate::image::file as image_file;
 use crate::line::live_settings::LiveSettings;
 use crate::line::shared::{NewestFrames, Shared};
@@ -58,9 +59,17 @@ struct Recipes {
 
 impl Recipes {
     fn facts(&self) -> Vec<RecipeFacts> {
-        let recipes = self.recipes.now();
-        let mut facts: Vec<RecipeFacts> = recipes.iter().map(|spec| self.facts_of(spec)).collect();
-        facts.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut facts = vec![];
+        for spec in self.recipes.now() {
+            let of_recipe = self.facts_of(&spec);
+            facts.push(of_recipe);
+        }
+
+        facts.sort_by(|a, b| {
+            let name = &a.name;
+            name.cmp(&b.name)
+        });
+
         facts
     }
 
@@ -114,12 +123,21 @@ impl Recipes {
     /// The cells of a map of the recipe.
     fn cells_of(&self, spec: &RecipeSpec) -> CellFacts {
         let recipe = &spec.winclip;
-        let plan = recipe.encode_plan(&self.model, true).ok();
+        let plan = recipe.encode_plan(&self.model, true);
+        let plan = plan.ok();
         let grid = plan.map(|plan| plan.grid(&self.model));
+
+        // One cell stands for those of a recipe that does not fit the model.
+        let grid = grid.unwrap_or(Grid::square(1));
+        let kept = match recipe.fit {
+            Fit::Keep => Some(recipe.kept_cells()),
+            Fit::Squash | Fit::Crop => None,
+        };
+
         CellFacts {
-            columns: grid.map_or(1, |grid| grid.w),
-            rows: grid.map_or(1, |grid| grid.h),
-            kept: (recipe.fit == Fit::Keep).then(|| recipe.kept_cells()),
+            columns: grid.w,
+            rows: grid.h,
+            kept,
             is_square: recipe.fit == Fit::Crop,
             tile_px: recipe.tile_px,
         }

@@ -8,6 +8,9 @@
 //! It never slows a verdict: it has an engine of its own on the processor, with its own thread alone, reads files, and keeps no
 //! lock of the line. It looks at the stop between two parts; a command that the end of the line cuts is answered by the next run.
 
+pub mod nearest;
+
+use self::nearest::NearestFinder;
 use crate::base::exit::{Failure, chain};
 use crate::base::live::Live;
 use crate::base::priority;
@@ -15,7 +18,6 @@ use crate::base::stop::Stop;
 use crate::config;
 use crate::line::changeover::{RecipeRequest, RecipeWish, STOPPING};
 use crate::line::events::Events;
-use crate::line::nearest::NearestFinder;
 use crate::line::second_answers::SecondAnswers;
 use crate::line::selection::Selection;
 use crate::line::shared::Shared;
@@ -69,19 +71,18 @@ pub struct WhatIfStage {
 }
 
 impl WhatIfStage {
-    /// `preparer` makes an inspector of its own; `recipes` are the line's.
+    /// `preparer` makes an inspector of its own; `recipes` are the line's, and those of its library.
     pub fn new(
         shared: &Shared,
         preparer: &RecipePreparer,
-        library: &Library,
-        recipes: Live<Vec<RecipeSpec>>,
+        (library, recipes): (&Library, &Live<Vec<RecipeSpec>>),
         ends: WhatIfEnds,
     ) -> Self {
         let nearest = NearestFinder::new(
             shared.nearest.clone(),
             preparer.clone(),
             library.clone(),
-            recipes,
+            recipes.clone(),
             shared.evidence.clone(),
         );
 
@@ -219,14 +220,17 @@ impl WhatIfStage {
 
     /// The recipe that is asked about.
     fn spec(&self, recipe: &RecipeSpec, revision: Option<u64>) -> Result<RecipeSpec, String> {
-        let now = config::as_of_now(recipe, &self.library).map_err(words)?;
-        match revision.filter(|wanted| *wanted != now.revision) {
-            None => Ok(now),
-            Some(wanted) => {
-                let revision = self.library.revision(&recipe.name, wanted).map_err(words)?;
-                config::recipe_of(revision).map_err(words)
-            }
+        let now = config::as_of_now(recipe, &self.library);
+        let now = now.map_err(words)?;
+        let wanted = revision.unwrap_or(now.revision);
+        if wanted == now.revision {
+            return Ok(now);
         }
+
+        let revision = self.library.revision(&recipe.name, wanted);
+        let revision = revision.map_err(words)?;
+        let spec = config::recipe_of(revision);
+        spec.map_err(words)
     }
 
     fn replayer(&self, spec: &RecipeSpec, command: &WhatIfCommand) -> Result<Replayer, String> {

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// Characters of a recipe's name at most.
 const NAME_MAX: usize = 64;
+/// Places that one command masks at most.
+const MASKED_MAX: usize = 16;
 /// The largest number that a threshold can be: scores are distances of unit features.
 const THRESHOLD_MAX: f32 = 2.0;
 
@@ -26,6 +28,12 @@ pub struct EditCommand {
     pub like: Option<String>,
     /// The whole view: what it leaves out, the recipe loses.
     pub view: Option<ViewSpec>,
+    /// Places that count no more, beside what the view leaves out.
+    #[serde(default)]
+    pub mask_out: Vec<MaskedPlace>,
+    /// True where the revision is to be a candidate, which does not judge the line.
+    #[serde(default)]
+    pub candidate: bool,
     /// How the threshold is found from now on.
     pub threshold: Option<ThresholdWish>,
     /// Share of the good parts that may fail, in the place of a threshold.
@@ -60,6 +68,25 @@ pub struct RegionView {
     pub mask: Vec<Outline>,
 }
 
+/// A place that is to count no more.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaskedPlace {
+    /// Region of the place, where the recipe names regions.
+    pub region: Option<String>,
+    /// The place.
+    pub area: Rectangle,
+}
+
+impl MaskedPlace {
+    /// The place in words.
+    pub fn words(&self) -> String {
+        let of = self.region.as_ref();
+        let of = of.map_or_else(String::new, |region| format!(" of {region}"));
+        format!("masked {}{of}", shown(self.area))
+    }
+}
+
 /// A threshold that a person asks for.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(untagged)]
@@ -78,6 +105,17 @@ impl EditCommand {
             if self.recipe.is_none() {
                 return Err("recipe is missing: the name of the new recipe".to_owned());
             }
+        }
+
+        if self.like.is_some() && (self.candidate || !self.mask_out.is_empty()) {
+            return Err("a new recipe is no candidate, and has no place to mask; leave like out, or candidate and mask_out".to_owned());
+        }
+
+        if self.mask_out.len() > MASKED_MAX {
+            let count = self.mask_out.len();
+            return Err(format!(
+                "mask_out has at most {MASKED_MAX} places, got {count}"
+            ));
         }
 
         if self.threshold.is_some() && self.false_reject_rate.is_some() {
@@ -106,12 +144,12 @@ impl EditCommand {
     fn check_view(&self) -> Result<(), String> {
         let Some(view) = &self.view else {
             let changes_threshold = self.threshold.is_some() || self.false_reject_rate.is_some();
-            if self.like.is_some() || changes_threshold {
+            if self.like.is_some() || changes_threshold || !self.mask_out.is_empty() {
                 return Ok(());
             }
 
             return Err(
-                "nothing is to be changed; give view, threshold, false_reject_rate or like"
+                "nothing is to be changed; give view, mask_out, threshold, false_reject_rate or like"
                     .to_owned(),
             );
         };
@@ -150,10 +188,17 @@ impl ViewSpec {
 
     /// All rectangles, each with the name of its region.
     pub fn rectangles(&self) -> Vec<(Option<&str>, Rectangle)> {
-        let own = self.crop.map(|crop| (None, crop));
-        let regions = self.regions.iter();
-        let regions = regions.map(|region| (Some(region.name.as_str()), region.crop));
-        own.into_iter().chain(regions).collect()
+        let mut rectangles = vec![];
+        if let Some(crop) = self.crop {
+            rectangles.push((None, crop));
+        }
+
+        for region in &self.regions {
+            let name = region.name.as_str();
+            rectangles.push((Some(name), region.crop));
+        }
+
+        rectangles
     }
 }
 
@@ -210,6 +255,14 @@ mod tests {
                 "view.crop[2] must be a whole number from 0, got -1",
             ),
             (r#"{"id":"a","view":{"zoom":2}}"#, "unknown field"),
+            (
+                r#"{"id":"a","recipe":"b","like":"nut","candidate":true}"#,
+                "a new recipe is no candidate",
+            ),
+            (
+                r#"{"id":"a","mask_out":[{"area":[0,0,-1,4]}]}"#,
+                "invalid value",
+            ),
         ] {
             let refused = edit(payload).expect_err(payload);
             assert!(refused.contains(words), "{refused}");

@@ -260,8 +260,8 @@ impl RecipeChange {
             RecipeChange::Teach(command) => command.candidate,
             RecipeChange::Label(command) => command.candidate,
             RecipeChange::Forget(command) => command.candidate,
+            RecipeChange::Edit(command) => command.candidate,
             RecipeChange::Rollback(_)
-            | RecipeChange::Edit(_)
             | RecipeChange::Shadow(_)
             | RecipeChange::Suggest(_)
             | RecipeChange::WhatIf(_) => false,

@@ -135,6 +135,10 @@ fn of_edit(command: &EditCommand) -> String {
         words.push(view.words());
     }
 
+    for place in &command.mask_out {
+        words.push(place.words());
+    }
+
     match &command.threshold {
         Some(ThresholdWish::Number(value)) => words.push(format!("threshold {value}")),
         Some(ThresholdWish::Word(word)) => words.push(format!("threshold {word}")),

@@ -29,15 +29,124 @@ pub fn cell_mask(polygons: &[Polygon], area: Area, grid: Grid) -> Vec<bool> {
         .collect()
 }
 
+/// The polygons without an area: each is cut along the area's four sides, and what lies left, right, above and below of it
+/// stays. Polygons that the area does not touch stay as they are.
+pub fn without(polygons: &[Polygon], area: Area) -> Vec<Polygon> {
+    let left = area.x as f64;
+    let top = area.y as f64;
+    let right = left + area.w as f64;
+    let bottom = top + area.h as f64;
+
+    let mut kept = vec![];
+    for polygon in polygons {
+        let right_of_left = clipped(polygon, Side::RightOf(left));
+        let between = clipped(&right_of_left, Side::LeftOf(right));
+        let below_top = clipped(&between, Side::Below(top));
+        let inside = clipped(&below_top, Side::Above(bottom));
+
+        if inside.is_empty() {
+            kept.push(polygon.clone());
+            continue;
+        }
+
+        let pieces = [
+            clipped(polygon, Side::LeftOf(left)),
+            clipped(polygon, Side::RightOf(right)),
+            clipped(&between, Side::Above(top)),
+            clipped(&between, Side::Below(bottom)),
+        ];
+
+        for piece in pieces {
+            if !piece.is_empty() {
+                kept.push(piece);
+            }
+        }
+    }
+
+    kept
+}
+
+/// One side of a line along an axis.
+#[derive(Clone, Copy)]
+enum Side {
+    LeftOf(f64),
+    RightOf(f64),
+    Above(f64),
+    Below(f64),
+}
+
+impl Side {
+    /// The distance of a point into this side; negative on the other one.
+    fn depth(self, (x, y): Point) -> f64 {
+        match self {
+            Side::LeftOf(line) => line - x,
+            Side::RightOf(line) => x - line,
+            Side::Above(line) => line - y,
+            Side::Below(line) => y - line,
+        }
+    }
+}
+
+/// The part of a polygon on one side of a line (I. Sutherland and G. Hodgman, "Reentrant polygon clipping", CACM 1974). Of a
+/// hollow polygon the pieces stay joined along the line, where they have no area. Empty where no area is left.
+fn clipped(polygon: &Polygon, side: Side) -> Polygon {
+    let mut kept: Polygon = vec![];
+    let next_corners = polygon.iter().cycle().skip(1);
+
+    for (a, b) in polygon.iter().zip(next_corners) {
+        let depth_a = side.depth(*a);
+        let depth_b = side.depth(*b);
+        if depth_a >= 0.0 {
+            kept.push(*a);
+        }
+
+        let leaves = depth_a > 0.0 && depth_b < 0.0;
+        let enters = depth_a < 0.0 && depth_b > 0.0;
+        if leaves || enters {
+            let share = depth_a / (depth_a - depth_b);
+            let x = a.0 + share * (b.0 - a.0);
+            let y = a.1 + share * (b.1 - a.1);
+            kept.push((x, y));
+        }
+    }
+
+    // Corners on the line alone enclose nothing.
+    let mut corners = kept.iter();
+    let has_area = corners.any(|corner| side.depth(*corner) > 0.0);
+    if !has_area || kept.len() < 3 {
+        return vec![];
+    }
+
+    kept
+}
+
+/// The corners of an area, as a polygon.
+pub fn outline(area: Area) -> Polygon {
+    let left = area.x as f64;
+    let top = area.y as f64;
+    let right = left + area.w as f64;
+    let bottom = top + area.h as f64;
+
+    vec![(left, top), (right, top), (right, bottom), (left, bottom)]
+}
+
 /// Evenly spaced points in a cell.
 fn points(area: Area, grid: Grid, cell: usize) -> impl Iterator<Item = Point> {
-    (0..TRIES * TRIES).map(move |i| {
+    let column = grid.column(cell);
+    let row = grid.row(cell);
+    let left = area.x as f64;
+    let top = area.y as f64;
+    let width = area.w as f64;
+    let height = area.h as f64;
+
+    let points = 0..TRIES * TRIES;
+    points.map(move |point| {
         // A point is a share of the area, from 0 to 1, and then a place in camera pixels, in which
         // polygons are drawn.
-        let column = share(grid.column(cell), i % TRIES, grid.w);
-        let row = share(grid.row(cell), i / TRIES, grid.h);
-        let x = area.x as f64 + column * area.w as f64;
-        let y = area.y as f64 + row * area.h as f64;
+        let across = share(column, point % TRIES, grid.w);
+        let down = share(row, point / TRIES, grid.h);
+        let x = left + across * width;
+        let y = top + down * height;
         (x, y)
     })
 }
@@ -75,6 +184,7 @@ fn is_crossed(a: Point, b: Point, (x, y): Point) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_cell_counts_when_half_of_it_is_inside() {
@@ -97,6 +207,24 @@ mod tests {
         assert_eq!(four[..4], [true, true, false, false]);
         let oblong = cell_mask(&[left], area, Grid { w: 4, h: 1 });
         assert_eq!(oblong, [true, true, false, false]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_point_counts_without_an_area_where_it_did_and_is_outside_of_it(
+            corners in prop::collection::vec((0u8..40, 0u8..40), 3..9),
+            (x, y, w, h) in (0usize..35, 0usize..35, 1usize..12, 1usize..12),
+            (column, row) in (0u8..40, 0u8..40),
+        ) {
+            // Corners are whole, so that no point lies on an edge that runs along an axis.
+            let polygon = corners.iter().map(|(x, y)| (f64::from(*x), f64::from(*y))).collect();
+            let polygons: [Polygon; 1] = [polygon];
+            let point = (f64::from(column) + 0.497, f64::from(row) + 0.503);
+            let area = Area { x, y, w, h };
+            let inside = holds(&outline(area), point);
+            let held = |polygons: &[Polygon]| polygons.iter().any(|polygon| holds(polygon, point));
+            prop_assert_eq!(held(&without(&polygons, area)), held(&polygons) && !inside);
+        }
     }
 
     #[test]

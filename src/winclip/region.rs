@@ -148,16 +148,24 @@ impl RegionInspector {
         all: Area,
         place: (f64, f64),
     ) -> Option<(usize, usize)> {
-        let mut order: Vec<usize> = (1..crops.len()).collect();
+        let tiles = 1..crops.len();
+        let mut order: Vec<usize> = tiles.collect();
         order.sort_by(|a, b| {
-            let distance = |crop: &usize| from_middle(self.crop_area(*crop, all), place);
-            distance(a).total_cmp(&distance(b))
+            let area_a = self.crop_area(*a, all);
+            let area_b = self.crop_area(*b, all);
+
+            from_middle(area_a, place).total_cmp(&from_middle(area_b, place))
         });
 
+        // The whole sees every place, less closely.
         order.push(0);
         order.into_iter().find_map(|crop| {
-            let cell = cell_over(self.crop_area(crop, all), crops[crop].grid, place)?;
-            let counts = self.masks[crop].as_ref().is_none_or(|mask| mask[cell]);
+            let area = self.crop_area(crop, all);
+            let grid = crops[crop].grid;
+            let cell = cell_over(area, grid, place)?;
+
+            let mask = self.masks[crop].as_ref();
+            let counts = mask.is_none_or(|mask| mask[cell]);
             counts.then_some((crop, cell))
         })
     }
@@ -342,8 +350,11 @@ fn middle(grid: Grid, cell: usize, area: Area) -> (f64, f64) {
 
 /// The squared distance of a place from the middle of an area.
 fn from_middle(area: Area, (x, y): (f64, f64)) -> f64 {
-    let across = x - (area.x as f64 + area.w as f64 / 2.0);
-    let down = y - (area.y as f64 + area.h as f64 / 2.0);
+    let middle_x = area.x as f64 + area.w as f64 / 2.0;
+    let middle_y = area.y as f64 + area.h as f64 / 2.0;
+
+    let across = x - middle_x;
+    let down = y - middle_y;
 
     across * across + down * down
 }
@@ -352,26 +363,37 @@ fn from_middle(area: Area, (x, y): (f64, f64)) -> f64 {
 pub(super) fn cell_area(area: Area, grid: Grid, cell: usize) -> Area {
     let column = grid.column(cell);
     let row = grid.row(cell);
-    let x = area.x + column * area.w / grid.w;
-    let y = area.y + row * area.h / grid.h;
-    let right = area.x + (column + 1) * area.w / grid.w;
-    let bottom = area.y + (row + 1) * area.h / grid.h;
+    let edge_x = |column: usize| area.x + column * area.w / grid.w;
+    let edge_y = |row: usize| area.y + row * area.h / grid.h;
+
+    let left = edge_x(column);
+    let top = edge_y(row);
+    let right = edge_x(column + 1);
+    let bottom = edge_y(row + 1);
+
+    // A fine grid over few pixels has cells of less than one.
+    let w = right - left;
+    let h = bottom - top;
 
     Area {
-        x,
-        y,
-        w: (right - x).max(1),
-        h: (bottom - y).max(1),
+        x: left,
+        y: top,
+        w: w.max(1),
+        h: h.max(1),
     }
 }
 
 /// The cell of a grid over `area` at a place of the picture; `None` beyond it.
 fn cell_over(area: Area, grid: Grid, (x, y): (f64, f64)) -> Option<usize> {
     // A place beyond the area belongs to another crop.
-    let row = tiles::cell_at(y, area.y, area.h, grid.h)?;
-    let column = tiles::cell_at(x, area.x, area.w, grid.w)?;
+    let row = tiles::cell_at(y, area.y, area.h, grid.h);
+    let row = row?;
 
-    Some(row * grid.w + column)
+    let column = tiles::cell_at(x, area.x, area.w, grid.w);
+    let column = column?;
+
+    let above = row * grid.w;
+    Some(above + column)
 }
 
 /// Cells over `area` that count. `None` without polygons: all count.

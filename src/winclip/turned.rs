@@ -109,28 +109,42 @@ impl Way {
     /// The cell of the picture before it was looked at in this way that lies where `cell` lies now. Of a grid that a quarter
     /// turn would make another one there are no quarter turns.
     pub fn cell_before(self, grid: Grid, cell: usize) -> usize {
-        let numbers = Array3::from_shape_fn((1, grid.h, grid.w), |(_, row, column)| {
-            (row * grid.w + column) as f32
+        // Numbers of cells are whole, and far below what a float counts exactly.
+        let shape = (1, grid.h, grid.w);
+        let numbers = Array3::from_shape_fn(shape, |(_, row, column)| {
+            let number = row * grid.w + column;
+            number as f32
         });
 
-        // Numbers of cells are whole, and far below what a float counts exactly.
         let turned = self.of(&numbers);
-        turned[(0, grid.row(cell), grid.column(cell))] as usize
+        let row = grid.row(cell);
+        let column = grid.column(cell);
+
+        turned[(0, row, column)] as usize
     }
 
     /// A picture, looked at in this way.
     pub fn of_picture(self, picture: &Picture) -> Picture {
-        let (width, height) = (picture.width(), picture.height());
+        let width = picture.width();
+        let height = picture.height();
         let rgb = picture.rgb();
-        let pixels = Array3::from_shape_fn((3, height, width), |(channel, row, column)| {
-            f32::from(rgb[3 * (row * width + column) + channel])
+        let shape = (3, height, width);
+
+        let pixels = Array3::from_shape_fn(shape, |(channel, row, column)| {
+            let pixel = row * width + column;
+            let byte = rgb[3 * pixel + channel];
+            f32::from(byte)
         });
 
         let turned = self.of(&pixels);
         let (_, height, width) = turned.dim();
-        let bytes = turned.permuted_axes([1, 2, 0]);
-        let bytes = bytes.iter().map(|value| *value as u8).collect();
-        Picture::new(width, height, bytes).expect("as many bytes as before")
+
+        // Channels come last in a picture.
+        let packed = turned.permuted_axes([1, 2, 0]);
+        let bytes = packed.iter().map(|value| *value as u8);
+        let turned = Picture::new(width, height, bytes.collect());
+
+        turned.expect("as many bytes as before")
     }
 }
 

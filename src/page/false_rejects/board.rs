@@ -2,8 +2,10 @@
 //!
 //! Bounds: one step at a time, the groups of one suggestion, and [`PROPOSALS_MAX`] proposals, of which the oldest goes.
 
+use super::common_place;
 use crate::page::access::Notice;
 use crate::page::numbers::decimal;
+use crate::protocol::birth::Identity;
 use crate::protocol::suggestion::{Doubt, SuggestedGroup, SuggestedPart};
 use crate::protocol::what_if::WhatIf;
 use std::collections::VecDeque;
@@ -31,12 +33,31 @@ struct Board {
 }
 
 /// What could be done.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Remedy {
-    /// A revision judges that knows the parts of a group as good.
+    /// A revision judges that knows the parts of a group as good, or does not look at their place.
     Revision(u64),
     /// Another threshold judges.
-    Threshold(f32),
+    Threshold(RegionThreshold),
+}
+
+/// The threshold of a region.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RegionThreshold {
+    /// The region; `None` where the recipe names none.
+    pub region: Option<String>,
+    /// The threshold.
+    pub value: f32,
+}
+
+impl RegionThreshold {
+    /// The threshold of the same region that judges now; `None` where the region has none, or is not there.
+    pub fn judging(&self, identity: &Identity) -> Option<f32> {
+        match &self.region {
+            Some(region) => identity.regions.get(region).copied().flatten(),
+            None => identity.threshold,
+        }
+    }
 }
 
 /// A remedy with its effect.
@@ -50,7 +71,7 @@ pub struct Proposal {
     pub words: String,
     /// Name of the recipe.
     pub recipe: String,
-    /// Parts that are taken as good; empty for a threshold.
+    /// Parts that are taken as good, or whose place is masked; empty for a threshold.
     pub parts: Vec<SuggestedPart>,
     /// The effect.
     pub effect: WhatIf,
@@ -93,6 +114,10 @@ pub struct GroupRow {
     pub near: usize,
     /// The first of its parts, each with its words.
     pub parts: Vec<String>,
+    /// The place that a mask would hide, in words; or why none would.
+    pub mask: Result<String, String>,
+    /// Region of the parts; `None` where the recipe names none.
+    pub region: Option<String>,
     /// The least threshold under which the parts that are named would pass.
     pub threshold: String,
 }
@@ -103,7 +128,7 @@ pub struct ProposalRow {
     pub number: u64,
     /// The remedy in words.
     pub words: String,
-    /// The parts that are taken as good, each with its words.
+    /// The parts that it is for, each with its words.
     pub parts: Vec<String>,
     /// Its effect on the last parts, in words.
     pub effect: String,
@@ -185,6 +210,14 @@ impl FalseRejects {
         board.run_id.clone().filter(|_| is_there)
     }
 
+    /// The parts of a group, as far as they are named.
+    pub fn parts_of(&self, group: u64) -> Option<Vec<SuggestedPart>> {
+        let board = self.board();
+        let group = board.groups.iter().find(|known| known.group == group)?;
+
+        Some(group.parts.clone())
+    }
+
     /// A part of a group that is shown.
     pub fn part(&self, group: u64, part: usize) -> Option<SuggestedPart> {
         let board = self.board();
@@ -198,7 +231,7 @@ impl FalseRejects {
         self.proposal(number)?.parts.get(part).cloned()
     }
 
-    /// Adds a proposal for a recipe; `parts` are those that are taken as good.
+    /// Adds a proposal for a recipe; `parts` are those that it is for.
     pub fn propose(
         &self,
         remedy: Remedy,
@@ -254,57 +287,82 @@ impl Proposal {
     /// # Errors
     /// Words, where something else judges.
     pub fn check_judging(&self, judging: &str) -> Result<(), String> {
-        let name = judging.rsplit_once('@').map_or(judging, |(name, _)| name);
+        let found_on = &self.effect.recipe;
         let (is_same, meant) = match self.remedy {
-            Remedy::Threshold(_) => (judging == self.effect.recipe, &self.effect.recipe),
-            Remedy::Revision(_) => (name == self.recipe, &self.recipe),
+            Remedy::Threshold(_) => {
+                let is_same = judging == found_on;
+                (is_same, found_on)
+            }
+            Remedy::Revision(_) => {
+                let levels = judging.rsplit_once('@');
+                let name = levels.map_or(judging, |(name, _)| name);
+                let is_same = name == self.recipe;
+                (is_same, &self.recipe)
+            }
         };
 
-        match is_same {
-            true => Ok(()),
-            false => Err(format!("{judging} judges, and the proposal is for {meant}")),
+        if !is_same {
+            return Err(format!("{judging} judges, and the proposal is for {meant}"));
         }
+
+        Ok(())
     }
 
-    /// What judges again after an undo, while `judging` judges under that threshold. A threshold is set for what judges,
+    /// What judges again after an undo, while the recipe and thresholds of `now` judge. A threshold is set for what judges,
     /// whichever that is: it must still be what the proposal was taken over for.
     ///
     /// # Errors
     /// Words, where there is nothing to undo any more.
-    pub fn to_undo(&self, judging: &str, threshold: Option<f32>) -> Result<Remedy, String> {
+    pub fn to_undo(&self, now: &Identity) -> Result<Remedy, String> {
         let undo = self.undo.as_ref();
         let undo = undo.ok_or("it does not judge, so that there is nothing to undo")?;
-        let Remedy::Threshold(set) = self.remedy else {
-            return Ok(undo.before);
+        let Remedy::Threshold(set) = &self.remedy else {
+            return Ok(undo.before.clone());
         };
 
         let meant = &undo.judging;
+        let judging = &now.recipe;
         if judging != meant {
             return Err(format!(
                 "{judging} judges, and the threshold was set for {meant}"
             ));
         }
 
-        if threshold != Some(set) {
-            return Err(format!("{judging} has another threshold than {set} by now"));
+        if set.judging(now) != Some(set.value) {
+            let value = set.value;
+            return Err(format!(
+                "{judging} has another threshold than {value} by now"
+            ));
         }
 
-        Ok(undo.before)
+        Ok(undo.before.clone())
     }
 }
 
 impl GroupRow {
     fn of(group: &SuggestedGroup) -> Self {
-        let scores = group.parts.iter().map(|part| part.score);
+        let parts = &group.parts;
+        let scores = parts.iter().map(|part| part.score);
         let highest = scores.fold(0.0, f32::max);
+
+        // A part passes below the threshold; up, to the digits that are shown.
+        let shown = (highest * 1e4).floor() / 1e4;
+        let threshold = shown + 2e-4;
+
+        let first = parts.first();
+        let region = first.and_then(|part| part.region.clone());
+        let place = common_place::of(parts);
+        let mask = place.map(|place| place.words());
+        let words = parts.iter().map(in_words);
 
         GroupRow {
             number: group.group,
             overruled: group.overruled,
             near: group.near,
-            parts: group.parts.iter().map(in_words).collect(),
-            // A part passes below the threshold; up, to the digits that are shown.
-            threshold: format!("{:.4}", (highest * 1e4).floor() / 1e4 + 2e-4),
+            parts: words.collect(),
+            region,
+            mask,
+            threshold: format!("{threshold:.4}"),
         }
     }
 }
@@ -378,6 +436,7 @@ impl ProposalRow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::birth::tests::identity;
 
     fn effect(bad_found: usize) -> WhatIf {
         WhatIf {
@@ -396,6 +455,38 @@ mod tests {
             bad_parts: 6,
             changes: vec![],
         }
+    }
+
+    fn of_all(value: f32) -> Remedy {
+        Remedy::Threshold(RegionThreshold {
+            region: None,
+            value,
+        })
+    }
+
+    /// What judges, under that threshold.
+    fn now(recipe: &str, threshold: f32) -> Identity {
+        Identity {
+            recipe: recipe.to_owned(),
+            threshold: Some(threshold),
+            ..identity()
+        }
+    }
+
+    #[test]
+    fn a_threshold_of_a_region_is_undone_while_that_region_has_it() {
+        let mut identity = now("nut@4", 0.1);
+        identity.threshold = None;
+        identity.regions = [("rim".to_owned(), Some(0.4)), ("hub".to_owned(), None)].into();
+        let of = |region: Option<&str>| RegionThreshold {
+            region: region.map(str::to_owned),
+            value: 0.4,
+        };
+
+        assert_eq!(of(Some("rim")).judging(&identity), Some(0.4));
+        assert_eq!(of(Some("hub")).judging(&identity), None);
+        assert_eq!(of(Some("gone")).judging(&identity), None);
+        assert_eq!(of(None).judging(&identity), None);
     }
 
     fn group(number: u64, overruled: usize) -> SuggestedGroup {
@@ -439,7 +530,7 @@ mod tests {
     #[test]
     fn a_threshold_is_for_the_revision_on_which_its_effect_was_found_out() {
         let screen = FalseRejects::default();
-        for remedy in [Remedy::Threshold(0.4), Remedy::Revision(3)] {
+        for remedy in [of_all(0.4), Remedy::Revision(3)] {
             screen.propose(remedy, "words".to_owned(), "nut", vec![], effect(6));
         }
 
@@ -450,17 +541,17 @@ mod tests {
             assert!(refused.ends_with("the proposal is for nut@3"), "{refused}");
         }
 
-        assert!(threshold.to_undo("nut@3", Some(0.4)).is_err(), "not set");
+        assert!(threshold.to_undo(&now("nut@3", 0.4)).is_err(), "not set");
         let undo = Undo {
-            before: Remedy::Threshold(0.3),
+            before: of_all(0.3),
             judging: "nut@4".to_owned(),
         };
         screen.set_undo(1, Some(undo));
         let set = screen.proposal(1).expect("known");
-        let undone = set.to_undo("nut@4", Some(0.4));
-        assert_eq!(undone, Ok(Remedy::Threshold(0.3)));
+        let undone = set.to_undo(&now("nut@4", 0.4));
+        assert_eq!(undone, Ok(of_all(0.3)));
         for (judging, threshold) in [("bolt@4", 0.4), ("nut@5", 0.4), ("nut@4", 0.5)] {
-            assert!(set.to_undo(judging, Some(threshold)).is_err(), "{judging}");
+            assert!(set.to_undo(&now(judging, threshold)).is_err(), "{judging}");
         }
 
         assert_eq!(revision.check_judging("nut@2"), Ok(()));
@@ -495,13 +586,7 @@ mod tests {
         let rows = screen.seen().proposals;
         assert_eq!(rows.len(), PROPOSALS_MAX);
         assert!(rows[0].is_active && rows[0].finds_all_bad && !rows[1].is_active);
-        screen.propose(
-            Remedy::Threshold(0.4),
-            "words".to_owned(),
-            "nut",
-            vec![],
-            effect(5),
-        );
+        screen.propose(of_all(0.4), "words".to_owned(), "nut", vec![], effect(5));
         let rows = screen.seen().proposals;
         assert_eq!(
             (rows[0].finds_all_bad, &*rows[0].bad),

@@ -3,21 +3,21 @@
 //!
 //! ```text
 //! group them --suggest--> groups --take as good: teach, a candidate--> what_if --> proposal --activate--> undo
+//!                             |--mask the place: edit, a candidate-> what_if --> proposal --activate--> undo
 //!                             \--another threshold-----------------> what_if --> proposal --activate--> undo
 //! ```
 //! Nothing is activated before its effect is known, and never what lets a known bad part pass. Each step is a command of the
 //! signed-in user, as it would come through another door. Steps that take longer go on without the browser (`work`): the
 //! screen says what is under way, and asks again by itself.
-//!
-//! There is no proposal to mask a place: no command changes a mask.
 
 mod board;
+mod common_place;
 mod pictures;
 mod work;
 
 pub use self::board::FalseRejects;
 
-use self::board::{GroupRow, ProposalRow};
+use self::board::{GroupRow, ProposalRow, RegionThreshold};
 use super::access::{Act, Notice, Right, Viewer};
 use super::form_page::{Layout, answer, done};
 use super::state::Page;
@@ -65,6 +65,9 @@ struct GroupForm {
 #[derive(Deserialize)]
 struct ThresholdForm {
     threshold: f32,
+    /// Empty where the recipe names none.
+    #[serde(default)]
+    region: String,
 }
 
 #[derive(Deserialize)]
@@ -86,6 +89,7 @@ pub fn routes() -> Router<Page> {
         )
         .route("/false-rejects/group", post(group))
         .route("/false-rejects/try-group", post(try_group))
+        .route("/false-rejects/try-mask", post(try_mask))
         .route("/false-rejects/try-threshold", post(try_threshold))
         .route("/false-rejects/activate", post(activate))
         .route("/false-rejects/undo", post(undo))
@@ -130,8 +134,19 @@ async fn try_group(State(page): State<Page>, act: Act<GroupForm>) -> Response {
     told(&page, &act, begun)
 }
 
+async fn try_mask(State(page): State<Page>, act: Act<GroupForm>) -> Response {
+    let begun = work::try_mask(&page, &act.actor, act.form.group);
+    told(&page, &act, begun)
+}
+
 async fn try_threshold(State(page): State<Page>, act: Act<ThresholdForm>) -> Response {
-    let begun = work::try_threshold(&page, &act.actor, act.form.threshold);
+    let region = &act.form.region;
+    let wanted = RegionThreshold {
+        region: (!region.is_empty()).then(|| region.clone()),
+        value: act.form.threshold,
+    };
+
+    let begun = work::try_threshold(&page, &act.actor, wanted);
     told(&page, &act, begun)
 }
 

@@ -41,30 +41,44 @@ pub async fn of_proposal(
 
 async fn picture(page: &Page, found: Option<SuggestedPart>) -> Response {
     let Some(part) = found else {
-        return StatusCode::NOT_FOUND.into_response();
+        let none = StatusCode::NOT_FOUND;
+        return none.into_response();
     };
 
-    let read = page.evidence.look(move |folder| small(folder, &part)).await;
-    let of_kind = |kind| [(CONTENT_TYPE, kind), (CACHE_CONTROL, "no-store")];
+    let look = move |folder: &Path| small(folder, &part);
+    let read = page.evidence.look(look).await;
+
+    // It may be kept a moment later.
+    let lasting = (CACHE_CONTROL, "no-store");
     match read {
-        Ok(Some(jpeg)) => (of_kind("image/jpeg"), jpeg).into_response(),
-        _ => (of_kind("image/svg+xml"), NOT_KEPT).into_response(),
+        Ok(Some(jpeg)) => {
+            let kind = (CONTENT_TYPE, "image/jpeg");
+            ([kind, lasting], jpeg).into_response()
+        }
+        _ => {
+            let kind = (CONTENT_TYPE, "image/svg+xml");
+            ([kind, lasting], NOT_KEPT).into_response()
+        }
     }
 }
 
 fn small(folder: &Path, part: &SuggestedPart) -> Option<Vec<u8>> {
     // `run/camera/seq`, and the camera that saw it where several see a part.
-    let names: Vec<&str> = part.part.split('/').collect();
-    let (run_id, camera, seq) = match names.as_slice() {
-        [run_id, camera, seq] => (run_id, camera, seq),
-        [run_id, _, seq, seen_by] => (run_id, seen_by, seq),
-        _ => return None,
-    };
+    let mut names = part.part.split('/');
+    let run_id = names.next()?;
+    let camera = names.next()?;
+    let seq = names.next()?;
+    let seen_by = names.next();
 
-    let found = kept::find(folder, run_id, camera, seq.parse().ok()?).ok()?;
-    let picture = found.picture_as_kept().ok()?;
+    let camera = seen_by.unwrap_or(camera);
+    let seq = seq.parse().ok()?;
+    let found = kept::find(folder, run_id, camera, seq);
+    let found = found.ok()?;
+    let picture = found.picture_as_kept();
+    let picture = picture.ok()?;
 
-    Some(cut(&picture, part))
+    let file = cut(&picture, part);
+    Some(file)
 }
 
 /// The odd place with what is around it, square, as JPEG.

@@ -1,10 +1,12 @@
 //! The steps of the screen: commands of the signed-in user, one after the other, on a task of their own, because some of them take
 //! longer than a browser waits.
 
-use super::board::{Remedy, Undo};
+use super::board::{RegionThreshold, Remedy, Undo};
+use super::common_place::{self, CommonPlace};
 use crate::page::access::{Actor, Notice, Right};
 use crate::page::state::Page;
 use crate::protocol::answer::{Answer, AnswerStatus};
+use crate::protocol::suggestion::SuggestedPart;
 use crate::protocol::what_if::WhatIf;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -59,6 +61,41 @@ pub fn try_group(page: &Page, actor: &Actor, group: u64) -> Result<(), String> {
     Ok(())
 }
 
+/// Makes a candidate that does not look at the common place of a group's parts, and finds its effect out.
+pub fn try_mask(page: &Page, actor: &Actor, group: u64) -> Result<(), String> {
+    let parts = page.false_rejects.parts_of(group);
+    let parts = parts
+        .ok_or_else(|| format!("there is no group {group} any more; group the parts again"))?;
+
+    let place = common_place::of(&parts)?;
+    let words = format!(
+        "what a mask over {} would change is being found out",
+        place.words()
+    );
+    begin(page, actor, &words)?;
+    let (page, actor) = (page.clone(), actor.clone());
+    tokio::spawn(async move {
+        let told = tried_mask(&page, &actor, &place, parts).await;
+        end(&page, told);
+    });
+
+    Ok(())
+}
+
+async fn tried_mask(
+    page: &Page,
+    actor: &Actor,
+    place: &CommonPlace,
+    parts: Vec<SuggestedPart>,
+) -> Result<String, String> {
+    let masked = json!([{ "region": place.region, "area": place.area }]);
+    let values = json!({ "mask_out": masked, "candidate": true });
+    let edited = carried_out(page, actor, "edit", values).await?;
+    let title = format!("Mask {}", place.words());
+
+    propose(page, actor, &edited, &title, parts).await
+}
+
 async fn tried_group(
     page: &Page,
     actor: &Actor,
@@ -69,13 +106,31 @@ async fn tried_group(
     let taught = carried_out(page, actor, "teach", values).await?;
     let parts = page.false_rejects.take_group(group);
 
-    let words = taught.reason.unwrap_or_default();
-    let (recipe, revision) = made(&words)
+    propose(
+        page,
+        actor,
+        &taught,
+        &format!("Take group {group} as good"),
+        parts,
+    )
+    .await
+}
+
+/// Finds out the effect of the candidate that a command has made, and proposes it.
+async fn propose(
+    page: &Page,
+    actor: &Actor,
+    answer: &Answer,
+    title: &str,
+    parts: Vec<SuggestedPart>,
+) -> Result<String, String> {
+    let words = answer.reason.as_deref().unwrap_or_default();
+    let (recipe, revision) = made(words)
         .ok_or_else(|| format!("which revision was made is not known ({words}); see Recipes"))?;
 
     let values = json!({ "recipe": recipe, "revision": revision });
     let effect = effect_of(page, actor, values).await?;
-    let title = format!("Take group {group} as good: {recipe}@{revision}");
+    let title = format!("{title}: {recipe}@{revision}");
     page.false_rejects
         .propose(Remedy::Revision(revision), title, recipe, parts, effect);
 
@@ -83,27 +138,28 @@ async fn tried_group(
 }
 
 /// Finds the effect of another threshold out.
-pub fn try_threshold(page: &Page, actor: &Actor, threshold: f32) -> Result<(), String> {
+pub fn try_threshold(page: &Page, actor: &Actor, wanted: RegionThreshold) -> Result<(), String> {
     let identity = page.now().identity;
-    if identity.threshold.is_none() {
-        return Err(
-            "each region has a threshold of its own; set them by winspect or MQTT".to_owned(),
-        );
+    if wanted.judging(&identity).is_none() {
+        return Err(match &wanted.region {
+            Some(region) => format!("{} has no threshold of region {region}", identity.recipe),
+            None => "each region has a threshold of its own".to_owned(),
+        });
     }
 
-    begin(
-        page,
-        actor,
-        &format!("what threshold {threshold} would change is being found out"),
-    )?;
+    let value = wanted.value;
+    let of = wanted.region.as_ref();
+    let of = of.map_or_else(String::new, |region| format!(" of region {region}"));
+    let words = format!("what threshold {value}{of} would change is being found out");
+    begin(page, actor, &words)?;
     let (page, actor) = (page.clone(), actor.clone());
     tokio::spawn(async move {
         let recipe = name_of(&identity.recipe);
-        let values = json!({ "recipe": recipe, "threshold": threshold });
+        let values = json!({ "recipe": recipe, "threshold": value, "region": wanted.region });
         let told = match effect_of(&page, &actor, values).await {
             Ok(effect) => {
-                let title = format!("Set the threshold of {recipe} to {threshold}");
-                let remedy = Remedy::Threshold(threshold);
+                let title = format!("Set the threshold{of} of {recipe} to {value}");
+                let remedy = Remedy::Threshold(wanted);
                 page.false_rejects
                     .propose(remedy, title, recipe, vec![], effect);
                 Ok("the proposal is below".to_owned())
@@ -131,15 +187,18 @@ pub fn activate(page: &Page, actor: &Actor, number: u64) -> Result<(), String> {
     let identity = page.now().identity;
     proposal.check_judging(&identity.recipe)?;
 
-    let before = match proposal.remedy {
+    let before = match &proposal.remedy {
         Remedy::Revision(_) => revision_of(&identity.recipe).map(Remedy::Revision),
-        Remedy::Threshold(_) => identity.threshold.map(Remedy::Threshold),
+        Remedy::Threshold(set) => set.judging(&identity).map(|value| {
+            let region = set.region.clone();
+            Remedy::Threshold(RegionThreshold { region, value })
+        }),
     };
 
     begin(page, actor, &format!("taken over: {}", proposal.words))?;
     let (page, actor) = (page.clone(), actor.clone());
     tokio::spawn(async move {
-        let told = set(&page, &actor, &proposal.recipe, proposal.remedy).await;
+        let told = set(&page, &actor, &proposal.recipe, &proposal.remedy).await;
         if told.is_ok()
             && let Some(before) = before
         {
@@ -163,12 +222,12 @@ pub fn undo(page: &Page, actor: &Actor, number: u64) -> Result<(), String> {
     let proposal = page.false_rejects.proposal(number);
     let proposal = proposal.ok_or("there is no such proposal any more")?;
     let identity = page.now().identity;
-    let before = proposal.to_undo(&identity.recipe, identity.threshold)?;
+    let before = proposal.to_undo(&identity)?;
 
     begin(page, actor, &format!("undone: {}", proposal.words))?;
     let (page, actor) = (page.clone(), actor.clone());
     tokio::spawn(async move {
-        let told = set(&page, &actor, &proposal.recipe, before).await;
+        let told = set(&page, &actor, &proposal.recipe, &before).await;
         if told.is_ok() {
             page.false_rejects.set_undo(number, None);
         }
@@ -193,14 +252,14 @@ async fn judging_after(page: &Page, before: &str) -> String {
     }
 }
 
-async fn set(page: &Page, actor: &Actor, recipe: &str, remedy: Remedy) -> Result<String, String> {
+async fn set(page: &Page, actor: &Actor, recipe: &str, remedy: &Remedy) -> Result<String, String> {
     let answer = match remedy {
         Remedy::Revision(revision) => {
             let values = json!({ "recipe": recipe, "revision": revision });
             carried_out(page, actor, "rollback", values).await
         }
-        Remedy::Threshold(value) => {
-            let values = json!({ "value": value });
+        Remedy::Threshold(RegionThreshold { region, value }) => {
+            let values = json!({ "value": value, "region": region });
             carried_out(page, actor, "set_threshold", values).await
         }
     };
@@ -209,9 +268,15 @@ async fn set(page: &Page, actor: &Actor, recipe: &str, remedy: Remedy) -> Result
 }
 
 async fn effect_of(page: &Page, actor: &Actor, values: Value) -> Result<WhatIf, String> {
-    let answer = carried_out(page, actor, "what_if", values).await?;
-    let effect = answer.what_if.map(|effect| *effect);
-    effect.ok_or_else(|| "the line has told no effect".to_owned())
+    let answer = carried_out(page, actor, "what_if", values);
+    let answer = answer.await?;
+
+    let Some(effect) = answer.what_if else {
+        let words = "the line has told no effect";
+        return Err(words.to_owned());
+    };
+
+    Ok(*effect)
 }
 
 /// Carries a command out; a refusal is an error in words.
@@ -254,14 +319,21 @@ fn end(page: &Page, told: Result<String, String>) {
 
 /// Name and number of the revision that `teach` says that it has made: "nut@3 has 4 good ...".
 fn made(words: &str) -> Option<(&str, u64)> {
-    let (label, _) = words.split_once(" has ")?;
-    let (name, number) = label.rsplit_once('@')?;
+    let parts = words.split_once(" has ");
+    let (label, _) = parts?;
+    let levels = label.rsplit_once('@');
+    let (name, number) = levels?;
+    let number = number.parse().ok()?;
 
-    Some((name, number.parse().ok()?))
+    Some((name, number))
 }
 
 fn name_of(label: &str) -> &str {
-    label.rsplit_once('@').map_or(label, |(name, _)| name)
+    let levels = label.rsplit_once('@');
+    match levels {
+        Some((name, _)) => name,
+        None => label,
+    }
 }
 
 fn revision_of(label: &str) -> Option<u64> {

@@ -128,12 +128,22 @@ pub async fn show(
 
 fn label_view(part: &HistoryPart) -> Option<LabelView> {
     let label = part.label.as_ref()?;
+    let word = label.label.as_deref();
+    let word = word.unwrap_or_default();
+
+    // A time that cannot be read is shown as it stands.
     let at: Option<Timestamp> = label.at.parse().ok();
+    let at = match at {
+        Some(at) => local_time(at),
+        None => label.at.clone(),
+    };
+
+    let note = label.note.clone();
     Some(LabelView {
-        mark: label_mark(label.label.as_deref().unwrap_or_default()),
-        note: label.note.clone().unwrap_or_default(),
+        mark: label_mark(word),
+        note: note.unwrap_or_default(),
         who: label.who.clone(),
-        at: at.map_or(label.at.clone(), local_time),
+        at,
     })
 }
 

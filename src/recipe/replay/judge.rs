@@ -339,14 +339,30 @@ fn as_it_was(facts: &Facts) -> Judgement {
 
 /// True if both maps are the same bytes over the same place.
 fn is_same_map(facts: &MapFacts, scored: &RegionScore) -> bool {
-    let (map, area) = facts.map();
-    let kept = map.values().iter().map(|value| value.to_bits());
-    let now = scored.map.values().iter().map(|value| value.to_bits());
+    let (kept, area) = facts.map();
+    let now = &scored.map;
+    if area != scored.area {
+        return false;
+    }
 
-    area == scored.area
-        && map.grid() == scored.map.grid()
-        && kept.eq(now)
-        && (0..facts.h).all(|row| {
-            (0..facts.w).all(|column| map.counts(row, column) == scored.map.counts(row, column))
-        })
+    let grid = kept.grid();
+    if grid != now.grid() {
+        return false;
+    }
+
+    let mut values = kept.values().iter().zip(now.values());
+    let are_same = values.all(|(kept, now)| {
+        let kept = kept.to_bits();
+        let now = now.to_bits();
+        kept == now
+    });
+
+    let mut cells = 0..grid.cells();
+    let is_same_mask = cells.all(|cell| {
+        let row = grid.row(cell);
+        let column = grid.column(cell);
+        kept.counts(row, column) == now.counts(row, column)
+    });
+
+    are_same && is_same_mask
 }

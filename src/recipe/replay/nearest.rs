@@ -74,9 +74,16 @@ impl Replayer {
     fn region_of(&self, facts: &Facts) -> Result<usize, String> {
         let wanted = facts.region.as_deref();
         let regions = self.active.inspector.regions();
-        let found = regions.iter().position(|name| name.as_deref() == wanted);
+        let mut names = regions.iter();
+        let found = names.position(|name| {
+            let name = name.as_deref();
+            name == wanted
+        });
 
-        found.ok_or_else(|| format!("{} has no region of the part's name", self.recipe))
+        found.ok_or_else(|| {
+            let recipe = &self.recipe;
+            format!("{recipe} has no region of the part's name")
+        })
     }
 
     /// A pair for each defect whose place is compared; each reference's picture is read once.
@@ -116,9 +123,12 @@ impl Replayer {
     /// A reference as it was judged.
     fn reference(&self, number: usize) -> Result<Arc<Picture>, String> {
         let file = &self.active.references[number];
-        let picture = image_file::read(file).map_err(words)?;
+        let picture = image_file::read(file);
+        let picture = picture.map_err(words)?;
 
-        self.active.inspector.judged_picture(picture).map_err(words)
+        let inspector = &self.active.inspector;
+        let judged = inspector.judged_picture(picture);
+        judged.map_err(words)
     }
 
     fn in_words(&self, nearest: &NearestPatch) -> String {
@@ -200,49 +210,78 @@ fn defects_of(facts: &Facts) -> Result<Vec<(Defect, (f64, f64))>, String> {
 /// The middle of the highest cell whose middle lies in a defect.
 fn peak(map: &Map, area: Area, defect: &Defect) -> Option<(f64, f64)> {
     let grid = map.grid();
-    let mut highest: Option<(f32, (f64, f64))> = None;
-    for (cell, value) in map.values().iter().enumerate() {
-        let across = (grid.column(cell) as f64 + 0.5) / grid.w as f64;
-        let down = (grid.row(cell) as f64 + 0.5) / grid.h as f64;
-        let x = area.x as f64 + across * area.w as f64;
-        let y = area.y as f64 + down * area.h as f64;
+    let left = defect.x as f64;
+    let top = defect.y as f64;
+    let right = left + defect.w as f64;
+    let bottom = top + defect.h as f64;
 
-        let is_inside = (defect.x as f64..=(defect.x + defect.w) as f64).contains(&x)
-            && (defect.y as f64..=(defect.y + defect.h) as f64).contains(&y);
-        if is_inside && highest.is_none_or(|(most, _)| *value > most) {
-            highest = Some((*value, (x, y)));
+    let mut highest = f32::NEG_INFINITY;
+    let mut place = None;
+    for cell in 0..grid.cells() {
+        let column = grid.column(cell);
+        let row = grid.row(cell);
+        let x = middle(column, grid.w, area.x, area.w);
+        let y = middle(row, grid.h, area.y, area.h);
+
+        let is_across = left <= x && x <= right;
+        let is_down = top <= y && y <= bottom;
+        if !is_across || !is_down {
+            continue;
+        }
+
+        let value = map.values()[cell];
+        if value > highest {
+            highest = value;
+            place = Some((x, y));
         }
     }
 
-    highest.map(|(_, place)| place)
+    place
+}
+
+/// The middle of one of `cells` along one direction of an area, in pixels.
+fn middle(cell: usize, cells: usize, start: usize, length: usize) -> f64 {
+    let share = (cell as f64 + 0.5) / cells as f64;
+
+    start as f64 + share * length as f64
 }
 
 /// Side of both squares, in pixels of the judged pictures: the defect with what is around it.
 fn side_of(defect: &Defect, nearest: &NearestPatch) -> usize {
-    let patch = nearest.found.w.max(nearest.found.h);
-    let defect = defect.w.max(defect.h);
+    let patch = nearest.found;
+    let patch_side = patch.w.max(patch.h);
+    let defect_side = defect.w.max(defect.h);
 
-    (PATCHES * patch).max(defect * 3 / 2)
+    let of_patches = PATCHES * patch_side;
+    let of_defect = defect_side * 3 / 2;
+
+    of_patches.max(of_defect)
 }
 
 /// The close-up of a patch with a frame around it, turned as the network saw it.
 fn framed(picture: &Picture, patch: Area, side: usize, way: Option<Way>) -> Arc<[u8]> {
     let square = close_up::square_around(picture, patch, side);
-    let mut canvas = Canvas::from(close_up::cut(picture, square, SIDE));
+    let close = close_up::cut(picture, square, SIDE);
+    let mut canvas = Canvas::from(close);
+
+    // Each line lies inside of the one before.
     let mut frame = close_up::on_close_up(patch, square, SIDE);
     for colour in FRAMES {
         canvas.outline(frame, THICK, colour);
-        frame = Area {
-            x: frame.x + THICK,
-            y: frame.y + THICK,
-            w: frame.w.saturating_sub(2 * THICK),
-            h: frame.h.saturating_sub(2 * THICK),
-        };
+
+        frame.x += THICK;
+        frame.y += THICK;
+        frame.w = frame.w.saturating_sub(2 * THICK);
+        frame.h = frame.h.saturating_sub(2 * THICK);
     }
 
-    let shown = canvas.into_picture();
-    let shown = way.map_or(shown.clone(), |way| way.of_picture(&shown));
-    jpeg_file::encode(&shown, QUALITY).into()
+    let mut shown = canvas.into_picture();
+    if let Some(way) = way {
+        shown = way.of_picture(&shown);
+    }
+
+    let file = jpeg_file::encode(&shown, QUALITY);
+    file.into()
 }
 
 fn words(error: impl std::fmt::Display) -> String {

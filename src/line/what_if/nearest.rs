@@ -12,6 +12,7 @@ use crate::data::nearest::{NearestAnswer, NearestFound};
 use crate::evidence::kept;
 use crate::recipe::library::folder::Library;
 use crate::recipe::library::hold::RevisionHold;
+use crate::recipe::library::revision::Revision;
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
 use crate::recipe::replay::Replayer;
 use crate::recipe::spec::RecipeSpec;
@@ -143,7 +144,7 @@ impl NearestFinder {
     fn find(&mut self, stem: &str) -> Result<NearestFound, String> {
         let folder = self.evidence.clone();
         let folder = folder.ok_or("the line keeps no pictures of parts (table [evidence])")?;
-        let part = kept::read(&folder, stem).map_err(|error| error.to_string())?;
+        let part = kept::read(&folder, stem).map_err(words)?;
         let mut prepared = self.prepared_for(&part.facts.recipe)?;
         let found = prepared.replayer.nearest(&part);
 
@@ -155,16 +156,21 @@ impl NearestFinder {
     /// The prepared revision that judged a part; another one that is prepared is let go before.
     fn prepared_for(&mut self, label: &str) -> Result<Prepared, String> {
         let known = self.prepared.take();
-        if let Some(known) = known.filter(|known| known.replayer.recipe() == label) {
+        let fitting = known.filter(|known| known.replayer.recipe() == label);
+        if let Some(known) = fitting {
             return Ok(known);
         }
 
         let spec = self.spec(label)?;
-        let hold = spec.library.as_ref().map(RevisionHold::of).transpose();
-        let hold = hold.map_err(|error| error.to_string())?;
+        let revision = spec.library.as_ref();
+        let hold = revision.map(RevisionHold::of).transpose();
+        let hold = hold.map_err(words)?;
+
         let replayer = Replayer::prepare(&self.preparer, &spec, PrepareMode::Beside);
+        let replayer = replayer.map_err(|failure| failure.message)?;
+
         Ok(Prepared {
-            replayer: replayer.map_err(|failure| failure.message)?,
+            replayer,
             _hold: hold,
             used_at: Instant::now(),
         })
@@ -172,15 +178,30 @@ impl NearestFinder {
 
     /// The revision of that label: of the line's file, or of the library.
     fn spec(&self, label: &str) -> Result<RecipeSpec, String> {
-        let recipes = self.recipes.now();
-        if let Some(own) = recipes.into_iter().find(|spec| spec.label() == label) {
+        let mut recipes = self.recipes.now().into_iter();
+        let own = recipes.find(|spec| spec.label() == label);
+        if let Some(own) = own {
             return Ok(own);
         }
 
-        let gone = || format!("{label} judged the part, and is not in the recipe library any more");
-        let (name, number) = label.rsplit_once('@').ok_or_else(gone)?;
-        let number = number.parse().map_err(|_| gone())?;
-        let revision = self.library.revision(name, number).map_err(|_| gone())?;
-        config::recipe_of(revision).map_err(|problems| problems.to_string())
+        let revision = self.revision(label);
+        let revision = revision.ok_or_else(|| {
+            format!("{label} judged the part, and is not in the recipe library any more")
+        })?;
+
+        let spec = config::recipe_of(revision);
+        spec.map_err(words)
     }
+
+    /// The library's revision of that label; `None` where it is gone.
+    fn revision(&self, label: &str) -> Option<Revision> {
+        let (name, number) = label.rsplit_once('@')?;
+        let number = number.parse().ok()?;
+
+        self.library.revision(name, number).ok()
+    }
+}
+
+fn words(error: impl std::fmt::Display) -> String {
+    error.to_string()
 }

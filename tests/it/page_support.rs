@@ -1,8 +1,9 @@
 //! What a setter does at the screen Health: the line's file is read again, and a bundle is taken away.
 
+use crate::harness::broker::free_port;
 use crate::harness::browser::Browser;
 use crate::harness::line::{LineConfig, TRIGGERED};
-use crate::harness::page::{station, station_with};
+use crate::harness::page::{Page, station, station_with};
 use crate::harness::program::{both, winspect};
 use crate::harness::sign_in::{Session, add_user, audit};
 use crate::harness::station::Station;
@@ -154,4 +155,27 @@ fn a_bundle_is_made_without_the_page_of_a_line_that_runs_or_does_not() {
     let output = command.current_dir(folder).output().expect("it runs");
     assert!(output.status.success(), "{}", both(&output));
     assert!(folder.join("support.zip").exists(), "a file that is wrong");
+}
+
+#[test]
+fn numbers_and_days_are_written_as_the_file_says_and_csv_keeps_the_point() {
+    let page = Page::at(free_port());
+    let table = format!("{}\nnumbers = \"comma\"", page.table());
+    let station = Station::configured(TRIGGERED, |config, _| config.tables(&table));
+    station
+        .plc
+        .ask("trigger", r#"{"id":"a","part_id":"A-1"}"#, "accepted");
+    station.plc.until("box/result", "part_id", "A-1");
+    assert_said(&page.get("/health").body, &["1,5 and 30.11.2026"]);
+    let parts = page.get("/rejects?verdict=any").body;
+    let year = parts.split_whitespace().any(|word| {
+        let digits = word.split('.').map(str::len).collect::<Vec<usize>>();
+        digits == [2, 2, 4]
+    });
+
+    assert!(year, "no day such as 30.11.2026 in {parts}");
+    let csv = page.get("/counters/pareto.csv?by=camera").body;
+    assert!(csv.contains("\ntop,1,") && !csv.contains("0,5"), "{csv}");
+    let csv = page.get("/rejects/parts.csv?verdict=any").body;
+    assert!(csv.contains("T") && csv.contains(",0."), "{csv}");
 }

@@ -169,7 +169,7 @@ mod tests {
     fn a_result_tells_the_scale_of_its_defects_and_of_nothing_else() {
         let mut report = report(7);
         report.mm_per_pixel = Some(0.05);
-        let message = |report| {
+        let message = |report: &Report| {
             let bytes = encode(&row(report, &identity()), false, 0);
             let value: Value = serde_json::from_slice(&bytes).expect("JSON");
             value.get("mm_per_pixel").cloned()

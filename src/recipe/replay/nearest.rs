@@ -30,6 +30,9 @@ const THICK: usize = 2;
 /// Colours of a frame, from outside inwards: one of them can be seen on any part.
 const FRAMES: [[u8; 3]; 2] = [[0, 0, 0], [255, 255, 255]];
 
+/// A defect, and the place across and down where the map is highest in it, in pixels of the judged picture.
+type PeakedDefect = (Defect, (f64, f64));
+
 impl Replayer {
     /// The nearest references of a part that this revision has judged.
     ///
@@ -89,7 +92,7 @@ impl Replayer {
     /// A pair for each defect whose place is compared; each reference's picture is read once.
     fn pairs(
         &self,
-        defects: &[(Defect, (f64, f64))],
+        defects: &[PeakedDefect],
         compared: &ComparedPlaces,
     ) -> Result<Vec<NearestPair>, String> {
         let mut pictures: HashMap<usize, Arc<Picture>> = HashMap::new();
@@ -188,13 +191,13 @@ impl Replayer {
 }
 
 /// The strongest defects, each with the place where the map is highest in it.
-fn defects_of(facts: &Facts) -> Result<Vec<(Defect, (f64, f64))>, String> {
+fn defects_of(facts: &Facts) -> Result<Vec<PeakedDefect>, String> {
     let map = facts
         .map
         .as_ref()
         .ok_or("the part was not scored, so that no place of it was compared")?;
     let (map, area) = map.map();
-    let found: Vec<(Defect, (f64, f64))> = facts
+    let found: Vec<PeakedDefect> = facts
         .defects
         .iter()
         .take(DEFECTS)

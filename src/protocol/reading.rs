@@ -100,8 +100,10 @@ pub(super) fn in_words(error: &serde_json::Error, key: &str, payload: &[u8]) -> 
 
 /// Words for JSON with a wrong value or a wrong key.
 fn of_value(message: &str, key: &str) -> String {
+    // Of a command that is read in two steps the key is not known.
     let key = match key {
-        WHOLE => "a command",
+        WHOLE if message.ends_with("a map") || message.contains("expected struct ") => "a command",
+        WHOLE => "a value",
         key => key,
     };
 
@@ -255,7 +257,7 @@ mod tests {
             ),
             (
                 r#"{"camera":"a","count":007}"#,
-                r#"no JSON behind "era\":\"a\",\"count\":0""#,
+                r#"no JSON behind "a\":\"a\",\"count\":0""#,
             ),
             ("{\n\"count\" 7}", "no JSON behind"),
             ("trigger", "no JSON behind \"\": expected"),

@@ -457,7 +457,7 @@ pub(super) mod tests {
         assert_eq!(sign.expect("a signature").words(), "signed, by anna");
         for (wrong, words) in [
             (r#"{"id":"a"}"#, "`step` is missing"),
-            (r#"{"id":"a","step":"jump"}"#, "unknown variant `jump`"),
+            (r#"{"id":"a","step":"jump"}"#, "`acknowledge`, got `jump`"),
             (
                 r#"{"id":"a","step":"start","why":"start"}"#,
                 "`bad` is missing",
@@ -470,7 +470,10 @@ pub(super) mod tests {
                 r#"{"id":"a","step":"start","why":"start","bad":1,"good":101}"#,
                 "good must be",
             ),
-            (r#"{"id":"a","step":"gate","removed":"yes"}"#, "boolean"),
+            (
+                r#"{"id":"a","step":"gate","removed":"yes"}"#,
+                "a value must be true or false, got text \"yes\"",
+            ),
             (r#"{"id":"a","step":"sign"}"#, "name is missing"),
             (
                 r#"{"id":"a","step":"sign","name":"x","removed":true}"#,

@@ -261,7 +261,7 @@ mod tests {
             ),
             (
                 r#"{"id":"a","mask_out":[{"area":[0,0,-1,4]}]}"#,
-                "invalid value",
+                "mask_out[0].area[2] must be a whole number from 0, got -1",
             ),
         ] {
             let refused = edit(payload).expect_err(payload);

@@ -260,7 +260,7 @@ mod tests {
                 r#"no JSON behind "a\":\"a\",\"count\":0""#,
             ),
             ("{\n\"count\" 7}", "no JSON behind"),
-            ("trigger", "no JSON behind \"\": expected"),
+            ("trigger", "no JSON behind \"tr\": expected"),
             (r#"{"count":1,"count":2}"#, "duplicate field `count`"),
         ] {
             let told = read::<Wanted>(payload.as_bytes()).expect_err(payload);

@@ -118,6 +118,16 @@ pub fn library_of(path: &Path) -> Result<Library, Problems> {
     Ok(recipes::library(given, store, station, base))
 }
 
+/// Prefix and station, by which everything else is named.
+fn names(table: &mut TableReader) -> (String, String) {
+    let prefix = table.required("prefix");
+    let station = table.required("station");
+    table.check("prefix", topic::check_levels(&prefix));
+    table.check("station", topic::check_level(&station));
+
+    (prefix, station)
+}
+
 fn line(value: Value, path: &Path, problems: &mut Problems) -> LineConfig {
     // Relative paths of the file are meant from its folder, wherever the command is started.
     let base = path.parent().unwrap_or(Path::new("."));
@@ -126,11 +136,7 @@ fn line(value: Value, path: &Path, problems: &mut Problems) -> LineConfig {
     // The top level is read whole before its tables, so that `finish` releases `problems` for the
     // readers below.
     let mut table = TableReader::new("", value, problems);
-    let prefix = table.required("prefix");
-    let station = table.required("station");
-    table.check("prefix", topic::check_levels(&prefix));
-    table.check("station", topic::check_level(&station));
-
+    let (prefix, station) = names(&mut table);
     let model = base.join(table.required("model"));
     let engines = engines(&mut table, base);
     let batch = table.count("batch", 1, 64);

@@ -203,6 +203,12 @@ fn runtime() -> std::io::Result<Runtime> {
         .build()
 }
 
+/// Waits after a connection that was not accepted: too many open files, for one, may become fewer.
+async fn wait_after(error: &std::io::Error) {
+    tracing::debug!("page: {error}");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
 async fn serve(wiring: PageWiring) -> std::io::Result<()> {
     // The address was bound before the line started; from here on it is answered.
     let listener = TcpListener::from_std(wiring.bound.listener)?;
@@ -254,12 +260,7 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
                     tasks.spawn(connection(stream, config, router));
                 }
 
-                // Too many open files, for one; they may become fewer.
-                Err(error) => {
-                    tracing::debug!("page: {error}");
-
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
+                Err(error) => wait_after(&error).await,
             },
             event = events.events.recv() => match event {
                 Some(event) => state.see(event),

@@ -1,16 +1,14 @@
-//! `/metrics` for Prometheus: one table of all metrics, each read from the line's own counters.
+//! `/metrics` for Prometheus: one table of all metrics (`rows`), each read from the line's own counters.
 //!
 //! Nothing is counted here: frames are those of the tickets, results those of the store, verdicts and
 //! times those of `data::part_counts`. Names end in the unit, and counters in `_total`; docs/metrics.md
 //! has the same table, and a test compares both.
 
+mod row;
 mod rows;
 
-use super::disk::DiskRoom;
-use super::now::LineNow;
-use crate::data::lens::LensView;
-use crate::data::part_counts::{BUCKETS, StageHistogram};
-use jiff::Timestamp;
+use self::row::SampleValue;
+use crate::data::part_counts::BUCKETS;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
@@ -18,65 +16,11 @@ use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Registry;
 use std::fmt;
 
+pub use self::row::{MetricKind, MetricRow, Readings};
 pub use self::rows::METRICS;
 
 /// Media type of the text.
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// What the metrics are read from.
-#[derive(Debug)]
-pub struct Readings {
-    /// Time of the reading.
-    pub at: Timestamp,
-    /// The line.
-    pub now: LineNow,
-    /// What the cameras' lenses show.
-    pub lenses: Vec<LensView>,
-    /// The disk of the store.
-    pub disk: Option<DiskRoom>,
-    /// Events that the page had no room for.
-    pub events_missed: u64,
-    /// Connections of the page.
-    pub connections: usize,
-    /// Stages without a sign of life.
-    pub stuck: usize,
-}
-
-/// Kinds of metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MetricKind {
-    /// Grows, and begins at 0 with each run.
-    Counter,
-    /// A value at the moment.
-    Gauge,
-    /// Numbers of parts by time.
-    Histogram,
-}
-
-/// One metric.
-pub struct MetricRow {
-    /// Name, as queries have it; a histogram's without `_bucket`, `_sum` and `_count`.
-    pub name: &'static str,
-    /// Kind.
-    pub kind: MetricKind,
-    /// Names of its labels.
-    pub labels: &'static [&'static str],
-    /// Meaning.
-    pub help: &'static str,
-    /// Its samples.
-    read: fn(&Readings) -> Vec<Sample>,
-}
-
-/// One value with the values of its labels.
-struct Sample {
-    labels: Vec<String>,
-    value: SampleValue,
-}
-
-enum SampleValue {
-    Number(f64),
-    Histogram(Box<StageHistogram>),
-}
 
 /// The text of `/metrics`.
 ///

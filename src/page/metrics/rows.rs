@@ -1,7 +1,7 @@
 //! The table of all metrics, each read from the line's own counters.
 
-use super::MetricKind::{Counter, Gauge, Histogram};
-use super::{MetricKind, MetricRow, Readings, Sample, SampleValue};
+use super::row::MetricKind::{Counter, Gauge, Histogram};
+use super::row::{MetricKind, MetricRow, Readings, Sample, SampleValue};
 use crate::base::cpu;
 use crate::base::health::{Health, LineState};
 use crate::camera::{CameraState, CameraStatus};

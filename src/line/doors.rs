@@ -1,8 +1,11 @@
-//! What the doors of a line need to know of it: its identity, and how its cameras make parts.
+//! What the doors of a line need to know of it: its identity, and how its cameras make parts; and its door to files, the evidence.
 
 use super::channels::{DoorSettings, PageFiles};
+use super::evidence::{EvidenceSender, EvidenceStage, evidence_stage};
 use super::live_settings::recipes_of;
 use super::opening::Opening;
+use super::overlays::OverlayPainter;
+use super::shared::Shared;
 use crate::base::live::Live;
 use crate::config::{ConfigKeys, LineConfig};
 use crate::mqtt::publisher::RETAINED_TOPICS;
@@ -51,6 +54,21 @@ pub(super) fn identity_of(
     let names = recipes.iter().chain(begun).map(|recipe| &*recipe.name);
     identity.selectable(names);
     identity
+}
+
+/// The stage that keeps pictures of parts, and the end by which they come to it; `None` where none are kept.
+pub(super) fn evidence_of(
+    config: &LineConfig,
+    active: &mut ActiveRecipe,
+    shared: &Shared,
+) -> (Option<EvidenceSender>, Option<EvidenceStage>) {
+    let stage = config.evidence.as_ref().map(|settings| {
+        let painter = OverlayPainter(active.inspector.painter());
+        let counts = shared.evidence_counts.clone();
+        evidence_stage(settings.clone(), painter, counts, &shared.diagnostics)
+    });
+
+    stage.unzip()
 }
 
 /// The names in their order, each once.

@@ -3,7 +3,7 @@
 //! The part is encoded again by the revision that judged it, and its defects are compared with that revision's references. What
 //! the line compared with is not kept: a GPU gives distances alone.
 
-use super::Replayer;
+use crate::base::exit::Failure;
 use crate::data::map::Map;
 use crate::data::nearest::{NearestFound, NearestPair};
 use crate::data::picture::{Area, Picture};
@@ -12,6 +12,8 @@ use crate::evidence::facts::Facts;
 use crate::evidence::kept::KeptPart;
 use crate::image::canvas::Canvas;
 use crate::image::{close_up, file as image_file, jpeg_file};
+use crate::recipe::prepare::{ComparedReferences, RecipePreparer};
+use crate::recipe::spec::RecipeSpec;
 use crate::winclip::Way;
 use crate::winclip::inspector::{ComparedPlaces, NearestPatch};
 use std::collections::HashMap;
@@ -30,7 +32,30 @@ const THICK: usize = 2;
 /// Colours of a frame, from outside inwards: one of them can be seen on any part.
 const FRAMES: [[u8; 3]; 2] = [[0, 0, 0], [255, 255, 255]];
 
-impl Replayer {
+/// The references of one revision, ready to be compared with the parts that it has judged.
+pub struct NearestReferences {
+    compared: ComparedReferences,
+    /// `name@revision` of the recipe.
+    recipe: String,
+}
+
+impl NearestReferences {
+    /// Encodes a recipe's references, beside a line that judges.
+    ///
+    /// # Errors
+    /// As [`RecipePreparer::prepare_to_compare`].
+    pub fn prepare(preparer: &RecipePreparer, spec: &RecipeSpec) -> Result<Self, Failure> {
+        Ok(NearestReferences {
+            compared: preparer.prepare_to_compare(spec)?,
+            recipe: spec.label(),
+        })
+    }
+
+    /// `name@revision` of the recipe.
+    pub fn recipe(&self) -> &str {
+        &self.recipe
+    }
+
     /// The nearest references of a part that this revision has judged.
     ///
     /// # Errors
@@ -42,8 +67,10 @@ impl Replayer {
             return Err(words);
         }
 
-        if !self.active.inspector.has_nearest_patches() {
-            return Err(self.why_no_patches());
+        if !self.compared.inspector.has_nearest_patches() {
+            let recipe = &self.recipe;
+            let words = format!("{recipe} compares windows of several patches, and no single ones");
+            return Err(words);
         }
 
         let region = self.region_of(facts)?;
@@ -51,7 +78,7 @@ impl Replayer {
         let picture = kept.picture_as_kept().map_err(words)?;
         let places: Vec<(f64, f64)> = defects.iter().map(|(_, place)| *place).collect();
         let compared = self
-            .active
+            .compared
             .inspector
             .nearest_patches(picture, region, &places);
         let compared = compared.map_err(words)?;
@@ -63,17 +90,9 @@ impl Replayer {
         })
     }
 
-    fn why_no_patches(&self) -> String {
-        let recipe = &self.recipe;
-        match self.active.inspector.reference_count() {
-            0 => format!("{recipe} has no references: it judges by words alone"),
-            _ => format!("{recipe} compares windows of several patches, and no single ones"),
-        }
-    }
-
     fn region_of(&self, facts: &Facts) -> Result<usize, String> {
         let wanted = facts.region.as_deref();
-        let regions = self.active.inspector.regions();
+        let regions = self.compared.inspector.regions();
         let found = regions.iter().position(|name| name.as_deref() == wanted);
 
         found.ok_or_else(|| format!("{} has no region of the part's name", self.recipe))
@@ -106,7 +125,10 @@ impl Replayer {
                 defect: index + 1,
                 found: framed(&compared.judged, nearest.found, side, None),
                 looked_for: framed(&picture, nearest.looked_for, side, nearest.way),
-                words: self.in_words(nearest),
+                reference: number + 1,
+                references: self.compared.references.len(),
+                distance: nearest.distance,
+                notes: notes_of(nearest),
             });
         }
 
@@ -115,37 +137,21 @@ impl Replayer {
 
     /// A reference as it was judged.
     fn reference(&self, number: usize) -> Result<Arc<Picture>, String> {
-        let file = &self.active.references[number];
+        let file = &self.compared.references[number];
         let picture = image_file::read(file).map_err(words)?;
 
-        self.active.inspector.judged_picture(picture).map_err(words)
-    }
-
-    fn in_words(&self, nearest: &NearestPatch) -> String {
-        let all = self.active.inspector.reference_count();
-        let number = nearest.reference + 1;
-        let mut words = format!(
-            "good part {number} of {all}, distance {:.3}",
-            nearest.distance
-        );
-
-        if nearest.way.is_some() {
-            words += "; it was turned or mirrored";
-        }
-
-        if nearest.is_known_bad {
-            words += "; the place looks like one of a known bad part, which makes it worse";
-        }
-
-        words
+        self.compared
+            .inspector
+            .judged_picture(picture)
+            .map_err(words)
     }
 
     /// What a person should know of the pairs.
     fn notes(&self, facts: &Facts) -> Vec<String> {
-        let inspector = &self.active.inspector;
+        let inspector = &self.compared.inspector;
         let mut notes = vec![];
         if let Some(by) = &facts.judged_by {
-            if by.gallery != self.active.gallery {
+            if by.gallery != self.compared.gallery {
                 notes.push("The references were others when the part was judged.".to_owned());
             }
 
@@ -175,6 +181,20 @@ impl Replayer {
 
         notes
     }
+}
+
+/// What a person should know of one pair.
+fn notes_of(nearest: &NearestPatch) -> Vec<&'static str> {
+    let mut notes = vec![];
+    if nearest.way.is_some() {
+        notes.push("it was turned or mirrored");
+    }
+
+    if nearest.is_known_bad {
+        notes.push("the place looks like one of a known bad part, which makes it worse");
+    }
+
+    notes
 }
 
 /// The strongest defects, each with the place where the map is highest in it.

@@ -6,9 +6,12 @@ use std::path::Path;
 /// Bytes that could be taken without swapping and without reaching `MemoryMax=` of the service; `None` where the system does
 /// not say.
 pub fn available() -> Option<usize> {
-    let machine = available_in(&read_to_string("/proc/meminfo").ok()?)?;
-    let service = read_to_string("/proc/self/cgroup").ok();
-    let service = service.and_then(|own| left_in(Path::new("/sys/fs/cgroup"), &own));
+    let meminfo = read_to_string("/proc/meminfo").ok()?;
+    let machine = available_in(&meminfo)?;
+
+    let groups = Path::new("/sys/fs/cgroup");
+    let own = read_to_string("/proc/self/cgroup").ok();
+    let service = own.and_then(|own| left_in(groups, &own));
 
     Some(service.map_or(machine, |left| left.min(machine)))
 }
@@ -25,7 +28,8 @@ fn available_in(meminfo: &str) -> Option<usize> {
 
 /// What the limit of a control group (version 2) leaves; `own` is `/proc/self/cgroup`. `None` without a limit.
 fn left_in(root: &Path, own: &str) -> Option<usize> {
-    let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let mut lines = own.lines();
+    let path = lines.find_map(|line| line.strip_prefix("0::/"))?;
     let folder = root.join(path);
     let number = |file: &str| -> Option<usize> {
         let text = read_to_string(folder.join(file)).ok()?;
@@ -41,8 +45,9 @@ fn left_in(root: &Path, own: &str) -> Option<usize> {
         .lines()
         .find_map(|line| line.strip_prefix("inactive_file "));
     let files: usize = files.and_then(|bytes| bytes.parse().ok()).unwrap_or(0);
+    let held = taken.saturating_sub(files);
 
-    Some(most.saturating_sub(taken.saturating_sub(files)))
+    Some(most.saturating_sub(held))
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use super::channels::{DoorSettings, PageFiles};
 use super::evidence::{EvidenceSender, EvidenceStage, evidence_stage};
-use super::live_settings::recipes_of;
+use super::live_settings::{LiveSettings, recipes_of};
+use super::nearest::NearestFinder;
 use super::opening::Opening;
 use super::overlays::OverlayPainter;
 use super::shared::Shared;
@@ -12,6 +13,8 @@ use crate::mqtt::publisher::RETAINED_TOPICS;
 use crate::page::PageSettings;
 use crate::protocol::birth::Identity;
 use crate::recipe::active::ActiveRecipe;
+use crate::recipe::library::folder::Library;
+use crate::recipe::prepare::RecipePreparer;
 use crate::recipe::spec::RecipeSpec;
 use crate::trigger::Trigger;
 use std::collections::BTreeMap;
@@ -69,6 +72,19 @@ pub(super) fn evidence_of(
     });
 
     stage.unzip()
+}
+
+/// The stage that finds the nearest references of failed parts.
+pub(super) fn nearest_of(
+    shared: &Shared,
+    preparer: &RecipePreparer,
+    library: &Library,
+    settings: &LiveSettings,
+) -> NearestFinder {
+    let evidence = shared.evidence.clone();
+    let recipes = settings.recipes.clone();
+
+    NearestFinder::new((&shared.nearest, evidence), preparer, library, recipes)
 }
 
 /// The names in their order, each once.

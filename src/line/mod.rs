@@ -100,7 +100,9 @@ use self::cameras::{
 };
 use self::changeover::{Changeover, ReloadBase};
 use self::commands::CommandHandler;
-use self::doors::{camera_names, doors_of, evidence_of, identity_of, page_files, part_cameras};
+use self::doors::{
+    camera_names, doors_of, evidence_of, identity_of, nearest_of, page_files, part_cameras,
+};
 use self::evidence::EvidenceStage;
 use self::inspect::InspectStage;
 use self::live_settings::{LiveSettings, ReloadRequest};
@@ -360,12 +362,7 @@ impl Stages {
         let library = &config.library;
         Ok(Stages {
             what_if: what_if_stages(&shared, &preparer, library, channels.what_if),
-            nearest: NearestFinder::new(
-                (&shared.nearest, shared.evidence.clone()),
-                &preparer,
-                library,
-                settings.recipes.clone(),
-            ),
+            nearest: nearest_of(&shared, &preparer, library, &settings),
             inspect: InspectStage::new(&shared, active, config.batch, inspected, channels.inspect),
             writer: StoreWriter::new(opening.open_store, policy),
             commands: CommandHandler::new(
@@ -497,6 +494,7 @@ fn start_what_if(what_if: WhatIfStage, stop: Stop) -> Stage {
 /// Unwatched, both: their threads have the lowest priority, and no verdict waits for them.
 fn start_readers(judge: WhatIfJudge, nearest: NearestFinder, stop: Stop) -> Vec<Stage> {
     let of_judge = stop.clone();
+
     vec![
         Stage::start_unwatched("what-if-judge", move || judge.run(&of_judge)),
         Stage::start_unwatched("nearest", move || nearest.run(&stop)),

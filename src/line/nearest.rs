@@ -16,7 +16,6 @@ use crate::base::stop::Stop;
 use crate::config;
 use crate::data::nearest::{NearestAnswer, NearestFound};
 use crate::evidence::kept;
-use crate::line::changeover::STOPPING;
 use crate::recipe::library::error::LibraryError;
 use crate::recipe::library::folder::Library;
 use crate::recipe::library::hold::RevisionHold;
@@ -184,8 +183,11 @@ impl NearestFinder {
     fn find(&mut self, stem: &str, stop: &Stop) -> Result<NearestFound, String> {
         let folder = self.evidence.clone();
         let folder = folder.ok_or("the line keeps no pictures of parts (table [evidence])")?;
-        let part = kept::read(&folder, stem).map_err(|error| error.to_string())?;
+        let part = kept::read(&folder, stem);
+        let part = part.map_err(|error| error.to_string())?;
+
         let mut prepared = self.prepared_for(&part.facts.recipe, stop)?;
+
         going_on(stop)?;
         let found = prepared.references.nearest(&part);
 
@@ -204,6 +206,8 @@ impl NearestFinder {
         let spec = self.spec(label)?;
         let hold = spec.library.as_ref().map(RevisionHold::of).transpose();
         let hold = hold.map_err(|error| error.to_string())?;
+
+        // This is what takes long, and cannot be cut.
         going_on(stop)?;
         let references = NearestReferences::prepare(&self.preparer, &spec);
         Ok(Prepared {
@@ -223,6 +227,8 @@ impl NearestFinder {
         let gone = || format!("{label} judged the part, and is not in the recipe library any more");
         let (name, number) = label.rsplit_once('@').ok_or_else(gone)?;
         let number = number.parse().map_err(|_| gone())?;
+
+        // A fault of the disk is told as it is: it may pass.
         let revision = self.library.revision(name, number);
         let revision = revision.map_err(|error| match error {
             LibraryError::Missing(_) => gone(),
@@ -236,7 +242,7 @@ impl NearestFinder {
 /// Refuses to go on once the line stops.
 fn going_on(stop: &Stop) -> Result<(), String> {
     match stop.is_stopped() {
-        true => Err(STOPPING.to_owned()),
+        true => Err("the line is stopping".to_owned()),
         false => Ok(()),
     }
 }

@@ -259,6 +259,7 @@ impl WhatIfJudge {
         // No writer prunes it meanwhile.
         let hold = spec.library.as_ref().map(RevisionHold::of).transpose();
         let _hold = hold.map_err(words)?;
+
         let query = KeptQuery {
             limit: Some(command.parts as usize),
             ..KeptQuery::default()
@@ -269,6 +270,7 @@ impl WhatIfJudge {
             return Err(STOPPING.to_owned());
         }
 
+        // This is what takes long, and cannot be cut.
         let mut replayer = self.replayer(&spec, command)?;
         let mut effect = Effect::default();
         let mut told_at = Instant::now();

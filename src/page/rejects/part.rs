@@ -156,11 +156,12 @@ fn defects(row: &ResultRow) -> Vec<DefectRow> {
         format!("{} × {}", decimal(w, 2), decimal(h, 2))
     };
 
+    let scale = row.mm_per_pixel;
+    let in_mm = |defect| scale.map_or(String::new(), |scale| size(defect, scale));
+
     let rows = row.defects.iter().map(|defect| DefectRow {
         defect: *defect,
-        mm: row
-            .mm_per_pixel
-            .map_or(String::new(), |scale| size(defect, scale)),
+        mm: in_mm(defect),
         peak: decimal(defect.peak, 3),
     });
 

@@ -39,6 +39,9 @@ pub struct NearestReferences {
     recipe: String,
 }
 
+/// A place of the judged picture, in pixels: across, down.
+type Place = (f64, f64);
+
 impl NearestReferences {
     /// Encodes a recipe's references, beside a line that judges.
     ///
@@ -76,7 +79,7 @@ impl NearestReferences {
         let region = self.region_of(facts)?;
         let defects = defects_of(facts)?;
         let picture = kept.picture_as_kept().map_err(words)?;
-        let places: Vec<(f64, f64)> = defects.iter().map(|(_, place)| *place).collect();
+        let places: Vec<Place> = defects.iter().map(|(_, place)| *place).collect();
         let compared = self
             .compared
             .inspector
@@ -101,7 +104,7 @@ impl NearestReferences {
     /// A pair for each defect whose place is compared; each reference's picture is read once.
     fn pairs(
         &self,
-        defects: &[(Defect, (f64, f64))],
+        defects: &[(Defect, Place)],
         compared: &ComparedPlaces,
     ) -> Result<Vec<NearestPair>, String> {
         let mut pictures: HashMap<usize, Arc<Picture>> = HashMap::new();
@@ -198,13 +201,13 @@ fn notes_of(nearest: &NearestPatch) -> Vec<&'static str> {
 }
 
 /// The strongest defects, each with the place where the map is highest in it.
-fn defects_of(facts: &Facts) -> Result<Vec<(Defect, (f64, f64))>, String> {
+fn defects_of(facts: &Facts) -> Result<Vec<(Defect, Place)>, String> {
     let map = facts
         .map
         .as_ref()
         .ok_or("the part was not scored, so that no place of it was compared")?;
     let (map, area) = map.map();
-    let found: Vec<(Defect, (f64, f64))> = facts
+    let found: Vec<(Defect, Place)> = facts
         .defects
         .iter()
         .take(DEFECTS)
@@ -218,18 +221,24 @@ fn defects_of(facts: &Facts) -> Result<Vec<(Defect, (f64, f64))>, String> {
 }
 
 /// The middle of the highest cell whose middle lies in a defect.
-fn peak(map: &Map, area: Area, defect: &Defect) -> Option<(f64, f64)> {
+fn peak(map: &Map, area: Area, defect: &Defect) -> Option<Place> {
     let grid = map.grid();
-    let mut highest: Option<(f32, (f64, f64))> = None;
-    for (cell, value) in map.values().iter().enumerate() {
-        let across = (grid.column(cell) as f64 + 0.5) / grid.w as f64;
-        let down = (grid.row(cell) as f64 + 0.5) / grid.h as f64;
-        let x = area.x as f64 + across * area.w as f64;
-        let y = area.y as f64 + down * area.h as f64;
+    let across = defect.x as f64..=(defect.x + defect.w) as f64;
+    let down = defect.y as f64..=(defect.y + defect.h) as f64;
+    let mut highest: Option<(f32, Place)> = None;
 
-        let is_inside = (defect.x as f64..=(defect.x + defect.w) as f64).contains(&x)
-            && (defect.y as f64..=(defect.y + defect.h) as f64).contains(&y);
-        if is_inside && highest.is_none_or(|(most, _)| *value > most) {
+    for (cell, value) in map.values().iter().enumerate() {
+        let column = grid.column(cell) as f64 + 0.5;
+        let row = grid.row(cell) as f64 + 0.5;
+
+        // Shares of the area, then pixels of the judged picture.
+        let x = area.x as f64 + column / grid.w as f64 * area.w as f64;
+        let y = area.y as f64 + row / grid.h as f64 * area.h as f64;
+
+        let is_inside = across.contains(&x) && down.contains(&y);
+        let is_higher = highest.is_none_or(|(most, _)| *value > most);
+
+        if is_inside && is_higher {
             highest = Some((*value, (x, y)));
         }
     }

@@ -9,6 +9,7 @@ pub mod exit;
 pub mod health;
 pub mod hex;
 pub mod live;
+pub mod memory;
 pub mod pem;
 pub mod priority;
 pub mod problems;

@@ -97,6 +97,14 @@ impl Report {
         self.captured.min(Instant::now()).checked_add(after)
     }
 
+    /// Millimetres in a pixel, for the sizes of the defects; `None` where they have none that is true. The box of a part that was
+    /// located lies turned in the camera's picture: neither it nor the upright box around it is the defect's size.
+    pub fn scale_of_defects(&self) -> Option<f64> {
+        let has_sizes = !self.defects.is_empty() && self.pose.is_none();
+
+        self.mm_per_pixel.filter(|_| has_sizes)
+    }
+
     /// True if the inspector has looked at a frame of the part.
     pub fn was_seen(&self) -> bool {
         self.captured_by != CapturedBy::Trigger
@@ -164,6 +172,18 @@ pub(crate) mod tests {
             recipe: "nut@7".into(),
             threshold: Some(0.337),
             on_undecided: OnUndecided::Fail,
+        }
+    }
+
+    /// The pose of a part that is turned by 30 degrees.
+    pub(crate) fn turned() -> Pose {
+        Pose {
+            on_master: [320.0, 240.0],
+            x: 310.0,
+            y: 250.0,
+            turn_deg: 30.0,
+            likeness: 0.9,
+            size: (640, 480),
         }
     }
 

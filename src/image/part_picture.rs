@@ -408,7 +408,7 @@ fn compared(report: &Report) -> String {
 
 /// The sizes of the numbered defects, where the camera's scale is known.
 fn sizes_mm(report: &Report) -> Option<String> {
-    let scale = report.mm_per_pixel?;
+    let scale = report.scale_of_defects()?;
     let sizes = report.defects.iter().map(|defect| defect.in_mm(&scale));
     let sizes: Vec<String> = sizes.collect();
 
@@ -443,9 +443,24 @@ fn darkened(picture: &Picture) -> Picture {
 mod tests {
     use super::*;
     use crate::data::grid::Grid;
-    use crate::data::report::tests::report;
+    use crate::data::report::tests::{report, turned};
     use crate::image::overlay::paint::paint;
     use std::sync::Arc;
+
+    #[test]
+    fn sizes_are_told_of_a_part_that_lies_as_the_camera_sees_it_and_of_no_turned_one() {
+        let mut report = report(11);
+        report.mm_per_pixel = Some(0.5);
+        report.defects.truncate(1);
+        assert_eq!(
+            sizes_mm(&report).as_deref(),
+            Some("the defect is 1.50 × 2.00 mm")
+        );
+
+        report.pose = Some(turned());
+        assert_eq!(sizes_mm(&report), None);
+        assert!(!compared(&report).contains("mm"));
+    }
 
     fn grey(width: usize, height: usize) -> Arc<Picture> {
         let rgb = vec![90; 3 * width * height];

@@ -1,14 +1,20 @@
-//! What the doors of a line need to know of it: its identity, and how its cameras make parts.
+//! What the doors of a line need to know of it: its identity, and how its cameras make parts; and its door to files, the evidence.
 
 use super::channels::{DoorSettings, PageFiles};
-use super::live_settings::recipes_of;
+use super::evidence::{EvidenceSender, EvidenceStage, evidence_stage};
+use super::live_settings::{LiveSettings, recipes_of};
+use super::nearest::NearestFinder;
 use super::opening::Opening;
+use super::overlays::OverlayPainter;
+use super::shared::Shared;
 use crate::base::live::Live;
 use crate::config::{ConfigKeys, LineConfig};
 use crate::mqtt::publisher::RETAINED_TOPICS;
 use crate::page::PageSettings;
 use crate::protocol::birth::Identity;
 use crate::recipe::active::ActiveRecipe;
+use crate::recipe::library::folder::Library;
+use crate::recipe::prepare::RecipePreparer;
 use crate::recipe::spec::RecipeSpec;
 use crate::trigger::Trigger;
 use std::collections::BTreeMap;
@@ -51,6 +57,34 @@ pub(super) fn identity_of(
     let names = recipes.iter().chain(begun).map(|recipe| &*recipe.name);
     identity.selectable(names);
     identity
+}
+
+/// The stage that keeps pictures of parts, and the end by which they come to it; `None` where none are kept.
+pub(super) fn evidence_of(
+    config: &LineConfig,
+    active: &mut ActiveRecipe,
+    shared: &Shared,
+) -> (Option<EvidenceSender>, Option<EvidenceStage>) {
+    let stage = config.evidence.as_ref().map(|settings| {
+        let painter = OverlayPainter(active.inspector.painter());
+        let counts = shared.evidence_counts.clone();
+        evidence_stage(settings.clone(), painter, counts, &shared.diagnostics)
+    });
+
+    stage.unzip()
+}
+
+/// The stage that finds the nearest references of failed parts.
+pub(super) fn nearest_of(
+    shared: &Shared,
+    preparer: &RecipePreparer,
+    library: &Library,
+    settings: &LiveSettings,
+) -> NearestFinder {
+    let evidence = shared.evidence.clone();
+    let recipes = settings.recipes.clone();
+
+    NearestFinder::new((&shared.nearest, evidence), preparer, library, recipes)
 }
 
 /// The names in their order, each once.

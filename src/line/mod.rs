@@ -7,6 +7,7 @@
 //! evidence  inspector, store --parts that are kept, may drop--> evidence --> files
 //! commands  publisher, control socket, page --requests--> command handler --> triggers, control, snapshots
 //! recipes   command handler --selected--> changeover --prepared--> inspector, between two parts
+//! stored    command handler --what_if--> what-if <--> what-if-judge; page --asks--> nearest --answers--> page
 //! shadow    inspector --newest judged frame, may drop--> shadow --where both differ--> events
 //! events    cameras, command handler, changeover, overlays, shadow, store --> publisher, control socket
 //! ```
@@ -19,8 +20,8 @@
 //!
 //! Stopping flows like data: the stop ends the cameras, the command handler, the changeover and the shadow; the
 //! inspector ends when all cameras have left, and closes the store; the overlay stage ends when the
-//! inspector has, and the publisher drains the outbox when all others have left. A finite source (a
-//! folder, a file) ends a line the same way.
+//! inspector has, and the publisher drains the outbox when all others have left. Stages that read files
+//! for people are left behind where they hang. A finite source (a folder, a file) ends a line the same way.
 //!
 //! Failure paths: a camera that is lost is opened again, with a pause that grows from 250 ms to 5 s; a
 //! finite one ends the line. Pictures that cannot be judged, a broken disk, a broker that is away and
@@ -56,6 +57,7 @@ pub mod lessons;
 pub mod live_settings;
 pub mod misses;
 mod opening;
+pub mod nearest;
 pub mod outcomes;
 pub mod overlays;
 mod part_time;
@@ -98,10 +100,13 @@ use self::cameras::{
 };
 use self::changeover::{Changeover, ReloadBase};
 use self::commands::CommandHandler;
-use self::doors::{camera_names, doors_of, identity_of, page_files, part_cameras};
-use self::evidence::{EvidenceSender, EvidenceStage, evidence_stage};
+use self::doors::{
+    camera_names, doors_of, evidence_of, identity_of, nearest_of, page_files, part_cameras,
+};
+use self::evidence::EvidenceStage;
 use self::inspect::InspectStage;
 use self::live_settings::{LiveSettings, ReloadRequest};
+use self::nearest::NearestFinder;
 use self::overlays::{OverlayEnds, OverlayPainter, OverlayStage};
 use self::policy::LinePolicy;
 use self::queue::{FrameReceiver, frame_queue};
@@ -110,7 +115,7 @@ use self::shadow::stage::ShadowStage;
 use self::shared::{CameraStates, Shared, Tallies};
 use self::stage::Stage;
 use self::teach_source::teach_source;
-use self::what_if::WhatIfStage;
+use self::what_if::{WhatIfJudge, WhatIfStage, what_if_stages};
 use crate::base::backoff::Backoff;
 use crate::base::exit::{Exit, Failure};
 use crate::base::live::Live;
@@ -141,8 +146,8 @@ pub struct Line {
     stopper: Option<Stopper>,
     cameras: Vec<Stage>,
     others: Vec<Stage>,
-    /// The page's, which looks at files that may hang.
-    pages: Vec<Stage>,
+    /// Those that look at files which may hang: the page's, and those that look at stored parts.
+    readers: Vec<Stage>,
     /// Joined last: it ends when the inspector and the store have.
     evidence: Option<Stage>,
     tallies: Tallies,
@@ -165,7 +170,8 @@ struct Stages {
     overlay_ends: OverlayEnds,
     evidence: Option<EvidenceStage>,
     shadow: ShadowStage,
-    what_if: WhatIfStage,
+    what_if: (WhatIfStage, WhatIfJudge),
+    nearest: NearestFinder,
     publisher: PublisherWiring,
     control: ControlWiring,
     reloads: Sender<ReloadRequest>,
@@ -207,23 +213,23 @@ impl Line {
             start_commands(stages.commands, stop.clone()),
             start_changeover(stages.changeover, stop.clone()),
             start_shadow(stages.shadow, stop.clone()),
-            start_what_if(stages.what_if, stop),
+            start_what_if(stages.what_if.0, stop.clone()),
             start_overlays(stages.overlays, stages.overlay_ends),
             start_publisher(config.mqtt.clone(), shared.identity(), stages.publisher),
             start_control(&config.store.file, stages.control),
         ];
 
-        let mut pages = vec![];
+        let mut readers = start_readers(stages.what_if.1, stages.nearest, stop);
         if let Some(page) = stages.page {
             let pulses = pulses_of(&cameras, &others);
-            pages.extend(start_page(page, pulses));
+            readers.extend(start_page(page, pulses));
         }
 
         Ok(Line {
             stopper: Some(stopper),
             cameras,
             others,
-            pages,
+            readers,
             evidence: stages.evidence.map(start_evidence),
             outbox: shared.store.outbox().clone(),
             tallies: shared.tallies,
@@ -256,7 +262,7 @@ impl Line {
 
     /// All stages beside the cameras that never should end while those run.
     fn own_stages(&self) -> impl Iterator<Item = &Stage> {
-        self.others.iter().chain(&self.pages)
+        self.others.iter().chain(&self.readers)
     }
 
     /// Returns the signs of life of the stages that still run, and must give them.
@@ -305,8 +311,10 @@ impl Line {
             outcome = outcome.and(stage.join());
         }
 
-        for page in self.pages {
-            outcome = outcome.and(page.join_within(PAGE_PATIENCE));
+        let until = Instant::now() + READER_PATIENCE;
+        for reader in self.readers {
+            let left = until.saturating_duration_since(Instant::now());
+            outcome = outcome.and(reader.join_within(left));
         }
 
         if let Some(evidence) = self.evidence {
@@ -351,9 +359,10 @@ impl Stages {
         let known = ((recipes, teach), settings.keys.clone());
         let ends = (channels.page, channels.page_frames);
         let page = PageStages::open(config, &shared, is_continuous, known, ends)?;
-        let known = (&config.library, &settings.recipes);
+        let library = &config.library;
         Ok(Stages {
-            what_if: WhatIfStage::new(&shared, &preparer, known, channels.what_if),
+            what_if: what_if_stages(&shared, &preparer, library, channels.what_if),
+            nearest: nearest_of(&shared, &preparer, library, &settings),
             inspect: InspectStage::new(&shared, active, config.batch, inspected, channels.inspect),
             writer: StoreWriter::new(opening.open_store, policy),
             commands: CommandHandler::new(
@@ -389,21 +398,6 @@ impl Stages {
             shared,
         })
     }
-}
-
-/// The stage that keeps pictures of parts, and the end by which they come to it; `None` where none are kept.
-fn evidence_of(
-    config: &LineConfig,
-    active: &mut ActiveRecipe,
-    shared: &Shared,
-) -> (Option<EvidenceSender>, Option<EvidenceStage>) {
-    let stage = config.evidence.as_ref().map(|settings| {
-        let painter = OverlayPainter(active.inspector.painter());
-        let counts = shared.evidence_counts.clone();
-        evidence_stage(settings.clone(), painter, counts, &shared.diagnostics)
-    });
-
-    stage.unzip()
 }
 
 /// Prepares the recipe that was selected last, and what all stages share under its policy.
@@ -446,8 +440,8 @@ const REOPEN_MOST: Duration = Duration::from_secs(5);
 /// Time that the evidence gets to write what waits when a line ends.
 const EVIDENCE_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Time that the page gets to end: a look of its own at a file may hang.
-const PAGE_PATIENCE: Duration = Duration::from_secs(5);
+/// Time that all readers together get to end: a look at a file may hang.
+const READER_PATIENCE: Duration = Duration::from_secs(5);
 
 fn start_camera(mut camera: OpenCamera, stop: Stop) -> Stage {
     let name = camera.sink.admission.camera.clone();
@@ -492,9 +486,19 @@ fn start_shadow(shadow: ShadowStage, stop: Stop) -> Stage {
     Stage::start_unwatched("shadow", move || shadow.run(&stop))
 }
 
-/// Unwatched: its thread has the lowest priority, and no verdict waits for it.
+/// Unwatched: no verdict waits for what would have been.
 fn start_what_if(what_if: WhatIfStage, stop: Stop) -> Stage {
     Stage::start_unwatched("what-if", move || what_if.run(&stop))
+}
+
+/// Unwatched, both: their threads have the lowest priority, and no verdict waits for them.
+fn start_readers(judge: WhatIfJudge, nearest: NearestFinder, stop: Stop) -> Vec<Stage> {
+    let of_judge = stop.clone();
+
+    vec![
+        Stage::start_unwatched("what-if-judge", move || judge.run(&of_judge)),
+        Stage::start_unwatched("nearest", move || nearest.run(&stop)),
+    ]
 }
 
 /// Unwatched: no verdict waits for a picture.

@@ -110,7 +110,7 @@ impl Selection {
             let is_done = match command {
                 SELECT => found.recipe == judges,
                 // These ended with their run.
-                SHADOW | SUGGEST | CLEANED | SHIFT_CHECK | RELOAD => false,
+                SHADOW | SUGGEST | WHAT_IF | CLEANED | SHIFT_CHECK | RELOAD => false,
                 _ if found.is_candidate => true,
                 _ => is_current(&found.recipe),
             };
@@ -120,6 +120,7 @@ impl Selection {
             let outcome = found.outcome.unwrap_or_else(|| match command {
                 SHADOW => Answer::rejected(id, SHADOW_CUT),
                 SUGGEST => Answer::rejected(id, SUGGEST_CUT),
+                WHAT_IF => Answer::rejected(id, WHAT_IF_CUT),
                 CLEANED => Answer::rejected(id, CLEANED_CUT),
                 SHIFT_CHECK => Answer::rejected(id, SHIFT_CHECK_CUT),
                 RELOAD => Answer::rejected(id, RELOAD_CUT),
@@ -148,6 +149,10 @@ const LABEL: &str = "label";
 const SUGGEST: &str = "suggest";
 /// Second answer of a suggestion that an end of winspect cut.
 const SUGGEST_CUT: &str = "winspect ended before the parts were grouped; ask again";
+/// Name of the command that asks what another revision or threshold would have made of stored parts.
+const WHAT_IF: &str = "what_if";
+/// Second answer of a what-if that an end of winspect cut.
+const WHAT_IF_CUT: &str = "winspect ended before the parts were judged again; ask again";
 /// Second answer of a cleaned lens whose comparison an end of winspect cut.
 const CLEANED_CUT: &str =
     "winspect ended before the parts after it had come; look at the screen Camera and lens";
@@ -242,6 +247,10 @@ mod tests {
         let cut = told(&groups, "nut@2");
         assert_eq!(cut.status, AnswerStatus::Rejected);
         assert_eq!(cut.reason.as_deref(), Some(SUGGEST_CUT));
+        // An effect that was not counted is not told as done, although the revision is the current one.
+        let cut = told(&Selection::new("what_if", Some("w"), "nut@2"), "nut@2");
+        assert_eq!(cut.status, AnswerStatus::Rejected);
+        assert_eq!(cut.reason.as_deref(), Some(WHAT_IF_CUT));
         // So are parts that were to come.
         for name in [CLEANED, SHIFT_CHECK, RELOAD] {
             let begun = Selection::new(name, Some("c"), "");

@@ -18,7 +18,7 @@ use crate::line::opening::Opening;
 use crate::line::outcomes::Outcomes;
 use crate::line::shadow::handle::Shadow;
 use crate::line::views::ViewJoiner;
-use crate::line::what_if::nearest::NearestBoard;
+use crate::line::nearest::NearestBoard;
 use crate::page::LineNow;
 use crate::protocol::birth::Identity;
 use crate::protocol::broker::BrokerLink;

@@ -1,18 +1,15 @@
-//! What if another revision or threshold had judged: the stage that judges stored parts again beside the line.
+//! What if another revision or threshold had judged: stored parts are judged again beside the line.
 //!
 //! ```text
-//! command handler --wish, one at a time--> what-if stage, one thread at the lowest priority --> second answer
-//!            page --part, newest wins----> ^        (between two wishes: `nearest`)         --> page
-//!                                          evidence folder --pictures--^
+//! command handler --wish, one at a time--> WhatIfStage --question--> WhatIfJudge, its thread at the lowest priority
+//!           second answer, progress <--told, kept--/   <--counts----/     ^--pictures-- evidence folder
 //! ```
 //! It never slows a verdict: it has an engine of its own on the processor, with its own thread alone, reads files, and keeps no
-//! lock of the line. It looks at the stop between two parts; a command that the end of the line cuts is answered by the next run.
+//! lock of the line. Nor does it hold up the line's end: the stage, which holds the store, waits for the judge only until the stop.
+//! The judge holds neither store nor events, looks at the stop between two parts, and is left behind where a share hangs or a
+//! recipe is being prepared. A command that the end of the line cuts is answered by the next run.
 
-pub mod nearest;
-
-use self::nearest::NearestFinder;
 use crate::base::exit::{Failure, chain};
-use crate::base::live::Live;
 use crate::base::priority;
 use crate::base::stop::Stop;
 use crate::config;
@@ -30,15 +27,17 @@ use crate::recipe::library::hold::RevisionHold;
 use crate::recipe::prepare::{PrepareMode, RecipePreparer};
 use crate::recipe::replay::{Effect, GivenThreshold, KeptQuery, Replayer, list};
 use crate::recipe::spec::RecipeSpec;
-use crossbeam::channel::{Receiver, RecvTimeoutError};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Time between two looks at the stop while nothing is asked.
+/// Time between two looks at the stop while nothing is asked, or told.
 const IDLE_LOOK: Duration = Duration::from_millis(200);
 /// Time between two words on how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+/// Capacity for what the judge tells: the recipe, a word on how far it is, and the effect.
+const TOLD: usize = 4;
 
 /// The stage's ends of the line's channels.
 pub struct WhatIfEnds {
@@ -58,59 +57,74 @@ impl WhatIfEnds {
     }
 }
 
-/// The stage that judges stored parts again.
+/// A command on its way to the judge.
+struct Question {
+    recipe: RecipeSpec,
+    command: WhatIfCommand,
+    told: Sender<Told>,
+}
+
+/// What the judge tells of a command.
+enum Told {
+    /// `name@revision` of the recipe that judges again.
+    Recipe(String),
+    /// How far it is, in words.
+    Progress(String),
+    /// The effect, or the reason why there is none. Nothing comes after it.
+    Effect(Box<Result<WhatIf, String>>),
+}
+
+/// The stage that takes the commands and gives their second answers.
 pub struct WhatIfStage {
     wanted: Receiver<RecipeRequest>,
+    questions: Sender<Question>,
+    identity: Arc<Mutex<Identity>>,
+    answers: SecondAnswers,
+}
+
+/// The stage that judges stored parts again.
+pub struct WhatIfJudge {
+    questions: Receiver<Question>,
     preparer: RecipePreparer,
     library: Library,
     evidence: Option<Arc<Path>>,
-    identity: Arc<Mutex<Identity>>,
-    answers: SecondAnswers,
-    /// Parts of the page, looked at between two commands.
-    nearest: NearestFinder,
+}
+
+/// Both stages; `preparer` makes an inspector of their own.
+pub fn what_if_stages(
+    shared: &Shared,
+    preparer: &RecipePreparer,
+    library: &Library,
+    ends: WhatIfEnds,
+) -> (WhatIfStage, WhatIfJudge) {
+    let (questions, asked) = bounded(1);
+    let stage = WhatIfStage {
+        wanted: ends.wanted,
+        questions,
+        identity: shared.identity.clone(),
+        answers: ends.answers,
+    };
+
+    let judge = WhatIfJudge {
+        questions: asked,
+        preparer: preparer.clone(),
+        library: library.clone(),
+        evidence: shared.evidence.clone(),
+    };
+
+    (stage, judge)
 }
 
 impl WhatIfStage {
-    /// `preparer` makes an inspector of its own; `recipes` are the line's, and those of its library.
-    pub fn new(
-        shared: &Shared,
-        preparer: &RecipePreparer,
-        (library, recipes): (&Library, &Live<Vec<RecipeSpec>>),
-        ends: WhatIfEnds,
-    ) -> Self {
-        let nearest = NearestFinder::new(
-            shared.nearest.clone(),
-            preparer.clone(),
-            library.clone(),
-            recipes.clone(),
-            shared.evidence.clone(),
-        );
-
-        WhatIfStage {
-            wanted: ends.wanted,
-            preparer: preparer.clone(),
-            library: library.clone(),
-            evidence: shared.evidence.clone(),
-            identity: shared.identity.clone(),
-            answers: ends.answers,
-            nearest,
-        }
-    }
-
     /// Serves commands until the line stops.
     ///
     /// # Errors
     /// Never, so far.
-    pub fn run(mut self, stop: &Stop) -> Result<(), Failure> {
-        priority::lower_own();
+    pub fn run(self, stop: &Stop) -> Result<(), Failure> {
         while !stop.is_stopped() {
             match self.wanted.recv_timeout(IDLE_LOOK) {
-                Ok(wanted) => {
-                    // One engine beside the line's at a time.
-                    self.nearest.rest();
-                    self.serve(wanted, stop);
-                }
-                Err(RecvTimeoutError::Timeout) => self.nearest.serve(),
+                Ok(wanted) => self.serve(wanted, stop),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
@@ -136,20 +150,58 @@ impl WhatIfStage {
             return;
         };
 
-        let id = selection.id.clone();
-        let answer = match self.effect(&mut selection, &recipe, &command, stop) {
+        let (told, hears) = bounded(TOLD);
+        let question = Question {
+            recipe,
+            command,
+            told,
+        };
+
+        // A judge that has ended has seen the stop.
+        if self.questions.send(question).is_err() {
+            return;
+        }
+
+        if let Some(effect) = self.effect(&hears, &mut selection, stop) {
+            self.tell(selection, effect);
+        }
+    }
+
+    /// What the judge makes of a command; `None` once the line stops.
+    fn effect(
+        &self,
+        hears: &Receiver<Told>,
+        selection: &mut Selection,
+        stop: &Stop,
+    ) -> Option<Result<WhatIf, String>> {
+        while !stop.is_stopped() {
+            match hears.recv_timeout(IDLE_LOOK) {
+                Ok(Told::Recipe(label)) => selection.recipe = label,
+                Ok(Told::Progress(so_far)) => self.answers.progress(selection, so_far),
+                Ok(Told::Effect(effect)) => return Some(*effect),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+
+        None
+    }
+
+    fn tell(&self, selection: Selection, effect: Result<WhatIf, String>) {
+        let id = selection.id.as_deref();
+        let answer = match effect {
             Ok(what_if) => {
                 let words = self.in_words(&what_if);
                 tracing::info!("what_if: {words}");
                 Answer {
                     what_if: Some(Box::new(what_if)),
-                    ..Answer::new(id.as_deref(), AnswerStatus::Done, Some(words))
+                    ..Answer::new(id, AnswerStatus::Done, Some(words))
                 }
             }
             Err(why) if why == STOPPING => return,
             Err(why) => {
                 tracing::warn!("what_if was refused: {why}");
-                Answer::rejected(id.as_deref(), why)
+                Answer::rejected(id, why)
             }
         };
 
@@ -169,32 +221,56 @@ impl WhatIfStage {
             ),
         }
     }
+}
 
-    fn effect(
-        &self,
-        selection: &mut Selection,
-        recipe: &RecipeSpec,
-        command: &WhatIfCommand,
-        stop: &Stop,
-    ) -> Result<WhatIf, String> {
+impl WhatIfJudge {
+    /// Answers questions until the line stops.
+    ///
+    /// # Errors
+    /// Never, so far.
+    pub fn run(self, stop: &Stop) -> Result<(), Failure> {
+        priority::lower_own();
+        while !stop.is_stopped() {
+            match self.questions.recv_timeout(IDLE_LOOK) {
+                Ok(question) => {
+                    let effect = self.effect(&question, stop);
+                    // A stage that has left has seen the stop.
+                    let _ = question.told.send(Told::Effect(Box::new(effect)));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+
+        Ok(())
+    }
+
+    fn effect(&self, question: &Question, stop: &Stop) -> Result<WhatIf, String> {
         let Some(folder) = &self.evidence else {
             let words =
                 "the line keeps no pictures of parts that could be judged again (table [evidence])";
             return Err(words.to_owned());
         };
 
-        let spec = self.spec(recipe, command.revision)?;
-        selection.recipe = spec.label();
+        let command = &question.command;
+        let spec = self.spec(&question.recipe, command.revision)?;
+        let _ = question.told.send(Told::Recipe(spec.label()));
 
         // No writer prunes it meanwhile.
         let hold = spec.library.as_ref().map(RevisionHold::of).transpose();
         let _hold = hold.map_err(words)?;
+
         let query = KeptQuery {
             limit: Some(command.parts as usize),
             ..KeptQuery::default()
         };
 
         let listed = list(folder, &query).map_err(words)?;
+        if stop.is_stopped() {
+            return Err(STOPPING.to_owned());
+        }
+
+        // This is what takes long, and cannot be cut.
         let mut replayer = self.replayer(&spec, command)?;
         let mut effect = Effect::default();
         let mut told_at = Instant::now();
@@ -208,7 +284,7 @@ impl WhatIfStage {
                 told_at = Instant::now();
                 let all = listed.len();
                 let so_far = format!("{done} of {all} parts are judged again");
-                self.answers.progress(selection, so_far);
+                let _ = question.told.send(Told::Progress(so_far));
             }
 
             let seen = effect.see(&mut replayer, folder, &part.stem);
@@ -220,17 +296,14 @@ impl WhatIfStage {
 
     /// The recipe that is asked about.
     fn spec(&self, recipe: &RecipeSpec, revision: Option<u64>) -> Result<RecipeSpec, String> {
-        let now = config::as_of_now(recipe, &self.library);
-        let now = now.map_err(words)?;
-        let wanted = revision.unwrap_or(now.revision);
-        if wanted == now.revision {
-            return Ok(now);
+        let now = config::as_of_now(recipe, &self.library).map_err(words)?;
+        match revision.filter(|wanted| *wanted != now.revision) {
+            None => Ok(now),
+            Some(wanted) => {
+                let revision = self.library.revision(&recipe.name, wanted).map_err(words)?;
+                config::recipe_of(revision).map_err(words)
+            }
         }
-
-        let revision = self.library.revision(&recipe.name, wanted);
-        let revision = revision.map_err(words)?;
-        let spec = config::recipe_of(revision);
-        spec.map_err(words)
     }
 
     fn replayer(&self, spec: &RecipeSpec, command: &WhatIfCommand) -> Result<Replayer, String> {

@@ -35,6 +35,11 @@ pub fn decimal(value: impl Into<f64>, digits: usize) -> String {
     form().decimal(value.into(), digits)
 }
 
+/// A number with as many digits as it needs.
+pub fn shortest(value: f64) -> String {
+    form().shortest(value)
+}
+
 /// A day and a time of it, to the second.
 pub fn day_and_second(at: DateTime) -> String {
     let day = form().day(at);
@@ -70,6 +75,10 @@ impl NumberForm {
         format!("{value:.digits$}").replace('.', self.sign())
     }
 
+    fn shortest(self, value: f64) -> String {
+        value.to_string().replace('.', self.sign())
+    }
+
     fn day(self, at: DateTime) -> String {
         let form = match self {
             NumberForm::Point => "%Y-%m-%d",
@@ -94,6 +103,7 @@ mod tests {
         ] {
             assert_eq!(form.decimal(-1234.5, 2), number);
             assert_eq!(form.day(at), day);
+            assert_eq!(form.shortest(0.1), format!("0{}1", form.sign()));
         }
 
         // Nothing was chosen here.

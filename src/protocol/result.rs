@@ -85,7 +85,7 @@ pub fn row(report: &Report, identity: &Identity) -> ResultRow {
         defects: defects.map(|defect| in_camera(defect, report)).collect(),
         map: report.map.as_ref().map(SmallMap::of),
         pose: report.pose.as_ref().map(PoseOnWire::of),
-        mm_per_pixel: report.mm_per_pixel.filter(|_| !report.defects.is_empty()),
+        mm_per_pixel: report.scale_of_defects(),
     })
 }
 
@@ -137,7 +137,7 @@ fn latency_ms(latency: &Latency) -> LatencyMs {
 mod tests {
     use super::super::birth::tests::identity;
     use super::*;
-    use crate::data::report::tests::report;
+    use crate::data::report::tests::{report, turned};
     use serde_json::Value;
 
     #[test]
@@ -176,6 +176,14 @@ mod tests {
         };
 
         assert_eq!(message(&report), Some(0.05.into()));
+
+        // The box of a turned part is none around the defect itself, so that no size follows from it.
+        let turned = Report {
+            pose: Some(turned()),
+            ..report.clone()
+        };
+
+        assert_eq!(message(&turned), None);
         report.defects.clear();
         assert_eq!(message(&report), None);
     }

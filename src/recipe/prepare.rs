@@ -1,6 +1,7 @@
 //! A recipe's values become what judges: references, inspector, quality gate and self-test.
 
 use crate::base::exit::{Exit, Failure, chain};
+use crate::base::memory;
 use crate::data::grid::Grid;
 use crate::engine::EncodePlan;
 use crate::engine::select::{Backend, Engines};
@@ -18,10 +19,11 @@ use crate::recipe::locate::{located, refuse_not_found};
 use crate::recipe::preparation::Preparation;
 use crate::recipe::progress::PrepareProgress;
 use crate::recipe::quality::Gate;
-use crate::recipe::references::References;
+use crate::recipe::references::{DECODED_BYTES, References};
 use crate::recipe::self_test::{SelfTest, TestPictures};
 use crate::recipe::spec::{RecipeSpec, SelfTestSpec};
 use crate::recipe::unlike;
+use crate::winclip::room::FeatureRoom;
 use crate::winclip::{Fit, Inspector, Recipe};
 use std::path::PathBuf;
 
@@ -48,6 +50,38 @@ pub struct RecipePreparer {
     pub batch: usize,
 }
 
+/// References, and a recipe as it is for pictures like them.
+struct ReadRecipe {
+    references: References,
+    recipe: Recipe,
+    plan: EncodePlan,
+}
+
+/// What compares pictures with a recipe's references, and decides nothing.
+pub struct ComparedReferences {
+    /// Holds the references' features, and the looks of known bad parts.
+    pub inspector: Inspector,
+    /// Files of the references, in the inspector's order.
+    pub references: Vec<PathBuf>,
+    /// Hash of the references' pixels.
+    pub gallery: Option<String>,
+}
+
+/// Refusal where the system does not tell its memory.
+const NO_MEMORY_TOLD: &str = "/proc/meminfo does not tell MemAvailable, so that it is not known whether its references fit into this machine's memory";
+
+/// Refuses references that need more than `most` bytes.
+fn refuse_beyond(needed: usize, most: usize) -> Result<(), String> {
+    if needed <= most {
+        return Ok(());
+    }
+
+    let (needed, most) = (needed >> 20, most >> 20);
+    Err(format!(
+        "its references need {needed} MB beside the line, and half of the memory that is available is {most} MB; the line needs the rest. Give the machine more memory, or the recipe fewer references, a larger tile_px, turned = \"none\", or a smaller input"
+    ))
+}
+
 impl RecipePreparer {
     /// Makes what judges by `spec`.
     ///
@@ -55,24 +89,12 @@ impl RecipePreparer {
     /// When the recipe cannot work with the model, a file of it cannot be used, or an engine is
     /// missing or fails.
     pub fn prepare(&self, spec: &RecipeSpec, mode: PrepareMode) -> Result<ActiveRecipe, Failure> {
-        // The recipe is checked against the model before any file is read, because that costs
-        // nothing.
-        self.encode_plan(spec, &spec.winclip)?;
-        if let Some(revision) = &spec.library {
-            self.check_revision(revision)?;
-        }
+        let ReadRecipe {
+            references,
+            recipe,
+            plan,
+        } = self.read(spec, DECODED_BYTES)?;
 
-        let references =
-            References::read(&spec.references, &mut |words| tracing::warn!("{words}"))?;
-
-        // An empty picture among the references would let exactly such pictures pass.
-        references.refuse_empty()?;
-
-        // The size of the pictures is known now; a recipe that keeps their aspect depends on it.
-        let recipe = spec.winclip.for_pictures_like(references.pictures.first());
-        let recipe = located(recipe, spec.locate.as_ref())?;
-        refuse_not_found(&recipe, &references)?;
-        let plan = self.encode_plan(spec, &recipe)?;
         let grid = plan.grid(&self.model.spec);
         self.tell(&recipe, &plan, &references);
         let preparation = Preparation {
@@ -136,6 +158,83 @@ impl RecipePreparer {
             self_test,
             challenge_every: spec.challenge_every,
             inspector,
+        })
+    }
+
+    /// Makes what compares pictures with the references of `spec`, beside a line that judges. What verdicts need is left out:
+    /// calibration pictures, self-test, thresholds and the limits of drift.
+    ///
+    /// # Errors
+    /// As [`RecipePreparer::prepare`]; for a recipe without references, and for one that does not fit into half of the memory
+    /// that is available now: the line needs the rest.
+    pub fn prepare_to_compare(&self, spec: &RecipeSpec) -> Result<ComparedReferences, Failure> {
+        let refused = |words| Failure::words(Exit::Data, format!("{}: {words}", spec.label()));
+        let free = memory::available().ok_or_else(|| refused(NO_MEMORY_TOLD.to_owned()))?;
+        let most = free / 2;
+        let ReadRecipe {
+            references,
+            recipe,
+            plan,
+        } = self.read(spec, most.min(DECODED_BYTES))?;
+
+        let count = references.pictures.len();
+        if count == 0 {
+            return Err(refused("it has no references to compare with".to_owned()));
+        }
+
+        // Features are held twice: as they were encoded, and as they are compared with.
+        let room = FeatureRoom::new(&recipe, &self.model.spec, &plan);
+        let features = room.bytes(count, 1).saturating_mul(2);
+        refuse_beyond(features.saturating_add(references.bytes()), most).map_err(refused)?;
+        let preparation = Preparation {
+            model: &self.model,
+            recipe: &recipe,
+            plan: &plan,
+            engines: &self.engines_for(spec, &plan, PrepareMode::Beside),
+            wrong_recipe: Exit::Config,
+        };
+
+        let mut inspector = preparation.inspector(&references, &mut tell_when_done)?;
+        let gate = Gate::new(spec.bad_image, &references.pictures);
+        let mut known = KnownPictures {
+            references: &references,
+            gate: &gate,
+            inspector: &mut inspector,
+        };
+
+        // Their looks raise what a patch scores, which is told beside it.
+        known.bad(spec)?;
+        Ok(ComparedReferences {
+            inspector,
+            gallery: references.hash(),
+            references: references.files,
+        })
+    }
+
+    /// Reads the references, of at most so many bytes, and what follows from them.
+    fn read(&self, spec: &RecipeSpec, most: usize) -> Result<ReadRecipe, Failure> {
+        // The recipe is checked against the model before any file is read, because that costs
+        // nothing.
+        self.encode_plan(spec, &spec.winclip)?;
+        if let Some(revision) = &spec.library {
+            self.check_revision(revision)?;
+        }
+
+        let warn = &mut |words| tracing::warn!("{words}");
+        let references = References::read_within(most, &spec.references, warn)?;
+
+        // An empty picture among the references would let exactly such pictures pass.
+        references.refuse_empty()?;
+
+        // The size of the pictures is known now; a recipe that keeps their aspect depends on it.
+        let recipe = spec.winclip.for_pictures_like(references.pictures.first());
+        let recipe = located(recipe, spec.locate.as_ref())?;
+        refuse_not_found(&recipe, &references)?;
+        let plan = self.encode_plan(spec, &recipe)?;
+        Ok(ReadRecipe {
+            references,
+            recipe,
+            plan,
         })
     }
 
@@ -373,6 +472,21 @@ fn warn_of_other_aspects(recipe: &Recipe, grid: Grid, references: &References) {
                 "reference {}: {width} x {height} pixels do not keep their aspect on {grid} cells, those of the first reference; give pictures of one size, or a crop",
                 file.display()
             );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_beyond_the_memory_are_refused_with_need_limit_and_way_out() {
+        let most = 100 << 20;
+        assert!(refuse_beyond(most, most).is_ok());
+        let words = refuse_beyond(most + (1 << 20), most).expect_err("too many");
+        for said in ["need 101 MB", "is 100 MB", "fewer references"] {
+            assert!(words.contains(said), "{said:?} is not in {words}");
         }
     }
 }

@@ -31,7 +31,11 @@ impl References {
         Self::read_within(DECODED_BYTES, paths, warn)
     }
 
-    fn read_within(
+    /// As [`References::read`], with at most so many bytes decoded.
+    ///
+    /// # Errors
+    /// As [`References::read`].
+    pub fn read_within(
         most: usize,
         paths: &[PathBuf],
         warn: &mut dyn FnMut(String),
@@ -140,7 +144,7 @@ impl References {
     }
 
     /// Bytes of all pictures.
-    fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.pictures
             .iter()
             .map(|picture| picture.rgb().len())

@@ -10,12 +10,18 @@ use crate::harness::station::Station;
 use crate::harness::{PATIENCE, assert_said, require, wait_until};
 use crate::page_browser::{keep_screens, keep_shown};
 use serde_json::Value;
+use std::process::Command;
 
 /// A line that keeps each part, with a page, an operator `otto` and a setter `sara`; all parts fail.
 pub fn rejecting() -> (Station, Page) {
+    rejecting_with("")
+}
+
+/// The same with other keys of the page.
+fn rejecting_with(keys: &str) -> (Station, Page) {
     let page = Page::at(free_port());
     let evidence = "[evidence]\nfolder = \"evidence\"\npass_every = 1";
-    let tables = format!("{}\n{evidence}", page.table());
+    let tables = format!("{}\n{keys}\n{evidence}", page.table());
     let camera = format!("{TRIGGERED}\nmm_per_pixel = 0.1");
     let station = Station::configured(&camera, |config, _| config.tables(&tables));
     add_user(station.folder.path(), "otto", "operator");
@@ -147,9 +153,14 @@ fn where_no_good_part_can_be_shown_beside_the_screen_says_why() {
     reject(&station, "A-1");
     let (stem, facts) = facts_of(&station, "A-1");
     let address = format!("/rejects/nearest/{stem}");
+    let otto = Session::start(&page, "otto");
     let told = |words: &str| {
-        wait_until(words, PATIENCE, || page.get(&address).body.contains(words));
+        wait_until(words, PATIENCE, || otto.get(&address).body.contains(words));
     };
+
+    // Nothing is looked for, nor held in memory, for somebody who is not signed in.
+    assert_said(&page.get(&address).body, &["Sign in as operator"]);
+    assert_eq!(page.get(&format!("{address}/1/found.jpg")).status, 403);
 
     // The revision that judged it is gone.
     let file = station
@@ -161,7 +172,7 @@ fn where_no_good_part_can_be_shown_beside_the_screen_says_why() {
     other["recipe"] = "nut@77".into();
     std::fs::write(&file, other.to_string()).expect("written");
     told("nut@77 judged the part, and is not in the recipe library any more");
-    let picture = page.get(&format!("{address}/1/found.jpg"));
+    let picture = otto.get(&format!("{address}/1/found.jpg"));
     assert_eq!(picture.status, 404);
 
     // The picture had to make room.
@@ -172,7 +183,7 @@ fn where_no_good_part_can_be_shown_beside_the_screen_says_why() {
     std::fs::remove_file(folder.join(picture)).expect("it is there");
     let address = format!("/rejects/nearest/{stem}");
     wait_until("no picture", PATIENCE, || {
-        let body = page.get(&address).body;
+        let body = otto.get(&address).body;
         body.contains("the picture of part") && body.contains("cannot be read")
     });
 
@@ -180,6 +191,73 @@ fn where_no_good_part_can_be_shown_beside_the_screen_says_why() {
         let status = page.get(&format!("/rejects/nearest/{wrong}")).status;
         assert_eq!(status, 404, "{wrong}");
     }
+}
+
+/// Puts a pipe without a writer in the place of a part's facts: whoever reads them hangs, as on a share.
+#[track_caller]
+pub fn hang(station: &Station, part_id: &str) -> String {
+    let (stem, _) = facts_of(station, part_id);
+    let folder = station.folder.path().join("evidence");
+    let file = folder.join(format!("{stem}.json"));
+    std::fs::remove_file(&file).expect("it is there");
+    let made = Command::new("mkfifo").arg(&file).status();
+    assert!(made.expect("it runs").success(), "{}", file.display());
+    stem
+}
+
+#[test]
+fn the_line_ends_while_a_share_hangs_that_the_page_and_a_what_if_read() {
+    let (station, page) = rejecting();
+    reject(&station, "A-1");
+    let stem = hang(&station, "A-1");
+    let otto = Session::start(&page, "otto");
+    let address = format!("/rejects/nearest/{stem}");
+    wait_until("the search", PATIENCE, || {
+        otto.get(&address)
+            .body
+            .contains("they are being looked for")
+    });
+    let asked = r#"{"id": "w", "threshold": 0.5}"#;
+    station.plc.ask("what_if", asked, "accepted");
+
+    // It ends within the time that the service manager gives, and the next run answers what was cut.
+    let (station, _, _) = station.restarted();
+    let answer = station.plc.until_fits("ack/what_if", |answer| {
+        answer["id"] == "w" && answer["status"] != "accepted"
+    });
+    assert_eq!(answer["status"], "rejected", "{answer}");
+    let reason = answer["reason"].as_str().expect("words");
+    assert!(
+        reason.contains("ended before the parts were judged again"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn numbers_of_a_part_have_the_form_that_the_page_was_given() {
+    let (station, page) = rejecting_with("numbers = \"comma\"");
+    reject(&station, "A-1");
+    let otto = Session::start(&page, "otto");
+    let list = otto.get("/rejects").body;
+    let (_, rest) = list.split_once("<a href=\"/rejects/part/").expect("a part");
+    let end = rest.find('"').expect("its end");
+    let part = otto.get(&format!("/rejects/part/{}", &rest[..end])).body;
+    assert_said(&part, &["a pixel 0,1 mm of the part"]);
+    let (_, facts) = facts_of(&station, "A-1");
+    let defect = &facts["defects"][0];
+    let side = |name: &str| defect[name].as_f64().expect("pixels") / 10.0;
+    let size = format!("{:.2} × {:.2}", side("w"), side("h"));
+    let peak = format!("{:.3}", defect["peak"].as_f64().expect("a number"));
+    for (pointed, number) in [&size, &peak].map(|number| (number, number.replace('.', ","))) {
+        assert_said(&part, &[&format!("<td>{number}</td>")]);
+        assert!(!part.contains(&format!("<td>{pointed}</td>")), "{part}");
+    }
+
+    let (stem, _) = facts_of(&station, "A-1");
+    wait_until("the nearest good part", PATIENCE, || {
+        let body = otto.get(&format!("/rejects/nearest/{stem}")).body;
+        body.contains(" of 2, distance 0,")
+    });
 }
 
 #[test]

@@ -4,10 +4,10 @@ use super::list::{label_mark, name, stem_of, stems, why};
 use super::nearest::NearestView;
 use crate::data::history::{GroupKey, HistoryPart, HistoryQuery};
 use crate::data::result::ResultRow;
-use crate::data::verdict::Verdict;
+use crate::data::verdict::{Defect, Verdict};
 use crate::page::access::{Act, Notice, Right, Viewer};
 use crate::page::form_page::{Layout, answer, done, refusal};
-use crate::page::numbers::decimal;
+use crate::page::numbers::{decimal, shortest};
 use crate::page::search;
 use crate::page::state::Page;
 use crate::page::words::{Mark, gate_words, local_time, verdict_mark};
@@ -47,12 +47,23 @@ struct PartScreen {
     /// The nearest good parts beside the defects; `None` for a part that has no defect, or no picture.
     nearest: Option<NearestView>,
     facts: Vec<(&'static str, String)>,
+    defects: Vec<DefectRow>,
+    /// The camera's scale; `None` where sizes are not known.
+    mm_per_pixel: Option<String>,
     trend: Option<String>,
     label: Option<LabelView>,
     /// Why the viewer may not label.
     no_label: Option<String>,
     /// Why the viewer may not teach.
     no_teaching: Option<String>,
+}
+
+/// A defect in the table of figures.
+struct DefectRow {
+    defect: Defect,
+    /// Width and height in millimetres.
+    mm: String,
+    peak: String,
 }
 
 /// A person's word, as it is shown.
@@ -105,7 +116,7 @@ pub async fn show(
     let trend = trend(&page, &part.row).await;
     let of_defects = stem.as_ref().filter(|_| !part.row.defects.is_empty());
     let screen = PartScreen {
-        nearest: of_defects.map(|stem| NearestView::of(&page, stem)),
+        nearest: of_defects.map(|stem| NearestView::of(&page, &viewer, stem)),
         name: name(&part.row),
         mark: verdict_mark(part.row.verdict),
         why: why(&part.row),
@@ -113,6 +124,8 @@ pub async fn show(
         time: local_time(part.row.captured_at),
         has_slider: part.row.map.is_some() && part.row.pose.is_none(),
         facts: facts(&part.row),
+        defects: defects(&part.row),
+        mm_per_pixel: part.row.mm_per_pixel.map(shortest),
         label: label_view(&part),
         no_label: viewer.hindrance(Right::Operate),
         no_teaching: viewer.hindrance(Right::SetUp),
@@ -145,6 +158,24 @@ fn label_view(part: &HistoryPart) -> Option<LabelView> {
         who: label.who.clone(),
         at,
     })
+}
+
+fn defects(row: &ResultRow) -> Vec<DefectRow> {
+    let size = |defect: &Defect, scale| {
+        let [w, h] = defect.size_mm(scale);
+        format!("{} × {}", decimal(w, 2), decimal(h, 2))
+    };
+
+    let scale = row.mm_per_pixel;
+    let in_mm = |defect| scale.map_or(String::new(), |scale| size(defect, scale));
+
+    let rows = row.defects.iter().map(|defect| DefectRow {
+        defect: *defect,
+        mm: in_mm(defect),
+        peak: decimal(defect.peak, 3),
+    });
+
+    rows.collect()
 }
 
 fn facts(row: &ResultRow) -> Vec<(&'static str, String)> {

@@ -49,11 +49,11 @@ impl ReplayError {
 
 /// A prepared recipe that judges stored parts.
 pub struct Replayer {
-    pub(super) active: ActiveRecipe,
+    active: ActiveRecipe,
     /// Name and digest of the model.
     model: String,
     /// `name@revision` of the recipe.
-    pub(super) recipe: String,
+    recipe: String,
     policies: RegionPolicies,
     /// Pictures that may be judged at once.
     batch: usize,

@@ -25,6 +25,7 @@ mod what_if;
 
 pub use self::judge::{GivenThreshold, ReplayError, Replayer};
 pub use self::listing::{KeptQuery, ListedPart, list};
+pub use self::nearest::NearestReferences;
 pub use self::summary::ReplaySummary;
 pub use self::what_if::Effect;
 

@@ -3,7 +3,7 @@
 //! The part is encoded again by the revision that judged it, and its defects are compared with that revision's references. What
 //! the line compared with is not kept: a GPU gives distances alone.
 
-use super::Replayer;
+use crate::base::exit::Failure;
 use crate::data::map::Map;
 use crate::data::nearest::{NearestFound, NearestPair};
 use crate::data::picture::{Area, Picture};
@@ -12,6 +12,8 @@ use crate::evidence::facts::Facts;
 use crate::evidence::kept::KeptPart;
 use crate::image::canvas::Canvas;
 use crate::image::{close_up, file as image_file, jpeg_file};
+use crate::recipe::prepare::{ComparedReferences, RecipePreparer};
+use crate::recipe::spec::RecipeSpec;
 use crate::winclip::Way;
 use crate::winclip::inspector::{ComparedPlaces, NearestPatch};
 use std::collections::HashMap;
@@ -30,10 +32,33 @@ const THICK: usize = 2;
 /// Colours of a frame, from outside inwards: one of them can be seen on any part.
 const FRAMES: [[u8; 3]; 2] = [[0, 0, 0], [255, 255, 255]];
 
-/// A defect, and the place across and down where the map is highest in it, in pixels of the judged picture.
-type PeakedDefect = (Defect, (f64, f64));
+/// The references of one revision, ready to be compared with the parts that it has judged.
+pub struct NearestReferences {
+    compared: ComparedReferences,
+    /// `name@revision` of the recipe.
+    recipe: String,
+}
 
-impl Replayer {
+/// A place of the judged picture, in pixels: across, down.
+type Place = (f64, f64);
+
+impl NearestReferences {
+    /// Encodes a recipe's references, beside a line that judges.
+    ///
+    /// # Errors
+    /// As [`RecipePreparer::prepare_to_compare`].
+    pub fn prepare(preparer: &RecipePreparer, spec: &RecipeSpec) -> Result<Self, Failure> {
+        Ok(NearestReferences {
+            compared: preparer.prepare_to_compare(spec)?,
+            recipe: spec.label(),
+        })
+    }
+
+    /// `name@revision` of the recipe.
+    pub fn recipe(&self) -> &str {
+        &self.recipe
+    }
+
     /// The nearest references of a part that this revision has judged.
     ///
     /// # Errors
@@ -45,16 +70,18 @@ impl Replayer {
             return Err(words);
         }
 
-        if !self.active.inspector.has_nearest_patches() {
-            return Err(self.why_no_patches());
+        if !self.compared.inspector.has_nearest_patches() {
+            let recipe = &self.recipe;
+            let words = format!("{recipe} compares windows of several patches, and no single ones");
+            return Err(words);
         }
 
         let region = self.region_of(facts)?;
         let defects = defects_of(facts)?;
         let picture = kept.picture_as_kept().map_err(words)?;
-        let places: Vec<(f64, f64)> = defects.iter().map(|(_, place)| *place).collect();
+        let places: Vec<Place> = defects.iter().map(|(_, place)| *place).collect();
         let compared = self
-            .active
+            .compared
             .inspector
             .nearest_patches(picture, region, &places);
         let compared = compared.map_err(words)?;
@@ -66,33 +93,18 @@ impl Replayer {
         })
     }
 
-    fn why_no_patches(&self) -> String {
-        let recipe = &self.recipe;
-        match self.active.inspector.reference_count() {
-            0 => format!("{recipe} has no references: it judges by words alone"),
-            _ => format!("{recipe} compares windows of several patches, and no single ones"),
-        }
-    }
-
     fn region_of(&self, facts: &Facts) -> Result<usize, String> {
         let wanted = facts.region.as_deref();
-        let regions = self.active.inspector.regions();
-        let mut names = regions.iter();
-        let found = names.position(|name| {
-            let name = name.as_deref();
-            name == wanted
-        });
+        let regions = self.compared.inspector.regions();
+        let found = regions.iter().position(|name| name.as_deref() == wanted);
 
-        found.ok_or_else(|| {
-            let recipe = &self.recipe;
-            format!("{recipe} has no region of the part's name")
-        })
+        found.ok_or_else(|| format!("{} has no region of the part's name", self.recipe))
     }
 
     /// A pair for each defect whose place is compared; each reference's picture is read once.
     fn pairs(
         &self,
-        defects: &[PeakedDefect],
+        defects: &[(Defect, Place)],
         compared: &ComparedPlaces,
     ) -> Result<Vec<NearestPair>, String> {
         let mut pictures: HashMap<usize, Arc<Picture>> = HashMap::new();
@@ -116,7 +128,10 @@ impl Replayer {
                 defect: index + 1,
                 found: framed(&compared.judged, nearest.found, side, None),
                 looked_for: framed(&picture, nearest.looked_for, side, nearest.way),
-                words: self.in_words(nearest),
+                reference: number + 1,
+                references: self.compared.references.len(),
+                distance: nearest.distance,
+                notes: notes_of(nearest),
             });
         }
 
@@ -125,40 +140,21 @@ impl Replayer {
 
     /// A reference as it was judged.
     fn reference(&self, number: usize) -> Result<Arc<Picture>, String> {
-        let file = &self.active.references[number];
-        let picture = image_file::read(file);
-        let picture = picture.map_err(words)?;
+        let file = &self.compared.references[number];
+        let picture = image_file::read(file).map_err(words)?;
 
-        let inspector = &self.active.inspector;
-        let judged = inspector.judged_picture(picture);
-        judged.map_err(words)
-    }
-
-    fn in_words(&self, nearest: &NearestPatch) -> String {
-        let all = self.active.inspector.reference_count();
-        let number = nearest.reference + 1;
-        let mut words = format!(
-            "good part {number} of {all}, distance {:.3}",
-            nearest.distance
-        );
-
-        if nearest.way.is_some() {
-            words += "; it was turned or mirrored";
-        }
-
-        if nearest.is_known_bad {
-            words += "; the place looks like one of a known bad part, which makes it worse";
-        }
-
-        words
+        self.compared
+            .inspector
+            .judged_picture(picture)
+            .map_err(words)
     }
 
     /// What a person should know of the pairs.
     fn notes(&self, facts: &Facts) -> Vec<String> {
-        let inspector = &self.active.inspector;
+        let inspector = &self.compared.inspector;
         let mut notes = vec![];
         if let Some(by) = &facts.judged_by {
-            if by.gallery != self.active.gallery {
+            if by.gallery != self.compared.gallery {
                 notes.push("The references were others when the part was judged.".to_owned());
             }
 
@@ -190,14 +186,28 @@ impl Replayer {
     }
 }
 
+/// What a person should know of one pair.
+fn notes_of(nearest: &NearestPatch) -> Vec<&'static str> {
+    let mut notes = vec![];
+    if nearest.way.is_some() {
+        notes.push("it was turned or mirrored");
+    }
+
+    if nearest.is_known_bad {
+        notes.push("the place looks like one of a known bad part, which makes it worse");
+    }
+
+    notes
+}
+
 /// The strongest defects, each with the place where the map is highest in it.
-fn defects_of(facts: &Facts) -> Result<Vec<PeakedDefect>, String> {
+fn defects_of(facts: &Facts) -> Result<Vec<(Defect, Place)>, String> {
     let map = facts
         .map
         .as_ref()
         .ok_or("the part was not scored, so that no place of it was compared")?;
     let (map, area) = map.map();
-    let found: Vec<PeakedDefect> = facts
+    let found: Vec<(Defect, Place)> = facts
         .defects
         .iter()
         .take(DEFECTS)
@@ -211,80 +221,57 @@ fn defects_of(facts: &Facts) -> Result<Vec<PeakedDefect>, String> {
 }
 
 /// The middle of the highest cell whose middle lies in a defect.
-fn peak(map: &Map, area: Area, defect: &Defect) -> Option<(f64, f64)> {
+fn peak(map: &Map, area: Area, defect: &Defect) -> Option<Place> {
     let grid = map.grid();
-    let left = defect.x as f64;
-    let top = defect.y as f64;
-    let right = left + defect.w as f64;
-    let bottom = top + defect.h as f64;
+    let across = defect.x as f64..=(defect.x + defect.w) as f64;
+    let down = defect.y as f64..=(defect.y + defect.h) as f64;
+    let mut highest: Option<(f32, Place)> = None;
 
-    let mut highest = f32::NEG_INFINITY;
-    let mut place = None;
-    for cell in 0..grid.cells() {
-        let column = grid.column(cell);
-        let row = grid.row(cell);
-        let x = middle(column, grid.w, area.x, area.w);
-        let y = middle(row, grid.h, area.y, area.h);
+    for (cell, value) in map.values().iter().enumerate() {
+        let column = grid.column(cell) as f64 + 0.5;
+        let row = grid.row(cell) as f64 + 0.5;
 
-        let is_across = left <= x && x <= right;
-        let is_down = top <= y && y <= bottom;
-        if !is_across || !is_down {
-            continue;
-        }
+        // Shares of the area, then pixels of the judged picture.
+        let x = area.x as f64 + column / grid.w as f64 * area.w as f64;
+        let y = area.y as f64 + row / grid.h as f64 * area.h as f64;
 
-        let value = map.values()[cell];
-        if value > highest {
-            highest = value;
-            place = Some((x, y));
+        let is_inside = across.contains(&x) && down.contains(&y);
+        let is_higher = highest.is_none_or(|(most, _)| *value > most);
+
+        if is_inside && is_higher {
+            highest = Some((*value, (x, y)));
         }
     }
 
-    place
-}
-
-/// The middle of one of `cells` along one direction of an area, in pixels.
-fn middle(cell: usize, cells: usize, start: usize, length: usize) -> f64 {
-    let share = (cell as f64 + 0.5) / cells as f64;
-
-    start as f64 + share * length as f64
+    highest.map(|(_, place)| place)
 }
 
 /// Side of both squares, in pixels of the judged pictures: the defect with what is around it.
 fn side_of(defect: &Defect, nearest: &NearestPatch) -> usize {
-    let patch = nearest.found;
-    let patch_side = patch.w.max(patch.h);
-    let defect_side = defect.w.max(defect.h);
+    let patch = nearest.found.w.max(nearest.found.h);
+    let defect = defect.w.max(defect.h);
 
-    let of_patches = PATCHES * patch_side;
-    let of_defect = defect_side * 3 / 2;
-
-    of_patches.max(of_defect)
+    (PATCHES * patch).max(defect * 3 / 2)
 }
 
 /// The close-up of a patch with a frame around it, turned as the network saw it.
 fn framed(picture: &Picture, patch: Area, side: usize, way: Option<Way>) -> Arc<[u8]> {
     let square = close_up::square_around(picture, patch, side);
-    let close = close_up::cut(picture, square, SIDE);
-    let mut canvas = Canvas::from(close);
-
-    // Each line lies inside of the one before.
+    let mut canvas = Canvas::from(close_up::cut(picture, square, SIDE));
     let mut frame = close_up::on_close_up(patch, square, SIDE);
     for colour in FRAMES {
         canvas.outline(frame, THICK, colour);
-
-        frame.x += THICK;
-        frame.y += THICK;
-        frame.w = frame.w.saturating_sub(2 * THICK);
-        frame.h = frame.h.saturating_sub(2 * THICK);
+        frame = Area {
+            x: frame.x + THICK,
+            y: frame.y + THICK,
+            w: frame.w.saturating_sub(2 * THICK),
+            h: frame.h.saturating_sub(2 * THICK),
+        };
     }
 
-    let mut shown = canvas.into_picture();
-    if let Some(way) = way {
-        shown = way.of_picture(&shown);
-    }
-
-    let file = jpeg_file::encode(&shown, QUALITY);
-    file.into()
+    let shown = canvas.into_picture();
+    let shown = way.map_or(shown.clone(), |way| way.of_picture(&shown));
+    jpeg_file::encode(&shown, QUALITY).into()
 }
 
 fn words(error: impl std::fmt::Display) -> String {

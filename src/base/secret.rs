@@ -24,22 +24,49 @@ impl std::fmt::Debug for Secret {
 
 /// What stands in the place of a secret.
 pub const HIDDEN: &str = "***";
-/// Words in names whose values are secrets.
-const SECRET_WORDS: [&str; 5] = ["password", "passwd", "passphrase", "secret", "token"];
-/// Ends of such names, too short to be looked for within: `user-pw=...` of a GStreamer element, `?pwd=...` of an address.
-const SECRET_ENDS: [&str; 5] = ["pass", "pwd", "pw", "api_key", "apikey"];
+/// Words anywhere in names whose values are secrets. A header is one, because it mostly carries an authorization; `author`
+/// is hidden with `auth`, which costs nobody much.
+const SECRET_WORDS: [&str; 11] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "auth",
+    "cookie",
+    "credential",
+    "header",
+    "signature",
+    "bearer",
+];
+/// Ends of such names, too short to be looked for within: `user-pw` of a GStreamer element, `loginpas` of an address. A name
+/// that begins with `key` or `sig` is none: `keyint`, `key-int-max` and `signal-handoffs` are what a person needs. `pass=qual`
+/// of an encoder is hidden with the passwords of that name.
+const SECRET_ENDS: [&str; 9] = [
+    "pass", "pas", "pwd", "pw", "psw", "psk", "key", "sig", "jwt",
+];
+/// Beginnings of such names: `pwd1`, `psk_home`.
+const SECRET_STARTS: [&str; 3] = ["pwd", "psw", "psk"];
 
 /// True for the name of a value that is not to be shown. The name of a file with a secret is none.
 pub fn is_secret_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    let has_word = SECRET_WORDS.iter().any(|word| name.contains(word));
-    let has_end = SECRET_ENDS.iter().any(|end| name.ends_with(end));
+    // `key2`, and `keys` of a list.
+    let bare = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    let bare = bare.strip_suffix('s').unwrap_or(bare);
 
-    (has_word || has_end) && !name.ends_with("_file")
+    let has_word = SECRET_WORDS.iter().any(|word| name.contains(word));
+    let has_start = SECRET_STARTS.iter().any(|start| name.starts_with(start));
+    let has_end = SECRET_ENDS
+        .iter()
+        .any(|end| name.ends_with(end) || bare.ends_with(end));
+
+    (has_word || has_start || has_end) && !name.ends_with("_file")
 }
 
 /// The text without users and passwords of addresses (`rtsp://user:password@host` becomes `rtsp://***@host`), and
-/// without values whose names say that they are secrets (`user-pw=***`).
+/// without values whose names say that they are secrets (`user-pw=***`). Where it is not certain how far a secret goes,
+/// more is hidden.
 pub fn without_credentials(text: &str) -> String {
     without_named(&without_users(text))
 }
@@ -47,28 +74,22 @@ pub fn without_credentials(text: &str) -> String {
 /// The text without what stands before the `@` of an address.
 fn without_users(text: &str) -> String {
     // An address may stand in the middle of a pipeline's text, and there may be several.
-    let mut parts = text.split("://");
-    let mut clean = parts.next().unwrap_or_default().to_owned();
+    let mut clean = String::new();
+    let mut rest = text;
 
-    for part in parts {
-        clean.push_str("://");
-        let end = part.find(is_end_of_word).unwrap_or(part.len());
-        let address = &part[..end];
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + "://".len());
+        clean.push_str(before);
+        rest = after;
+        let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
 
-        if let Some(at) = end_of_user(address) {
+        if let Some(at) = end_of_user(&rest[..end]) {
             clean.push_str(HIDDEN);
-            clean.push_str(&part[at..]);
-        } else {
-            clean.push_str(part);
+            rest = &rest[at..];
         }
     }
 
-    clean
-}
-
-/// True for what ends an address or a value within a text.
-fn is_end_of_word(c: char) -> bool {
-    matches!(c, '"' | '\'' | '\\') || c.is_whitespace()
+    clean + rest
 }
 
 /// Place of the `@` that ends user and password; `None` where an address has none.
@@ -76,15 +97,16 @@ fn end_of_user(address: &str) -> Option<usize> {
     // The authority ends where a path or a query begins.
     let end = address.find(['/', '?', '#']).unwrap_or(address.len());
     let authority = &address[..end];
-    if let Some(at) = authority.rfind('@') {
-        return Some(at);
+    let is_plain = !authority.contains([':', '@']);
+    let is_bare_v6 = authority.starts_with('[') && authority.ends_with(']');
+
+    if is_plain || is_bare_v6 {
+        return None;
     }
 
-    // A raw `/` in a password ends the authority too early. What stands behind the colon is no port then.
-    let (_, port) = authority.rsplit_once(':')?;
-    let is_port = port.ends_with(']') || port.parse::<u16>().is_ok();
-
-    address.rfind('@').filter(|_| !is_port)
+    // A password may have a raw `/`, `?` or `@`: `me:1234/x@cam` reads as a port with a path as well. The last `@` is taken,
+    // which costs the host of an address with another one in its path.
+    address.rfind('@')
 }
 
 /// The text with `***` in the place of each value whose name is a secret's.
@@ -93,14 +115,15 @@ fn without_named(text: &str) -> String {
     let mut rest = text;
 
     while let Some(at) = rest.find('=') {
-        let (name, value) = rest.split_at(at);
-        clean.push_str(name);
+        let (before, value) = rest.split_at(at);
+        clean.push_str(before);
         clean.push('=');
         rest = &value[1..];
+        let name = last_word(before);
 
-        if is_secret_name(last_word(name)) {
+        if is_secret_name(name) {
             let value = rest.trim_start();
-            let end = end_of_value(value);
+            let end = end_of_value(value, is_in_query(before, name));
             rest = &value[end..];
             clean.push_str(HIDDEN);
         }
@@ -118,20 +141,62 @@ fn last_word(text: &str) -> &str {
     &text[before.len()..]
 }
 
-/// Place behind a value in quotes, which may be escaped, or behind a word.
-fn end_of_value(text: &str) -> usize {
-    for quote in ["\\\"", "\"", "'"] {
-        let Some(inner) = text.strip_prefix(quote) else {
-            continue;
-        };
+/// True for the name of a value in the query of an address, which ends a text.
+fn is_in_query(text: &str, name: &str) -> bool {
+    let before = text.strip_suffix(name).unwrap_or_default();
 
-        // Without an end the rest of the text is the secret.
-        let end = inner.find(quote);
-        return end.map_or(text.len(), |end| end + 2 * quote.len());
+    before.ends_with(['?', '&'])
+}
+
+/// Place behind a value, as GStreamer reads one: up to white space, unless that is escaped or in quotes. The value of a query
+/// ends at its next name as well.
+fn end_of_value(text: &str, is_query: bool) -> usize {
+    let mut at = 0;
+    let mut before = '=';
+
+    while let Some(c) = text[at..].chars().next() {
+        // Quotes begin a value, or follow its type: `(string)"Basic abc"`. Others are letters of an unquoted one.
+        if matches!(before, '=' | ')')
+            && let Some(quoted) = quoted_length(&text[at..])
+        {
+            at += quoted;
+            before = '"';
+            continue;
+        }
+
+        let is_end = c.is_whitespace() && before != '\\';
+        if is_end || (is_query && c == '&') {
+            break;
+        }
+
+        at += c.len_utf8();
+        before = c;
     }
 
-    let is_end = |c: char| matches!(c, '&' | ';' | ',') || is_end_of_word(c);
-    text.find(is_end).unwrap_or(text.len())
+    at
+}
+
+/// Bytes of the quotes that begin a text, with what is in them; `None` where none begin it. Without an end it is all.
+fn quoted_length(text: &str) -> Option<usize> {
+    // Quotes within quotes are escaped, once or several times; those that end them are escaped as often.
+    let unescaped = text.trim_start_matches('\\');
+    let escapes = text.len() - unescaped.len();
+    let quote = unescaped
+        .chars()
+        .next()
+        .filter(|c| matches!(c, '"' | '\''))?;
+    let begin = escapes + 1;
+
+    for (at, _) in text[begin..].match_indices(quote) {
+        let inner = &text[begin..begin + at];
+        let found = inner.len() - inner.trim_end_matches('\\').len();
+
+        if found == escapes {
+            return Some(begin + at + 1);
+        }
+    }
+
+    Some(text.len())
 }
 
 #[cfg(test)]
@@ -141,36 +206,93 @@ mod tests {
     #[test]
     fn texts_are_shown_without_their_secrets() {
         for (text, shown) in [
+            // Addresses.
             (
-                "cannot open rtsp://me:hush@10.0.0.7/a@b, nor rtsp://10.0.0.8/x",
-                "cannot open rtsp://***@10.0.0.7/a@b, nor rtsp://10.0.0.8/x",
+                "cannot open rtsp://me:hush@10.0.0.7/a, nor rtsp://10.0.0.8/x",
+                "cannot open rtsp://***@10.0.0.7/a, nor rtsp://10.0.0.8/x",
             ),
-            // A raw slash in a password.
             ("rtsp://me:hu/sh@cam/1", "rtsp://***@cam/1"),
             ("rtsp://me:h?u#sh@cam:554/1 !", "rtsp://***@cam:554/1 !"),
-            ("rtsp://cam:554/1?mail=a@b", "rtsp://cam:554/1?mail=a@b"),
+            ("rtsp://me:hu@sh/hush@cam/1", "rtsp://***@cam/1"),
+            ("rtsp://me:hu\"sh@cam/1", "rtsp://***@cam/1"),
+            ("rtsp://me:a://hush@cam/1", "rtsp://***@cam/1"),
+            ("rtsp://me:1234/hush@cam", "rtsp://***@cam"),
+            (
+                "rtspsrc location=rtsp://me:1234/hush@cam latency=5 ! x",
+                "rtspsrc location=rtsp://***@cam latency=5 ! x",
+            ),
+            ("rtsp://cam:554/1?mail=ab", "rtsp://cam:554/1?mail=ab"),
+            ("rtsp://cam/1?mail=a@b", "rtsp://cam/1?mail=a@b"),
             ("rtsp://[fe80::1]/a@b", "rtsp://[fe80::1]/a@b"),
+            (
+                "rtsp://cam/user=me&password=hush&channel=1",
+                "rtsp://cam/user=me&password=***&channel=1",
+            ),
+            (
+                "rtsp://cam/user=me_password=hush_channel=1 x",
+                "rtsp://cam/user=me_password=*** x",
+            ),
+            (
+                "http://cam/?Token=hush refused",
+                "http://cam/?Token=*** refused",
+            ),
+            ("http://cam/?auth=aHVzaA==&x=1", "http://cam/?auth=***&x=1"),
+            (
+                "http://cam/?loginuse=me&loginpas=hush&x=1",
+                "http://cam/?loginuse=me&loginpas=***&x=1",
+            ),
+            ("http://cam/?psw=hush;hush&x=1", "http://cam/?psw=***&x=1"),
+            ("http://cam/?a=1&sig=hush,hush", "http://cam/?a=1&sig=***"),
+            // Pipelines.
             (
                 "rtspsrc user-id=me user-pw=hush latency=5 ! x",
                 "rtspsrc user-id=me user-pw=*** latency=5 ! x",
             ),
             (
+                "rtspsrc user-pw=Hush,hush&hu;sh'\"hush latency=5 ! x",
+                "rtspsrc user-pw=*** latency=5 ! x",
+            ),
+            (r"user-pw=hush\ hush latency=5", "user-pw=*** latency=5"),
+            (
                 "srtsrc passphrase = \"hush hush\" ! x",
                 "srtsrc passphrase =*** ! x",
             ),
+            (r#"user-pw="hu\"sh ! hush" ! x"#, "user-pw=*** ! x"),
+            (r"user-pw='hu\'sh hush' ! x", "user-pw=*** ! x"),
+            (r#"user-pw="a"hush ! x"#, "user-pw=*** ! x"),
+            (r#"user-pw="hush ! x"#, "user-pw=***"),
             (r#"user-pw=\"hush hush\" ! x"#, "user-pw=*** ! x"),
+            (r#"user-pw=\"hu\\\"sh hush\" ! x"#, "user-pw=*** ! x"),
             (
-                "rtsp://cam/user=me&password=hush&channel=1",
-                "rtsp://cam/user=me&password=***&channel=1",
+                r#"rtspsrc extra-headers="h,Authorization=(string)\"Basic hush\"" ! x"#,
+                "rtspsrc extra-headers=*** ! x",
             ),
-            ("http://cam/?Token=hush", "http://cam/?Token=***"),
             (
-                "videotestsrc pattern=ball ! x",
-                "videotestsrc pattern=ball ! x",
+                r#"a="h,Authorization=(string)\"Basic hush\"" ! x"#,
+                r#"a="h,Authorization=*** ! x"#,
+            ),
+            (r#"cookies="a=hush; b=hush" ! x"#, "cookies=*** ! x"),
+            (
+                "wpa psk=hush ! srtpenc key=hush ! x",
+                "wpa psk=*** ! srtpenc key=*** ! x",
+            ),
+            (
+                "api-key2=hush api_keys=hush x",
+                "api-key2=*** api_keys=*** x",
             ),
             ("user-pw=", "user-pw=***"),
+            // What a person needs.
+            (
+                "identity signal-handoffs=true ! x264enc key-int-max=30 option-string=keyint=5 ! x",
+                "identity signal-handoffs=true ! x264enc key-int-max=30 option-string=keyint=5 ! x",
+            ),
+            (
+                "videotestsrc pattern=ball ! x",
+                "videotestsrc pattern=ball ! x",
+            ),
+            ("password_file=/etc/pw", "password_file=/etc/pw"),
         ] {
-            assert_eq!(without_credentials(text), shown);
+            assert_eq!(without_credentials(text), shown, "{text}");
         }
     }
 }

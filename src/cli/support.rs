@@ -8,10 +8,13 @@ use crate::base::exit::{Exit, Failure};
 use crate::config::{self, LineConfig};
 use crate::data::history::{AuditLine, AuditQuery};
 use crate::data::history_rows::{RowFormat, RowPrinter};
-use crate::page::support::bundle::{AUDIT_MAX, folder_size, machine, packed, store_sizes};
+use crate::page::support::bundle::{AUDIT_MAX, machine, packed, store_sizes};
 use crate::store::{Search, SearchPage};
 use clap::Args;
 use jiff::Timestamp;
+use std::fs::OpenOptions;
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// What the bundle is, for a person who opens it.
@@ -23,12 +26,15 @@ const README: &str = "A bundle for support, made by winspect support.\n\n\
     sizes.txt          sizes of the store and of the evidence\n\n\
     *** stands for what is secret. The log is not here: add it by journalctl -u UNIT --since -1h > log.txt\n";
 
+/// Files of the evidence that are counted at most.
+const FILES_MAX: usize = 1_000_000;
+
 /// Arguments of `winspect support`.
 #[derive(Debug, Args)]
 pub struct SupportArguments {
     /// The line's configuration, as for `run`
     line: PathBuf,
-    /// The file to write; support.zip unless given
+    /// The file to write, a new one; support.zip unless given
     #[arg(long, value_name = "FILE", default_value = "support.zip")]
     out: PathBuf,
 }
@@ -50,11 +56,41 @@ pub fn run(arguments: &SupportArguments) -> Result<(), Failure> {
     }
 
     let bytes = packed(&texts).map_err(|error| Failure::new(Exit::Software, error))?;
+    write(&arguments.out, &bytes)?;
     let out = arguments.out.display();
-    std::fs::write(&arguments.out, bytes)
-        .map_err(|error| Failure::words(Exit::Unavailable, format!("{out}: {error}")))?;
 
     print(format!("{out} is written")).map(|_| ())
+}
+
+/// Writes the file for its owner alone: it tells more of the machine than others need to know.
+fn write(out: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    // A new file alone: one that is there may be somebody else's, or a link to something that is not to be overwritten.
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(out);
+
+    let refused = |error: io::Error| {
+        let words = match error.kind() {
+            ErrorKind::AlreadyExists => {
+                "is there already; remove it, or give another name by --out".to_owned()
+            }
+            _ => error.to_string(),
+        };
+
+        Failure::words(Exit::Unavailable, format!("{}: {words}", out.display()))
+    };
+
+    let mut file = file.map_err(refused)?;
+    let written = file.write_all(bytes);
+
+    // Half a bundle is none, and would be in the way of the next one.
+    if written.is_err() {
+        let _ = std::fs::remove_file(out);
+    }
+
+    written.map_err(refused)
 }
 
 fn version() -> String {
@@ -84,6 +120,26 @@ fn of_line(line: &Path, config: &LineConfig) -> Vec<(&'static str, String)> {
         ("audit.csv", audit),
         ("sizes.txt", sizes),
     ]
+}
+
+/// Number and bytes of the files of an evidence folder, in one line.
+fn folder_size(folder: &Path) -> String {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) => return format!("evidence: {}: {error}\n", folder.display()),
+    };
+
+    let (mut files, mut bytes) = (0, 0);
+
+    for entry in entries.flatten().take(FILES_MAX) {
+        files += 1;
+        bytes += entry.metadata().map_or(0, |metadata| metadata.len());
+    }
+
+    format!(
+        "evidence: {}: {files} files, {bytes} bytes\n",
+        folder.display()
+    )
 }
 
 /// The last lines of the audit log.

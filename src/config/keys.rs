@@ -13,6 +13,8 @@ use std::fmt::{self, Display};
 
 /// Key of the line's first recipe.
 pub const FIRST_RECIPE: &str = "recipe";
+/// Keys that name the file of a private key, not the key.
+const KEY_FILES: [&str; 2] = ["mqtt.tls.key", "page.key"];
 /// Characters of a value that are shown; of a longer one the rest is cut.
 const SHOWN: usize = 120;
 
@@ -165,11 +167,25 @@ fn without_secrets(key: &str, value: &str) -> String {
     // The last word of the key decides. The name of a file with a secret is none, and helps a person.
     let name = key.rsplit('.').next().unwrap_or(key);
 
-    if is_secret_name(name) {
+    if is_secret_name(name) && !KEY_FILES.contains(&key) {
         return HIDDEN.to_owned();
     }
 
-    without_credentials(value)
+    // Texts are looked at as they stand in the file, without the escapes of JSON: quotes say where a secret ends.
+    match serde_json::from_str(value) {
+        Ok(text @ Value::String(_)) => hidden(text).to_string(),
+        Ok(list @ Value::Array(_)) if value.contains('"') => hidden(list).to_string(),
+        _ => without_credentials(value),
+    }
+}
+
+/// Texts without their secrets.
+fn hidden(value: Value) -> Value {
+    match value {
+        Value::String(text) => without_credentials(&text).into(),
+        Value::Array(items) => items.into_iter().map(hidden).collect(),
+        value => value,
+    }
 }
 
 #[cfg(test)]
@@ -189,7 +205,10 @@ mod tests {
             "camera": [
                 {"url": "rtsp://admin:hush-3@10.0.0.7/1", "token": "hush-4"},
                 {"pipeline": "rtspsrc user-pw=hush-5 ! http://h/?pwd=hush-6&x=1"},
+                {"pipeline": "rtspsrc extra-headers=\"h,Authorization=(string)\\\"Basic hush-7\\\"\" ! x"},
+                {"texts": ["psk=hush-8", "plain"], "key": "hush-9"},
             ],
+            "page": {"key": "/etc/page.pem"},
         });
 
         let told = keys(&file).told().join("\n");
@@ -200,6 +219,10 @@ mod tests {
             "mqtt.password_file = \"/etc/pw\"",
             "camera[0].url = \"rtsp://***@10.0.0.7/1\"",
             "camera[0].token = ***",
+            "camera[1].pipeline = \"rtspsrc user-pw=*** ! http://h/?pwd=***&x=1\"",
+            "camera[2].pipeline = \"rtspsrc extra-headers=*** ! x\"",
+            "camera[3].texts = [\"psk=***\",\"plain\"]",
+            "page.key = \"/etc/page.pem\"",
         ] {
             assert!(told.lines().any(|told| told == line), "{line}: {told}");
         }

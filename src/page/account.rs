@@ -1,14 +1,16 @@
 //! The screen of the signed-in user: another password for oneself, whatever one's role.
 
 use super::access::password::PasswordHash;
+use super::access::sessions::SessionKey;
 use super::access::{Act, Notice, Viewer};
-use super::form_page::{Layout, answer, done};
+use super::form_page::{Layout, answer, done, see_other};
 use super::state::Page;
 use crate::base::secret::Secret;
 use askama::Template;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::SET_COOKIE;
 use axum::response::Response;
 use axum::routing::{get, post};
 use serde::Deserialize;
@@ -43,15 +45,30 @@ async fn screen(State(page): State<Page>, viewer: Viewer) -> Response {
 }
 
 async fn set_password(State(page): State<Page>, act: Act<PasswordForm>) -> Response {
-    let notice = match changed(&page, &act).await {
-        Ok(()) => Notice::done("You have another password; you are signed out everywhere else."),
-        Err(words) => Notice::refused(format!("{words}.")),
-    };
+    match changed(&page, &act).await {
+        Ok(id) => {
+            // Who has read the id until now has it in vain, as after a sign-in.
+            let words = "You have another password; you are signed out everywhere else.";
+            let notice = Notice::done(words);
+            page.access.put_notice(SessionKey::of(&id), notice);
+            let mut response = see_other(ADDRESS);
 
-    done(&page, &act.actor, ADDRESS, notice)
+            response
+                .headers_mut()
+                .insert(SET_COOKIE, page.cookie.set(&id));
+
+            response
+        }
+        Err(words) => {
+            let notice = Notice::refused(format!("{words}."));
+
+            done(&page, &act.actor, ADDRESS, notice)
+        }
+    }
 }
 
-async fn changed(page: &Page, act: &Act<PasswordForm>) -> Result<(), String> {
+/// Sets the password; returns the id of the session in which the user goes on.
+async fn changed(page: &Page, act: &Act<PasswordForm>) -> Result<String, String> {
     let PasswordForm { old, new, again } = &act.form;
 
     if new != again {
@@ -59,9 +76,8 @@ async fn changed(page: &Page, act: &Act<PasswordForm>) -> Result<(), String> {
     }
 
     // The old one is asked for first: a browser that was left alone makes no work for who finds it.
-    page.access
-        .confirm(&act.actor, Secret::new(old.as_str()))
-        .await?;
+    let old = Secret::new(old.as_str());
+    let confirmed = page.access.confirm(&act.actor, old).await?;
 
     let new = new.clone();
     let hashed = page.access.passwords().run(move || PasswordHash::of(&new));
@@ -69,5 +85,7 @@ async fn changed(page: &Page, act: &Act<PasswordForm>) -> Result<(), String> {
         return Err("too much is done with passwords just now; do it again in a moment".to_owned());
     };
 
-    page.access.set_own_password(&act.actor, hashed?).await
+    page.access
+        .set_own_password(&act.actor, confirmed, hashed?)
+        .await
 }

@@ -4,7 +4,7 @@ use super::search::{Search, SearchReply};
 use crate::data::history::PartLabel;
 use crate::data::part::{Part, PartRequest};
 use crate::data::report::Report;
-use crossbeam::channel::{Receiver, Sender};
+use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use std::time::Instant;
 
 /// A request to the store's thread.
@@ -89,6 +89,21 @@ impl<T> Pending<T> {
     /// When the line is stopping.
     pub fn wait(self) -> Result<T, Closed> {
         self.0.recv().map_err(|_| Closed)
+    }
+}
+
+impl Pending<()> {
+    /// True once waiting is over: it is on the disk, or the line is stopping. True once, and not asked again then.
+    pub fn is_over(&self) -> bool {
+        self.0.try_recv() != Err(TryRecvError::Empty)
+    }
+
+    /// One that comes when it is sent.
+    #[cfg(test)]
+    pub fn open() -> (crossbeam::channel::Sender<()>, Self) {
+        let (done, written) = crossbeam::channel::bounded(1);
+
+        (done, Pending(written))
     }
 }
 

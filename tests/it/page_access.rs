@@ -109,7 +109,7 @@ fn a_sign_in_gives_a_cookie_that_only_this_page_gets_and_is_noted() {
         &["the name or the password is wrong", "value=\"anna\""],
     );
     assert!(!refused.headers.contains_key("set-cookie"));
-    let unknown = [("name", "eve"), ("password", "wrong horse")];
+    let unknown = [("name", "hunter2"), ("password", "wrong horse")];
     let unknown = page.post("/sign-in", &[], &unknown);
     assert_said(&unknown.body, &["the name or the password is wrong"]);
 
@@ -141,10 +141,13 @@ fn a_sign_in_gives_a_cookie_that_only_this_page_gets_and_is_noted() {
     assert_eq!(out.status, 303);
     assert_said(&out.headers["set-cookie"], &["Max-Age=0"]);
     assert!(!session.get("/").body.contains("anna"));
+    let audit = audit(station.folder.path());
+    assert!(!audit.contains("hunter2"), "a password, maybe: {audit}");
     assert_said(
-        &audit(station.folder.path()),
+        &audit,
         &[
-            "sign-in as \"eve\" at the page from 127.0.0.1 refused",
+            "sign-in as anna at the page from 127.0.0.1 refused",
+            "sign-in under a name that is no user's at the page from 127.0.0.1 refused",
             "anna (operator) signed in at the page",
             "anna signed out of the page",
         ],

@@ -10,6 +10,7 @@ use crate::harness::station::Station;
 use crate::harness::{assert_said, require};
 use crate::page_browser::keep_shown;
 use std::io::{Cursor, Read};
+use std::os::unix::fs::PermissionsExt;
 use zip::ZipArchive;
 
 #[test]
@@ -98,6 +99,7 @@ fn a_bundle_has_what_helps_and_no_secret() {
         ("audit.csv", "anna (setter) signed in"),
         ("shift-checks.json", "["),
         ("sizes.txt", "box.db: "),
+        ("sizes.txt", "evidence: this line keeps no pictures"),
         ("threads.txt", "inspector"),
         ("events.txt", ""),
     ] {
@@ -154,7 +156,23 @@ fn a_bundle_is_made_without_the_page_of_a_line_that_runs_or_does_not() {
     command.arg("support").arg(folder.join("line.toml"));
     let output = command.current_dir(folder).output().expect("it runs");
     assert!(output.status.success(), "{}", both(&output));
-    assert!(folder.join("support.zip").exists(), "a file that is wrong");
+    let metadata = std::fs::metadata(folder.join("support.zip"));
+    let metadata = metadata.expect("a bundle of a file that is wrong");
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+
+    // Neither a file nor what a link leads to is written over.
+    let link = folder.join("link.zip");
+    let kept = folder.join("kept");
+    std::os::unix::fs::symlink(&kept, &link).expect("a link");
+    for out in [folder.join("support.zip"), link] {
+        let mut command = winspect();
+        command.arg("support").arg(folder.join("line.toml"));
+        let output = command.arg("--out").arg(out).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(69));
+        assert_said(&both(&output), &["is there already", "--out"]);
+    }
+
+    assert!(!kept.exists(), "written through a link");
 }
 
 #[test]

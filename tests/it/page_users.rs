@@ -210,12 +210,16 @@ fn a_user_sets_the_own_password_and_is_signed_out_everywhere_else() {
     let folder = station.folder.path();
     add_user(folder, "otto", "view");
     let elsewhere = Session::start(&page, "otto");
-    let otto = Session::start(&page, "otto");
-    let set = |old: &str, new: &str, again: &str| {
+    let mut otto = Session::start(&page, "otto");
+    let thief = otto.cookie.clone();
+    let mut set = |old: &str, new: &str, again: &str| {
         let form = [("old", old), ("new", new), ("again", again)];
         let answer = otto.post("/account/password", &form);
         assert_eq!(answer.status, 303);
-        otto.get("/account").body
+        match answer.headers.contains_key("set-cookie") {
+            true => otto.take_over(&answer),
+            false => otto.get("/account").body,
+        }
     };
 
     let refused = set("wrong horse", "another horse", "another horse");
@@ -232,6 +236,8 @@ fn a_user_sets_the_own_password_and_is_signed_out_everywhere_else() {
         !elsewhere.get("/").body.contains("otto"),
         "the other browser"
     );
+    let stolen = page.get_with("/", &[("cookie", &thief)]);
+    assert!(!stolen.body.contains("otto"), "the id until now");
     assert_said(
         &audit(folder),
         &[

@@ -3,16 +3,17 @@
 use super::{CommandHandler, Done};
 use crate::line::challenge::Challenge;
 use crate::line::control::ControlEvent;
+use crate::line::second_answers::KeptAnswer;
 use crate::protocol::answer::{Answer, AnswerStatus};
 use crate::protocol::command::ChallengeSpec;
-use crate::protocol::event::{CommandOutcome, Event};
+use crate::protocol::event::CommandOutcome;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 impl CommandHandler {
-    /// Keeps what became of challenges, and tells it once it is on the disk.
-    pub(super) fn look_at_challenges(&self) {
+    /// Keeps what became of challenges, and tells it once it is on the disk, which triggers do not wait for.
+    pub(super) fn look_at_challenges(&mut self) {
         self.look_at_checks();
         self.look_at_cleanings();
         let mut ended = vec![];
@@ -30,9 +31,13 @@ impl CommandHandler {
         for challenge in ended {
             self.end_challenge(challenge);
         }
+
+        for outcome in self.untold.written() {
+            self.answers.tell_written(outcome);
+        }
     }
 
-    fn end_challenge(&self, mut ended: Challenge) {
+    fn end_challenge(&mut self, mut ended: Challenge) {
         // Words go to the log by their weight: a missed challenge means that the line may be blind,
         // and must be seen in the journal.
         let words = ended.words();
@@ -53,7 +58,7 @@ impl CommandHandler {
         // The outcome is on the disk before it is told: a crash in between tells it again with the
         // next run, and never forgets it.
         let (key, kept) = ended.kept();
-        let _ = self.store.set(&key, &kept).wait();
+        let written = self.store.set(&key, &kept);
 
         let status = if ended.is_met() {
             AnswerStatus::Done
@@ -71,14 +76,12 @@ impl CommandHandler {
 
         let outcome = Arc::new(outcome);
 
-        self.outcomes.end(&outcome, Instant::now());
-
-        self.events.tell(Event::Outcome(outcome));
+        self.untold.push(KeptAnswer { written, outcome });
     }
 
     /// Begins a challenge.
     pub(super) fn challenge(
-        &self,
+        &mut self,
         id: Option<&str>,
         spec: &ChallengeSpec,
         came_at: Instant,

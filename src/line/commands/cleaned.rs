@@ -36,8 +36,8 @@ impl CommandHandler {
         Ok(Done::begun(words))
     }
 
-    /// Tells what became of lenses that were cleaned.
-    pub(super) fn look_at_cleanings(&self) {
+    /// Keeps what became of lenses that were cleaned; it is told once it is on the disk.
+    pub(super) fn look_at_cleanings(&mut self) {
         for ended in self.cleanings.ended() {
             let (status, words) = match ended.outcome {
                 Ok(words) => (AnswerStatus::Done, words),
@@ -50,7 +50,7 @@ impl CommandHandler {
             let id = ended.selection.id.clone();
             let answer = Answer::new(id.as_deref(), status, Some(words));
 
-            self.answers.tell(ended.selection, answer);
+            self.untold.push(self.answers.keep(ended.selection, answer));
         }
     }
 }

@@ -38,7 +38,7 @@ use crate::line::live_settings::ReloadRequest;
 use crate::line::outcomes::Outcomes;
 use crate::line::overlays::Snapshot;
 use crate::line::rate_limit::{RATE_MAX, RateLimit};
-use crate::line::second_answers::SecondAnswers;
+use crate::line::second_answers::{SecondAnswers, UntoldAnswers};
 use crate::line::shared::Shared;
 use crate::protocol::answer::{Answer, AnswerStatus};
 use crate::protocol::birth::Identity;
@@ -54,7 +54,10 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Time between two looks while second answers are on their way to the disk.
+const UNTOLD_LOOK: Duration = Duration::from_millis(20);
 
 /// The stage that does what commands say.
 pub struct CommandHandler {
@@ -74,6 +77,8 @@ pub struct CommandHandler {
     outcomes: Outcomes,
     /// Second answers that are kept.
     answers: SecondAnswers,
+    /// Those on their way to the disk.
+    untold: UntoldAnswers,
     /// Pictures for teaching.
     lessons: Lessons,
     /// True where pictures of parts are kept.
@@ -161,6 +166,7 @@ impl CommandHandler {
         CommandHandler {
             requests: ends.requests,
             answers: SecondAnswers::new(shared, ends.events.clone()),
+            untold: UntoldAnswers::default(),
             events: ends.events,
             snapshots: ends.snapshots,
             store: shared.store.clone(),
@@ -196,7 +202,13 @@ impl CommandHandler {
             self.look_at_hold();
             // Regular looks tell a step's moment, also while no frame and no trigger comes.
             self.tell_own_clock(&self.own_clock.look());
-            match self.requests.recv_timeout(HEARTBEAT) {
+            let patience = if self.untold.is_empty() {
+                HEARTBEAT
+            } else {
+                UNTOLD_LOOK
+            };
+
+            match self.requests.recv_timeout(patience) {
                 Ok(first) => self.serve(first),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -208,6 +220,10 @@ impl CommandHandler {
         self.control.stop();
         self.cleanings.cut(None, "the line stops");
         self.look_at_challenges();
+
+        for outcome in self.untold.all() {
+            self.answers.tell_written(outcome);
+        }
     }
 
     /// Ends a hold whose time is over.
@@ -474,7 +490,7 @@ impl CommandHandler {
         Ok(Done::plain())
     }
 
-    fn reset(&self) -> Result<Done, String> {
+    fn reset(&mut self) -> Result<Done, String> {
         self.control.reset();
         self.lessons.cut("reset ended the lesson");
         self.cleanings.cut(None, "reset ended the comparison");

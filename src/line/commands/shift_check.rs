@@ -14,7 +14,7 @@ use std::sync::PoisonError;
 impl CommandHandler {
     /// Does a step of a shift check.
     pub(super) fn shift_check(
-        &self,
+        &mut self,
         command: &ShiftCheckCommand,
         request: &Request,
     ) -> Result<Done, String> {
@@ -57,7 +57,7 @@ impl CommandHandler {
     }
 
     /// Keeps what became of shift checks, and tells it.
-    pub(super) fn look_at_checks(&self) {
+    pub(super) fn look_at_checks(&mut self) {
         for event in self.control.checks.poll(Timestamp::now()) {
             match event {
                 CheckEvent::Begin(key, value) => drop(self.store.set_if_absent(&key, &value)),
@@ -68,8 +68,8 @@ impl CommandHandler {
         }
     }
 
-    /// The known parts of a check are over: who sent them hears it, and the log has it.
-    fn end_parts(&self, command: Selection, check: &ShiftCheck) {
+    /// The known parts of a check are over: who sent them hears it once it is on the disk, and the log has it.
+    fn end_parts(&mut self, command: Selection, check: &ShiftCheck) {
         let words = format!("shift check {}: {}", check.check, check.words());
 
         let status = if check.stage() == CheckStage::Failed {
@@ -85,7 +85,7 @@ impl CommandHandler {
         let id = command.id.clone();
         let answer = Answer::new(id.as_deref(), status, Some(words));
 
-        self.answers.tell(command, answer);
+        self.untold.push(self.answers.keep(command, answer));
     }
 
     /// `name@revision` of the recipe that judges.

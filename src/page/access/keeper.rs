@@ -1,11 +1,12 @@
 //! The keeper of the page's access: users, sessions and limits together, with each sign-in, refusal and sign-out in
 //! the audit log.
 
-use super::actor::Actor;
+mod own_password;
+
 use super::known_users::{KnownUsers, look_at, write_change};
 use super::limits::SignInLimits;
 use super::notice::Notice;
-use super::password::{PasswordHash, PasswordQueue, is_right};
+use super::password::{PasswordQueue, is_right};
 use super::sessions::{FoundSession, SessionKey, Sessions};
 use super::users::{Users, UsersError};
 use crate::base::health::{Diagnostics, Health};
@@ -18,8 +19,6 @@ use std::time::{Duration, Instant};
 
 /// Diagnostics source of a users' file that cannot be read.
 pub const PAGE_USERS: &str = "page users";
-/// Characters of a name that the audit log shows of a try.
-const SHOWN_NAME_MAX: usize = 32;
 
 /// Sentences for the audit log. Never waits for the disk.
 pub type Audit = Box<dyn Fn(String) + Send + Sync>;
@@ -159,12 +158,16 @@ impl Access {
 
                 Ok(id)
             }
-            (Ok(_), _) => {
-                // What a browser sent as a name may be a password in the wrong field: it is cut, and escaped.
-                let shown: String = name.chars().take(SHOWN_NAME_MAX).collect();
+            (Ok(_), user) => {
+                // A password that was typed into the field of the name would stand in the audit log: what is no user's
+                // name is not written.
+                let tried = match user {
+                    Some(_) => format!("sign-in as {name}"),
+                    None => "sign-in under a name that is no user's".to_owned(),
+                };
 
                 self.note(format!(
-                    "sign-in as {shown:?} at the page from {from} refused: wrong name or password"
+                    "{tried} at the page from {from} refused: wrong name or password"
                 ));
 
                 Err("the name or the password is wrong".to_owned())
@@ -218,68 +221,6 @@ impl Access {
         ));
 
         None
-    }
-
-    /// Asks a signed-in user for the password again. Wrong ones count as at a sign-in.
-    ///
-    /// # Errors
-    /// Words for the person.
-    pub async fn confirm(&self, actor: &Actor, password: Secret) -> Result<(), String> {
-        let (name, from) = (&*actor.name, actor.from);
-        self.count_try(name, from)?;
-
-        let user = lock(&self.users).file.users().find(name).cloned();
-        let hash = user.map(|user| user.password);
-
-        let checked = self
-            .passwords
-            .run(move || is_right(hash.as_ref(), &password))
-            .await;
-
-        if matches!(checked, Ok(false)) {
-            self.note(format!(
-                "another password for {name} at the page from {from} refused: wrong password"
-            ));
-
-            return Err("the password until now is wrong".to_owned());
-        }
-
-        lock(&self.limits).give_back(from, name, Instant::now());
-
-        checked.map(|_| ()).map_err(|_| TOO_MANY.to_owned())
-    }
-
-    /// Gives a user another password, who goes on in this session and is signed out of all others.
-    ///
-    /// # Errors
-    /// Words for the person.
-    pub async fn set_own_password(
-        &self,
-        actor: &Actor,
-        password: PasswordHash,
-    ) -> Result<(), String> {
-        let name = actor.name.to_string();
-        let changed = self
-            .change_users(actor.who(), move |users| {
-                users.set_password(&name, password)
-            })
-            .await;
-
-        match changed {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => return Err(error.to_string()),
-            Err(Busy) => {
-                return Err("the users' file does not answer; look again in a moment".to_owned());
-            }
-        }
-
-        let user = lock(&self.users).file.users().find(&actor.name).cloned();
-
-        if let Some(user) = user {
-            lock(&self.sessions).renew(actor.session, user);
-        }
-
-        Ok(())
     }
 
     /// Counts a password that is tried.
@@ -359,6 +300,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::page::access::password::PasswordHash;
     use crate::page::access::role::Role;
     use crate::page::access::users::User;
     use crate::page::access::users_file::UsersFile;
@@ -366,17 +308,17 @@ mod tests {
     use std::path::PathBuf;
     use std::sync::mpsc;
 
-    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    pub(super) const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-    struct Bench {
-        access: Access,
+    pub(super) struct Bench {
+        pub access: Access,
         told: Arc<Mutex<Vec<String>>>,
         causes: Diagnostics,
-        path: PathBuf,
+        pub path: PathBuf,
         _folder: tempfile::TempDir,
     }
 
-    fn bench() -> Bench {
+    pub(super) fn bench() -> Bench {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("users.toml");
         change(&path, |users| {
@@ -399,12 +341,12 @@ mod tests {
         }
     }
 
-    fn change(path: &Path, change: impl FnOnce(&mut Users) -> Result<(), UsersError>) {
+    pub(super) fn change(path: &Path, change: impl FnOnce(&mut Users) -> Result<(), UsersError>) {
         let mut file = UsersFile::open(path).expect("it is read");
         file.change(change).expect("it is changed");
     }
 
-    fn run<T>(work: impl Future<Output = T>) -> T {
+    pub(super) fn run<T>(work: impl Future<Output = T>) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build();
@@ -417,7 +359,7 @@ mod tests {
         access.session(key)
     }
 
-    fn sign_in(access: &Access, name: &str, password: &str) -> Result<String, String> {
+    pub(super) fn sign_in(access: &Access, name: &str, password: &str) -> Result<String, String> {
         sign_in_from(access, HERE, name, password)
     }
 
@@ -435,7 +377,7 @@ mod tests {
         let bench = bench();
         let access = &bench.access;
         let wrong = sign_in(access, "anna", "wrong horse").expect_err("wrong");
-        assert_eq!(sign_in(access, "eve\n", "wrong horse"), Err(wrong));
+        assert_eq!(sign_in(access, "hunter2", "wrong horse"), Err(wrong));
         let id = sign_in(access, "anna", "correct horse").expect("right");
         let key = SessionKey::of(&id);
         assert!(session(access, key).is_some());
@@ -443,8 +385,8 @@ mod tests {
         assert!(session(access, key).is_none());
         let told = lock(&bench.told);
         let expected = [
-            "sign-in as \"anna\" at the page from 127.0.0.1 refused: wrong name or password",
-            "sign-in as \"eve\\n\" at the page from 127.0.0.1 refused: wrong name or password",
+            "sign-in as anna at the page from 127.0.0.1 refused: wrong name or password",
+            "sign-in under a name that is no user's at the page from 127.0.0.1 refused: wrong name or password",
             "anna (setter) signed in at the page from 127.0.0.1",
             "anna signed out of the page from 127.0.0.1",
         ];

@@ -115,13 +115,6 @@ impl Sessions {
         })
     }
 
-    /// The user of a session is another one now, and it goes on.
-    pub fn renew(&mut self, key: SessionKey, user: User) {
-        if let Some(session) = self.live.get_mut(&key) {
-            session.user = user;
-        }
-    }
-
     /// Ends a session. Returns its user's name, if there was one.
     pub fn end(&mut self, key: SessionKey) -> Option<Arc<str>> {
         let session = self.live.remove(&key)?;

@@ -8,8 +8,6 @@ use std::path::{Path, PathBuf};
 const TEXT_MAX: usize = 2 << 20;
 /// Lines of the audit log at most.
 pub const AUDIT_MAX: usize = 500;
-/// Files of the evidence that are counted at most.
-const FILES_MAX: usize = 1_000_000;
 
 /// What the bundle of a page is, for a person who opens it.
 pub const README: &str = "A bundle for support, made by winspect.\n\n\
@@ -99,26 +97,6 @@ pub fn store_sizes(store: &Path) -> String {
     }
 
     text
-}
-
-/// Number and bytes of the files of an evidence folder, in one line.
-pub fn folder_size(folder: &Path) -> String {
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) => return format!("evidence: {}: {error}\n", folder.display()),
-    };
-
-    let (mut files, mut bytes) = (0, 0);
-
-    for entry in entries.flatten().take(FILES_MAX) {
-        files += 1;
-        bytes += entry.metadata().map_or(0, |metadata| metadata.len());
-    }
-
-    format!(
-        "evidence: {}: {files} files, {bytes} bytes\n",
-        folder.display()
-    )
 }
 
 /// Names and states of the threads, with the processor time of each in ticks.

@@ -5,7 +5,8 @@
 
 pub mod bundle;
 
-use self::bundle::{AUDIT_MAX, README, folder_size, machine, packed, store_sizes, threads};
+use self::bundle::{AUDIT_MAX, README, machine, packed, store_sizes, threads};
+use crate::data::evidence_counts::EvidenceFigures;
 use crate::data::history::{AuditLine, AuditQuery};
 use crate::data::history_rows::{RowFormat, RowPrinter};
 use crate::page::access::{Right, Viewer};
@@ -165,11 +166,19 @@ async fn sizes(page: &Page) -> String {
     let store = page.sizes.run(move || store_sizes(&store)).await;
     let store = store.unwrap_or("store: its disk does not answer\n".to_owned());
 
-    let evidence = page.evidence.look(folder_size).await;
-    let evidence = match evidence {
-        Ok(words) => words,
-        Err(why) => format!("evidence: {why}\n"),
-    };
+    room + &store + &evidence(page)
+}
 
-    room + &store + &evidence
+/// Size of the evidence by the line's own count: listing a full folder would hold up who looks at pictures for minutes.
+fn evidence(page: &Page) -> String {
+    match page.now().evidence {
+        Some(EvidenceFigures {
+            bytes,
+            waiting_bytes,
+            ..
+        }) => {
+            format!("evidence: {bytes} bytes kept, {waiting_bytes} bytes on their way\n")
+        }
+        None => "evidence: this line keeps no pictures\n".to_owned(),
+    }
 }

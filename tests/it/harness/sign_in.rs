@@ -61,17 +61,24 @@ impl<'a> Session<'a> {
         let answer = page.post("/sign-in", &[], &form);
         assert_eq!(answer.status, 303, "{}", answer.body);
         assert_eq!(answer.headers["location"], "/health");
-        let cookie = answer.headers["set-cookie"].split(';').next();
-        let cookie = cookie.expect("a cookie").to_owned();
         let mut session = Session {
             page,
-            cookie,
+            cookie: cookie_of(&answer),
             token: String::new(),
         };
 
         let screen = session.get("/sign-in").body;
         session.token = token_of(&screen).expect("a form of a signed-in user");
         session
+    }
+
+    /// Goes on in the session that an answer gave, as the browser does; returns the screen that it led to.
+    #[track_caller]
+    pub fn take_over(&mut self, answer: &Answer) -> String {
+        self.cookie = cookie_of(answer);
+        let screen = self.get(&answer.headers["location"]).body;
+        self.token = token_of(&screen).expect("a form of a signed-in user");
+        screen
     }
 
     /// A screen, as this user sees it.
@@ -87,6 +94,13 @@ impl<'a> Session<'a> {
         let form: Vec<_> = form.iter().copied().chain(token).collect();
         self.page.post(path, &[("cookie", &self.cookie)], &form)
     }
+}
+
+/// The cookie of an answer, as it is sent back.
+#[track_caller]
+fn cookie_of(answer: &Answer) -> String {
+    let cookie = answer.headers["set-cookie"].split(';').next();
+    cookie.expect("a cookie").to_owned()
 }
 
 /// The token of the first form of a screen that has one.

@@ -155,6 +155,8 @@ def run(show):
     show.keep_open("/users", "users")
     lens(show)
     show.keep_open("/counters", "counters")
+    show.keep_open("/counters/pareto", "pareto")
+    show.keep_open("/account", "account")
     end(show.broker)
     browser.open("/health")
     browser.wait_for("#causes", "the broker is away")

@@ -203,96 +203,103 @@ fn quoted_length(text: &str) -> Option<usize> {
 mod tests {
     use super::*;
 
+    /// Texts with addresses, and what is shown of them.
+    const ADDRESSES: &[(&str, &str)] = &[
+        // Addresses.
+        (
+            "cannot open rtsp://me:hush@10.0.0.7/a, nor rtsp://10.0.0.8/x",
+            "cannot open rtsp://***@10.0.0.7/a, nor rtsp://10.0.0.8/x",
+        ),
+        ("rtsp://me:hu/sh@cam/1", "rtsp://***@cam/1"),
+        ("rtsp://me:h?u#sh@cam:554/1 !", "rtsp://***@cam:554/1 !"),
+        ("rtsp://me:hu@sh/hush@cam/1", "rtsp://***@cam/1"),
+        ("rtsp://me:hu\"sh@cam/1", "rtsp://***@cam/1"),
+        ("rtsp://me:a://hush@cam/1", "rtsp://***@cam/1"),
+        ("rtsp://me:1234/hush@cam", "rtsp://***@cam"),
+        (
+            "rtspsrc location=rtsp://me:1234/hush@cam latency=5 ! x",
+            "rtspsrc location=rtsp://***@cam latency=5 ! x",
+        ),
+        ("rtsp://cam:554/1?mail=ab", "rtsp://cam:554/1?mail=ab"),
+        ("rtsp://cam/1?mail=a@b", "rtsp://cam/1?mail=a@b"),
+        ("rtsp://[fe80::1]/a@b", "rtsp://[fe80::1]/a@b"),
+        (
+            "rtsp://cam/user=me&password=hush&channel=1",
+            "rtsp://cam/user=me&password=***&channel=1",
+        ),
+        (
+            "rtsp://cam/user=me_password=hush_channel=1 x",
+            "rtsp://cam/user=me_password=*** x",
+        ),
+        (
+            "http://cam/?Token=hush refused",
+            "http://cam/?Token=*** refused",
+        ),
+        ("http://cam/?auth=aHVzaA==&x=1", "http://cam/?auth=***&x=1"),
+        (
+            "http://cam/?loginuse=me&loginpas=hush&x=1",
+            "http://cam/?loginuse=me&loginpas=***&x=1",
+        ),
+        ("http://cam/?psw=hush;hush&x=1", "http://cam/?psw=***&x=1"),
+        ("http://cam/?a=1&sig=hush,hush", "http://cam/?a=1&sig=***"),
+    ];
+
+    /// Texts of pipelines, and what is shown of them.
+    const PIPELINES: &[(&str, &str)] = &[
+        // Pipelines.
+        (
+            "rtspsrc user-id=me user-pw=hush latency=5 ! x",
+            "rtspsrc user-id=me user-pw=*** latency=5 ! x",
+        ),
+        (
+            "rtspsrc user-pw=Hush,hush&hu;sh'\"hush latency=5 ! x",
+            "rtspsrc user-pw=*** latency=5 ! x",
+        ),
+        (r"user-pw=hush\ hush latency=5", "user-pw=*** latency=5"),
+        (
+            "srtsrc passphrase = \"hush hush\" ! x",
+            "srtsrc passphrase =*** ! x",
+        ),
+        (r#"user-pw="hu\"sh ! hush" ! x"#, "user-pw=*** ! x"),
+        (r"user-pw='hu\'sh hush' ! x", "user-pw=*** ! x"),
+        (r#"user-pw="a"hush ! x"#, "user-pw=*** ! x"),
+        (r#"user-pw="hush ! x"#, "user-pw=***"),
+        (r#"user-pw=\"hush hush\" ! x"#, "user-pw=*** ! x"),
+        (r#"user-pw=\"hu\\\"sh hush\" ! x"#, "user-pw=*** ! x"),
+        (
+            r#"rtspsrc extra-headers="h,Authorization=(string)\"Basic hush\"" ! x"#,
+            "rtspsrc extra-headers=*** ! x",
+        ),
+        (
+            r#"a="h,Authorization=(string)\"Basic hush\"" ! x"#,
+            r#"a="h,Authorization=*** ! x"#,
+        ),
+        (r#"cookies="a=hush; b=hush" ! x"#, "cookies=*** ! x"),
+        (
+            "wpa psk=hush ! srtpenc key=hush ! x",
+            "wpa psk=*** ! srtpenc key=*** ! x",
+        ),
+        (
+            "api-key2=hush api_keys=hush x",
+            "api-key2=*** api_keys=*** x",
+        ),
+        ("user-pw=", "user-pw=***"),
+        // What a person needs.
+        (
+            "identity signal-handoffs=true ! x264enc key-int-max=30 option-string=keyint=5 ! x",
+            "identity signal-handoffs=true ! x264enc key-int-max=30 option-string=keyint=5 ! x",
+        ),
+        (
+            "videotestsrc pattern=ball ! x",
+            "videotestsrc pattern=ball ! x",
+        ),
+        ("password_file=/etc/pw", "password_file=/etc/pw"),
+    ];
+
     #[test]
     fn texts_are_shown_without_their_secrets() {
-        for (text, shown) in [
-            // Addresses.
-            (
-                "cannot open rtsp://me:hush@10.0.0.7/a, nor rtsp://10.0.0.8/x",
-                "cannot open rtsp://***@10.0.0.7/a, nor rtsp://10.0.0.8/x",
-            ),
-            ("rtsp://me:hu/sh@cam/1", "rtsp://***@cam/1"),
-            ("rtsp://me:h?u#sh@cam:554/1 !", "rtsp://***@cam:554/1 !"),
-            ("rtsp://me:hu@sh/hush@cam/1", "rtsp://***@cam/1"),
-            ("rtsp://me:hu\"sh@cam/1", "rtsp://***@cam/1"),
-            ("rtsp://me:a://hush@cam/1", "rtsp://***@cam/1"),
-            ("rtsp://me:1234/hush@cam", "rtsp://***@cam"),
-            (
-                "rtspsrc location=rtsp://me:1234/hush@cam latency=5 ! x",
-                "rtspsrc location=rtsp://***@cam latency=5 ! x",
-            ),
-            ("rtsp://cam:554/1?mail=ab", "rtsp://cam:554/1?mail=ab"),
-            ("rtsp://cam/1?mail=a@b", "rtsp://cam/1?mail=a@b"),
-            ("rtsp://[fe80::1]/a@b", "rtsp://[fe80::1]/a@b"),
-            (
-                "rtsp://cam/user=me&password=hush&channel=1",
-                "rtsp://cam/user=me&password=***&channel=1",
-            ),
-            (
-                "rtsp://cam/user=me_password=hush_channel=1 x",
-                "rtsp://cam/user=me_password=*** x",
-            ),
-            (
-                "http://cam/?Token=hush refused",
-                "http://cam/?Token=*** refused",
-            ),
-            ("http://cam/?auth=aHVzaA==&x=1", "http://cam/?auth=***&x=1"),
-            (
-                "http://cam/?loginuse=me&loginpas=hush&x=1",
-                "http://cam/?loginuse=me&loginpas=***&x=1",
-            ),
-            ("http://cam/?psw=hush;hush&x=1", "http://cam/?psw=***&x=1"),
-            ("http://cam/?a=1&sig=hush,hush", "http://cam/?a=1&sig=***"),
-            // Pipelines.
-            (
-                "rtspsrc user-id=me user-pw=hush latency=5 ! x",
-                "rtspsrc user-id=me user-pw=*** latency=5 ! x",
-            ),
-            (
-                "rtspsrc user-pw=Hush,hush&hu;sh'\"hush latency=5 ! x",
-                "rtspsrc user-pw=*** latency=5 ! x",
-            ),
-            (r"user-pw=hush\ hush latency=5", "user-pw=*** latency=5"),
-            (
-                "srtsrc passphrase = \"hush hush\" ! x",
-                "srtsrc passphrase =*** ! x",
-            ),
-            (r#"user-pw="hu\"sh ! hush" ! x"#, "user-pw=*** ! x"),
-            (r"user-pw='hu\'sh hush' ! x", "user-pw=*** ! x"),
-            (r#"user-pw="a"hush ! x"#, "user-pw=*** ! x"),
-            (r#"user-pw="hush ! x"#, "user-pw=***"),
-            (r#"user-pw=\"hush hush\" ! x"#, "user-pw=*** ! x"),
-            (r#"user-pw=\"hu\\\"sh hush\" ! x"#, "user-pw=*** ! x"),
-            (
-                r#"rtspsrc extra-headers="h,Authorization=(string)\"Basic hush\"" ! x"#,
-                "rtspsrc extra-headers=*** ! x",
-            ),
-            (
-                r#"a="h,Authorization=(string)\"Basic hush\"" ! x"#,
-                r#"a="h,Authorization=*** ! x"#,
-            ),
-            (r#"cookies="a=hush; b=hush" ! x"#, "cookies=*** ! x"),
-            (
-                "wpa psk=hush ! srtpenc key=hush ! x",
-                "wpa psk=*** ! srtpenc key=*** ! x",
-            ),
-            (
-                "api-key2=hush api_keys=hush x",
-                "api-key2=*** api_keys=*** x",
-            ),
-            ("user-pw=", "user-pw=***"),
-            // What a person needs.
-            (
-                "identity signal-handoffs=true ! x264enc key-int-max=30 option-string=keyint=5 ! x",
-                "identity signal-handoffs=true ! x264enc key-int-max=30 option-string=keyint=5 ! x",
-            ),
-            (
-                "videotestsrc pattern=ball ! x",
-                "videotestsrc pattern=ball ! x",
-            ),
-            ("password_file=/etc/pw", "password_file=/etc/pw"),
-        ] {
-            assert_eq!(without_credentials(text), shown, "{text}");
+        for (text, shown) in ADDRESSES.iter().chain(PIPELINES) {
+            assert_eq!(without_credentials(text), *shown, "{text}");
         }
     }
 }

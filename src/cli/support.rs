@@ -5,6 +5,7 @@ use super::history::HistorySource;
 use super::running_line::status_of;
 use super::terminal::print;
 use crate::base::exit::{Exit, Failure};
+use crate::base::secret::without_credentials;
 use crate::config::{self, LineConfig};
 use crate::data::history::{AuditLine, AuditQuery};
 use crate::data::history_rows::{RowFormat, RowPrinter};
@@ -52,7 +53,11 @@ pub fn run(arguments: &SupportArguments) -> Result<(), Failure> {
 
     match config::load(line) {
         Ok(config) => texts.extend(of_line(line, &config)),
-        Err(problems) => texts.push(("configuration.txt", format!("{problems}\n"))),
+        Err(problems) => {
+            // A problem may show the value that it is about.
+            let problems = without_credentials(&problems.to_string());
+            texts.push(("configuration.txt", problems + "\n"));
+        }
     }
 
     let bytes = packed(&texts).map_err(|error| Failure::new(Exit::Software, error))?;

@@ -60,6 +60,10 @@ pub fn run(arguments: &CheckArguments) -> Result<(), Failure> {
         config.recipe.name
     ))?;
 
+    for words in &config.warnings {
+        told.warn(words)?;
+    }
+
     // The model comes first and alone: it takes all cores, and cameras would seem slow beside it.
     let sight = sight_of(&config, &mut told)?;
 

@@ -48,8 +48,11 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
 
     // The store opens under the new run's id: parts that the last run left without a result get one
     // here.
-    let run_id = ulid::Ulid::generate().to_string();
-    let opening = Opening::open(config.store.clone(), &run_id)?;
+    let (opening, run_id) = Opening::of_new_run(config.store.clone())?;
+    for words in &config.warnings {
+        tracing::warn!("{words}");
+    }
+
     tracing::info!("run {run_id}: model {}", model.label());
     let preparer = RecipePreparer {
         model,

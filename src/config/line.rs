@@ -56,6 +56,8 @@ pub struct LineConfig {
     pub page: Option<PageSettings>,
     /// All of the above by key, as it was given.
     pub keys: ConfigKeys,
+    /// What a person should know of the file, and what keeps no line from starting.
+    pub warnings: Vec<String>,
 }
 
 /// Reads, overlays the environment, checks.
@@ -168,7 +170,8 @@ fn line(value: Value, path: &Path, problems: &mut Problems) -> LineConfig {
 
     let recipe = recipes::first(first, &places, problems);
     let recipes = recipes::others(others, &recipe, &places, problems);
-    let recipe_numbers = numbers_of(numbers, &recipe, &recipes, &library, problems);
+    let recipe_numbers = recipe_numbers::recipe_numbers(numbers, problems);
+    let warnings = numbers_without_recipe(&recipe_numbers, &recipe, &recipes, &library);
     let cameras = camera::cameras(cameras, base, problems);
 
     // Prefix and station give the broker's client id and the store's file their usual names.
@@ -203,28 +206,38 @@ fn line(value: Value, path: &Path, problems: &mut Problems) -> LineConfig {
         page,
         evidence,
         keys,
+        warnings,
     }
 }
 
-/// Numbers of the recipes of the file, and of those that commands have begun, which the library has.
-fn numbers_of(
-    value: Option<Value>,
+/// Numbers whose recipes are neither in the file nor in the library, in words. The library may lie on a share that is
+/// not there yet, and a line starts all the same.
+fn numbers_without_recipe(
+    numbers: &RecipeNumbers,
     first: &RecipeSpec,
     others: &[RecipeSpec],
     library: &Library,
-    problems: &mut Problems,
-) -> RecipeNumbers {
-    if value.is_none() {
-        return RecipeNumbers::default(); // the library need not be read
+) -> Vec<String> {
+    let in_file = [first].into_iter().chain(others);
+    let mut missing: Vec<&str> = numbers.names().collect();
+    for recipe in in_file {
+        missing.retain(|name| *name != recipe.name);
+    }
+
+    if missing.is_empty() {
+        return vec![]; // the library need not be read
     }
 
     let in_library = library.names().unwrap_or_default();
-    let in_file = [first].into_iter().chain(others);
-    let mut known: Vec<&str> = in_file.map(|recipe| recipe.name.as_str()).collect();
-    known.extend(in_library.iter().map(String::as_str));
-    known.sort_unstable();
-    known.dedup();
-    recipe_numbers::recipe_numbers(value, &known, problems)
+    missing.retain(|name| !in_library.iter().any(|other| other == name));
+    let mut warnings = vec![];
+    for name in missing {
+        warnings.push(format!(
+            "recipe_numbers.{name}: there is no such recipe, in the file or the library: its number cannot be selected"
+        ));
+    }
+
+    warnings
 }
 
 fn engines(table: &mut TableReader, base: &Path) -> Engines {

@@ -11,12 +11,8 @@ const PLACE: &str = "recipe_numbers";
 /// Largest number: an INT of a PLC holds each.
 const NUMBER_MAX: u64 = 32_767;
 
-/// Reads the table; `known` are the recipes of the file and of the library.
-pub fn recipe_numbers(
-    value: Option<Value>,
-    known: &[&str],
-    problems: &mut Problems,
-) -> RecipeNumbers {
+/// Reads the table. Whether there are such recipes is another question: a library may come later.
+pub fn recipe_numbers(value: Option<Value>, problems: &mut Problems) -> RecipeNumbers {
     let table = match value {
         None => return RecipeNumbers::default(),
         Some(Value::Object(table)) => table,
@@ -33,11 +29,6 @@ pub fn recipe_numbers(
     let mut names: BTreeMap<u16, String> = BTreeMap::new();
     for (name, value) in table {
         let place = format!("{PLACE}.{name}");
-        if !known.contains(&name.as_str()) {
-            let words = format!("there is no such recipe; there are {}", known.join(", "));
-            problems.note(&place, words);
-        }
-
         let Some(number) = number(&value) else {
             let words = format!(
                 "must be a whole number from 1 to {NUMBER_MAX}, got {}",
@@ -82,7 +73,7 @@ mod tests {
     fn numbers_are_read_by_name() {
         let mut problems = Problems::new();
         let table = json!({"nut": 1, "bolt": "32767"});
-        let numbers = recipe_numbers(Some(table), &["nut", "bolt", "cap"], &mut problems);
+        let numbers = recipe_numbers(Some(table), &mut problems);
         assert_eq!(problems.into_result(), Ok(()));
         assert_eq!(numbers.of("nut"), Some(1));
         assert_eq!(numbers.of("bolt"), Some(32_767));
@@ -91,7 +82,7 @@ mod tests {
 
     #[test]
     fn every_wrong_number_is_told_with_the_way_out() {
-        let table = json!({"bolt": 2, "cap": 0, "nut": 2, "zip": 32768, "other": 5});
+        let table = json!({"bolt": 2, "cap": 0, "nut": 2, "zip": 32768});
         for (value, words) in [
             (
                 json!(3),
@@ -106,16 +97,12 @@ mod tests {
                 "recipe_numbers.cap: must be a whole number from 1 to 32767, got 0",
             ),
             (
-                table.clone(),
-                "recipe_numbers.zip: must be a whole number from 1 to 32767",
-            ),
-            (
                 table,
-                "recipe_numbers.other: there is no such recipe; there are bolt, cap, nut, zip",
+                "recipe_numbers.zip: must be a whole number from 1 to 32767",
             ),
         ] {
             let mut problems = Problems::new();
-            recipe_numbers(Some(value), &["bolt", "cap", "nut", "zip"], &mut problems);
+            recipe_numbers(Some(value), &mut problems);
             let told = problems.into_result().expect_err("wrong").to_string();
             assert!(told.contains(words), "{words:?} is not in {told}");
         }

@@ -3,8 +3,9 @@
 use crate::base::exit::{Exit, Failure};
 use crate::base::health::{Diagnostics, Health};
 use crate::config::{self, LineConfig};
+use crate::protocol::codes::is_told_apart;
 use crate::recipe::spec::RecipeSpec;
-use crate::store::{OpenStore, Recovered, Store, StoreSettings};
+use crate::store::{OpenStore, Previous, Recovered, Store, StoreSettings};
 
 /// Key under which the store keeps the name of the selected recipe; diagnostics source where that is
 /// not known.
@@ -41,6 +42,20 @@ impl Opening {
             recovered,
             diagnostics,
         })
+    }
+
+    /// Opens the file for a new run, and returns the run's id. A PLC tells runs apart by 16 bits of their ids: the id is
+    /// drawn again while those are the bits of a camera's last run, whose numbers a PLC may still remember.
+    ///
+    /// # Errors
+    /// As [`Opening::open`].
+    pub fn of_new_run(settings: StoreSettings) -> Result<(Self, String), Failure> {
+        // Which runs there were stands in the file, which opens under an id.
+        let first = drawn();
+        let mut opening = Opening::open(settings, &first)?;
+        let run_id = told_apart(first, &opening.recovered.previous, drawn);
+        opening.open_store.rename_run(&run_id);
+        Ok((opening, run_id))
     }
 
     /// The recipes that commands of earlier runs began, as the library has them now, without those that the file names. One
@@ -116,6 +131,22 @@ impl Opening {
     }
 }
 
+/// A new id, a ULID.
+fn drawn() -> String {
+    ulid::Ulid::generate().to_string()
+}
+
+/// The id, or the next one drawn whose number none of these runs has. They are as many as the cameras, and the numbers
+/// 65,536.
+fn told_apart(first: String, previous: &[Previous], mut draw: impl FnMut() -> String) -> String {
+    let mut run_id = first;
+    while !is_told_apart(&run_id, previous.iter().map(|run| run.run_id.as_str())) {
+        run_id = draw();
+    }
+
+    run_id
+}
+
 /// The refusal to start where the recipe that was selected last is not found.
 fn not_found(name: &str, why: &str) -> Failure {
     let words = format!(
@@ -139,6 +170,22 @@ fn has_others(config: &LineConfig) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_whose_number_is_that_of_a_cameras_last_one_is_drawn_again() {
+        let previous = |run_id: &str| Previous {
+            run_id: run_id.to_owned(),
+            camera: "top".to_owned(),
+            last_seq: 7,
+        };
+
+        let runs = [previous("01A"), previous("01B")];
+        let mut draws = ["01B", "01A", "01C", "01D"].map(str::to_owned).into_iter();
+        let run_id = told_apart("01A".to_owned(), &runs, || draws.next().expect("one more"));
+        assert_eq!(run_id, "01C");
+        let kept = told_apart("01C".to_owned(), &runs, || unreachable!("it has its own"));
+        assert_eq!(kept, "01C");
+    }
 
     #[test]
     fn a_recipe_that_is_not_found_refuses_the_start_with_a_way_out() {

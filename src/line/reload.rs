@@ -177,6 +177,10 @@ impl Changeover {
         // All problems of the file go along in one line.
         let config = config::load(&self.file);
         let config = config.map_err(|problems| problems.to_string().replace('\n', "; "));
+        for words in config.iter().flat_map(|config| &config.warnings) {
+            tracing::warn!("{words}");
+        }
+
         let outcome = config.and_then(|config| self.take_file_over(&config, stop, pulse));
 
         match outcome {

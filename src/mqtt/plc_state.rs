@@ -28,7 +28,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const BEAT_EVERY: Duration = Duration::from_secs(1);
 /// A connection that lasted this long was a good one.
 const STEADY: Duration = Duration::from_secs(5);
-/// Connections in a row that the broker does not take until a person is told.
+/// Connections in a row without a state that the broker took, until a person is told.
 const REFUSED_TOLD: u32 = 3;
 /// Diagnostics source of a state that is not told.
 const PLC_STATE: &str = "plc/state";
@@ -51,8 +51,9 @@ pub(super) struct PlcStateSender {
     told_at: Instant,
     /// The last reason that was logged.
     last_logged: String,
-    /// Connections in a row that the broker did not take.
-    refused: u32,
+    /// Connections in a row that ended before the broker took a state. A broker may take a connection and end it at
+    /// each message of this topic.
+    in_vain: u32,
 }
 
 impl PlcStateSender {
@@ -72,7 +73,7 @@ impl PlcStateSender {
             told: None,
             told_at: Instant::now(),
             last_logged: String::new(),
-            refused: 0,
+            in_vain: 0,
         }
     }
 
@@ -89,6 +90,8 @@ impl PlcStateSender {
             let (client, mut events) = AsyncClient::new(self.options(), REQUESTS);
             let began = Instant::now();
             self.told = None;
+            // The broker's first good answer takes this back.
+            self.in_vain += 1;
             let lost = self.run_session(&client, &mut events, &mut looks).await;
             if began.elapsed() > STEADY {
                 backoff.reset();
@@ -128,13 +131,11 @@ impl PlcStateSender {
             match event {
                 Ok(Event::Incoming(Packet::ConnAck(_))) => {
                     is_connected = true;
-                    self.refused = 0;
                 }
                 Ok(Event::Incoming(Packet::PubAck(ack))) => self.on_answer(ack.reason),
                 Ok(_) => {}
                 Err(error) => {
                     let words = reason(&error, &self.settings.host);
-                    self.refused += u32::from(!is_connected);
                     if is_connected {
                         return words;
                     }
@@ -166,6 +167,7 @@ impl PlcStateSender {
     fn on_answer(&mut self, answer: PubAckReason) {
         match answer {
             PubAckReason::Success | PubAckReason::NoMatchingSubscribers => {
+                self.in_vain = 0;
                 self.causes.clear(PLC_STATE);
                 self.last_logged.clear();
             }
@@ -182,7 +184,7 @@ impl PlcStateSender {
 
     /// Results may flow all the same: health tells that the PLC is told otherwise.
     fn tell_lost(&mut self, lost: String) {
-        if self.refused >= REFUSED_TOLD {
+        if self.in_vain >= REFUSED_TOLD {
             let words = format!("not told: {lost}");
             self.causes.set(PLC_STATE, Health::OffSpec, words);
         }

@@ -3,7 +3,8 @@
 //! Each topic that the line will write and each of its subscriptions is tried under the line's own
 //! user, because rules are made topic by topic. The messages say that they are a trial
 //! (`{"schema":2,"check":true}`), are not kept by the broker, and are no line's result: the only way to
-//! know whether a broker takes a message is to send it.
+//! know whether a broker takes a message is to send it. A PLC looks for its keys and for nothing else: its topics
+//! get a part without a number and a line that is not there.
 
 use super::MqttSettings;
 use super::plc_state::TOPIC as PLC_STATE;
@@ -11,6 +12,7 @@ use super::reason::{before_connack, reason};
 use super::session::{REQUESTS, RESULT_MAX, SILENCE, options};
 use crate::data::result::SCHEMA;
 use crate::protocol::fit::MESSAGE_MAX;
+use crate::protocol::plc::{self, PlcState};
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
@@ -182,7 +184,7 @@ impl Probe<'_> {
         let own = ["check".to_owned(), "fence".to_owned()];
         for name in own.iter().chain(&self.topics.written) {
             let topic = format!("{station}/{name}");
-            self.publish(&topic, trial())?;
+            self.publish(&topic, trial_of(name))?;
             self.requested.push_back(topic);
         }
 
@@ -194,13 +196,13 @@ impl Probe<'_> {
     fn begin_large(&mut self) -> Result<(), String> {
         self.is_large_tried = true;
         let topic = format!("{}/check", self.topics.station);
-        self.publish(&topic, format!("{:MESSAGE_MAX$}", trial()))?;
+        self.publish(&topic, format!("{:MESSAGE_MAX$}", trial()).into_bytes())?;
         let words = format!("{topic} of {MESSAGE_MAX} bytes, as large as a result may be");
         self.requested.push_back(words);
         Ok(())
     }
 
-    fn publish(&self, topic: &str, payload: String) -> Result<(), String> {
+    fn publish(&self, topic: &str, payload: Vec<u8>) -> Result<(), String> {
         self.client
             .try_publish(topic, QoS::AtLeastOnce, false, payload)
             .map_err(|error| error.to_string())
@@ -269,7 +271,16 @@ impl Probe<'_> {
     }
 }
 
-/// Content of a trial.
+/// Content of the trial of a topic. A PLC takes a missing key for the worst, and would move its gate.
+fn trial_of(name: &str) -> Vec<u8> {
+    match name {
+        "plc" | "plc/late" => plc::trial(),
+        PLC_STATE => PlcState::NO_LINE.encode(),
+        _ => trial().into_bytes(),
+    }
+}
+
+/// Content of a trial that is no PLC's.
 fn trial() -> String {
     format!("{{\"schema\":{SCHEMA},\"check\":true}}")
 }

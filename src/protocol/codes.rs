@@ -58,10 +58,17 @@ impl Codes {
     }
 }
 
-/// 16 bits of a run's id: enough to see that another run counts `n` from 1 again.
+/// 16 bits of a run's id: enough to see that another run counts `n` from 1 again, as long as two runs in a row have
+/// not the same ([`is_told_apart`]).
 pub fn run_number(run_id: &str) -> u16 {
     let digest = Sha256::digest(run_id);
     u16::from_be_bytes([digest[0], digest[1]])
+}
+
+/// True if a PLC can tell a run from these runs by its number.
+pub fn is_told_apart<'a>(run_id: &str, mut others: impl Iterator<Item = &'a str>) -> bool {
+    let number = run_number(run_id);
+    others.all(|other| run_number(other) != number)
 }
 
 /// Code of a reason.

@@ -9,6 +9,7 @@ use super::codes::{NO_LINE, NO_REASON, WORST_HEALTH, of_health, of_reason, of_st
 use super::fit::cut;
 use crate::base::health::{LineCondition, LineState};
 use crate::data::result::ResultRow;
+use crate::data::verdict::Verdict;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
@@ -74,6 +75,27 @@ pub fn encode(row: &ResultRow, identity: &Identity, at_gate: Option<Instant>) ->
         rin: left_until(at_gate),
         cnt: row.count.unwrap_or(0),
         t0: row.captured_at.as_millisecond(),
+    };
+
+    serde_json::to_vec(&message).expect("a message is plain values")
+}
+
+/// A message `plc` of no part: `n` is 0, which a PLC leaves alone, and it rejects nothing.
+pub fn trial() -> Vec<u8> {
+    let message = PlcMessage {
+        n: 0,
+        run: 0,
+        part: "",
+        cam: 0,
+        reg: "",
+        eval: Verdict::Undecided.evaluation(),
+        rej: 0,
+        why: NO_REASON,
+        s: ABSENT,
+        t: ABSENT,
+        rin: ABSENT,
+        cnt: 0,
+        t0: 0,
     };
 
     serde_json::to_vec(&message).expect("a message is plain values")
@@ -192,7 +214,7 @@ mod tests {
     use super::*;
     use crate::base::health::Health;
     use crate::data::result::tests::row;
-    use crate::data::verdict::{Reason, Verdict};
+    use crate::data::verdict::Reason;
     use jiff::Timestamp;
     use proptest::prelude::*;
 

@@ -81,6 +81,11 @@ impl RecipeNumbers {
         None
     }
 
+    /// Names that have a number, in the order of the alphabet.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     /// All of them in words, `none` without any.
     pub fn words(&self) -> String {
         let mut by_number = BTreeMap::new();

@@ -11,7 +11,7 @@ use super::settings::StoreSettings;
 use crate::base::health::{Diagnostics, Health};
 use crossbeam::channel::Receiver;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Diagnostics source of a file, or rows, that could not be used and were moved aside; until `reset`.
 pub const MOVED_ASIDE: &str = "store moved aside";
@@ -170,6 +170,13 @@ impl OpenStore {
         };
 
         Ok((opened, found))
+    }
+
+    /// Gives the run another id, before any part has it.
+    pub fn rename_run(&mut self, run_id: &str) {
+        self.run_id = run_id.into();
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        *ledger = Ledger::new(run_id.into(), self.first_key);
     }
 
     pub(super) fn ledger(&self) -> Arc<Mutex<Ledger>> {

@@ -5,6 +5,7 @@ use super::row::{RowState, Write};
 use super::test_run::{DEADLINE, FakePolicy, Run, as_killed, passed, settings};
 use super::*;
 use crate::base::health::Diagnostics;
+use crate::base::systemd::Heartbeat;
 use crate::data::part::tests::ask;
 use crate::data::report::Report;
 use crate::data::report::tests::judge;
@@ -14,6 +15,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+#[test]
+fn a_run_that_is_renamed_before_its_first_part_has_the_new_id_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, mut opened, _) =
+        Store::open(settings(folder.path()), "01A", Diagnostics::default()).expect("opens");
+    opened.rename_run("01B");
+    let writer = StoreWriter::new(opened, FakePolicy::default());
+    let writer = std::thread::spawn(move || writer.run(&Heartbeat::default()));
+    let parts = store.accept_durable(vec![ask("top", DEADLINE)]);
+    assert_eq!(&*parts.expect("open")[0].run_id, "01B");
+    drop(store);
+    drop(writer.join());
+    let run = Run::start(settings(folder.path()), "01C");
+    assert_eq!(run.found.previous[0].run_id, "01B");
+    run.end();
+}
 
 #[test]
 fn what_was_open_or_undelivered_is_sent_by_the_next_run_under_its_own_number() {

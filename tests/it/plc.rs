@@ -2,7 +2,7 @@
 //! belt may run, and commands out of numbers.
 
 use crate::harness::broker::Broker;
-use crate::harness::contrary::ContraryBroker;
+use crate::harness::contrary::{ContraryBroker, Heard};
 use crate::harness::golden::imported;
 use crate::harness::line::{
     FREE_RUNNING, LineConfig, TRIGGERED, all_arrived, dead_camera, summary,
@@ -388,7 +388,7 @@ fn a_recipe_is_selected_by_its_number() {
         config
             .mqtt("plc = true")
             .bolt(folder, "input_px = 70")
-            .tables("[recipe_numbers]\nnut = 3\nbolt = 7")
+            .tables("[recipe_numbers]\nnut = 3\nbolt = 7\ncap = 9")
     });
 
     let birth = station.listen("birth").next("box/birth");
@@ -402,6 +402,14 @@ fn a_recipe_is_selected_by_its_number() {
         "select_recipe",
         r#"{"id":1,"recipe":4}"#,
         "no recipe has the number 4 in [recipe_numbers]; there are 3 (nut), 7 (bolt)",
+    );
+    // A number may wait for its recipe: the library may lie on a share that is not there yet.
+    let warned = "recipe_numbers.cap: there is no such recipe";
+    station.line.wait_for_words(warned);
+    station.plc.ask_in_vain(
+        "select_recipe",
+        r#"{"id":8,"recipe":9}"#,
+        r#"there is no recipe "cap""#,
     );
     station
         .plc
@@ -487,6 +495,102 @@ fn check_tries_the_topics_for_plcs() {
     ] {
         assert!(told.contains(topic), "{topic:?} is not in {told}");
     }
+
+    // A program that knows nothing of trials moves no gate, and hears of no line.
+    for topic in ["plc", "plc/late"] {
+        let trial = &broker.heard(topic)[0].payload;
+        assert_eq!(keys(trial), KEYS, "{topic}: {trial}");
+        let trial = json(trial);
+        assert_eq!((&trial["n"], &trial["rej"]), (&0.into(), &0.into()));
+    }
+
+    let gone = r#"{"ready":0,"state":0,"health":4,"beat":0,"recipe":0,"q":0}"#;
+    assert_eq!(broker.heard("plc/state")[0].payload, gone);
+}
+
+#[test]
+fn a_broker_that_ends_each_connection_of_plc_state_is_told() {
+    let (folder, _model) = imported("dinov2-tiny");
+    let broker = ContraryBroker::start();
+    broker.set(|rules| rules.cuts_at = Some("\"beat\":".to_owned()));
+    LineConfig::new(broker.port, FREE_RUNNING)
+        .mqtt("plc = true\nheatmaps = \"none\"")
+        .write(folder.path());
+
+    let line = Running::line(folder.path());
+    let is_told = |heard: &Heard| heard.payload.contains("plc/state: not told:");
+    broker.wait_for("state", is_told);
+    broker.set(|rules| rules.cuts_at = None);
+    broker.wait_for("plc/state", |heard| heard.is_taken);
+    wait_until("it is taken back", PATIENCE, || {
+        let mut states = broker.taken("state");
+        states.retain(|heard| heard.topic == "state");
+        states.last().is_some_and(|newest| !is_told(newest))
+    });
+
+    all_arrived(&line.summary());
+}
+
+#[test]
+fn node_red_takes_no_old_state_for_a_line_and_no_part_for_another() {
+    let broker = Broker::anywhere();
+    let port = broker.port;
+    // As a broker keeps it whose power was cut together with the line's.
+    let state = |beat: u64| format!(r#"{{"ready":1,"state":2,"health":0,"beat":{beat},"q":0}}"#);
+    publish(port, "plc/state", &state(41), &["-r"]);
+    let heard = Listener::with(port, "gateway/counts", &["-t", "gateway/refused"]);
+    let triggers = Listener::start(port, "plant/box/cmd/trigger");
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(_flow) = NodeRed::start(folder.path(), port) else {
+        return;
+    };
+
+    let tell = |n: u64, rej: u8| {
+        let part = format!(r#"{{"n":{n},"run":7,"part":"","cam":1,"eval":2,"rej":{rej},"why":0}}"#);
+        publish(port, "plc", &part, &[]);
+    };
+
+    // The flow has its last subscription once it hears parts. Repetitions do nothing.
+    let mut counted = None;
+    wait_until("a part is counted", PATIENCE, || {
+        tell(3, 1);
+        counted = heard.any_within(Duration::from_millis(300));
+        counted.is_some()
+    });
+
+    let counted = counted.unwrap_or_default();
+    assert!(counted.contains(r#"{"parts":1,"rejects":1,"#), "{counted}");
+    let announce = |part: &str| {
+        let sent = std::process::Command::new("mosquitto_pub")
+            .args(["-q", "1", "-p", &port.to_string()])
+            .args(["-t", "gateway/part", "-m", part])
+            .status();
+
+        assert!(sent.expect("tools/setup installs it").success());
+    };
+
+    announce("1001");
+    let (topic, words) = heard.any(Instant::now() + PATIENCE);
+    assert_eq!(topic, "gateway/refused", "no line is there: {words}");
+    publish(port, "plc/state", &state(42), &[]);
+    announce("1002");
+    let (_, part) = triggers.any(Instant::now() + PATIENCE);
+    assert_eq!(part, "1002", "the second beat is a line's");
+
+    // One that was refused for a while comes behind later ones, and a trial is no part.
+    for (n, rej) in [(5, 0), (4, 1), (3, 1), (5, 1), (0, 1), (6, 0)] {
+        tell(n, rej);
+    }
+
+    let mut counts = vec![];
+    for _ in 0..3 {
+        let (_, message) = heard.any(Instant::now() + PATIENCE);
+        let message = json(&message);
+        counts.push((message["parts"].as_u64(), message["rejects"].as_u64()));
+    }
+
+    let expected = [(2, 1), (3, 2), (4, 2)].map(|(parts, rejects)| (Some(parts), Some(rejects)));
+    assert_eq!(counts, expected);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The messages of one result: `plc`, where the line tells PLCs, and then `result`.
 //!
 //! Both are one delivery. The row leaves the store when the broker has both; a refusal of either is the
-//! result's; and what the broker has taken already is not sent again while winspect runs:
+//! result's; and what the broker has taken already is not sent again, unless the row had to wait in the file meanwhile:
 //! ```text
 //! plc, result --both accepted--> the store is told
 //!    |  \--one refused--> once the other is answered too: refused (delivery.rs); the next try sends that one alone

@@ -52,6 +52,11 @@ impl StoreWriter {
 
     /// Fills the disk up, or makes room and tries it at once.
     pub(in crate::store) fn disk(&mut self, full: bool) {
+        // A busy machine's disk may still be at its last job.
+        if self.file.is_hanging() {
+            self.land();
+        }
+
         self.file.database().fill_up(full);
         self.file.retry_after_a_pause();
     }

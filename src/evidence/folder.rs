@@ -230,7 +230,7 @@ mod tests {
     use crate::data::report::tests::report;
     use crate::data::shown_part::ShownPicture;
     use crate::data::verdict::{Reason, Verdict};
-    use crate::evidence::kept::{find, stems};
+    use crate::evidence::kept::{find, stems, views};
     use crate::evidence::rule::Rule;
     use std::sync::Arc;
 
@@ -335,6 +335,14 @@ mod tests {
         let right = find(place.path(), "01TEST", "right", 1).expect("one view");
         assert_eq!(right.picture().expect("a picture"), *noise(20, 5));
         assert_eq!(right.part(), "01TEST/top/1/right");
+
+        // Who wants all of them lists the folder once.
+        let stems = stems(place.path()).expect("read");
+        let all = views(place.path(), &stems, ("01TEST", "top", 1)).expect("whole");
+        let cameras: Vec<&str> = all.iter().map(|view| &*view.facts.seen_by).collect();
+        assert_eq!(cameras, ["left", "right"]);
+        let other = views(place.path(), &stems, ("01TEST", "top", 2));
+        assert!(other.expect("none").is_empty());
     }
 
     #[test]

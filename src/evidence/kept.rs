@@ -100,28 +100,47 @@ pub fn find(
     seq: u64,
 ) -> Result<KeptPart, EvidenceError> {
     let part = format!("{run_id}/{camera}/{seq}");
-    let unreadable = |error| EvidenceError::Folder {
-        folder: folder.to_owned(),
-        error,
+    let folder = folder.to_owned();
+    let stems = match stems(&folder) {
+        Ok(stems) => stems,
+        Err(error) => return Err(EvidenceError::Folder { folder, error }),
     };
 
+    let mut views = views(&folder, &stems, (run_id, camera, seq))?;
+    if views.len() > 1 {
+        let mut cameras = vec![];
+        for view in &views {
+            cameras.push(&*view.facts.seen_by);
+        }
+
+        let cameras = cameras.join(", ");
+        return Err(EvidenceError::Several { part, cameras });
+    }
+
+    views.pop().ok_or(EvidenceError::NotKept { part, folder })
+}
+
+/// Finds the views of a part `(run, camera, seq)` among the [`stems`] of a folder: one for each camera that saw it, in the order
+/// of their names. `camera` is the part's, or the one that saw it.
+///
+/// # Errors
+/// When facts of it are gone, or not this program's.
+pub fn views(
+    folder: &Path,
+    stems: &[String],
+    (run_id, camera, seq): (&str, &str, u64),
+) -> Result<Vec<KeptPart>, EvidenceError> {
     let mut found: Vec<KeptPart> = vec![];
     let run_end = name::run_end(run_id);
 
-    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
-        let file_name = entry.map_err(unreadable)?.file_name();
-
-        // Names alone leave out nearly all other parts; the facts are sure.
-        let Some(named) = file_name.to_str().and_then(name::parse) else {
-            continue;
-        };
-
-        let is_facts = named.end == FACTS && !named.stem.starts_with('.');
-        if !is_facts || named.seq != seq || named.run_end != run_end {
+    // Names alone leave out nearly all other parts, their ends nearly all other runs; the facts are sure.
+    for stem in stems.iter().filter(|stem| stem.ends_with(&run_end)) {
+        let named = name::of_stem(stem);
+        if !named.is_some_and(|named| named.seq == seq && named.run_end == run_end) {
             continue;
         }
 
-        let kept = read(folder, named.stem)?;
+        let kept = read(folder, stem)?;
         let facts = &kept.facts;
         let is_its_camera = facts.camera == camera || facts.seen_by == camera;
 
@@ -130,24 +149,11 @@ pub fn find(
         }
     }
 
-    // A part that was undecided first and judged later is one part: the later word is the better.
-    found.sort_by_key(|kept| kept.facts.picture.is_some());
-    let Some(best) = found.pop() else {
-        let folder = folder.to_owned();
-        return Err(EvidenceError::NotKept { part, folder });
-    };
-
-    let mut cameras: Vec<&str> = found.iter().map(|kept| &*kept.facts.seen_by).collect();
-    cameras.push(&best.facts.seen_by);
-    cameras.sort_unstable();
-    cameras.dedup();
-
-    if cameras.len() > 1 {
-        let cameras = cameras.join(", ");
-        return Err(EvidenceError::Several { part, cameras });
-    }
-
-    Ok(best)
+    // A view that was undecided first and judged later is one view: the later word is the better.
+    found.sort_by_key(|kept| kept.facts.picture.is_none());
+    found.sort_by(|one, other| one.facts.seen_by.cmp(&other.facts.seen_by));
+    found.dedup_by(|other, one| other.facts.seen_by == one.facts.seen_by);
+    Ok(found)
 }
 
 /// Reads the facts of the part whose files have this stem.

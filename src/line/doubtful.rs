@@ -71,7 +71,8 @@ impl Margin {
         self.share() >= NEAR
     }
 
-    fn share(&self) -> f32 {
+    /// The score by its threshold: from 1 on it fails.
+    pub fn share(&self) -> f32 {
         self.score / self.threshold
     }
 }

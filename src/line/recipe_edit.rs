@@ -23,7 +23,7 @@ use crate::recipe::adopt::note_of;
 use crate::recipe::default_block;
 use crate::recipe::library::draft::Draft;
 use crate::recipe::library::manifest::{ChangeKind, PictureUse};
-use crate::recipe::library::table::{self, Table};
+use crate::recipe::library::table::{self, Table, VIEW_KEYS};
 use crate::recipe::library::writer::LibraryWriter;
 use crate::recipe::spec::RecipeSpec;
 use serde_json::Value;
@@ -32,8 +32,6 @@ use std::time::Instant;
 
 /// Recipes that commands may have begun and the line's file does not name.
 const BEGUN_MAX: usize = 64;
-/// Keys of a recipe that say what it looks at.
-const VIEW_KEYS: [&str; 3] = ["crop", "mask", "region"];
 /// Keys that belong to the pictures of the recipe that a new one is like.
 const PICTURE_KEYS: [&str; 4] = ["references", "calibration", "self_test", "locate"];
 /// Words on a threshold that a person asked for.

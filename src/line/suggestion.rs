@@ -75,15 +75,12 @@ impl Changeover {
         self.suggestion.recipe.clone_from(&recipe.name);
         self.suggestion.groups.clear();
         let spec = config::as_of_now(recipe, &self.library).map_err(|error| error.to_string())?;
-        let earlier = self.earlier_false_rejects(&spec, &doubtful);
-        let without_picture = earlier.without_picture;
+        let earlier = self.earlier_false_rejects(&spec, &doubtful, stop)?;
+        let passed_over = earlier.passed_over.words();
         let all: Vec<DoubtfulPart> = earlier.parts.into_iter().chain(doubtful).collect();
         if all.is_empty() {
             let words = "no part of this run is doubtful: none passed near its threshold, and no reject was overruled";
-            return Ok((
-                and_without_picture(words.to_owned(), without_picture),
-                vec![],
-            ));
+            return Ok((format!("{words}{passed_over}"), vec![]));
         }
 
         selection.recipe = spec.label();
@@ -112,7 +109,7 @@ impl Changeover {
             words = format!("{words}; {failed} could not be looked at");
         }
 
-        words = and_without_picture(words, without_picture);
+        words += &passed_over;
         if let Err(error) = self.write_sheet() {
             words = format!("{words}; their pictures could not be written: {error}");
         }
@@ -205,16 +202,6 @@ impl Changeover {
         fs::create_dir_all(folder)?;
         fs::write(&fresh, png::encode::<&str>(&picture, &[]))?;
         fs::rename(&fresh, folder.join(name))
-    }
-}
-
-/// Words, and how many labelled rejects have no picture any more.
-fn and_without_picture(words: String, count: usize) -> String {
-    match count {
-        0 => words,
-        count => format!(
-            "{words}; {count} more rejects are labelled false, whose pictures are not kept as the camera gave them"
-        ),
     }
 }
 

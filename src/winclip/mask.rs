@@ -11,6 +11,8 @@ type Point = (f64, f64);
 
 /// Points that are tried along each side of a cell.
 const TRIES: usize = 4;
+/// Cells along each side by which a share is counted.
+const SHARE_CELLS: usize = 32;
 
 /// True for each of the cells of `grid` over `area` that counts: at least half of its area is
 /// inside a polygon.
@@ -64,6 +66,31 @@ pub fn without(polygons: &[Polygon], area: Area) -> Vec<Polygon> {
     }
 
     kept
+}
+
+/// Share of what polygons have in an area that other polygons have too, from 0 to 1; 1 where they have nothing. Counted at
+/// points, because polygons may lie over each other.
+pub fn share_left(before: &[Polygon], after: &[Polygon], area: Area) -> f64 {
+    let grid = Grid {
+        w: SHARE_CELLS,
+        h: SHARE_CELLS,
+    };
+
+    let mut all = 0_u32;
+    let mut left = 0_u32;
+    for cell in 0..grid.cells() {
+        for point in points(area, grid, cell) {
+            let is_in = |polygons: &[Polygon]| polygons.iter().any(|polygon| holds(polygon, point));
+            let was_in = is_in(before);
+            all += u32::from(was_in);
+            left += u32::from(was_in && is_in(after));
+        }
+    }
+
+    match all {
+        0 => 1.0,
+        all => f64::from(left) / f64::from(all),
+    }
 }
 
 /// One side of a line along an axis.

@@ -55,6 +55,8 @@ fn mask_is_tried_activated_and_undone(station: &Station, browser: &Browser) {
     });
 
     assert!(browser.text("#proposal-1 h2").ends_with("nut@3"));
+    let made = browser.text("#proposal-1 .made");
+    assert!(made.contains("% of what was looked at"), "{made}");
     assert!(
         browser
             .text("#proposal-1 .effect")

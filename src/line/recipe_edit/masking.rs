@@ -1,17 +1,24 @@
 //! Places of a recipe that are to count no more: the command `edit` with `mask_out`.
 //!
 //! A place is cut out of the region's mask; a region without one has all of its crop before, and the whole picture where it has
-//! no crop either. The threshold stays what it is: distances at other places are hardly others.
+//! no crop either. A threshold that is a number stays what it is: distances at other places are hardly others.
+//!
+//! Refused where a place would be another one than a person saw: on a line of several cameras, whose recipe is one, and for a recipe
+//! without crop whose pictures have other sizes. One command masks at most [`SHARE_MAX`] of what is looked at.
 
 use crate::data::picture::Area;
+use crate::image::file;
 use crate::line::changeover::Changeover;
 use crate::line::recipe_change::words;
 use crate::protocol::editing::{EditCommand, MaskedPlace, Rectangle};
-use crate::recipe::library::draft::Draft;
+use crate::recipe::library::draft::{Draft, DraftPicture};
 use crate::recipe::library::table::Table;
-use crate::winclip::mask::{Polygon, outline, without};
+use crate::winclip::mask::{Polygon, outline, share_left, without};
 use serde_json::{Value, json};
 use std::sync::PoisonError;
+
+/// Share of what a recipe looks at that the places of one command may hide.
+const SHARE_MAX: f64 = 0.25;
 
 impl Changeover {
     /// Masks the places of a command in a draft. Returns words on each.
@@ -20,42 +27,102 @@ impl Changeover {
         draft: &mut Draft,
         command: &EditCommand,
     ) -> Result<Vec<String>, String> {
-        let mut told = vec![];
-        for place in &command.mask_out {
-            mask_place(&mut draft.table, place, || self.picture())?;
-            told.push(place.words());
+        if command.mask_out.is_empty() {
+            return Ok(vec![]);
         }
 
+        check_one_camera(&self.identity().cameras)?;
+        let mut told = vec![];
+        let mut hidden = 0.0;
+        for place in &command.mask_out {
+            let pictures = &draft.pictures;
+            let share = mask_place(&mut draft.table, place, || self.picture(pictures))?;
+            hidden += share;
+            told.push(told_share(place, share));
+        }
+
+        check_share(hidden)?;
         Ok(told)
     }
 
-    /// The whole picture, where all cameras show pictures of one size.
-    fn picture(&self) -> Result<Area, String> {
-        let frames = self.frames.lock();
-        let frames = frames.unwrap_or_else(PoisonError::into_inner);
-        let mut sizes = frames.values().map(|frame| {
-            let width = frame.picture.width();
-            let height = frame.picture.height();
-            Area::whole(width, height)
-        });
+    /// The camera's whole picture, which all of the recipe's pictures must be like.
+    fn picture(&self, known: &[DraftPicture]) -> Result<Area, String> {
+        let frame = {
+            let frames = self.frames.lock();
+            let frames = frames.unwrap_or_else(PoisonError::into_inner);
+            frames.values().next().cloned()
+        };
 
-        let first = sizes.next();
-        let first = first.filter(|first| sizes.all(|size| size == *first));
+        let Some(frame) = frame else {
+            let words = "the recipe has no crop, and the camera has shown no picture yet; draw a crop first (Teach)";
+            return Err(words.to_owned());
+        };
 
-        // Which part of another picture is meant, nobody can tell.
-        first.ok_or_else(|| {
-            let words = "the recipe has no crop, and the cameras have shown no pictures of one size; draw a crop first (Teach)";
-            words.to_owned()
-        })
+        let width = frame.picture.width();
+        let height = frame.picture.height();
+        let whole = Area::whole(width, height);
+        check_sizes(whole, known)?;
+        Ok(whole)
     }
 }
 
-/// Cuts a place out of a recipe's table; `picture` is the whole one.
+/// Refuses a place on a line of several cameras: the recipe is that of all, and the place of one.
+fn check_one_camera(cameras: &[String]) -> Result<(), String> {
+    match cameras.len() {
+        0 | 1 => Ok(()),
+        count => Err(format!(
+            "mask_out is for a line of one camera, and this one has {count} ({}): the mask would lie over the pictures of all; \
+             draw the view that all need (Teach)",
+            cameras.join(", ")
+        )),
+    }
+}
+
+/// Refuses a crop that is the whole of the camera's picture and not of each picture that the recipe knows: of a larger one
+/// the corner would be looked at.
+fn check_sizes(whole: Area, known: &[DraftPicture]) -> Result<(), String> {
+    for picture in known {
+        let shown = file::read(&picture.file).map_err(words)?;
+        let size = Area::whole(shown.width(), shown.height());
+        if size == whole {
+            continue;
+        }
+
+        let from = &picture.from;
+        return Err(format!(
+            "the recipe has no crop, and its picture {from} has {} x {} pixels, the camera's {} x {}; draw a crop first (Teach)",
+            size.w, size.h, whole.w, whole.h
+        ));
+    }
+
+    Ok(())
+}
+
+/// Refuses a mask that hides so much that it is another view.
+fn check_share(hidden: f64) -> Result<(), String> {
+    if hidden <= SHARE_MAX {
+        return Ok(());
+    }
+
+    Err(format!(
+        "mask_out would hide {:.0} % of what is looked at, and may hide {:.0} %; draw the view on Teach, or send it as view",
+        hidden * 100.0,
+        SHARE_MAX * 100.0
+    ))
+}
+
+/// A place in words, and the share of what was looked at that it hides.
+fn told_share(place: &MaskedPlace, share: f64) -> String {
+    let percent = share * 100.0;
+    format!("{}, {percent:.1} % of what was looked at", place.words())
+}
+
+/// Cuts a place out of a recipe's table; `picture` is the whole one. Returns the share of what was looked at that it hides.
 fn mask_place(
     table: &mut Table,
     place: &MaskedPlace,
     picture: impl FnOnce() -> Result<Area, String>,
-) -> Result<(), String> {
+) -> Result<f64, String> {
     // Its mask moves with the part: a place of the camera's picture is another one on each part.
     if table.contains_key("locate") {
         return Err(
@@ -83,16 +150,11 @@ fn mask_place(
 
     let area = within(place.area, crop)?;
     let after: Vec<Polygon> = without(&before, area);
-    if after.is_empty() {
-        return Err(format!(
-            "{}: nothing would be looked at any more",
-            place.words()
-        ));
-    }
+    let share = 1.0 - share_left(&before, &after, crop);
 
     looked_at.insert("crop".to_owned(), json!([crop.x, crop.y, crop.w, crop.h]));
     looked_at.insert("mask".to_owned(), json!(after));
-    Ok(())
+    Ok(share)
 }
 
 /// The table that holds crop and mask of a region.
@@ -158,6 +220,7 @@ fn within(place: Rectangle, crop: Area) -> Result<Area, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe::library::manifest::PictureUse;
 
     fn place(region: Option<&str>, area: Rectangle) -> MaskedPlace {
         MaskedPlace {
@@ -174,7 +237,15 @@ mod tests {
     fn a_place_is_cut_out_of_what_the_recipe_looks_at() {
         let picture = || Ok(Area::whole(100, 80));
         let mut whole = table(json!({}));
-        mask_place(&mut whole, &place(None, [90, 0, 50, 80]), picture).expect("at the edge");
+        let edge = place(None, [90, 0, 50, 80]);
+        let share = mask_place(&mut whole, &edge, picture).expect("at the edge");
+        assert!((share - 0.1).abs() < 0.01, "{share}");
+        let words = told_share(&edge, 0.1);
+        assert!(words.ends_with(", 10.0 % of what was looked at"), "{words}");
+
+        // A second one at the same place hides nothing more.
+        let again = mask_place(&mut whole.clone(), &edge, picture);
+        assert_eq!(again, Ok(0.0));
         assert_eq!(whole["crop"], json!([0, 0, 100, 80]));
         let left = [[0.0, 0.0], [90.0, 0.0], [90.0, 80.0], [0.0, 80.0]];
         let corners: Vec<[f64; 2]> =
@@ -196,6 +267,30 @@ mod tests {
     }
 
     #[test]
+    fn a_mask_is_for_one_camera_a_small_place_and_pictures_of_one_size() {
+        let [top, side] = ["top", "side"].map(str::to_owned);
+        assert_eq!(check_one_camera(std::slice::from_ref(&top)), Ok(()));
+        let refused = check_one_camera(&[top, side]).expect_err("two");
+        assert!(refused.contains("has 2 (top, side)"), "{refused}");
+
+        let picture = || Ok(Area::whole(100, 80));
+        let half = place(None, [0, 0, 50, 80]);
+        let share = mask_place(&mut table(json!({})), &half, picture).expect("inside");
+        let refused = check_share(share).expect_err("half");
+        assert!(refused.contains("hide 50 % of what"), "{refused}");
+        assert_eq!(check_share(SHARE_MAX), Ok(()));
+
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("a.png");
+        image::RgbImage::new(40, 30).save(&file).expect("written");
+        let known = [DraftPicture::new(PictureUse::Bad, file)];
+        assert_eq!(check_sizes(Area::whole(40, 30), &known), Ok(()));
+        let refused = check_sizes(Area::whole(100, 80), &known).expect_err("other");
+        let words = "its picture a.png has 40 x 30 pixels, the camera's 100 x 80";
+        assert!(refused.contains(words), "{refused}");
+    }
+
+    #[test]
     fn what_cannot_be_masked_is_refused_in_words() {
         let refused = |value: Value, place: &MaskedPlace| {
             let picture = || Ok(Area::whole(100, 80));
@@ -203,7 +298,6 @@ mod tests {
         };
 
         let all = place(None, [0, 0, 100, 80]);
-        assert!(refused(json!({}), &all).contains("nothing would be looked at"));
         assert!(refused(json!({"locate": {}}), &all).contains("draw the mask on Teach"));
         assert!(refused(json!({"fit": "crop"}), &all).contains("draw a crop first"));
         let regions = json!({"region": [{"name": "rim", "crop": [0, 0, 10, 10]}]});

@@ -2,11 +2,10 @@
 //!
 //! Bounds: one step at a time, the groups of one suggestion, and [`PROPOSALS_MAX`] proposals, of which the oldest goes.
 
-use super::common_place;
+use super::rows::{GroupRow, ProposalRow};
 use crate::page::access::Notice;
-use crate::page::numbers::decimal;
 use crate::protocol::birth::Identity;
-use crate::protocol::suggestion::{Doubt, SuggestedGroup, SuggestedPart};
+use crate::protocol::suggestion::{SuggestedGroup, SuggestedPart};
 use crate::protocol::what_if::WhatIf;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,6 +22,8 @@ pub struct FalseRejects(Mutex<Board>);
 struct Board {
     /// Run whose parts were grouped; `None` before the first time.
     run_id: Option<String>,
+    /// Name of the recipe whose parts were grouped.
+    recipe: String,
     groups: Vec<SuggestedGroup>,
     /// The newest last.
     proposals: VecDeque<Proposal>,
@@ -35,8 +36,10 @@ struct Board {
 /// What could be done.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Remedy {
-    /// A revision judges that knows the parts of a group as good, or does not look at their place.
+    /// A revision judges that knows the parts of a group as good.
     Revision(u64),
+    /// A revision judges that does not look at the place of a group's parts.
+    Mask(u64),
     /// Another threshold judges.
     Threshold(RegionThreshold),
 }
@@ -75,6 +78,8 @@ pub struct Proposal {
     pub parts: Vec<SuggestedPart>,
     /// The effect.
     pub effect: WhatIf,
+    /// What the line said of the revision that was made; empty for a threshold.
+    pub made: String,
     /// What undoes it. `None` while it is not active.
     pub undo: Option<Undo>,
 }
@@ -104,51 +109,13 @@ pub struct Seen {
     pub proposals: Vec<ProposalRow>,
 }
 
-/// A group as a screen shows it.
-pub struct GroupRow {
-    /// Its number.
-    pub number: u64,
-    /// Rejects of it that were marked as false.
-    pub overruled: usize,
-    /// Parts of it that passed near the threshold.
-    pub near: usize,
-    /// The first of its parts, each with its words.
-    pub parts: Vec<String>,
-    /// The place that a mask would hide, in words; or why none would.
-    pub mask: Result<String, String>,
-    /// Region of the parts; `None` where the recipe names none.
-    pub region: Option<String>,
-    /// The least threshold under which the parts that are named would pass.
-    pub threshold: String,
-}
-
-/// A proposal as a screen shows it.
-pub struct ProposalRow {
-    /// Its number.
-    pub number: u64,
-    /// The remedy in words.
-    pub words: String,
-    /// The parts that it is for, each with its words.
-    pub parts: Vec<String>,
-    /// Its effect on the last parts, in words.
-    pub effect: String,
-    /// The first parts that would have another verdict, in words; empty without any.
-    pub changes: String,
-    /// Its effect on the known bad parts, in words.
-    pub bad: String,
-    /// True if no known bad part would pass.
-    pub finds_all_bad: bool,
-    /// True while it judges.
-    pub is_active: bool,
-}
-
 impl FalseRejects {
-    /// What a screen shows now.
-    pub fn seen(&self) -> Seen {
+    /// What a screen shows now, on a line of so many cameras.
+    pub fn seen(&self, cameras: usize) -> Seen {
         let board = self.board();
         let mut groups = vec![];
         for group in board.groups.iter().filter(|group| group.overruled > 0) {
-            groups.push(GroupRow::of(group));
+            groups.push(GroupRow::of(group, cameras));
         }
 
         let proposals = board.proposals.iter().rev();
@@ -187,10 +154,11 @@ impl FalseRejects {
         board.last = Some(notice);
     }
 
-    /// Takes the groups of a suggestion in the place of those before.
-    pub fn take_groups(&self, run_id: &str, groups: Vec<SuggestedGroup>) {
+    /// Takes the groups of a suggestion for a recipe in the place of those before.
+    pub fn take_groups(&self, run_id: &str, recipe: &str, groups: Vec<SuggestedGroup>) {
         let mut board = self.board();
         board.run_id = Some(run_id.to_owned());
+        recipe.clone_into(&mut board.recipe);
         board.groups = groups;
     }
 
@@ -210,12 +178,28 @@ impl FalseRejects {
         board.run_id.clone().filter(|_| is_there)
     }
 
-    /// The parts of a group, as far as they are named.
-    pub fn parts_of(&self, group: u64) -> Option<Vec<SuggestedPart>> {
+    /// The parts of a group, as far as they are named, while the recipe of that name judges: a changeover leaves the groups of
+    /// another product.
+    ///
+    /// # Errors
+    /// Words, where there is no such group, or another recipe judges.
+    pub fn parts_of(&self, group: u64, judging: &str) -> Result<Vec<SuggestedPart>, String> {
         let board = self.board();
-        let group = board.groups.iter().find(|known| known.group == group)?;
+        let mut groups = board.groups.iter();
+        let Some(known) = groups.find(|known| known.group == group) else {
+            return Err(format!(
+                "there is no group {group} any more; group the parts again"
+            ));
+        };
 
-        Some(group.parts.clone())
+        let recipe = &board.recipe;
+        if recipe != judging {
+            return Err(format!(
+                "{judging} judges, and group {group} is of {recipe}; group the parts again"
+            ));
+        }
+
+        Ok(known.parts.clone())
     }
 
     /// A part of a group that is shown.
@@ -231,12 +215,12 @@ impl FalseRejects {
         self.proposal(number)?.parts.get(part).cloned()
     }
 
-    /// Adds a proposal for a recipe; `parts` are those that it is for.
+    /// Adds a proposal for a recipe; `parts` are those that it is for, and `made` what the line said of the revision.
     pub fn propose(
         &self,
         remedy: Remedy,
         words: String,
-        recipe: &str,
+        (recipe, made): (&str, &str),
         parts: Vec<SuggestedPart>,
         effect: WhatIf,
     ) {
@@ -254,6 +238,7 @@ impl FalseRejects {
             recipe: recipe.to_owned(),
             parts,
             effect,
+            made: made.to_owned(),
             undo: None,
         });
     }
@@ -281,6 +266,23 @@ impl FalseRejects {
 }
 
 impl Proposal {
+    /// Reason why the proposal may not judge, in words.
+    pub fn hindrance(&self) -> Option<String> {
+        let effect = &self.effect;
+        if !effect.finds_all_bad() {
+            let bad = effect.bad_in_words();
+            return Some(format!("a known bad part would pass ({bad})"));
+        }
+
+        // Nothing would tell that the mask hides what makes a part bad.
+        if matches!(self.remedy, Remedy::Mask(_)) && effect.bad_parts == 0 {
+            let words = "a mask is tried on known bad parts, and the recipe keeps none; show a bad part on Teach first";
+            return Some(words.to_owned());
+        }
+
+        None
+    }
+
     /// Checks that the proposal is for what judges, `name@revision`: a threshold for exactly that revision, because its
     /// effect was found out on it; a revision for its recipe.
     ///
@@ -293,7 +295,7 @@ impl Proposal {
                 let is_same = judging == found_on;
                 (is_same, found_on)
             }
-            Remedy::Revision(_) => {
+            Remedy::Revision(_) | Remedy::Mask(_) => {
                 let levels = judging.rsplit_once('@');
                 let name = levels.map_or(judging, |(name, _)| name);
                 let is_same = name == self.recipe;
@@ -308,25 +310,25 @@ impl Proposal {
         Ok(())
     }
 
-    /// What judges again after an undo, while the recipe and thresholds of `now` judge. A threshold is set for what judges,
-    /// whichever that is: it must still be what the proposal was taken over for.
+    /// What judges again after an undo, while the recipe and thresholds of `now` judge. Those must still be what the proposal
+    /// was taken over for: what came later would be taken back with it.
     ///
     /// # Errors
     /// Words, where there is nothing to undo any more.
     pub fn to_undo(&self, now: &Identity) -> Result<Remedy, String> {
         let undo = self.undo.as_ref();
         let undo = undo.ok_or("it does not judge, so that there is nothing to undo")?;
-        let Remedy::Threshold(set) = &self.remedy else {
-            return Ok(undo.before.clone());
-        };
-
         let meant = &undo.judging;
         let judging = &now.recipe;
         if judging != meant {
             return Err(format!(
-                "{judging} judges, and the threshold was set for {meant}"
+                "{judging} judges, and the proposal was taken over for {meant}"
             ));
         }
+
+        let Remedy::Threshold(set) = &self.remedy else {
+            return Ok(undo.before.clone());
+        };
 
         if set.judging(now) != Some(set.value) {
             let value = set.value;
@@ -339,104 +341,11 @@ impl Proposal {
     }
 }
 
-impl GroupRow {
-    fn of(group: &SuggestedGroup) -> Self {
-        let parts = &group.parts;
-        let scores = parts.iter().map(|part| part.score);
-        let highest = scores.fold(0.0, f32::max);
-
-        // A part passes below the threshold; up, to the digits that are shown.
-        let shown = (highest * 1e4).floor() / 1e4;
-        let threshold = shown + 2e-4;
-
-        let first = parts.first();
-        let region = first.and_then(|part| part.region.clone());
-        let place = common_place::of(parts);
-        let mask = place.map(|place| place.words());
-        let words = parts.iter().map(in_words);
-
-        GroupRow {
-            number: group.group,
-            overruled: group.overruled,
-            near: group.near,
-            parts: words.collect(),
-            region,
-            mask,
-            threshold: format!("{threshold:.4}"),
-        }
-    }
-}
-
-/// The first parts that would have another verdict.
-fn changes_in_words(effect: &WhatIf) -> String {
-    let mut parts = vec![];
-    for change in &effect.changes {
-        let name = without_run(&change.part);
-        let verdict = change.verdict.word();
-        parts.push(format!("{name} {verdict}"));
-    }
-
-    parts.join(", ")
-}
-
-/// A part's name without its run, which says nothing to a person.
-fn without_run(part: &str) -> &str {
-    part.split_once('/').map_or(part, |(_, name)| name)
-}
-
-/// A part for a person.
-fn in_words(part: &SuggestedPart) -> String {
-    let why = match part.why {
-        Doubt::Near => "passed near the threshold",
-        Doubt::Overruled => "marked as a false reject",
-    };
-
-    let name = without_run(&part.part);
-    let region = part.region.as_ref();
-    let region = region.map_or_else(String::new, |region| format!(" {region}"));
-    format!(
-        "{name}{region}, {why}: {} of {}, at {}, {}",
-        decimal(part.score, 4),
-        decimal(part.threshold, 4),
-        part.x,
-        part.y
-    )
-}
-
-impl ProposalRow {
-    fn of(proposal: &Proposal) -> Self {
-        let effect = &proposal.effect;
-        let mut words = format!(
-            "Of the last {} parts {} would fail; {} did. {} would pass that failed, {} would fail that passed{}.",
-            effect.parts,
-            effect.would_fail,
-            effect.failed,
-            effect.passes_more,
-            effect.fails_more,
-            effect.undecided_in_words()
-        );
-
-        if effect.not_judged > 0 {
-            words += &format!(" {} more could not be judged.", effect.not_judged);
-        }
-
-        ProposalRow {
-            number: proposal.number,
-            words: proposal.words.clone(),
-            parts: proposal.parts.iter().map(in_words).collect(),
-            effect: words,
-            changes: changes_in_words(effect),
-            bad: effect.bad_in_words(),
-            finds_all_bad: effect.finds_all_bad(),
-            is_active: proposal.undo.is_some(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::protocol::birth::tests::identity;
+    use crate::protocol::suggestion::Doubt;
 
     fn effect(bad_found: usize) -> WhatIf {
         WhatIf {
@@ -511,9 +420,9 @@ mod tests {
     #[test]
     fn groups_with_marked_rejects_are_shown_and_a_threshold_under_which_they_pass() {
         let screen = FalseRejects::default();
-        assert!(!screen.seen().is_grouped);
-        screen.take_groups("01RUN", vec![group(1, 2), group(2, 0)]);
-        let seen = screen.seen();
+        assert!(!screen.seen(1).is_grouped);
+        screen.take_groups("01RUN", "nut", vec![group(1, 2), group(2, 0)]);
+        let seen = screen.seen(1);
         assert_eq!((seen.groups.len(), seen.near_groups), (1, 1));
         assert_eq!(seen.groups[0].threshold, "0.3458");
         assert_eq!(
@@ -522,6 +431,9 @@ mod tests {
         );
 
         assert_eq!(screen.run_of(1).as_deref(), Some("01RUN"));
+        assert_eq!(screen.parts_of(1, "nut").map(|parts| parts.len()), Ok(1));
+        let refused = screen.parts_of(1, "bolt").expect_err("after a changeover");
+        assert!(refused.starts_with("bolt judges, and group 1 is of nut"));
         assert_eq!(screen.take_group(1).len(), 1);
         assert!(screen.take_group(1).is_empty());
         assert_eq!(screen.run_of(1), None);
@@ -531,7 +443,7 @@ mod tests {
     fn a_threshold_is_for_the_revision_on_which_its_effect_was_found_out() {
         let screen = FalseRejects::default();
         for remedy in [of_all(0.4), Remedy::Revision(3)] {
-            screen.propose(remedy, "words".to_owned(), "nut", vec![], effect(6));
+            screen.propose(remedy, "words".to_owned(), ("nut", ""), vec![], effect(6));
         }
 
         let [threshold, revision] = [1, 2].map(|number| screen.proposal(number).expect("known"));
@@ -556,6 +468,37 @@ mod tests {
 
         assert_eq!(revision.check_judging("nut@2"), Ok(()));
         assert!(revision.check_judging("bolt@3").is_err());
+        let undo = Undo {
+            before: Remedy::Revision(2),
+            judging: "nut@3".to_owned(),
+        };
+        screen.set_undo(2, Some(undo));
+        let set = screen.proposal(2).expect("known");
+        let undone = set.to_undo(&now("nut@3", 0.4));
+        assert_eq!(undone, Ok(Remedy::Revision(2)));
+        assert!(set.to_undo(&now("nut@4", 0.4)).is_err(), "taught since");
+    }
+
+    #[test]
+    fn a_mask_may_judge_where_a_known_bad_part_was_tried_on_it() {
+        let screen = FalseRejects::default();
+        let none = WhatIf {
+            bad_parts: 0,
+            ..effect(0)
+        };
+        for (remedy, effect) in [
+            (Remedy::Mask(3), none.clone()),
+            (Remedy::Revision(3), none),
+            (Remedy::Mask(3), effect(6)),
+            (Remedy::Mask(3), effect(5)),
+        ] {
+            screen.propose(remedy, "words".to_owned(), ("nut", ""), vec![], effect);
+        }
+
+        let hindrance = |number| screen.proposal(number).expect("known").hindrance();
+        assert!(hindrance(1).is_some_and(|why| why.contains("show a bad part on Teach")));
+        assert_eq!((hindrance(2), hindrance(3)), (None, None));
+        assert!(hindrance(4).is_some_and(|why| why.contains("would pass")));
     }
 
     #[test]
@@ -571,7 +514,7 @@ mod tests {
             screen.propose(
                 Remedy::Revision(revision),
                 "words".to_owned(),
-                "nut",
+                ("nut", ""),
                 vec![],
                 effect(6),
             );
@@ -583,14 +526,20 @@ mod tests {
             judging: "nut@8".to_owned(),
         };
         screen.set_undo(9, Some(undo));
-        let rows = screen.seen().proposals;
+        let rows = screen.seen(1).proposals;
         assert_eq!(rows.len(), PROPOSALS_MAX);
-        assert!(rows[0].is_active && rows[0].finds_all_bad && !rows[1].is_active);
-        screen.propose(of_all(0.4), "words".to_owned(), "nut", vec![], effect(5));
-        let rows = screen.seen().proposals;
+        assert!(rows[0].is_active && rows[0].hindrance.is_none() && !rows[1].is_active);
+        screen.propose(
+            of_all(0.4),
+            "words".to_owned(),
+            ("nut", ""),
+            vec![],
+            effect(5),
+        );
+        let rows = screen.seen(1).proposals;
         assert_eq!(
-            (rows[0].finds_all_bad, &*rows[0].bad),
-            (false, "bad parts still found: 5 of 6")
+            (rows[0].hindrance.is_some(), &*rows[0].bad),
+            (true, "bad parts still found: 5 of 6")
         );
     }
 }

@@ -22,11 +22,18 @@ impl CommonPlace {
     }
 }
 
-/// The common place of parts.
+/// The common place of parts, on a line of so many cameras.
 ///
 /// # Errors
-/// Words, where they have none.
-pub fn of(parts: &[SuggestedPart]) -> Result<CommonPlace, String> {
+/// Words, where they have none, or a mask there would lie over other cameras' pictures too.
+pub fn of(parts: &[SuggestedPart], cameras: usize) -> Result<CommonPlace, String> {
+    // The recipe is that of all cameras, and so is its mask.
+    if cameras > 1 {
+        return Err(format!(
+            "the line has {cameras} cameras, and a mask would lie over the pictures of all"
+        ));
+    }
+
     let Some(first) = parts.first() else {
         return Err("the group has no parts any more".to_owned());
     };
@@ -133,16 +140,19 @@ mod tests {
     fn a_mask_is_for_parts_that_are_odd_at_one_place() {
         let top = part("R/top/1", [10, 10, 20, 20]);
         let near = part("R/top/2", [25, 5, 20, 10]);
-        let found = of(&[top.clone(), near.clone()]).expect("they overlap");
+        let found = of(&[top.clone(), near.clone()], 1).expect("they overlap");
         assert_eq!(found.area, [10, 5, 35, 25]);
 
+        let both = of(&[top.clone(), near.clone()], 2);
+        assert!(both.is_err_and(|why| why.contains("the line has 2 cameras")));
+
         let apart = part("R/top/3", [30, 10, 5, 5]);
-        assert!(of(&[top.clone(), apart]).is_err_and(|why| why.contains("different places")));
+        assert!(of(&[top.clone(), apart], 1).is_err_and(|why| why.contains("different places")));
         let side = part("R/top/2/side", [10, 10, 20, 20]);
-        assert!(of(&[top.clone(), side]).is_err_and(|why| why.contains("several cameras")));
+        assert!(of(&[top.clone(), side], 1).is_err_and(|why| why.contains("several cameras")));
         let mut rim = near;
         rim.region = Some("rim".to_owned());
-        assert!(of(&[top, rim]).is_err());
-        assert!(of(&[]).is_err());
+        assert!(of(&[top, rim], 1).is_err());
+        assert!(of(&[], 1).is_err());
     }
 }

@@ -13,11 +13,13 @@
 mod board;
 mod common_place;
 mod pictures;
+mod rows;
 mod work;
 
 pub use self::board::FalseRejects;
 
-use self::board::{GroupRow, ProposalRow, RegionThreshold};
+use self::board::RegionThreshold;
+use self::rows::{GroupRow, ProposalRow};
 use super::access::{Act, Notice, Right, Viewer};
 use super::form_page::{Layout, answer, done};
 use super::state::Page;
@@ -97,7 +99,8 @@ pub fn routes() -> Router<Page> {
 
 async fn screen(State(page): State<Page>, viewer: Viewer) -> Response {
     let hindrance = viewer.hindrance(Right::SetUp);
-    let seen = page.false_rejects.seen();
+    let cameras = page.now().identity.cameras.len();
+    let seen = page.false_rejects.seen(cameras);
     let is_under_way = seen.under_way.is_some();
     let no_pictures = (!page.evidence.has_folder()).then_some(
         "The line keeps no pictures of parts (table [evidence]): no effect on the last parts can be told.",

@@ -26,10 +26,14 @@ pub fn group(page: &Page, actor: &Actor) -> Result<(), String> {
     begin(page, actor, "the doubtful parts are being grouped")?;
     let (page, actor) = (page.clone(), actor.clone());
     tokio::spawn(async move {
-        let run_id = page.now().identity.run_id;
-        let answer = carried_out(&page, &actor, "suggest", json!({})).await;
+        let identity = page.now().identity;
+        let recipe = name_of(&identity.recipe);
+        let values = json!({ "recipe": recipe });
+        let answer = carried_out(&page, &actor, "suggest", values).await;
         let told = answer.map(|answer| {
-            page.false_rejects.take_groups(&run_id, answer.groups);
+            let run_id = &identity.run_id;
+            page.false_rejects
+                .take_groups(run_id, recipe, answer.groups);
             answer.reason.unwrap_or_default()
         });
 
@@ -63,11 +67,11 @@ pub fn try_group(page: &Page, actor: &Actor, group: u64) -> Result<(), String> {
 
 /// Makes a candidate that does not look at the common place of a group's parts, and finds its effect out.
 pub fn try_mask(page: &Page, actor: &Actor, group: u64) -> Result<(), String> {
-    let parts = page.false_rejects.parts_of(group);
-    let parts = parts
-        .ok_or_else(|| format!("there is no group {group} any more; group the parts again"))?;
+    let identity = page.now().identity;
+    let recipe = name_of(&identity.recipe).to_owned();
+    let parts = page.false_rejects.parts_of(group, &recipe)?;
 
-    let place = common_place::of(&parts)?;
+    let place = common_place::of(&parts, identity.cameras.len())?;
     let words = format!(
         "what a mask over {} would change is being found out",
         place.words()
@@ -75,7 +79,7 @@ pub fn try_mask(page: &Page, actor: &Actor, group: u64) -> Result<(), String> {
     begin(page, actor, &words)?;
     let (page, actor) = (page.clone(), actor.clone());
     tokio::spawn(async move {
-        let told = tried_mask(&page, &actor, &place, parts).await;
+        let told = tried_mask(&page, &actor, (&recipe, &place), parts).await;
         end(&page, told);
     });
 
@@ -85,15 +89,16 @@ pub fn try_mask(page: &Page, actor: &Actor, group: u64) -> Result<(), String> {
 async fn tried_mask(
     page: &Page,
     actor: &Actor,
-    place: &CommonPlace,
+    (recipe, place): (&str, &CommonPlace),
     parts: Vec<SuggestedPart>,
 ) -> Result<String, String> {
     let masked = json!([{ "region": place.region, "area": place.area }]);
-    let values = json!({ "mask_out": masked, "candidate": true });
+    // Another recipe may judge by the time that the command comes.
+    let values = json!({ "recipe": recipe, "mask_out": masked, "candidate": true });
     let edited = carried_out(page, actor, "edit", values).await?;
     let title = format!("Mask {}", place.words());
 
-    propose(page, actor, &edited, &title, parts).await
+    propose(page, actor, &edited, (&title, Remedy::Mask), parts).await
 }
 
 async fn tried_group(
@@ -110,7 +115,7 @@ async fn tried_group(
         page,
         actor,
         &taught,
-        &format!("Take group {group} as good"),
+        (&format!("Take group {group} as good"), Remedy::Revision),
         parts,
     )
     .await
@@ -121,7 +126,7 @@ async fn propose(
     page: &Page,
     actor: &Actor,
     answer: &Answer,
-    title: &str,
+    (title, remedy): (&str, fn(u64) -> Remedy),
     parts: Vec<SuggestedPart>,
 ) -> Result<String, String> {
     let words = answer.reason.as_deref().unwrap_or_default();
@@ -132,7 +137,7 @@ async fn propose(
     let effect = effect_of(page, actor, values).await?;
     let title = format!("{title}: {recipe}@{revision}");
     page.false_rejects
-        .propose(Remedy::Revision(revision), title, recipe, parts, effect);
+        .propose(remedy(revision), title, (recipe, words), parts, effect);
 
     Ok("the proposal is below".to_owned())
 }
@@ -161,7 +166,7 @@ pub fn try_threshold(page: &Page, actor: &Actor, wanted: RegionThreshold) -> Res
                 let title = format!("Set the threshold{of} of {recipe} to {value}");
                 let remedy = Remedy::Threshold(wanted);
                 page.false_rejects
-                    .propose(remedy, title, recipe, vec![], effect);
+                    .propose(remedy, title, (recipe, ""), vec![], effect);
                 Ok("the proposal is below".to_owned())
             }
             Err(why) => Err(why),
@@ -179,16 +184,17 @@ pub fn activate(page: &Page, actor: &Actor, number: u64) -> Result<(), String> {
     let proposal = proposal.ok_or("there is no such proposal any more")?;
 
     // The button is not there; a form can be sent all the same.
-    if !proposal.effect.finds_all_bad() {
-        let bad = proposal.effect.bad_in_words();
-        return Err(format!("a known bad part would pass ({bad})"));
+    if let Some(why) = proposal.hindrance() {
+        return Err(why);
     }
 
     let identity = page.now().identity;
     proposal.check_judging(&identity.recipe)?;
 
     let before = match &proposal.remedy {
-        Remedy::Revision(_) => revision_of(&identity.recipe).map(Remedy::Revision),
+        Remedy::Revision(_) | Remedy::Mask(_) => {
+            revision_of(&identity.recipe).map(Remedy::Revision)
+        }
         Remedy::Threshold(set) => set.judging(&identity).map(|value| {
             let region = set.region.clone();
             Remedy::Threshold(RegionThreshold { region, value })
@@ -204,7 +210,9 @@ pub fn activate(page: &Page, actor: &Actor, number: u64) -> Result<(), String> {
         {
             let judging = match proposal.remedy {
                 Remedy::Threshold(_) => judging_after(&page, &identity.recipe).await,
-                Remedy::Revision(_) => page.now().identity.recipe,
+                Remedy::Revision(revision) | Remedy::Mask(revision) => {
+                    format!("{}@{revision}", proposal.recipe)
+                }
             };
 
             let undo = Undo { before, judging };
@@ -254,7 +262,7 @@ async fn judging_after(page: &Page, before: &str) -> String {
 
 async fn set(page: &Page, actor: &Actor, recipe: &str, remedy: &Remedy) -> Result<String, String> {
     let answer = match remedy {
-        Remedy::Revision(revision) => {
+        Remedy::Revision(revision) | Remedy::Mask(revision) => {
             let values = json!({ "recipe": recipe, "revision": revision });
             carried_out(page, actor, "rollback", values).await
         }

@@ -9,6 +9,7 @@ use super::error::LibraryError;
 use super::folder::Library;
 use super::manifest::{Manifest, PictureEntry};
 use super::revision::Revision;
+use super::table;
 use std::fs;
 use std::path::Path;
 
@@ -75,6 +76,8 @@ impl Promotion {
             };
 
             lost = comparison.lost();
+            let view = view_lost(revision, parent.as_ref(), current);
+            lost.extend(view.map(str::to_owned));
         }
 
         let label = manifest.label();
@@ -191,6 +194,26 @@ impl Comparison<'_> {
 
         Some(format!("the choice of {}", choice.taken))
     }
+}
+
+/// Words on another view that the current revision has since, and the candidate has not. Views are in the tables, beside the
+/// manifests that are compared above.
+fn view_lost(
+    candidate: &Revision,
+    parent: Option<&Revision>,
+    current: &Revision,
+) -> Option<&'static str> {
+    let view_of = |revision: &Revision| revision.table().ok().map(|table| table::view(&table));
+
+    // A current revision that cannot be read is a reason to go to another one.
+    let now = view_of(current)?;
+    let is_older = parent.and_then(view_of).is_some_and(|before| before == now);
+    let is_same = view_of(candidate).is_some_and(|own| own == now);
+    if is_older || is_same {
+        return None;
+    }
+
+    Some("what it looks at (crop, mask, regions)")
 }
 
 /// True if a revision has a picture for the same use.

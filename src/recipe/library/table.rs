@@ -16,8 +16,27 @@ pub fn hash(table: &Table) -> String {
     disk::sha256(&text)
 }
 
+/// Keys of a recipe that say what it looks at.
+pub const VIEW_KEYS: [&str; 3] = ["crop", "mask", REGION];
+/// Key of a recipe's regions.
+const REGION: &str = "region";
 /// Key of a threshold that is found by a rate.
 const RATE: &str = "false_reject_rate";
+
+/// What a table looks at: its view without all else, such as thresholds of regions.
+pub fn view(table: &Table) -> Table {
+    let is_view = |key: &str| VIEW_KEYS.contains(&key);
+    let mut view = table.clone();
+    view.retain(|key, _| is_view(key));
+
+    let regions = view.get_mut(REGION).and_then(Value::as_array_mut);
+    let regions = regions.into_iter().flatten();
+    for region in regions.filter_map(Value::as_object_mut) {
+        region.retain(|key, _| key == "name" || is_view(key));
+    }
+
+    view
+}
 
 /// The paths of a table: references, calibration pictures, the self-test's good and bad picture, then the
 /// master picture.

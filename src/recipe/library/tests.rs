@@ -283,6 +283,38 @@ fn a_promotion_says_what_it_loses_and_asks_before() {
     assert_eq!(words(2, false), "rolled back to nut@2");
 }
 
+#[test]
+fn a_promotion_says_which_view_it_loses() {
+    let (_folder, library, first) = library();
+    let writer = LibraryWriter::lock(&library).expect("free");
+    let candidate_of = |revision: &Revision, key: &str, value: serde_json::Value| {
+        let mut draft = Draft::after(revision, String::new()).expect("whole");
+        draft.table.insert(key.to_owned(), value);
+        let candidate = writer.write(&draft).expect("written");
+        writer.keep_candidate(&candidate).expect("kept");
+        candidate
+    };
+
+    let promotion = |revision: &Revision| Promotion::to(revision, &library, false);
+    let left = json!([[[0, 0], [9, 0], [9, 9]]]);
+    let right = json!([[[5, 0], [9, 0], [9, 9]]]);
+    let masked = candidate_of(&first, "mask", left.clone());
+    let other = candidate_of(&first, "mask", right);
+    let same = candidate_of(&first, "mask", left);
+    promotion(&other).expect("nothing has changed since");
+
+    // The mask of the one judges: the other, and what has no mask at all, would take it back.
+    writer.roll_back("nut", Some(2)).expect("there");
+    assert_eq!(masked.manifest().revision, 2);
+    let refused = refusal(promotion(&other));
+    let words = "nut@3 would lose what nut@2 has since it was made: what it looks at";
+    assert!(refused.contains(words), "{refused}");
+    promotion(&same).expect("its own view is the same");
+
+    let after = candidate_of(&masked, "top_share", json!(0.1));
+    promotion(&after).expect("it has the mask of its parent");
+}
+
 /// A change to a revision's files, by its folder.
 type Change<'a> = &'a dyn Fn(&Path);
 

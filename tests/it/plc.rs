@@ -512,7 +512,7 @@ fn check_tries_the_topics_for_plcs() {
 fn a_broker_that_ends_each_connection_of_plc_state_is_told() {
     let (folder, _model) = imported("dinov2-tiny");
     let broker = ContraryBroker::start();
-    broker.set(|rules| rules.cuts_at = Some("\"beat\":".to_owned()));
+    broker.set(|rules| rules.cuts_at = Some("\"recipe\":0,\"q\":".to_owned()));
     LineConfig::new(broker.port, FREE_RUNNING)
         .mqtt("plc = true\nheatmaps = \"none\"")
         .write(folder.path());

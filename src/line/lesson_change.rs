@@ -90,7 +90,7 @@ impl Changeover {
         // Whoever took control a moment ago has cut it; from here on nobody is given control.
         let under_way = self.hold.begin_change();
         if let Some(why) = self.lessons.cut_by(lesson.number) {
-            return self.give_lesson_up((lesson.number, lesson.selection), &why);
+            return self.give_lesson_up((lesson.number, lesson.selection), why);
         }
 
         // Parts that come from now on are none of it, however long the writing takes.

@@ -132,9 +132,7 @@ async fn tried_group(
     let parts = page.false_rejects.take_group(group);
 
     let title = format!("Take group {group} as good");
-    let proposed = (title.as_str(), Remedy::Revision);
-
-    propose(page, actor, &taught, proposed, parts).await
+    propose(page, actor, &taught, (&title, Remedy::Revision), parts).await
 }
 
 /// Finds out the effect of the candidate that a command has made, and proposes it.

@@ -22,7 +22,7 @@ pub fn cell_mask(polygons: &[Polygon], area: Area, grid: Grid) -> Vec<bool> {
         // has no simple formula.
         .map(|cell| {
             let inside = points(area, grid, cell)
-                .filter(|point| polygons.iter().any(|polygon| holds(polygon, *point)))
+                .filter(|point| hold(polygons, *point))
                 .count();
 
             // Half of the points or more are inside, hence about half of the area.
@@ -80,10 +80,14 @@ pub fn share_left(before: &[Polygon], after: &[Polygon], area: Area) -> f64 {
     let mut left = 0_u32;
     for cell in 0..grid.cells() {
         for point in points(area, grid, cell) {
-            let is_in = |polygons: &[Polygon]| polygons.iter().any(|polygon| holds(polygon, point));
-            let was_in = is_in(before);
-            all += u32::from(was_in);
-            left += u32::from(was_in && is_in(after));
+            if !hold(before, point) {
+                continue;
+            }
+
+            all += 1;
+            if hold(after, point) {
+                left += 1;
+            }
         }
     }
 
@@ -182,6 +186,13 @@ fn points(area: Area, grid: Grid, cell: usize) -> impl Iterator<Item = Point> {
 fn share(cell: usize, point: usize, cells: usize) -> f64 {
     let in_cell = (point as f64 + 0.5) / TRIES as f64;
     (cell as f64 + in_cell) / cells as f64
+}
+
+/// True if a polygon holds the point.
+fn hold(polygons: &[Polygon], point: Point) -> bool {
+    let mut polygons = polygons.iter();
+
+    polygons.any(|polygon| holds(polygon, point))
 }
 
 /// True if a ray from the point to the right crosses the outline an odd number of times.

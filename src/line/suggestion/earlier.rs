@@ -10,7 +10,6 @@ use crate::data::verdict::Verdict;
 use crate::evidence::kept::{self, KeptPart};
 use crate::line::changeover::{Changeover, STOPPING, name_in};
 use crate::line::doubtful::{DoubtfulPart, Margin, PARTS_MAX, PICTURE_BYTES};
-use crate::line::shared::NewestFrame;
 use crate::protocol::suggestion::Doubt;
 use crate::protocol::teaching::Label;
 use crate::recipe::references::References;
@@ -177,20 +176,30 @@ impl Changeover {
     fn search<'a>(&self, folder: &'a Path, known: &[DoubtfulPart]) -> Search<'a> {
         let frames = self.frames.lock();
         let frames = frames.unwrap_or_else(PoisonError::into_inner);
-        let size_of = |frame: &NewestFrame| (frame.picture.width(), frame.picture.height());
-        let sizes = frames
-            .iter()
-            .map(|(camera, frame)| (camera.clone(), size_of(frame)))
-            .collect();
+        let mut sizes = BTreeMap::new();
+
+        for (camera, frame) in frames.iter() {
+            let width = frame.picture.width();
+            let height = frame.picture.height();
+            sizes.insert(camera.clone(), (width, height));
+        }
+
         drop(frames);
 
-        let known_bytes = known.iter().map(DoubtfulPart::bytes);
+        // Where the folder cannot be read, no picture can.
+        let stems = kept::stems(folder);
+        let stems = stems.unwrap_or_default();
+
+        let mut room = PICTURE_BYTES;
+        for part in known {
+            room = room.saturating_sub(part.bytes());
+        }
+
         Search {
             folder,
-            // Where the folder cannot be read, no picture can.
-            stems: kept::stems(folder).unwrap_or_default(),
+            stems,
             sizes,
-            room: PICTURE_BYTES.saturating_sub(known_bytes.sum()),
+            room,
         }
     }
 
@@ -247,27 +256,41 @@ impl Search<'_> {
     fn take(&self, part: &HistoryPart) -> Result<DoubtfulPart, Passed> {
         let row = &part.row;
         let key = (&*row.run_id, &*row.camera, row.seq);
-        let views = kept::views(self.folder, &self.stems, key);
-        let views = views.map_err(|_| Passed::WithoutPicture)?;
-        let (kept, margin) = worst(views).ok_or(Passed::WithoutPicture)?;
+        let Ok(views) = kept::views(self.folder, &self.stems, key) else {
+            return Err(Passed::WithoutPicture);
+        };
 
-        let about = kept.facts.picture.as_ref();
-        let about = about.filter(|about| about.is_lossless);
-        let about = about.ok_or(Passed::WithoutPicture)?;
-        let size = self.sizes.get(&*kept.facts.seen_by);
+        let Some((kept, margin)) = worst(views) else {
+            return Err(Passed::WithoutPicture);
+        };
+
+        let facts = &kept.facts;
+        let about = match &facts.picture {
+            Some(about) if about.is_lossless => about,
+            _ => return Err(Passed::WithoutPicture),
+        };
+
+        let seen_by = facts.seen_by.as_str();
+        let size = self.sizes.get(seen_by);
 
         // Its places are others in the camera's pictures of today.
         if size.is_some_and(|size| *size != (about.width, about.height)) {
             return Err(Passed::OtherSize);
         }
 
-        let bytes = about.width.saturating_mul(about.height).saturating_mul(3);
+        let pixels = about.width.saturating_mul(about.height);
+        let bytes = pixels.saturating_mul(3);
+
         if bytes > self.room {
             return Err(Passed::WithoutRoom);
         }
 
-        let picture = kept.picture().map_err(|_| Passed::WithoutPicture)?;
-        let recipe = name_in(&kept.facts.recipe);
+        let Ok(picture) = kept.picture() else {
+            return Err(Passed::WithoutPicture);
+        };
+
+        let recipe = name_in(&facts.recipe);
+
         Ok(DoubtfulPart {
             picture: Arc::new(picture),
             part: kept.part(),

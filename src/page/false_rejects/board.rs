@@ -82,6 +82,8 @@ pub struct Proposal {
     pub made: String,
     /// What undoes it. `None` while it is not active.
     pub undo: Option<Undo>,
+    /// What judged when it was taken over; it stays after an undo. `None` before the first time.
+    pub taken_over_from: Option<Remedy>,
 }
 
 /// What undoes a remedy.
@@ -240,6 +242,7 @@ impl FalseRejects {
             effect,
             made: made.to_owned(),
             undo: None,
+            taken_over_from: None,
         });
     }
 
@@ -256,6 +259,10 @@ impl FalseRejects {
         let mut board = self.board();
         let mut proposals = board.proposals.iter_mut();
         if let Some(proposal) = proposals.find(|known| known.number == number) {
+            if let Some(undo) = &undo {
+                proposal.taken_over_from = Some(undo.before.clone());
+            }
+
             proposal.undo = undo;
         }
     }
@@ -305,6 +312,18 @@ impl Proposal {
 
         if !is_same {
             return Err(format!("{judging} judges, and the proposal is for {meant}"));
+        }
+
+        // The library asks only before the first time whether a later change would be lost.
+        let Some(Remedy::Revision(before)) = self.taken_over_from else {
+            return Ok(());
+        };
+
+        let before = format!("{}@{before}", self.recipe);
+        if judging != before {
+            return Err(format!(
+                "{judging} judges, and the proposal was taken over from {before}; find its effect out anew"
+            ));
         }
 
         Ok(())
@@ -477,6 +496,10 @@ mod tests {
         let undone = set.to_undo(&now("nut@3", 0.4));
         assert_eq!(undone, Ok(Remedy::Revision(2)));
         assert!(set.to_undo(&now("nut@4", 0.4)).is_err(), "taught since");
+        screen.set_undo(2, None);
+        let undone = screen.proposal(2).expect("known");
+        assert_eq!(undone.check_judging("nut@2"), Ok(()), "once more");
+        assert!(undone.check_judging("nut@4").is_err(), "taught since");
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub fn group(page: &Page, actor: &Actor) -> Result<(), String> {
     tokio::spawn(async move {
         let identity = page.now().identity;
         let recipe = name_of(&identity.recipe);
+
+        // Another recipe may judge by the time that the command comes.
         let values = json!({ "recipe": recipe });
         let answer = carried_out(&page, &actor, "suggest", values).await;
         let told = answer.map(|answer| {
@@ -68,10 +70,13 @@ pub fn try_group(page: &Page, actor: &Actor, group: u64) -> Result<(), String> {
 /// Makes a candidate that does not look at the common place of a group's parts, and finds its effect out.
 pub fn try_mask(page: &Page, actor: &Actor, group: u64) -> Result<(), String> {
     let identity = page.now().identity;
-    let recipe = name_of(&identity.recipe).to_owned();
+    let cameras = identity.cameras.len();
+    let recipe = name_of(&identity.recipe);
+    let recipe = recipe.to_owned();
+
     let parts = page.false_rejects.parts_of(group, &recipe)?;
 
-    let place = common_place::of(&parts, identity.cameras.len())?;
+    let place = common_place::of(&parts, cameras)?;
     let words = format!(
         "what a mask over {} would change is being found out",
         place.words()
@@ -92,9 +97,18 @@ async fn tried_mask(
     (recipe, place): (&str, &CommonPlace),
     parts: Vec<SuggestedPart>,
 ) -> Result<String, String> {
-    let masked = json!([{ "region": place.region, "area": place.area }]);
+    let masked = json!([{
+        "region": place.region,
+        "area": place.area,
+    }]);
+
     // Another recipe may judge by the time that the command comes.
-    let values = json!({ "recipe": recipe, "mask_out": masked, "candidate": true });
+    let values = json!({
+        "recipe": recipe,
+        "mask_out": masked,
+        "candidate": true,
+    });
+
     let edited = carried_out(page, actor, "edit", values).await?;
     let title = format!("Mask {}", place.words());
 
@@ -107,18 +121,18 @@ async fn tried_group(
     group: u64,
     run_id: &str,
 ) -> Result<String, String> {
-    let values = json!({ "group": group, "run_id": run_id, "as": "good", "candidate": true });
+    let values = json!({
+        "group": group,
+        "run_id": run_id,
+        "as": "good",
+        "candidate": true,
+    });
+
     let taught = carried_out(page, actor, "teach", values).await?;
     let parts = page.false_rejects.take_group(group);
 
-    propose(
-        page,
-        actor,
-        &taught,
-        (&format!("Take group {group} as good"), Remedy::Revision),
-        parts,
-    )
-    .await
+    let title = format!("Take group {group} as good");
+    propose(page, actor, &taught, (&title, Remedy::Revision), parts).await
 }
 
 /// Finds out the effect of the candidate that a command has made, and proposes it.

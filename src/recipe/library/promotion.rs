@@ -203,12 +203,18 @@ fn view_lost(
     parent: Option<&Revision>,
     current: &Revision,
 ) -> Option<&'static str> {
-    let view_of = |revision: &Revision| revision.table().ok().map(|table| table::view(&table));
+    let view_of = |revision: &Revision| {
+        let table = revision.table().ok()?;
+        Some(table::view(&table))
+    };
 
     // A current revision that cannot be read is a reason to go to another one.
     let now = view_of(current)?;
-    let is_older = parent.and_then(view_of).is_some_and(|before| before == now);
-    let is_same = view_of(candidate).is_some_and(|own| own == now);
+    let before = parent.and_then(view_of);
+    let own = view_of(candidate);
+    let is_older = before.as_ref() == Some(&now);
+    let is_same = own.as_ref() == Some(&now);
+
     if is_older || is_same {
         return None;
     }

@@ -137,6 +137,7 @@ impl Diagnostics {
         let map = self.map();
         let mut worst = Health::Normal;
         let mut words = Vec::with_capacity(map.len());
+
         for (source, (health, detail)) in map.iter() {
             worst = worst.max(*health);
             words.push(format!("{source}: {detail}"));

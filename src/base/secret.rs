@@ -51,6 +51,7 @@ const SECRET_STARTS: [&str; 3] = ["pwd", "psw", "psk"];
 /// True for the name of a value that is not to be shown. The name of a file with a secret is none.
 pub fn is_secret_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
+
     // `key2`, and `keys` of a list.
     let bare = name.trim_end_matches(|c: char| c.is_ascii_digit());
     let bare = bare.strip_suffix('s').unwrap_or(bare);

@@ -70,6 +70,7 @@ pub fn run(arguments: &CheckArguments) -> Result<(), Failure> {
     // Cameras are looked at together, as they will run: two that share a network or a USB hub
     // disturb each other here as they would there.
     let probes = probe_all(&config.cameras, Duration::from_secs(arguments.seconds));
+
     for (camera, probe) in config.cameras.iter().zip(probes) {
         told.camera(camera, &probe, sight.as_ref())?;
     }
@@ -84,6 +85,7 @@ pub fn run(arguments: &CheckArguments) -> Result<(), Failure> {
 
     // The broker comes last, with the line's own settings and topics.
     let broker = format!("broker {}:{}", config.mqtt.host, config.mqtt.port);
+
     match probe::probe(&config.mqtt, &probe_topics::of(&config)) {
         Ok(words) => told.well(format!("{broker}: {words}"))?,
         Err(why) => told.fault(Exit::Unavailable, format!("{broker}: {why}"))?,
@@ -150,8 +152,10 @@ fn tell_thresholds(
     // An automatic threshold is computed as `run` computes it, from the references against each
     // other.
     let thresholds = active.thresholds(spec)?;
+
     for (region, threshold) in active.inspector.regions().into_iter().zip(thresholds) {
         let of_region = of_region(region.as_deref());
+
         match threshold {
             Ok(threshold) => told.well(format!("threshold: {threshold}{of_region}"))?,
             Err(why) => told.warn(format!(
@@ -185,6 +189,7 @@ struct CameraProbe {
 impl Sink for CameraProbe {
     fn frame(&mut self, frame: Frame) {
         self.clock_offset = frame.clock_offset.or(self.clock_offset);
+
         // Twenty frames give a rate and show whether some come incomplete. An RTSP camera tells its
         // clock some seconds after its first frame; its pictures are not kept so long, since each
         // takes megabytes.
@@ -305,12 +310,14 @@ impl Told {
 
     fn warn(&mut self, words: impl Display) -> Result<(), Failure> {
         self.warnings += 1;
+
         print(format_args!("warn  {words}")).map(drop)
     }
 
     fn fault(&mut self, exit: Exit, words: impl Display) -> Result<(), Failure> {
         self.faults += 1;
         self.exit = self.exit.or(Some(exit));
+
         print(format_args!("FAIL  {words}")).map(drop)
     }
 
@@ -338,6 +345,7 @@ impl Told {
 
         let rate = judge_rate(config, &probe.frames);
         let clock = judge_clock(probe.clock_offset, probe.tells_clock);
+
         for finding in rate.into_iter().chain(clock) {
             match finding {
                 Finding::Note(words) => self.well(format!("{camera}: {words}"))?,
@@ -349,6 +357,7 @@ impl Told {
         let height = last.picture.height();
         self.presence_beyond(&camera, &config.trigger, width, height)?;
         self.automatics(&camera, probe.automatics.as_ref())?;
+
         // What follows looks at the last picture, which needs a recipe.
         let Some(sight) = sight else { return Ok(()) };
 
@@ -371,6 +380,7 @@ impl Told {
         }
 
         self.part(&camera, sight, &last.picture)?;
+
         // The cells follow from the references' size.
         if !sight.is_final {
             return Ok(());
@@ -476,6 +486,7 @@ impl Told {
     ) -> Result<bool, Failure> {
         // All regions are looked at: a person moves them in one go.
         let mut is_beyond = false;
+
         for region in &sight.recipe.regions {
             // A region without a crop covers the whole picture, whatever its size.
             let Some(crop) = region.crop.filter(|crop| !crop.is_inside(width, height)) else {
@@ -503,8 +514,10 @@ impl Told {
         match self.exit {
             None => {
                 say(format!("this line can run ({} warnings)", self.warnings));
+
                 Ok(())
             }
+
             Some(exit) => Err(Failure::words(
                 exit,
                 format!(
@@ -541,5 +554,6 @@ fn seen(frames: &[Frame]) -> String {
 
     let width = last.picture.width();
     let height = last.picture.height();
+
     format!("{width} x {height}, {rate}, {clock}{decode}")
 }

@@ -74,6 +74,7 @@ pub fn done(line: &Path, name: &str, payload: &[(&str, Option<Value>)]) -> Resul
 
             outcome(&mut events, &id)?
         }
+
         _ => told.answer,
     };
 
@@ -94,6 +95,7 @@ fn outcome(events: &mut ControlClient, id: &str) -> Result<Answer, Failure> {
                 let words = "the line ended before the command did; its next run knows the outcome";
                 return Err(Failure::words(Exit::Unavailable, words));
             }
+
             Received::Reply(ControlReply::Outcome(told))
                 if told.answer.id.as_deref() == Some(id) =>
             {
@@ -103,9 +105,11 @@ fn outcome(events: &mut ControlClient, id: &str) -> Result<Answer, Failure> {
 
                 say(told.answer.reason.unwrap_or_default());
             }
+
             Received::Reply(reply @ (ControlReply::Ended(_) | ControlReply::Error(_))) => {
                 return Err(unexpected(&reply));
             }
+
             Received::Reply(_) => {}
         }
     }
@@ -129,6 +133,7 @@ pub fn take_over(line: &Path, name: &str) -> Result<(), Failure> {
         say(format!(
             "the running line judges by another recipe; select {name} to judge by it"
         ));
+
         return Ok(());
     }
 

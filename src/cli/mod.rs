@@ -113,10 +113,12 @@ pub fn main() -> ExitCode {
 
     // The log starts after parsing: help and refusals are plain text.
     crate::base::telemetry::install();
+
     match run(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             terminal::say(&failure);
+
             failure.exit.into()
         }
     }

@@ -10,6 +10,7 @@ use std::os::unix::net::UnixStream;
 pub fn of(config: &LineConfig) -> ProbeTopics {
     let station = format!("{}/{}", config.prefix, config.station);
     let socket = socket_path(&config.store.file);
+
     if UnixStream::connect(socket).is_ok() {
         return ProbeTopics {
             station,
@@ -19,6 +20,7 @@ pub fn of(config: &LineConfig) -> ProbeTopics {
 
     let mut cameras: Vec<&str> = vec![];
     let mut parts: Vec<&str> = vec![];
+
     for camera in &config.cameras {
         cameras.push(&camera.camera.name);
         parts.push(camera.join.as_deref().unwrap_or(&camera.camera.name));

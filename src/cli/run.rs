@@ -49,6 +49,7 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     // The store opens under the new run's id: parts that the last run left without a result get one
     // here.
     let (opening, run_id) = Opening::of_new_run(config.store.clone())?;
+
     for words in &config.warnings {
         tracing::warn!("{words}");
     }
@@ -76,6 +77,7 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let (summary, outcome) = line.finish();
     let counters = serde_json::to_string(&summary).expect("counters are plain values");
     let printed = print(counters);
+
     outcome.and(printed.map(|_| ()))
 }
 
@@ -101,6 +103,7 @@ struct HangUp {
 impl HangUp {
     fn caught() -> Result<Self, Failure> {
         let came = Arc::new(AtomicBool::new(false));
+
         // `nohup` starts a process with SIGHUP ignored, so that it outlives its terminal.
         if !is_ignored(SIGHUP) {
             signal_hook::flag::register(SIGHUP, came.clone())
@@ -139,6 +142,7 @@ fn has_terminal() -> bool {
 fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
     // The flag is polled by the main thread: a signal handler may do nothing more.
     let stop = Arc::new(AtomicBool::new(false));
+
     for signal in [SIGINT, SIGTERM] {
         // The order matters: the first signal finds the flag unset and sets it, the second ends the
         // process.
@@ -154,8 +158,10 @@ fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
 fn is_ignored(signal: i32) -> bool {
     // SAFETY: a sigaction is plain numbers and pointers, and zeros are a valid one.
     let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
+
     // SAFETY: without a new action the call only writes the present one into `now`, which outlives
     // it.
     let asked = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut now) };
+
     asked == 0 && now.sa_sigaction == libc::SIG_IGN
 }

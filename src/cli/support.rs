@@ -81,6 +81,7 @@ fn write(out: &Path, bytes: &[u8]) -> Result<(), Failure> {
             ErrorKind::AlreadyExists => {
                 "is there already; remove it, or give another name by --out".to_owned()
             }
+
             _ => error.to_string(),
         };
 
@@ -109,6 +110,7 @@ fn version() -> String {
 fn of_line(line: &Path, config: &LineConfig) -> Vec<(&'static str, String)> {
     let configuration = config.keys.told().join("\n") + "\n";
     let mut sizes = store_sizes(&config.store.file);
+
     if let Some(evidence) = &config.evidence {
         sizes += &folder_size(&evidence.folder);
     }
@@ -160,6 +162,7 @@ fn audit(line: &Path) -> Result<String, Failure> {
 
         lines.extend(page.lines);
         query.before = page.next;
+
         if page.next.is_none() {
             break;
         }

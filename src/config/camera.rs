@@ -33,10 +33,12 @@ pub struct CameraConfig {
 pub fn cameras(value: Option<Value>, base: &Path, problems: &mut Problems) -> Vec<CameraConfig> {
     // Two cameras of one name would share topics, counters and `seq`.
     let mut cameras: Vec<CameraConfig> = vec![];
+
     for (i, value) in tables(value, problems).into_iter().enumerate() {
         let place = format!("camera[{i}]");
         let config = camera(&place, value, base, problems);
         let name = &config.camera.name;
+
         if cameras.iter().any(|other| other.camera.name == *name) {
             problems.note(
                 format!("{place}.name"),
@@ -49,6 +51,7 @@ pub fn cameras(value: Option<Value>, base: &Path, problems: &mut Problems) -> Ve
 
     // Groups are checked last: each camera of a group has to be known.
     check_joins(&cameras, problems);
+
     cameras
 }
 
@@ -62,6 +65,7 @@ fn tables(value: Option<Value>, problems: &mut Problems) -> Vec<Value> {
                 format!("must be [[camera]] tables, got {}", shown(&other)),
             );
         }
+
         _ => problems.note("camera", "at least one [[camera]] is needed"),
     }
 
@@ -89,6 +93,7 @@ fn camera(place: &str, value: Value, base: &Path, problems: &mut Problems) -> Ca
 
     // The rest belongs to the kind. `pipelines::check` knows its keys and refuses unknown ones.
     let values = table.rest();
+
     if kind == "rtsp"
         && let Some(location) = values.get("location")
     {
@@ -143,6 +148,7 @@ fn join(table: &mut TableReader, trigger: &Trigger) -> Option<String> {
     // The group's name stands in topics where a camera's name would.
     let name = table.text("join")?;
     table.check("join", topic::check_level(&name));
+
     if !matches!(trigger, Trigger::Command(_)) {
         table.note(
             "join",
@@ -171,6 +177,7 @@ fn check_joins(cameras: &[CameraConfig], problems: &mut Problems) {
 fn problems_of_join(name: &str, camera: &CameraConfig, all: &[CameraConfig]) -> Vec<String> {
     // Views of a group are published under the group's name, so that it may not be a camera's.
     let mut problems = vec![];
+
     if all.iter().any(|other| *other.camera.name == *name) {
         problems.push(format!(
             "{name:?} is a camera's name; joined views need one of their own"

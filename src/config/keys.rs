@@ -76,6 +76,7 @@ impl ConfigKeys {
                     self.add(&format!("{place}.{key}"), value);
                 }
             }
+
             Value::Array(items) if items.iter().any(Value::is_object) => {
                 for (i, item) in items.iter().enumerate() {
                     self.add(&format!("{place}[{i}]"), item);

@@ -68,6 +68,7 @@ pub fn load(path: &Path) -> Result<LineConfig, Problems> {
     let mut problems = Problems::new();
     let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
     source::refuse_single_underscores(names, &mut problems);
+
     match read(path, source::environment()) {
         Ok(line) => problems.into_result().map(|()| line),
         Err(found) => {
@@ -220,6 +221,7 @@ fn numbers_without_recipe(
 ) -> Vec<String> {
     let in_file = [first].into_iter().chain(others);
     let mut missing: Vec<&str> = numbers.names().collect();
+
     for recipe in in_file {
         missing.retain(|name| *name != recipe.name);
     }
@@ -231,6 +233,7 @@ fn numbers_without_recipe(
     let in_library = library.names().unwrap_or_default();
     missing.retain(|name| !in_library.iter().any(|other| other == name));
     let mut warnings = vec![];
+
     for name in missing {
         warnings.push(format!(
             "recipe_numbers.{name}: there is no such recipe, in the file or the library: its number cannot be selected"

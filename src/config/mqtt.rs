@@ -31,6 +31,7 @@ impl ClientIdentity<'_> {
     /// `box`, and a broker knows only one client of a name.
     fn client_id(&self) -> String {
         let prefix = self.prefix.replace('/', "-");
+
         format!("winspect-{prefix}-{}", self.station)
     }
 }
@@ -56,6 +57,7 @@ pub fn settings(
     let client_id = table.text("client_id");
     let user = table.text("user");
     let password = link::password(&mut table, base);
+
     if password.is_some() && user.is_none() {
         table.note("password_file", "needs user as well");
     }

@@ -21,6 +21,7 @@ pub fn recipe_numbers(value: Option<Value>, problems: &mut Problems) -> RecipeNu
                 "must be a table of names and numbers, got {}",
                 shown(&other)
             );
+
             problems.note(PLACE, words);
             return RecipeNumbers::default();
         }
@@ -34,6 +35,7 @@ pub fn recipe_numbers(value: Option<Value>, problems: &mut Problems) -> RecipeNu
                 "must be a whole number from 1 to {NUMBER_MAX}, got {}",
                 shown(&value)
             );
+
             problems.note(&place, words);
             continue;
         };

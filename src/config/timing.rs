@@ -21,6 +21,7 @@ pub fn part_timing(table: &mut TableReader, belt_mm_s: Option<f64>, is_web: bool
     let reject_after = reject_after(table, belt_mm_s, is_web);
     let reject_late = table.millis("reject_late_ms", 1, 60_000);
     let reject_counts = table.whole("reject_counts", 0, i64::MAX as u64);
+
     if let Some(gate) = reject_after.filter(|gate| *gate < deadline) {
         let gate_ms = gate.as_millis();
         let deadline_ms = deadline.as_millis();

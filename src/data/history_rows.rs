@@ -81,6 +81,7 @@ impl RowPrinter {
 
         // The head comes once, whatever number of pages follows.
         let has_head = std::mem::replace(&mut self.has_head, true);
+
         if !has_head {
             text += &self.head();
         }
@@ -103,8 +104,10 @@ impl RowPrinter {
             RowFormat::Csv => {
                 let names = COLUMNS.iter().map(|(name, _)| *name);
                 let names: Vec<&str> = names.chain(DEFECT_COLUMNS).collect();
+
                 csv_text(&names)
             }
+
             RowFormat::Json => String::new(),
             RowFormat::Table => format!(
                 "{:<23} {:<10} {:>6}  {:<16} {:<9} {:<16} {}\n",
@@ -177,6 +180,7 @@ impl RowPrinter {
 
                 zoned.strftime("%Y-%m-%d %H:%M:%S%.3f").to_string()
             }
+
             Err(_) => at.to_owned(),
         }
     }
@@ -219,6 +223,7 @@ fn values(part: &HistoryPart) -> Vec<String> {
 
     let of_defect = worst_defect(&part.row);
     cells.extend(of_defect);
+
     cells
 }
 

@@ -118,6 +118,7 @@ impl StageTimes {
     /// Enters that the part reached `stage` at `at`. The last time counts.
     pub fn reach_at(&self, stage: PartStage, at: Instant) {
         let after = at.saturating_duration_since(self.since);
+
         // The time is at least one nanosecond, because 0 means that the stage was not reached.
         let nanos = after.as_nanos().clamp(1, u64::MAX.into());
         self.reached[stage as usize].store(nanos as u64, Ordering::Relaxed);

@@ -92,6 +92,7 @@ impl Report {
     /// The moment at which the part is at the gate; `None` where the line does not say when.
     pub fn at_gate(&self) -> Option<Instant> {
         let after = self.part.request.timing.reject_after?;
+
         // A frame is not captured in the future, whatever its sender's clock says. The moment is that of the
         // monotonic clock: a step of the wall clock does not move a part on its belt.
         self.captured.min(Instant::now()).checked_add(after)

@@ -196,6 +196,7 @@ const TODAYS: &str = "{\"schema\":2,";
 /// When it is no JSON, or names none.
 pub fn schema_of(text: &str) -> Result<u32, RowError> {
     let version: RowVersion = serde_json::from_str(text)?;
+
     Ok(version.schema)
 }
 
@@ -268,14 +269,17 @@ impl SmallMap {
     pub fn of(map: &Map) -> Self {
         let grid = small_grid(map.grid());
         let pooled = max_pooled(map, grid);
+
         // The smallest positive number stands for a map of zeros, by which 0 can be divided.
         let mut scale = f32::MIN_POSITIVE;
+
         for value in &pooled {
             scale = scale.max(*value);
         }
 
         // Each cell takes one byte: its share of the highest.
         let mut cells = Vec::with_capacity(pooled.len());
+
         for value in pooled {
             let share = value / scale;
             cells.push((share * 255.0).round() as u8);
@@ -309,6 +313,7 @@ fn small_grid(grid: Grid) -> Grid {
 fn max_pooled(map: &Map, to: Grid) -> Vec<f32> {
     let from = map.grid();
     let mut pooled = vec![0.0f32; to.cells()];
+
     // Each cell of the large map lies in one cell of the small one, whose value is the highest of
     // its cells: a mean would hide a small defect.
     for (at, value) in map.values().iter().enumerate() {
@@ -326,6 +331,7 @@ pub fn tenths_of_ms(duration: Duration) -> f64 {
     // The time is rounded to a tenth of a millisecond: more digits would be noise, and bytes in
     // each message.
     let tenths = duration.as_secs_f64() * 1e4;
+
     tenths.round() / 10.0
 }
 
@@ -357,6 +363,7 @@ mod base64_bytes {
     {
         // The alphabet is the standard one with padding, which every base64 decoder reads.
         let text = STANDARD.encode(bytes);
+
         to.serialize_str(&text)
     }
 
@@ -367,6 +374,7 @@ mod base64_bytes {
         // serde reads a `Cow` as an owned copy, whether or not the text holds an escape.
         let text = Cow::<str>::deserialize(from)?;
         let bytes = STANDARD.decode(text.as_bytes());
+
         bytes.map_err(D::Error::custom)
     }
 }

@@ -143,6 +143,7 @@ impl<'a> Counts<'a> {
             CountedBy::Shift => {
                 minute().and_then(|minute| self.shifts.shift_of(minute, &self.zone))
             }
+
             CountedBy::Day => minute().and_then(|minute| day_of(minute, &self.zone)),
             _ => key.map(str::to_owned),
         };
@@ -182,6 +183,7 @@ pub fn shown(rows: &[Statistic], by: CountedBy, format: RowFormat) -> String {
 
             csv_text(&head) + &rows.map(|row| csv_text(&row)).collect::<String>()
         }
+
         RowFormat::Json => {
             let mut text = String::new();
 
@@ -215,6 +217,7 @@ fn table(rows: &[Statistic], by: CountedBy) -> String {
     let share = |share: Option<f64>| {
         share.map_or("-".to_owned(), |share| format!("{:.2} %", share * 100.0))
     };
+
     for row in rows {
         writeln!(
             text,

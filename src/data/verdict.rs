@@ -153,6 +153,7 @@ impl Defect {
     /// The same for a person.
     pub fn in_mm(&self, mm_per_pixel: &f64) -> String {
         let [w, h] = self.size_mm(*mm_per_pixel);
+
         format!("{w:.2} × {h:.2}")
     }
 }
@@ -181,6 +182,7 @@ pub fn find_defects(map: &Map, level: f32, area: Area, limit: usize) -> Vec<Defe
     let grid = map.grid();
     let mut seen = vec![false; grid.cells()];
     let mut defects = Vec::new();
+
     // Each cell is looked at once as a start, in the order of the map, and as a neighbour of
     // others.
     for start in 0..grid.cells() {
@@ -196,6 +198,7 @@ pub fn find_defects(map: &Map, level: f32, area: Area, limit: usize) -> Vec<Defe
     // The worst comes first: a reader with room for a few takes those.
     defects.sort_by(|a, b| b.peak.total_cmp(&a.peak));
     defects.truncate(limit);
+
     defects
 }
 
@@ -211,6 +214,7 @@ struct CellBox {
 /// Fills the area of cells at or above `level` that `start` belongs to, and marks them as seen.
 fn connected_cells(map: &Map, level: f32, start: usize, seen: &mut [bool]) -> CellBox {
     let grid = map.grid();
+
     // The box begins empty, and the first cell fills it.
     let mut found = CellBox {
         left: grid.w,
@@ -224,9 +228,11 @@ fn connected_cells(map: &Map, level: f32, start: usize, seen: &mut [bool]) -> Ce
     // recursion, as an area may cover the whole map.
     seen[start] = true;
     let mut waiting = vec![start];
+
     while let Some(cell) = waiting.pop() {
         // A cell is marked when it is put on the stack, hence no cell is put there twice.
         found.add(grid.row(cell), grid.column(cell), map.values()[cell]);
+
         for next in four_neighbours(cell, grid).into_iter().flatten() {
             if !seen[next] && map.values()[next] >= level {
                 seen[next] = true;

@@ -162,9 +162,11 @@ impl EvidenceFolder {
 
         let mut gone = 0;
         self.stays = None;
+
         for part in prune::surplus(kept, SystemTime::now(), bytes_max, age_max) {
             // A person may remove files at any time; one that cannot be removed leaves its bytes there.
             let stays = part.paths.iter().find_map(|path| stays(path));
+
             match stays {
                 Some(words) => self.stays = Some(words),
                 None => gone += part.bytes,
@@ -184,6 +186,7 @@ fn stays(path: &Path) -> Option<String> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Some(format!("{} stays: {error}", path.display()))
         }
+
         _ => None,
     }
 }

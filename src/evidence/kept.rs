@@ -109,6 +109,7 @@ pub fn find(
     let mut views = views(&folder, &stems, (run_id, camera, seq))?;
     if views.len() > 1 {
         let mut cameras = vec![];
+
         for view in &views {
             cameras.push(&*view.facts.seen_by);
         }
@@ -136,6 +137,7 @@ pub fn views(
     // Names alone leave out nearly all other parts, their ends nearly all other runs; the facts are sure.
     for stem in stems.iter().filter(|stem| stem.ends_with(&run_end)) {
         let named = name::of_stem(stem);
+
         if !named.is_some_and(|named| named.seq == seq && named.run_end == run_end) {
             continue;
         }
@@ -153,6 +155,7 @@ pub fn views(
     found.sort_by_key(|kept| kept.facts.picture.is_none());
     found.sort_by(|one, other| one.facts.seen_by.cmp(&other.facts.seen_by));
     found.dedup_by(|other, one| other.facts.seen_by == one.facts.seen_by);
+
     Ok(found)
 }
 
@@ -235,6 +238,7 @@ impl KeptPart {
     /// When there is none of the part, it was kept with losses, or its file is damaged.
     pub fn picture(&self) -> Result<Picture, EvidenceError> {
         let is_lossy = |about: &PictureFacts| !about.is_lossless;
+
         if self.facts.picture.as_ref().is_some_and(is_lossy) {
             let part = self.part();
             return Err(EvidenceError::Lossy { part });

@@ -255,6 +255,7 @@ impl Changeover {
     /// Prepares recipes until the line stops.
     pub fn run(mut self, stop: &Stop, pulse: &Heartbeat) {
         self.tell_of_earlier_runs();
+
         while !stop.is_stopped() {
             pulse.beat();
 
@@ -291,6 +292,7 @@ impl Changeover {
     /// Line and recipe as they are now.
     pub(super) fn identity(&self) -> Identity {
         let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+
         identity.clone()
     }
 
@@ -298,6 +300,7 @@ impl Changeover {
     pub(super) fn list_recipes(&self, recipes: &[RecipeSpec], numbers: Option<&RecipeNumbers>) {
         let identity = {
             let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+
             if let Some(numbers) = numbers {
                 identity.recipe_numbers = numbers.clone();
             }
@@ -318,6 +321,7 @@ impl Changeover {
         let judges = self.judging();
         remove_leftovers(&self.library);
         let is_current = |label: &str| self.is_current(label);
+
         for selection in Selection::recovered(&self.kept, &judges, is_current) {
             if let Some(outcome) = selection.outcome.clone() {
                 self.tell(selection, outcome);
@@ -370,6 +374,7 @@ impl Changeover {
             RecipeWish::Select(revision) => {
                 self.select(selection, &recipe, revision, stop, pulse);
             }
+
             RecipeWish::Change(change, source) => {
                 let wanted = WantedChange {
                     selection,
@@ -400,6 +405,7 @@ impl Changeover {
                 let label = recipe.label();
                 self.follow(&mut selection, &label);
                 let mut prepared = self.prepare(&recipe);
+
                 if let Ok(prepared) = &mut prepared {
                     self.tell_scores_of(&label, prepared);
                 }
@@ -409,6 +415,7 @@ impl Changeover {
                     prepared.and_then(|swap| self.swap(swap, None, stop, pulse)),
                 )
             }
+
             Err(reason) => (recipe.label(), Err(reason)),
         };
 
@@ -434,8 +441,10 @@ impl Changeover {
                 let told = self.with_set_thresholds(label);
                 Answer::new(id, AnswerStatus::Done, Some(told))
             }
+
             Err(reason) => {
                 tracing::error!("recipe {label} was not taken over: {reason}");
+
                 Answer::rejected(id, reason)
             }
         };
@@ -446,6 +455,7 @@ impl Changeover {
     /// The recipe as the library has it by now, in the revision that was asked for.
     fn as_of_now(&self, recipe: &RecipeSpec, revision: Option<u64>) -> Result<RecipeSpec, String> {
         let now = config::as_of_now(recipe, &self.library).map_err(|error| error.to_string())?;
+
         match revision.filter(|wanted| *wanted != now.revision) {
             None => Ok(now),
             Some(wanted) => Err(other_revision(&now, wanted)),
@@ -464,6 +474,7 @@ impl Changeover {
     /// The recipe's label, with the thresholds of commands that it is judged by.
     pub(super) fn with_set_thresholds(&self, label: String) -> String {
         let set = self.control.set_thresholds(&label);
+
         if set.is_empty() {
             return label;
         }
@@ -477,6 +488,7 @@ impl Changeover {
         let mut active = prepared.map_err(|failure| failure.message)?;
         let judges = active.policies(recipe).map_err(|failure| failure.message)?;
         active.recall_self_test(recipe, &mut self.kept, &self.store);
+
         Ok(PreparedRecipe { active, judges })
     }
 
@@ -508,6 +520,7 @@ impl Changeover {
         self.swap.send(swap).map_err(|_| STOPPING)?;
         loop {
             pulse.beat();
+
             match swapped.recv_timeout(HEARTBEAT) {
                 Ok(()) => break,
                 Err(RecvTimeoutError::Timeout) if !stop.is_stopped() => {}
@@ -527,6 +540,7 @@ impl Changeover {
 
         self.end_shadow_of(&identity.recipe);
         self.events.tell(Event::Identity(Arc::new(identity)));
+
         Ok(gallery)
     }
 }

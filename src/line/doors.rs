@@ -56,6 +56,7 @@ pub(super) fn identity_of(
     let recipes = recipes_of(config);
     let names = recipes.iter().chain(begun).map(|recipe| &*recipe.name);
     identity.selectable(names);
+
     identity
 }
 
@@ -90,6 +91,7 @@ pub(super) fn nearest_of(
 /// The names in their order, each once.
 fn distinct(names: Vec<Arc<str>>) -> Vec<Arc<str>> {
     let mut distinct: Vec<Arc<str>> = vec![];
+
     for name in names {
         if !distinct.contains(&name) {
             distinct.push(name);

@@ -36,6 +36,7 @@ impl DoubtfulPart {
     /// Bytes of its picture.
     pub fn bytes(&self) -> usize {
         let rgb = self.picture.rgb();
+
         rgb.len()
     }
 }
@@ -113,6 +114,7 @@ impl DoubtfulParts {
     /// The parts that the recipe of that name has judged, the oldest first.
     pub fn of(&self, recipe: &str) -> Vec<DoubtfulPart> {
         let own = self.parts.iter().filter(|part| part.recipe == recipe);
+
         own.cloned().collect()
     }
 

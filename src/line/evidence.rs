@@ -178,6 +178,7 @@ fn bytes_of(picture: &ShownPicture) -> u64 {
         ShownPicture::Own(picture) | ShownPicture::Earlier(picture, _) => {
             picture.rgb().len() as u64
         }
+
         ShownPicture::Missing => 0,
     }
 }

@@ -95,6 +95,7 @@ impl Hold {
     /// Says that a change of the set-up is being prepared.
     pub fn begin_change(&self) -> ChangeUnderWay {
         self.changes.fetch_add(1, Ordering::Relaxed);
+
         ChangeUnderWay(self.changes.clone())
     }
 
@@ -171,6 +172,7 @@ pub fn recipe_changes(change: &RecipeChange) -> bool {
 
             label.teach && teaches && !label.candidate
         }
+
         // Groups of doubtful parts change nothing.
         RecipeChange::Suggest(_) | RecipeChange::WhatIf(_) => false,
         _ => true,

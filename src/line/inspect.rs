@@ -131,11 +131,14 @@ impl InspectStage {
     pub fn run(mut self, frames: &FrameReceiver, pulse: &Heartbeat) -> Result<(), Failure> {
         let mut outcome = Ok(());
         self.tell_recalled_self_test();
+
         while outcome.is_ok() {
             self.swap_recipe();
+
             // A recipe is swapped before frames are taken, so that a batch is judged by one recipe
             // from its first frame to its last.
             let waiting = frames.take(self.batch, pulse, &mut || self.idle());
+
             if waiting.is_empty() {
                 break; // every camera has left
             }
@@ -146,6 +149,7 @@ impl InspectStage {
         // Closing makes open parts undecided(not_ready), and returns once that is on the disk: the
         // publisher can still send them.
         self.shared.store.close();
+
         outcome
     }
 
@@ -170,6 +174,7 @@ impl InspectStage {
             let judged_by = frame.batch.map(judged_by);
             let picture = &frame.frame.picture;
             self.show(&frame.reports, picture, frame.aligned.as_ref(), judged_by);
+
             if let Some(measures) = &frame.measures {
                 let picture = &frame.frame.picture;
                 let lesson = &self.ends.lesson;
@@ -185,6 +190,7 @@ impl InspectStage {
         // Drawing was offered before: it takes copies, and never waits. The results leave here, all
         // frames of the batch in one request.
         self.submit(reports);
+
         self.count_failure(failed)
     }
 
@@ -241,6 +247,7 @@ impl InspectStage {
     /// Offers the picture of parts that are not judged, because their deadline is over.
     fn show_late(&self, frame: &Frame, parts: Vec<Part>) {
         let mut reports = vec![];
+
         for part in parts {
             reports.push(self.undecided(frame, part));
         }
@@ -261,12 +268,14 @@ impl InspectStage {
         let requests = camera.parts.of(frame);
         let parts = self.shared.store.accept(requests).unwrap_or_default();
         parts.iter().for_each(Part::mark_framed);
+
         parts
     }
 
     /// The scale of a camera's pictures.
     fn mm_per_pixel(&self, camera: &Arc<str>) -> Option<f64> {
         let camera = self.cameras.get(camera)?;
+
         camera.parts.timing.now().mm_per_pixel
     }
 
@@ -323,6 +332,7 @@ impl InspectStage {
             Ok(judged) => judged,
             Err(error) => {
                 let words = chain(&error);
+
                 for open in &mut good {
                     undecide(&mut open.reports, Reason::EngineError, &words);
                 }
@@ -346,6 +356,7 @@ impl InspectStage {
                     open.aligned = aligned.map(|aligned| aligned.picture.clone());
                     decide_all(&mut open.reports, &scores);
                 }
+
                 // A picture that the recipe cannot look at is the camera's fault or the part's, not
                 // the engine's.
                 Err(error) => undecide(&mut open.reports, error.reason(), &error.to_string()),
@@ -361,6 +372,7 @@ impl InspectStage {
         let now = Instant::now();
         let mut complete = vec![];
         let mut views = self.shared.views();
+
         for report in reports {
             complete.extend(views.add(report, now));
         }
@@ -383,6 +395,7 @@ impl InspectStage {
         judged_by: Option<JudgedBy>,
     ) {
         let now = Instant::now();
+
         for report in reports {
             let others = reports.iter().map(|other| (other.part.seq, other.verdict));
             let part = ShownPart {
@@ -417,6 +430,7 @@ impl InspectStage {
         let camera = self.cameras.get_mut(&frame.camera);
         let mut watched = camera.and_then(|camera| camera.watched.as_mut());
         let frozen_frames = self.active.frozen_frames;
+
         // Every picture of a live camera is counted, whatever else is wrong with it.
         let frozen = watched
             .as_mut()
@@ -492,6 +506,7 @@ impl InspectStage {
             let control = &self.shared.control;
             control.change_from(swap.from.as_deref(), policy);
             self.active = swap.prepared;
+
             // Other references show something else.
             self.cameras
                 .values_mut()
@@ -543,11 +558,13 @@ impl WatchedPictures {
 
         self.is_bad = flaw.is_some();
         let source = format!("{PICTURES_OF}{camera}");
+
         match flaw {
             Some(flaw) => {
                 tracing::warn!("camera {camera}: bad pictures: {flaw}");
                 diagnostics.set(source, Health::Failure, flaw.to_string());
             }
+
             None => {
                 tracing::info!("camera {camera}: its pictures are good again");
                 diagnostics.clear(&source);

@@ -35,11 +35,13 @@ impl Changeover {
         // The lesson keeps a copy, so that a failure can still be told.
         let own = selection.clone();
         let lesson = Lesson::new(own, recipe, (number, command), &self.library);
+
         match lesson {
             Ok(lesson) => {
                 self.board.begin(lesson.shown());
                 self.lesson = Some(lesson);
             }
+
             Err(error) => self.give_lesson_up((number, selection), &error.to_string()),
         }
     }
@@ -89,6 +91,7 @@ impl Changeover {
 
         // Whoever took control a moment ago has cut it; from here on nobody is given control.
         let under_way = self.hold.begin_change();
+
         if let Some(why) = self.lessons.cut_by(lesson.number) {
             return self.give_lesson_up((lesson.number, lesson.selection), why);
         }
@@ -150,6 +153,7 @@ impl Changeover {
 
             let mut pictures = draft.pictures.iter();
             let is_taken = pictures.any(|picture| !picture.is_held && picture.from == part);
+
             match is_taken && is_of_lesson(part) {
                 true => PartFate::Accepted,
                 false => PartFate::PassedOver(

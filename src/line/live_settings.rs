@@ -72,8 +72,10 @@ impl LiveSettings {
     /// A file's recipes, and those that commands have begun and the file does not name.
     pub fn with_begun(&self, mut recipes: Vec<RecipeSpec>) -> Vec<RecipeSpec> {
         let begun = self.begun.now();
+
         for recipe in self.recipes.now() {
             let is_named = recipes.iter().any(|named| named.name == recipe.name);
+
             if !is_named && begun.contains(&recipe.name) {
                 recipes.push(recipe);
             }

@@ -74,6 +74,7 @@ impl NearestBoard {
     fn ask_at(&self, stem: &str, now: Instant) -> NearestAnswer {
         let mut board = self.board();
         board.answers.retain(|known| known.still_stands(now));
+
         if let Some(known) = board.answers.iter().find(|known| known.stem == stem) {
             return NearestAnswer::Done(known.answer.clone());
         }
@@ -81,10 +82,13 @@ impl NearestBoard {
         match &board.under_way {
             Some((known, since)) if known == stem => {
                 let seconds = since.elapsed().as_secs();
+
                 NearestAnswer::UnderWay(format!("they are being looked for, for {seconds} s"))
             }
+
             _ => {
                 board.wanted = Some(stem.to_owned());
+
                 NearestAnswer::UnderWay("they are looked for next".to_owned())
             }
         }
@@ -102,6 +106,7 @@ impl NearestBoard {
     fn answer(&self, stem: String, answer: Result<NearestFound, String>) {
         let mut board = self.board();
         board.under_way = None;
+
         if board.answers.len() >= KEPT {
             board.answers.pop_front();
         }
@@ -160,6 +165,7 @@ impl NearestFinder {
     /// Never, so far.
     pub fn run(mut self, stop: &Stop) -> Result<(), Failure> {
         priority::lower_own();
+
         while !stop.stopped_within(LOOK) {
             self.serve(stop);
         }
@@ -193,12 +199,14 @@ impl NearestFinder {
 
         prepared.used_at = Instant::now();
         self.prepared = Some(prepared);
+
         found
     }
 
     /// The prepared revision that judged a part; another one that is prepared is let go before.
     fn prepared_for(&mut self, label: &str, stop: &Stop) -> Result<Prepared, String> {
         let known = self.prepared.take();
+
         if let Some(known) = known.filter(|known| known.references.recipe() == label) {
             return Ok(known);
         }
@@ -220,6 +228,7 @@ impl NearestFinder {
     /// The revision of that label: of the line's file, or of the library.
     fn spec(&self, label: &str) -> Result<RecipeSpec, String> {
         let recipes = self.recipes.now();
+
         if let Some(own) = recipes.into_iter().find(|spec| spec.label() == label) {
             return Ok(own);
         }

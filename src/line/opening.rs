@@ -55,6 +55,7 @@ impl Opening {
         let mut opening = Opening::open(settings, &first)?;
         let run_id = told_apart(first, &opening.recovered.previous, drawn);
         opening.open_store.rename_run(&run_id);
+
         Ok((opening, run_id))
     }
 
@@ -64,6 +65,7 @@ impl Opening {
         let kept = self.recovered.kept.get(BEGUN_RECIPES);
         let names = kept.and_then(|kept| serde_json::from_str::<Vec<String>>(kept).ok());
         let mut begun: Vec<RecipeSpec> = vec![];
+
         for name in names.unwrap_or_default() {
             let is_known = {
                 let named = config.recipes.iter().chain([&config.recipe]);
@@ -140,6 +142,7 @@ fn drawn() -> String {
 /// 65,536.
 fn told_apart(first: String, previous: &[Previous], mut draw: impl FnMut() -> String) -> String {
     let mut run_id = first;
+
     while !is_told_apart(&run_id, previous.iter().map(|run| run.run_id.as_str())) {
         run_id = draw();
     }

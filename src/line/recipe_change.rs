@@ -111,9 +111,11 @@ impl Changeover {
                     Ok(told)
                 });
             }
+
             RecipeChange::Teach(command) => {
                 return self.begin_lesson(selection, recipe, command, &source);
             }
+
             RecipeChange::Rollback(command) => {
                 let outcome = |this: &mut Self, selection: &mut Selection| {
                     this.roll_back(selection, &recipe, &command, stop, pulse)
@@ -121,16 +123,19 @@ impl Changeover {
 
                 return self.finish(selection, outcome);
             }
+
             RecipeChange::Edit(command) => {
                 return self.finish(selection, |this, selection| {
                     this.edit_command(selection, &recipe, &command, stop, pulse)
                 });
             }
+
             RecipeChange::Shadow(command) => {
                 return self.finish(selection, |this, selection| {
                     this.shadow_command(selection, &recipe, &command)
                 });
             }
+
             // The command handler sends it to the what-if stage.
             RecipeChange::WhatIf(_) => Err("not here".to_owned()),
             RecipeChange::Forget(command) => Ok::<_, String>(Edit::Forget(command.picture)),
@@ -157,9 +162,11 @@ impl Changeover {
 
                 Answer::new(id.as_deref(), AnswerStatus::Done, Some(words))
             }
+
             Err(why) if why == STOPPING => return,
             Err(why) => {
                 tracing::error!("{} was refused: {why}", selection.command);
+
                 Answer::rejected(id.as_deref(), selection.refusal(why))
             }
         };
@@ -183,8 +190,10 @@ impl Changeover {
         let told = match &edit {
             Edit::Forget(picture) => {
                 let forgotten = draft.forget(picture).map_err(words)?;
+
                 format!("forgot {}", forgotten.from)
             }
+
             Edit::Add(taught_as, files, on_known) => add(&mut draft, *taught_as, files, *on_known)?,
             // What was labelled one by one since stays what it is.
             Edit::Group(taught_as, files) => match known_group(&draft, *taught_as, files)? {
@@ -234,6 +243,7 @@ impl Changeover {
         let mut told = vec![proven.counts()];
         told.extend(proven.prepared.known_bad_words());
         told.push(format!("it is a candidate, {} judges", self.judging()));
+
         Ok(told.join("; "))
     }
 
@@ -295,12 +305,14 @@ impl Changeover {
 
         // As in `edit`: where only the last sync failed, it is current all the same.
         let made = writer.roll_back(name, Some(to)).map_err(words);
+
         if !self.is_current(&label) {
             made?;
         }
 
         drop(writer);
         let judges = self.take_over(proven, None, stop, pulse)?;
+
         Ok(format!("{}; {judges}", promotion.words()))
     }
 
@@ -314,6 +326,7 @@ impl Changeover {
         let now = config::as_of_now(recipe, &self.library).map_err(words)?;
         let label = now.label();
         let model = &self.preparer.model;
+
         if let Some(revision) = &now.library {
             let mut draft = Draft::after(revision, String::new()).map_err(words)?;
             draft.model = Some(note_of(model));
@@ -399,6 +412,7 @@ impl Changeover {
     ) -> Result<(Proven, Vec<OddOne>), String> {
         let active = &mut proven.prepared.active;
         let odd = take_odd_ones_out(draft, active, &proven.revision).map_err(words)?;
+
         if odd.is_empty() {
             return Ok((proven, odd));
         }
@@ -431,6 +445,7 @@ impl Changeover {
     ) -> Result<String, String> {
         let judging = self.judging();
         let label = proven.spec.label();
+
         if name_in(&judging) != proven.spec.name {
             if let Some(from) = from {
                 self.control.carry_thresholds(&from, &label);
@@ -442,6 +457,7 @@ impl Changeover {
         // A threshold that a command set is the operator's last word, unless the operator goes back.
         self.swap(proven.prepared, from.map(|_| judging), stop, pulse)?;
         let mut thresholds = vec![];
+
         for (region, policy) in self.control.policies() {
             let of_region = region.as_deref().map(|name| format!(" of {name}"));
             let of_region = of_region.unwrap_or_default();
@@ -506,6 +522,7 @@ fn add(
         0 => String::new(),
         count => {
             let named = first_few(&added.passed_over);
+
             format!(", {count} passed over: {named}")
         }
     };

@@ -51,12 +51,14 @@ impl Changeover {
         // A threshold that was set a moment ago belongs to the revision that is changed.
         let set_before = self.control.set_by_commands();
         self.revisions.keep(Instant::now(), pulse);
+
         if let Some(view) = &command.view {
             self.check_in_pictures(view)?;
         }
 
         let writer = LibraryWriter::lock(&self.library).map_err(words)?;
         let begins = command.like.as_ref().and(command.recipe.as_deref());
+
         if begins.is_some() {
             self.check_begun_max()?;
         }
@@ -76,6 +78,7 @@ impl Changeover {
         draft.by = format!("edit: {}", told.join(", "));
         draft.change = ChangeKind::Taught;
         let mut proven = self.prove(&writer, &draft)?;
+
         if let Err(why) = has_thresholds(&mut proven) {
             writer.discard(&proven.revision);
             return Err(why);
@@ -99,6 +102,7 @@ impl Changeover {
 
         // What a command set for another view, or before this threshold was asked for, holds no longer.
         let judges = self.take_over(proven, None, stop, pulse)?;
+
         if begins.is_some() {
             let mut recipes = self.settings.recipes.now();
             recipes.push(spec.clone());
@@ -112,6 +116,7 @@ impl Changeover {
     /// A recipe without pictures that judges as another one does.
     fn new_draft(&self, like: &RecipeSpec, name: &str) -> Result<Draft, String> {
         let numbers = self.library.numbers(name).map_err(words)?;
+
         if !numbers.is_empty() {
             return Err(format!(
                 "the library has a recipe {name:?} already; give another name"
@@ -120,6 +125,7 @@ impl Changeover {
 
         let like = config::as_of_now(like, &self.library).map_err(words)?;
         let mut table = like.table.clone();
+
         for key in PICTURE_KEYS.iter().chain(&VIEW_KEYS) {
             table.remove(*key);
         }
@@ -229,6 +235,7 @@ impl Changeover {
 
         let bad = prepared.active.bad.as_ref();
         let mut regions = vec![];
+
         for (place, (name, policy)) in prepared.judges.iter().enumerate() {
             let good = left_out.get(place).into_iter().flatten();
             let bad = bad.map(|bad| {
@@ -280,6 +287,7 @@ fn check_unset(
 /// Refuses a recipe with references by which a part would be undecided.
 fn has_thresholds(proven: &mut Proven) -> Result<(), String> {
     let active = &mut proven.prepared.active;
+
     if !active.is_taught {
         return Ok(()); // it waits for its first parts
     }
@@ -294,6 +302,7 @@ fn has_thresholds(proven: &mut Proven) -> Result<(), String> {
 /// Changes a draft as a command asks for. Returns words on each change.
 fn change_draft(draft: &mut Draft, command: &EditCommand) -> Result<Vec<String>, String> {
     let mut told = vec![];
+
     if let Some(view) = &command.view {
         set_view(&mut draft.table, view)?;
         told.push(view.words());
@@ -308,14 +317,17 @@ fn change_draft(draft: &mut Draft, command: &EditCommand) -> Result<Vec<String>,
             draft.set_threshold(None, *value, ASKED).map_err(words)?;
             told.push(format!("threshold {value}"));
         }
+
         (Some(ThresholdWish::Word(_)), _) => {
             table::set_auto(&mut draft.table);
             told.push("threshold auto".to_owned());
         }
+
         (None, Some(rate)) => {
             table::set_rate(&mut draft.table, rate);
             told.push(format!("false_reject_rate {rate}"));
         }
+
         (None, None) => return Ok(told),
     }
 

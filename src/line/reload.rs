@@ -177,6 +177,7 @@ impl Changeover {
         // All problems of the file go along in one line.
         let config = config::load(&self.file);
         let config = config.map_err(|problems| problems.to_string().replace('\n', "; "));
+
         for words in config.iter().flat_map(|config| &config.warnings) {
             tracing::warn!("{words}");
         }
@@ -203,6 +204,7 @@ impl Changeover {
 
                 Ok(format!("{words}; {restart}"))
             }
+
             Err(problems) => {
                 let words = format!(
                     "the line's file was read again and is not in force, all goes on as before: {problems}"
@@ -326,6 +328,7 @@ fn told(changes: &Changes) -> String {
             "the line's file was read again: nothing of it can change while the line runs"
                 .to_owned()
         }
+
         _ => format!(
             "the line's file was read again: {}",
             words_of(&changes.live)

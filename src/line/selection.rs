@@ -95,6 +95,7 @@ impl Selection {
         is_current: impl Fn(&str) -> bool,
     ) -> Vec<Self> {
         let mut selections = vec![];
+
         for (key, text) in kept.iter().filter(|(key, _)| key.starts_with(KEY)) {
             // What another version kept and this one cannot read stays as it is.
             let Ok(found) = serde_json::from_str::<KeptSelection>(text) else {
@@ -186,6 +187,7 @@ fn after_a_crash(
         } else {
             "it was done"
         };
+
         let reason = format!("winspect ended before {what}; {judges} judges");
         return Answer::rejected(id, reason);
     }

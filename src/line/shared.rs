@@ -159,6 +159,7 @@ impl Shared {
     /// Returns line, run and recipe as they are now.
     pub fn identity(&self) -> Identity {
         let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+
         identity.clone()
     }
 
@@ -204,6 +205,7 @@ impl LineView {
     /// become parts without a trigger.
     pub fn condition(&self, is_continuous: bool) -> LineCondition {
         let (mut health, mut causes) = self.diagnostics.all();
+
         // A commit that hangs cannot be told by the thread that waits for it.
         if self.outbox.is_commit_hanging() {
             health = health.max(Health::OffSpec);
@@ -211,6 +213,7 @@ impl LineView {
         }
 
         let state = self.state(is_continuous);
+
         // A single camera that is lost, blind or frozen is enough: the part that comes now may be
         // its own.
         let executes = matches!(state, LineState::Ready | LineState::ContinuousExecution);
@@ -239,6 +242,7 @@ impl LineView {
             recipe,
             count.open + count.waiting,
         );
+
         match broker.is_line_ending {
             true => state.halted(),
             false => state,
@@ -257,6 +261,7 @@ impl LineView {
         // One camera that works is enough for the state: `ready` and the causes tell of the others.
         let states = self.camera_states();
         let mut shown = states.values();
+
         if states.is_empty() {
             LineState::Preoperational
         } else if shown.all(|status| is_dead(status.state)) {
@@ -283,6 +288,7 @@ impl LineView {
     pub fn metrics(&self) -> Metrics {
         let states = self.camera_states();
         let mut cameras = BTreeMap::new();
+
         for (name, tally) in self.tallies.iter() {
             let status = states.get(name.as_str());
             let clock_offset = status.and_then(|status| status.clock_offset);
@@ -305,6 +311,7 @@ impl LineView {
 
     fn camera_states(&self) -> BTreeMap<Arc<str>, CameraStatus> {
         let states = self.camera_states.lock();
+
         states.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -314,6 +321,7 @@ impl LineView {
         let identity = identity.unwrap_or_else(PoisonError::into_inner).clone();
         let states = self.camera_states();
         let mut cameras = BTreeMap::new();
+
         for name in self.tallies.keys() {
             cameras.insert(name.clone(), states.get(name.as_str()).cloned());
         }
@@ -342,6 +350,7 @@ impl LineView {
         let metrics = self.metrics();
         let states = self.camera_states();
         let mut cameras = BTreeMap::new();
+
         for (name, camera) in metrics.cameras {
             let status = states.get(name.as_str());
             let camera = LineCamera {

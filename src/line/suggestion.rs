@@ -54,8 +54,10 @@ impl Changeover {
                     ..Answer::new(id.as_deref(), AnswerStatus::Done, Some(words))
                 }
             }
+
             Err(why) => {
                 tracing::error!("suggest was refused: {why}");
+
                 Answer::rejected(id.as_deref(), why)
             }
         };
@@ -71,6 +73,7 @@ impl Changeover {
     ) -> Result<(String, Vec<SuggestedGroup>), String> {
         self.judges_by(&recipe.name)?;
         let doubtful = self.lessons.doubtful(&recipe.name);
+
         // What was suggested before is gone, whatever comes of this.
         self.suggestion.recipe.clone_from(&recipe.name);
         self.suggestion.groups.clear();
@@ -78,6 +81,7 @@ impl Changeover {
         let earlier = self.earlier_false_rejects(&spec, &doubtful, stop)?;
         let passed_over = earlier.passed_over.words();
         let all: Vec<DoubtfulPart> = earlier.parts.into_iter().chain(doubtful).collect();
+
         if all.is_empty() {
             let words = "no part of this run is doubtful: none passed near its threshold, and no reject was overruled";
             return Ok((format!("{words}{passed_over}"), vec![]));
@@ -101,6 +105,7 @@ impl Changeover {
             "{told} doubtful parts in {} groups",
             self.suggestion.groups.len()
         );
+
         if told < all {
             words = format!("{words}; {} more are like none of them", all - told);
         }
@@ -126,6 +131,7 @@ impl Changeover {
         run_id: Option<&str>,
     ) -> Result<(PartFiles, Vec<String>), String> {
         let own_run = self.identity().run_id;
+
         if run_id != Some(&*own_run) {
             return Err(format!(
                 "group {number} is of another run than {own_run}; ask for a suggestion"
@@ -134,6 +140,7 @@ impl Changeover {
 
         let suggestion = &self.suggestion;
         let group = suggestion.find(number)?;
+
         if recipe.name != suggestion.recipe {
             return Err(format!(
                 "the groups are of recipe {}, not of {}",
@@ -144,6 +151,7 @@ impl Changeover {
         self.judges_by(&recipe.name)?;
         let mut files = PartFiles::new(&self.library).map_err(|error| error.to_string())?;
         let mut names = vec![];
+
         for (part, _) in &group.parts {
             let taught = TaughtPicture {
                 picture: part.picture.clone(),
@@ -170,6 +178,7 @@ impl Changeover {
     /// Refuses what is about another recipe than judges: its parts may be other products.
     fn judges_by(&self, name: &str) -> Result<(), String> {
         let judging = self.judging();
+
         match name_in(&judging) == name {
             true => Ok(()),
             false => Err(format!(
@@ -181,8 +190,10 @@ impl Changeover {
     /// Writes the contact sheet in the place of an earlier one: whoever reads has one of the two.
     fn write_sheet(&self) -> std::io::Result<()> {
         let mut rows = vec![];
+
         for group in &self.suggestion.groups {
             let mut row = vec![];
+
             for (part, place) in &group.parts {
                 row.push((&*part.picture, *place));
             }
@@ -201,6 +212,7 @@ impl Changeover {
 
         fs::create_dir_all(folder)?;
         fs::write(&fresh, png::encode::<&str>(&picture, &[]))?;
+
         fs::rename(&fresh, folder.join(name))
     }
 }
@@ -234,6 +246,7 @@ pub(super) fn known_group(
     let count = paths.len();
     let kind = used_as.folder();
     let words = format!("recipe {name} has all {count} of them as {kind} parts already");
+
     Ok(Some(format!("{words}; the group is taken")))
 }
 
@@ -264,6 +277,7 @@ fn look_at(
                 looked.parts.push((part, place));
                 looked.directions.push(oddity.direction);
             }
+
             Ok(None) => looked.failed += 1,
             Err(error) => {
                 why = chain(&error);

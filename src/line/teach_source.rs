@@ -47,6 +47,7 @@ fn newest(
     camera: &str,
 ) -> Option<std::sync::Arc<crate::data::picture::Picture>> {
     let frames = frames.lock().unwrap_or_else(PoisonError::into_inner);
+
     frames.get(camera).map(|frame| frame.picture.clone())
 }
 
@@ -60,6 +61,7 @@ struct Recipes {
 impl Recipes {
     fn facts(&self) -> Vec<RecipeFacts> {
         let mut facts = vec![];
+
         for spec in self.recipes.now() {
             let of_recipe = self.facts_of(&spec);
             facts.push(of_recipe);
@@ -147,6 +149,7 @@ impl Recipes {
 /// What a recipe looks at, as a command would say it.
 fn view_of(regions: &[Region]) -> ViewSpec {
     let mut view = ViewSpec::default();
+
     for region in regions {
         let crop: Option<Rectangle> = region
             .crop
@@ -155,6 +158,7 @@ fn view_of(regions: &[Region]) -> ViewSpec {
         let outlines = region.mask.iter();
         let mask = outlines.map(|outline| outline.iter().map(|&(x, y)| [x, y]).collect());
         let mask: Vec<Outline> = mask.collect();
+
         match (&region.name, crop) {
             (Some(name), Some(crop)) => view.regions.push(RegionView {
                 name: name.to_string(),

@@ -198,9 +198,11 @@ impl WhatIfStage {
                     ..Answer::new(id, AnswerStatus::Done, Some(words))
                 }
             }
+
             Err(why) if why == STOPPING => return,
             Err(why) => {
                 tracing::warn!("what_if was refused: {why}");
+
                 Answer::rejected(id, why)
             }
         };
@@ -230,13 +232,16 @@ impl WhatIfJudge {
     /// Never, so far.
     pub fn run(self, stop: &Stop) -> Result<(), Failure> {
         priority::lower_own();
+
         while !stop.is_stopped() {
             match self.questions.recv_timeout(IDLE_LOOK) {
                 Ok(question) => {
                     let effect = self.effect(&question, stop);
+
                     // A stage that has left has seen the stop.
                     let _ = question.told.send(Told::Effect(Box::new(effect)));
                 }
+
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -297,10 +302,12 @@ impl WhatIfJudge {
     /// The recipe that is asked about.
     fn spec(&self, recipe: &RecipeSpec, revision: Option<u64>) -> Result<RecipeSpec, String> {
         let now = config::as_of_now(recipe, &self.library).map_err(words)?;
+
         match revision.filter(|wanted| *wanted != now.revision) {
             None => Ok(now),
             Some(wanted) => {
                 let revision = self.library.revision(&recipe.name, wanted).map_err(words)?;
+
                 config::recipe_of(revision).map_err(words)
             }
         }

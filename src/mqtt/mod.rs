@@ -67,6 +67,7 @@ pub struct MqttSettings {
 pub fn is_this_machine(host: &str) -> bool {
     // Other names may lead to loopback too, and may lead elsewhere tomorrow.
     let address = host.parse::<IpAddr>();
+
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 

@@ -51,6 +51,7 @@ impl OwedParts {
     ) -> Option<PartAnswer> {
         let owed = self.0.get_mut(&key)?;
         owed.messages = owed.messages.saturating_sub(1);
+
         if !is_accepted {
             owed.refused.get_or_insert((reason, sent));
         }

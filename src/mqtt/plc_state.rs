@@ -86,13 +86,16 @@ impl PlcStateSender {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+
         loop {
             let (client, mut events) = AsyncClient::new(self.options(), REQUESTS);
             let began = Instant::now();
             self.told = None;
+
             // The broker's first good answer takes this back.
             self.in_vain += 1;
             let lost = self.run_session(&client, &mut events, &mut looks).await;
+
             if began.elapsed() > STEADY {
                 backoff.reset();
             }
@@ -108,6 +111,7 @@ impl PlcStateSender {
         let gone = PlcState::NO_LINE.encode();
         let will = LastWill::new(&self.topic, gone, QoS::AtLeastOnce, true, None);
         options.set_last_will(will);
+
         options
     }
 
@@ -119,6 +123,7 @@ impl PlcStateSender {
         looks: &mut Interval,
     ) -> String {
         let mut is_connected = false;
+
         loop {
             let mut event = std::pin::pin!(events.poll());
             let event = loop {
@@ -132,10 +137,12 @@ impl PlcStateSender {
                 Ok(Event::Incoming(Packet::ConnAck(_))) => {
                     is_connected = true;
                 }
+
                 Ok(Event::Incoming(Packet::PubAck(ack))) => self.on_answer(ack.reason),
                 Ok(_) => {}
                 Err(error) => {
                     let words = reason(&error, &self.settings.host);
+
                     if is_connected {
                         return words;
                     }
@@ -150,6 +157,7 @@ impl PlcStateSender {
     fn tell(&mut self, client: &AsyncClient) {
         let state = (self.state)();
         let is_news = self.told.is_none_or(|told| told.differs_from(&state));
+
         if !is_news && self.told_at.elapsed() < BEAT_EVERY {
             return;
         }
@@ -157,6 +165,7 @@ impl PlcStateSender {
         // A client without room says no: the next look tries again.
         let payload = state.at_beat(self.beats + 1).encode();
         let sent = client.try_publish(&self.topic, QoS::AtLeastOnce, true, payload);
+
         if sent.is_ok() {
             self.beats += 1;
             self.told = Some(state);
@@ -171,6 +180,7 @@ impl PlcStateSender {
                 self.causes.clear(PLC_STATE);
                 self.last_logged.clear();
             }
+
             // A broker without leave for the topic says so each time.
             refused => {
                 let topic = &self.topic;

@@ -44,6 +44,7 @@ impl ProbeTopics {
         settings: &MqttSettings,
     ) -> Self {
         let mut written = vec![];
+
         for name in [
             "result",
             "result/late",
@@ -149,11 +150,13 @@ impl Probe<'_> {
                     suits(ack.properties.as_ref())?;
                     self.begin()?;
                 }
+
                 Event::Outgoing(Outgoing::Publish(id)) => {
                     if let Some(topic) = self.requested.pop_front() {
                         self.in_flight.insert(id, topic);
                     }
                 }
+
                 Event::Incoming(Packet::PubAck(ack)) => self.on_acked(ack.pkid, ack.reason),
                 Event::Incoming(Packet::SubAck(ack)) => self.on_subscribed(&ack.return_codes),
                 _ => {}
@@ -182,6 +185,7 @@ impl Probe<'_> {
 
         // `check` is a topic of this command alone, which also a running line's subscribers may hear.
         let own = ["check".to_owned(), "fence".to_owned()];
+
         for name in own.iter().chain(&self.topics.written) {
             let topic = format!("{station}/{name}");
             self.publish(&topic, trial_of(name))?;
@@ -199,6 +203,7 @@ impl Probe<'_> {
         self.publish(&topic, format!("{:MESSAGE_MAX$}", trial()).into_bytes())?;
         let words = format!("{topic} of {MESSAGE_MAX} bytes, as large as a result may be");
         self.requested.push_back(words);
+
         Ok(())
     }
 
@@ -221,6 +226,7 @@ impl Probe<'_> {
 
     fn on_subscribed(&mut self, codes: &[SubscribeReasonCode]) {
         self.is_subscribed = true;
+
         for (name, code) in ["cmd/+", "fence"].into_iter().zip(codes) {
             if !matches!(code, SubscribeReasonCode::Success(_)) {
                 let station = &self.topics.station;
@@ -245,6 +251,7 @@ impl Probe<'_> {
 
     fn outcome(self) -> Result<String, String> {
         let station = &self.topics.station;
+
         if !self.refused.is_empty() {
             return Err(format!(
                 "it refuses {}; let this user write to {station}/# and read {station}/cmd/+ and \

@@ -308,6 +308,7 @@ impl Session {
     /// The message that was refused last, if that was just now.
     pub(super) fn refused_lately(&self) -> Option<&Unacknowledged> {
         let (at, message) = self.refused_last.as_ref()?;
+
         (at.elapsed() < REFUSED_LATELY).then_some(message)
     }
 
@@ -348,6 +349,7 @@ impl Session {
     /// is told under its topic.
     pub(super) fn tell(&mut self, message: MqttMessage) -> bool {
         let topic = message.topic.clone();
+
         self.publish(message, AckTarget::Topic(topic))
     }
 
@@ -364,6 +366,7 @@ impl Session {
     /// Publishes an answer to the topic that the sender of its command named.
     pub(super) fn respond(&mut self, message: MqttMessage) -> bool {
         let topic = message.topic.clone();
+
         self.publish(message, AckTarget::Response(topic))
     }
 
@@ -396,12 +399,14 @@ impl Session {
     ) -> Result<(), Reject> {
         let target = AckTarget::Reject(self.next_reject);
         let may_go = self.is_prompt() && self.fits(&message) && !self.is_muted(&target);
+
         if !may_go || !self.publish(message, target) {
             return Err(reject);
         }
 
         self.rejects.insert(self.next_reject, reject);
         self.next_reject += 1;
+
         Ok(())
     }
 
@@ -419,6 +424,7 @@ impl Session {
                 Held::Message(message, target) => {
                     self.hand_over(message, target);
                 }
+
                 Held::Acknowledgement(command) => self.acknowledge(&command),
             }
         }
@@ -432,6 +438,7 @@ impl Session {
     /// True if the client takes so many more requests.
     pub(super) fn has_places(&self, count: usize) -> bool {
         let taken = self.requested.len() + self.best_effort + self.acks;
+
         taken + count <= REQUESTS
     }
 
@@ -440,6 +447,7 @@ impl Session {
         // writes.
         let bytes = message.payload.len();
         let is_sent = self.send(message, QoS::AtLeastOnce);
+
         if is_sent {
             let sent = Instant::now();
             self.requested.push_back(Unacknowledged {
@@ -455,6 +463,7 @@ impl Session {
     /// Publishes at QoS 0. The message is dropped while `most` of its kind wait for the link.
     pub(super) fn send_best_effort(&mut self, message: MqttMessage, most: usize) {
         let has_room = self.fits(&message) && self.best_effort < most;
+
         if has_room && self.send(message, QoS::AtMostOnce) {
             self.best_effort += 1;
         }
@@ -494,6 +503,7 @@ impl Session {
     pub(super) fn is_prompt(&self) -> bool {
         // A careful connection sends one message at a time, so that only an idle one is prompt.
         let is_answered = !self.is_careful && self.last_ack.elapsed() < PROMPT;
+
         !self.is_stopping && (self.is_quiet() || is_answered)
     }
 
@@ -509,6 +519,7 @@ impl Session {
 
     fn room(&self) -> usize {
         let waiting = self.requested.len() + self.held.len() + self.best_effort + self.acks;
+
         REQUESTS.saturating_sub(waiting)
     }
 }
@@ -519,11 +530,13 @@ pub(super) fn options(settings: &MqttSettings, client_id: &str) -> MqttOptions {
     options.set_keep_alive(KEEP_ALIVE);
     options.set_clean_start(true);
     options.set_connection_timeout(5);
+
     // A result is a small packet that must not wait for the answer to the one before it.
     let mut network = options.network_options();
     network.set_tcp_nodelay(true);
     options.set_network_options(network);
     options.set_max_packet_size(Some(PACKET_MAX));
+
     if let Some(tls) = &settings.tls {
         options.set_transport(Transport::Tls(TlsConfiguration::Rustls(tls.0.clone())));
     }

@@ -59,6 +59,7 @@ async fn set_password(State(page): State<Page>, act: Act<PasswordForm>) -> Respo
 
             response
         }
+
         Err(words) => {
             let notice = Notice::refused(format!("{words}."));
 

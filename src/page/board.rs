@@ -91,6 +91,7 @@ impl Board {
                     self.judging = Some(judging);
                 }
             }
+
             Event::Outcome(outcome) => self.see_outcome(&outcome, now),
             // The shadow judges nothing that goes to the gate.
             Event::Difference(_) | Event::Heatmap { .. } | Event::Snapshot { .. } => {}
@@ -109,6 +110,7 @@ impl Board {
     pub fn cameras(&self) -> Vec<String> {
         let names = self.places.keys();
         let names: BTreeSet<&str> = names.filter_map(|name| name.split('/').next()).collect();
+
         names.into_iter().map(str::to_owned).collect()
     }
 
@@ -122,6 +124,7 @@ impl Board {
 
         // What was not there before began; what is not there now is over.
         let before = std::mem::take(&mut self.causes);
+
         for (source, cause) in &causes {
             if !before.contains_key(source) {
                 let began = mark("bad", "▲", "began");
@@ -140,6 +143,7 @@ impl Board {
 
         // A minute has one reading more than seconds: it is a difference of its ends.
         self.seconds.push_back(parts);
+
         if self.seconds.len() > SPEED_SECONDS + 1 {
             self.seconds.pop_front();
         }
@@ -160,6 +164,7 @@ impl Board {
 
         // The bound holds for new places; a known one goes on.
         let is_new = !self.places.contains_key(&name);
+
         if number >= PLACES && is_new {
             return;
         }

@@ -75,12 +75,14 @@ impl Layout {
     /// The hidden field that each form needs, in HTML: `{{ layout.hidden()|safe }}`. Empty where nobody is signed in.
     pub fn hidden(&self) -> String {
         let user = self.user.as_ref();
+
         hidden_field(user.map(|user| user.form_token.as_str()))
     }
 
     /// The same for a part of a screen that is asked for alone.
     pub fn hidden_of(viewer: &Viewer) -> String {
         let actor = viewer.actor.as_ref();
+
         hidden_field(actor.map(|actor| &*actor.form_token))
     }
 
@@ -91,6 +93,7 @@ impl Layout {
 
         // A screen of one part is below that of all, and Live is above nothing.
         let is_below = |rest: &str| rest.starts_with('/') && tab.address != "/";
+
         rest.is_some_and(|rest| rest.is_empty() || is_below(rest))
     }
 }

@@ -63,5 +63,6 @@ async fn reload(State(page): State<Page>, act: Act<NoFields>) -> Response {
         .commands
         .carry_out(&act.actor, RELOAD, json!({}), PATIENCE);
     let answer = asked.await;
+
     done(&page, &act.actor, "/health", Notice::of(&answer))
 }

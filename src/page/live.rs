@@ -142,6 +142,7 @@ pub fn fragments(facts: &Facts) -> Result<Vec<Fragment>, askama::Error> {
 
     // A camera that has shown no part yet is told of too, as it may need help.
     let silent = silent_cameras(facts);
+
     for (at, name) in silent.into_iter().enumerate() {
         let card = PlaceCard {
             name,
@@ -191,8 +192,10 @@ pub fn line_bar(facts: &Facts) -> LineBar {
         LineState::Halted => (mark("calm", "■", "STOPPED"), first),
         LineState::Preoperational => {
             let why = Some("camera: none has shown a picture yet".to_owned());
+
             (mark("doubt", "…", "STARTING"), why)
         }
+
         _ if is_camera_lost(&now.cameras) => (mark("bad", "✕", "NO CAMERA"), cause("camera ")),
         _ if !now.broker.is_connected => {
             return LineBar {
@@ -202,6 +205,7 @@ pub fn line_bar(facts: &Facts) -> LineBar {
                 more: condition.causes.len(),
             };
         }
+
         _ if now.holder.is_some() => (mark("calm", "◆", "IN SET-UP"), cause(HELD)),
         _ if !condition.ready => (mark("bad", "✕", "NOT READY"), first),
         _ if condition.health == Health::Normal => (mark("good", "✓", "READY"), None),
@@ -230,6 +234,7 @@ pub fn broker_words(facts: &Facts) -> String {
 
     // Results that wait are not lost, which is what a person asks first.
     let waiting = facts.now.metrics.store.waiting;
+
     format!("the broker is away for {since}: {reason}; {waiting} results wait")
 }
 
@@ -238,6 +243,7 @@ fn is_camera_lost(cameras: &BTreeMap<String, Option<CameraStatus>>) -> bool {
 
     // A camera that is still being started has no status, and is not lost.
     let mut statuses = cameras.values().flatten();
+
     statuses.any(|status| is_dead(status.state))
 }
 

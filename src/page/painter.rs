@@ -91,6 +91,7 @@ impl PictureStage {
         lower_own();
         self.slots.begin();
         let mut longest = IDLE;
+
         while self.slots.wait(longest) {
             self.paint_due();
             longest = if self.slots.is_waiting() {
@@ -117,6 +118,7 @@ impl PictureStage {
 
         for (key, frame) in due {
             self.last.insert(key, Instant::now());
+
             if let Some(photo) = photo(&frame) {
                 self.pictures.album().add(photo);
                 self.pictures.tell();

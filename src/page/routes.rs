@@ -84,6 +84,7 @@ async fn guard(State(page): State<Page>, request: Request, next: Next) -> Respon
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
 
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+
     // `no-referrer` would take the Origin from our own forms.
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
 
@@ -212,6 +213,7 @@ async fn updates(
     };
 
     let end = Instant::now() + UPDATE_WAIT;
+
     // Subscribed before the first look, so that nothing between the two is missed.
     let mut news = page.pictures.news();
 
@@ -232,6 +234,7 @@ async fn updates(
             Ok(Some(Ok(json))) => {
                 return ([(CONTENT_TYPE, "application/json")], json).into_response();
             }
+
             Ok(Some(Err(error))) => return fault(&error),
             Err(error) => return fault(&error),
             Ok(None) => {}

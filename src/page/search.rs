@@ -21,11 +21,13 @@ const RETRY: Duration = Duration::from_millis(20);
 /// Words, when it cannot look for longer, or does not answer.
 pub async fn step(store: &Store, search: Search) -> Result<SearchPage, String> {
     let end = Instant::now() + LOOK_TIME;
+
     loop {
         match ask(store, search.clone()).await {
             Err(words) if words.ends_with(ASK_AGAIN) && Instant::now() < end => {
                 sleep(RETRY).await;
             }
+
             answer => return answer,
         }
     }
@@ -33,6 +35,7 @@ pub async fn step(store: &Store, search: Search) -> Result<SearchPage, String> {
 
 async fn ask(store: &Store, search: Search) -> Result<SearchPage, String> {
     let (reply, answer) = oneshot::channel();
+
     // The asker may have gone.
     let reply = Box::new(move |page| drop(reply.send(page)));
 
@@ -55,6 +58,7 @@ pub async fn parts(
 ) -> Result<HistoryPage, String> {
     let end = Instant::now() + LOOK_TIME;
     let mut all = HistoryPage::default();
+
     loop {
         query.limit = Some((wanted - all.parts.len()) as u32);
 
@@ -115,6 +119,7 @@ pub async fn part(
 
             Ok(page.parts.into_iter().find(is_it))
         }
+
         _ => Ok(None),
     }
 }

@@ -129,6 +129,7 @@ pub fn bind(settings: &PageSettings) -> Result<Bound, Failure> {
 
             Some(opened.map_err(failure)?)
         }
+
         None => None,
     };
 
@@ -185,6 +186,7 @@ pub fn run(wiring: PageWiring) -> std::io::Result<()> {
     // Passwords are computed beside this thread, one at a time; files of users are written there too.
     let runtime = runtime()?;
     let served = runtime.block_on(serve(wiring));
+
     // A disk that hangs must not hold the end of the line either.
     runtime.shutdown_background();
 
@@ -252,6 +254,7 @@ async fn serve(wiring: PageWiring) -> std::io::Result<()> {
                 Ok((stream, _)) if tasks.len() >= CONNECTIONS_MAX => {
                     refuse(stream, NO_ROOM);
                 }
+
                 Ok((stream, peer)) => {
                     let peer = Peer(peer.ip().to_canonical());
                     let router = router.clone().layer(Extension(peer));

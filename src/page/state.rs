@@ -367,6 +367,7 @@ impl PageState {
             lock(&self.viewed).is_some_and(|viewed| viewed.elapsed() < UNWATCHED_AFTER);
         self.pictures.watch(is_watched);
         lens::develop::develop(&self.lenses());
+
         // The signs are looked at all the time, so that a request finds how long they have been away.
         self.stuck();
     }

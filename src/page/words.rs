@@ -57,6 +57,7 @@ pub fn reason_sentence(result: &PartResult) -> String {
 
             format!("score {score} {words} {threshold}")
         }
+
         (Some(score), None) => format!("score {}; there is no threshold", decimal(score, 3)),
         (None, _) => String::new(),
     };

@@ -74,6 +74,7 @@ impl Identity {
     pub fn judged_by(&mut self, policies: &[(Option<Arc<str>>, DecisionPolicy)]) {
         // All regions share the recipe, so that the first one's policy names it for all.
         self.recipe = String::new();
+
         if let Some((_, policy)) = policies.first() {
             self.recipe = policy.recipe.to_string();
         }
@@ -82,12 +83,15 @@ impl Identity {
         // under its own.
         self.threshold = None;
         self.regions.clear();
+
         for (region, policy) in policies {
             let threshold = policy.threshold;
+
             match region {
                 Some(name) => {
                     self.regions.insert(name.to_string(), threshold);
                 }
+
                 None => self.threshold = threshold,
             }
         }
@@ -97,12 +101,14 @@ impl Identity {
     /// that this line has not.
     pub fn camera_number(&self, name: &str) -> usize {
         let place = self.places.iter().position(|place| **place == *name);
+
         place.map_or(0, |place| place + 1)
     }
 
     /// Number of the recipe that judges; 0 where it has none.
     pub fn recipe_number(&self) -> u16 {
         let (name, _) = self.recipe.rsplit_once('@').unwrap_or_default();
+
         self.recipe_numbers.of(name).unwrap_or(0)
     }
 
@@ -114,6 +120,7 @@ impl Identity {
     /// The message `birth`, as of now.
     pub fn encode(&self) -> Vec<u8> {
         let mut cameras = BTreeMap::new();
+
         for name in &self.places {
             cameras.insert(&**name, self.camera_number(name));
         }

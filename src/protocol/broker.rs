@@ -35,6 +35,7 @@ impl BrokerLink {
     /// Notes that the broker has us.
     pub fn connected(&self) {
         let mut state = self.lock();
+
         if !state.is_connected {
             state.is_connected = true;
             state.since = Timestamp::now();
@@ -44,6 +45,7 @@ impl BrokerLink {
     /// Notes that it has not; an absence begins once, and its reason may change.
     pub fn lost(&self, reason: &str) {
         let mut state = self.lock();
+
         if state.is_connected {
             state.is_connected = false;
             state.since = Timestamp::now();

@@ -61,6 +61,7 @@ impl CheckDue {
         let every = self.every?;
         let longest = SignedDuration::try_from(every).unwrap_or(SignedDuration::MAX);
         let age = now.duration_since(passed.unwrap_or(since));
+
         if age <= longest {
             return None;
         }
@@ -71,6 +72,7 @@ impl CheckDue {
             Some(_) => {
                 format!("the last passed shift check is {old} h old; one is due every {hours} h")
             }
+
             None => format!("no shift check has passed so far; one is due every {hours} h"),
         })
     }
@@ -82,6 +84,7 @@ impl CheckDue {
         zone: &TimeZone,
     ) -> Option<String> {
         let (begin, began) = self.shift_before(now, zone)?;
+
         if counts_from >= began {
             return None;
         }

@@ -62,12 +62,14 @@ impl Codes {
 /// not the same ([`is_told_apart`]).
 pub fn run_number(run_id: &str) -> u16 {
     let digest = Sha256::digest(run_id);
+
     u16::from_be_bytes([digest[0], digest[1]])
 }
 
 /// True if a PLC can tell a run from these runs by its number.
 pub fn is_told_apart<'a>(run_id: &str, mut others: impl Iterator<Item = &'a str>) -> bool {
     let number = run_number(run_id);
+
     others.all(|other| run_number(other) != number)
 }
 

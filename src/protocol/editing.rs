@@ -83,6 +83,7 @@ impl MaskedPlace {
     pub fn words(&self) -> String {
         let of = self.region.as_ref();
         let of = of.map_or_else(String::new, |region| format!(" of {region}"));
+
         format!("masked {}{of}", shown(self.area))
     }
 }
@@ -102,6 +103,7 @@ impl EditCommand {
     pub(super) fn check(&self) -> Result<(), String> {
         if let Some(like) = &self.like {
             fits("like", like, NAME_MAX)?;
+
             if self.recipe.is_none() {
                 return Err("recipe is missing: the name of the new recipe".to_owned());
             }
@@ -144,6 +146,7 @@ impl EditCommand {
     fn check_view(&self) -> Result<(), String> {
         let Some(view) = &self.view else {
             let changes_threshold = self.threshold.is_some() || self.false_reject_rate.is_some();
+
             if self.like.is_some() || changes_threshold || !self.mask_out.is_empty() {
                 return Ok(());
             }
@@ -189,6 +192,7 @@ impl ViewSpec {
     /// All rectangles, each with the name of its region.
     pub fn rectangles(&self) -> Vec<(Option<&str>, Rectangle)> {
         let mut rectangles = vec![];
+
         if let Some(crop) = self.crop {
             rectangles.push((None, crop));
         }

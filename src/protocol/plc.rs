@@ -104,6 +104,7 @@ pub fn trial() -> Vec<u8> {
 /// The beginning of a text that has at most so many bytes in JSON.
 fn fitted(text: &str, most: usize) -> String {
     let mut fitted = cut(text, most);
+
     while escaped_bytes(&fitted) > most {
         fitted.pop();
     }

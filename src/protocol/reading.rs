@@ -50,6 +50,7 @@ const OBJECT: &str = "an object in braces";
 /// What is wrong, in words for the sender.
 pub(super) fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
     let text = payload.trim_ascii();
+
     if text.is_empty() {
         return Err(EMPTY.to_owned());
     }
@@ -90,9 +91,11 @@ pub(super) fn in_words(error: &serde_json::Error, key: &str, payload: &[u8]) -> 
                 "the JSON ends too early: a brace, a bracket or a quote is missing behind {end:?}"
             )
         }
+
         Category::Syntax | Category::Io => {
             let place = place_of(error, payload);
             let before = behind(payload, place);
+
             format!("no JSON behind {before:?}: {message}")
         }
     }
@@ -132,6 +135,7 @@ fn of_wrong_value(message: &str, key: &str) -> Option<String> {
     let (value, kind) = wrong.rsplit_once(", expected ")?;
     let kind = kind_words(kind);
     let value = value_words(value);
+
     Some(format!("{key} must be {kind}, got {value}"))
 }
 
@@ -170,6 +174,7 @@ fn place_of(error: &serde_json::Error, payload: &[u8]) -> usize {
 
     // The column is that of the last character that was read, which is the wrong one.
     let place = before + error.column().saturating_sub(1);
+
     place.min(payload.len())
 }
 
@@ -177,6 +182,7 @@ fn place_of(error: &serde_json::Error, payload: &[u8]) -> usize {
 fn behind(payload: &[u8], place: usize) -> String {
     let text = String::from_utf8_lossy(&payload[..place]);
     let count = text.chars().count();
+
     text.chars().skip(count.saturating_sub(SHOWN)).collect()
 }
 

@@ -36,6 +36,7 @@ impl RecipeRef {
 impl<'de> Deserialize<'de> for RecipeRef {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let value = Value::deserialize(from)?;
+
         if let Value::String(name) = value {
             return Ok(RecipeRef::Name(name));
         }
@@ -89,6 +90,7 @@ impl RecipeNumbers {
     /// All of them in words, `none` without any.
     pub fn words(&self) -> String {
         let mut by_number = BTreeMap::new();
+
         for (name, number) in &self.0 {
             by_number.insert(number, name);
         }
@@ -116,6 +118,7 @@ impl RecipeNumbers {
                 Some(number) => {
                     numbered.insert(number, name);
                 }
+
                 None => {
                     others.insert(name);
                 }

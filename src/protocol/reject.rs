@@ -26,6 +26,7 @@ pub fn reject(report: &Report, identity: &Identity) -> Option<Reject> {
     let timing = &part.request.timing;
     let after = timing.reject_after.filter(|_| report.is_rejected())?;
     let at_gate = report.at_gate()?;
+
     // The time in the message is the part's own, as its sender's clock had it.
     let at = report.captured_at + SignedDuration::try_from(after).ok()?;
     let message = RejectMessage {

@@ -20,6 +20,7 @@ pub fn words(action: &Action) -> String {
         Action::Snapshot { camera } | Action::Cleaned { camera } => {
             camera.clone().unwrap_or_default()
         }
+
         Action::Pause
         | Action::Resume
         | Action::Reset
@@ -72,6 +73,7 @@ fn of_change(change: &RecipeChange) -> String {
                 None => format!("the next {} parts{camera} are {kind}", command.parts),
             }
         }
+
         RecipeChange::Label(command) => {
             let part = format!("part {}/{}/{}", command.run_id, command.camera, command.seq);
             let label = command
@@ -83,6 +85,7 @@ fn of_change(change: &RecipeChange) -> String {
                 .map_or(String::new(), |note| format!(", note {note:?}"));
             format!("{part}{label}{note}")
         }
+
         RecipeChange::Forget(command) => format!("picture {}", command.picture),
         RecipeChange::Rollback(command) => {
             let to = match command.revision {
@@ -93,6 +96,7 @@ fn of_change(change: &RecipeChange) -> String {
             let force = if command.force { ", by force" } else { "" };
             to + force
         }
+
         RecipeChange::Edit(command) => of_edit(command),
         RecipeChange::Shadow(command) => match command.revision {
             Some(revision) => format!("revision {revision} in the shadow"),
@@ -127,6 +131,7 @@ fn of_what_if(command: &WhatIfCommand) -> String {
 
 fn of_edit(command: &EditCommand) -> String {
     let mut words = vec![];
+
     if let Some(like) = &command.like {
         words.push(format!("a new recipe like {like}"));
     }

@@ -141,6 +141,7 @@ impl RecipePreparer {
             Some(test) if is_taught => {
                 Some(self.self_test(test, spec, &references, &mut inspector)?)
             }
+
             _ => None,
         };
 
@@ -216,6 +217,7 @@ impl RecipePreparer {
         // The recipe is checked against the model before any file is read, because that costs
         // nothing.
         self.encode_plan(spec, &spec.winclip)?;
+
         if let Some(revision) = &spec.library {
             self.check_revision(revision)?;
         }
@@ -249,6 +251,7 @@ impl RecipePreparer {
     fn check_revision(&self, revision: &Revision) -> Result<(), Failure> {
         revision.verify()?;
         let manifest = revision.manifest();
+
         // Scores of another model mean something else, and so does a threshold that is a number.
         if let Some(model) = &manifest.model
             && model.sha256 != self.model.hash
@@ -375,6 +378,7 @@ fn drift_limits(
 ) -> Result<DriftLimits, Failure> {
     // Maps of fewer references say nothing of drift, and the comparison costs time.
     let mut left_out = vec![];
+
     if references.pictures.len() >= MAPS_FROM && !locates {
         let progress = PrepareProgress::new();
         progress.judges("reference");
@@ -403,6 +407,7 @@ impl KnownPictures<'_> {
         let revision = spec.library.as_ref();
         let paths = revision.map(|revision| revision.pictures(PictureUse::Bad));
         let paths = paths.unwrap_or_default();
+
         if paths.is_empty() || self.inspector.compares_with_nothing() {
             return Ok(None);
         }
@@ -410,6 +415,7 @@ impl KnownPictures<'_> {
         // Each is judged twice: as an unknown part, and by its looks.
         let progress = PrepareProgress::new();
         progress.judges("bad");
+
         BadParts::learn(&paths, self.references, self.gate, self.inspector).map(Some)
     }
 
@@ -453,6 +459,7 @@ fn bad_parts_of(spec: &RecipeSpec) -> String {
     let bad = entries.unwrap_or_default().iter();
     let bad = bad.filter(|entry| entry.used_as == PictureUse::Bad);
     let hashes: Vec<&str> = bad.map(|entry| entry.sha256.as_str()).collect();
+
     hashes.join(" ")
 }
 
@@ -467,6 +474,7 @@ fn tell_when_done(done: usize, of: usize) {
 fn warn_of_other_aspects(recipe: &Recipe, grid: Grid, references: &References) {
     for (file, picture) in references.files.iter().zip(&references.pictures) {
         let (width, height) = (picture.width(), picture.height());
+
         if !recipe.keeps_aspect(width, height, grid) {
             tracing::warn!(
                 "reference {}: {width} x {height} pixels do not keep their aspect on {grid} cells, those of the first reference; give pictures of one size, or a crop",

@@ -41,6 +41,7 @@ impl References {
         warn: &mut dyn FnMut(String),
     ) -> Result<Self, Failure> {
         let expanded = image_file::expand(paths);
+
         for passed_over in expanded.passed_over {
             warn(format!("references: {passed_over}"));
         }
@@ -48,13 +49,16 @@ impl References {
         let mut problems: Vec<String> = expanded.problems.iter().map(|p| chain(p)).collect();
         let mut references = References::default();
         let all = expanded.files.len();
+
         for file in expanded.files {
             let bytes = references.bytes();
+
             if bytes > most {
                 let read = references.files.len();
                 problems.push(format!(
                     "the first {read} of {all} hold {bytes} bytes decoded, and at most {most} are held at once; give fewer, or smaller pictures"
                 ));
+
                 break;
             }
 
@@ -94,6 +98,7 @@ impl References {
     /// All pictures that are black, white or flat from edge to edge.
     pub fn refuse_empty(&self) -> Result<(), Failure> {
         let mut empty = vec![];
+
         for (file, picture) in self.files.iter().zip(&self.pictures) {
             // The measures are the quality gate's own, taken of each reference.
             if shows_nothing(picture) {
@@ -118,6 +123,7 @@ impl References {
     /// Returns the file of the reference with the very same pixels.
     pub fn same_as(&self, picture: &Picture) -> Option<&Path> {
         let place = self.pictures.iter().position(|known| known == picture)?;
+
         Some(&self.files[place])
     }
 
@@ -131,6 +137,7 @@ impl References {
         }
 
         let mut sum = Sha256::new();
+
         // The size goes in too: the same bytes in another shape are another picture. Files' names
         // do not, as they change nothing.
         for picture in &self.pictures {

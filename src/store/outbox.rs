@@ -69,6 +69,7 @@ impl Queues {
     /// Results that were put aside, in memory or in the file.
     fn aside(&self) -> u64 {
         let in_memory = self.aside.len() + self.leaving.len();
+
         in_memory as u64 + self.resting.count
     }
 
@@ -102,6 +103,7 @@ impl Queues {
         // ever.
         self.read_to = self.read_to.max(entry.key);
         let key = entry.key;
+
         if self.in_flight.contains_key(&key)
             || self.late.contains_key(&key)
             || self.aside.contains_key(&key)
@@ -139,8 +141,10 @@ impl Queues {
         let overdue = lowest_key(&self.overdue);
         let lowest = late.into_iter().chain(overdue).min()?;
         let is_behind = lowest > self.read_to;
+
         // Those on their way to the file are older too.
         let has_older = self.in_file > 0 || self.spilling > 0;
+
         if has_older && is_behind {
             return None;
         }
@@ -166,11 +170,13 @@ impl Queues {
             Some(until) if until <= Instant::now() => {
                 self.overdue.insert(entry.key, entry);
             }
+
             Some(_) => {
                 let keys = self.live.iter().map(|waiting| waiting.key);
                 let before = keys.take_while(|key| *key < entry.key).count();
                 self.live.insert(before, entry);
             }
+
             None => {
                 self.late.insert(entry.key, entry);
             }
@@ -205,6 +211,7 @@ impl Queues {
     pub(super) fn spill(&mut self, count: usize) -> Vec<OutboxEntry> {
         // The overdue go first. They are the oldest, and no gate waits for them.
         let mut spilled = vec![];
+
         while spilled.len() < count
             && let Some((_, entry)) = self.overdue.pop_first()
         {
@@ -214,6 +221,7 @@ impl Queues {
         let more = count - spilled.len();
         let more = more.min(self.live.len());
         spilled.extend(self.live.drain(..more));
+
         // A page beyond them may have been read already; the file is read again from the lowest of
         // them.
         for entry in &spilled {
@@ -226,8 +234,10 @@ impl Queues {
     /// The page that begins with that key is to be read again.
     fn read_again_from(&mut self, key: u64) {
         let before = key.saturating_sub(1);
+
         if before < self.read_to {
             self.read_to = before;
+
             self.end_rest(); // they are among what is read now
         }
     }
@@ -247,6 +257,7 @@ impl Queues {
     /// that somebody was, answered or not.
     pub(super) fn forget_late(&mut self) -> Vec<u64> {
         self.end_rest();
+
         // What was read from the file is still there: forgetting it costs one more read.
         if let Some(lowest) = lowest_key(&self.late) {
             self.read_again_from(lowest);
@@ -256,6 +267,7 @@ impl Queues {
         self.late.clear();
         let aside = self.aside.keys().chain(self.leaving.keys());
         let handed_out = self.in_flight.keys().chain(aside);
+
         handed_out.chain(&self.acked).copied().collect()
     }
 }
@@ -290,17 +302,20 @@ impl Outbox {
     pub fn next(&self) -> Option<OutboxEntry> {
         let now = Instant::now();
         let mut queues = self.queues();
+
         // It stands as in flight before anyone can acknowledge it: the lock is held over both.
         let mut next = queues.next(now)?;
         next.reach(PartStage::Sent, now);
         queues.in_flight.insert(next.key, next.clone());
         next.until = next.until.filter(|until| *until > now);
+
         Some(next)
     }
 
     /// The link was lost: everything that was handed out is handed out again, in order.
     pub fn rewind(&self) {
         let mut queues = self.queues();
+
         // The entries go from the newest to the oldest, each to the front: the oldest ends up
         // first.
         for (_, entry) in std::mem::take(&mut queues.in_flight).into_iter().rev() {
@@ -311,6 +326,7 @@ impl Outbox {
     /// What was handed out has not reached the broker: it is handed out again.
     pub fn give_back(&self, key: u64) {
         let mut queues = self.queues();
+
         if let Some(entry) = queues.in_flight.remove(&key) {
             queues.put_back(entry);
         }
@@ -327,9 +343,11 @@ impl Outbox {
     /// Takes what was handed out; nothing when it was taken before.
     pub(super) fn ack(&self, key: u64, accepted: bool) -> Option<OutboxEntry> {
         let mut queues = self.queues();
+
         // A second acknowledgement of one key finds nothing, so that no result is counted twice.
         let acked = queues.in_flight.remove(&key)?;
         queues.acked.insert(key);
+
         // A result that was not taken is reported with the next one, with all that it would have
         // reported.
         if accepted {
@@ -352,6 +370,7 @@ impl Outbox {
         let now = Instant::now();
         let mut queues = self.queues();
         let Queues { rejects, count, .. } = &mut *queues;
+
         rejects.next(now, count)
     }
 
@@ -359,6 +378,7 @@ impl Outbox {
     pub fn forget_rejects(&self) -> u64 {
         let mut queues = self.queues();
         let Queues { rejects, count, .. } = &mut *queues;
+
         rejects.forget(count)
     }
 
@@ -410,6 +430,7 @@ impl Outbox {
     /// True while the disk has not taken a commit for longer than it may.
     pub fn is_commit_hanging(&self) -> bool {
         let since = self.queues().commit_since;
+
         since.is_some_and(|since| since.elapsed() > SLOW_COMMIT)
     }
 
@@ -424,6 +445,7 @@ impl Outbox {
         let began = queues.commit_since.take();
         let took = began.map_or(Duration::ZERO, |began| began.elapsed());
         let took_ms = took.as_millis() as u64;
+
         if is_commit {
             queues.count.commit_ms = took_ms;
         }

@@ -54,8 +54,10 @@ fn begin(settings: &StoreSettings) -> Result<Beginning, DatabaseError> {
     match begun {
         Err(DatabaseError::Sqlite(error)) if is_broken(&error) => {
             let (database, incident) = Database::anew(file, sync, &error.to_string())?;
+
             begin_in(database, incident)
         }
+
         Err(error) if error.is_of_the_disk() => begin_without_file(&error),
         begun => begun,
     }
@@ -112,10 +114,12 @@ impl Beginning {
     fn tell(&self, file: &Path, causes: &Diagnostics) {
         if let Some(incident) = &self.incident {
             let words = incident.words();
+
             match incident {
                 Incident::FileMoved(_) => {
                     tracing::error!("{words}; what waited in it is lost to the broker");
                 }
+
                 Incident::RowsMoved { .. } => tracing::error!("{words}"),
             }
 

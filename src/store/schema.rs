@@ -89,6 +89,7 @@ pub(super) fn prepare(
 
             Migrated::default()
         }
+
         MIGRATED => {
             let tables = format!("{UNREADABLE} {HISTORY} {}", lacks_all());
             let migrated = migrate(connection, &tables, VERSION)?;
@@ -100,6 +101,7 @@ pub(super) fn prepare(
 
             migrated
         }
+
         WITHOUT_HISTORY => {
             // The time of this is not that of the parts in the file: they are taken in later.
             connection.execute_batch(&format!(
@@ -109,11 +111,13 @@ pub(super) fn prepare(
 
             Migrated::default()
         }
+
         VERSION => Migrated::default(),
         found if found > VERSION => {
             let known = VERSION;
             return Err(DatabaseError::Newer { path, found, known });
         }
+
         found => {
             let known = VERSION;
             return Err(DatabaseError::Older { path, found, known });

@@ -251,6 +251,7 @@ pub(super) fn candidates(query: &HistoryQuery) -> (String, Option<&str>) {
 fn count(groups: &mut BTreeMap<Option<String>, GroupCount>, found: &Facts, by: GroupKey) {
     // Challenges and late verdicts are no parts that the line made.
     let is_production = found.kind == RowKind::Production as i64;
+
     if !is_production {
         return;
     }
@@ -278,6 +279,7 @@ fn read(connection: &Connection, found: &Facts, page: &mut HistoryPage) -> rusql
 
     // A row and its facts leave the file together.
     let row = body.map(|body| readable(&body));
+
     match row {
         Some(Ok(row)) => page.parts.push(HistoryPart {
             row,

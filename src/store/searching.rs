@@ -20,6 +20,7 @@ fn step(store: &Store, search: Search) -> SearchPage {
         search,
         Box::new(move |page| reply.send(page).expect("awaited")),
     );
+
     answer.recv().expect("answered").expect("the disk works")
 }
 
@@ -29,12 +30,14 @@ fn all_pages(
 ) -> HistoryPage {
     let mut query = query;
     let mut all = HistoryPage::default();
+
     loop {
         let page = take(query.clone());
         all.parts.extend(page.parts);
         all.groups.extend(page.groups);
         all.lacks_old_parts |= page.lacks_old_parts;
         query.before = page.next;
+
         if page.next.is_none() {
             return all;
         }
@@ -94,6 +97,7 @@ fn results_are_found_beside_the_writer_and_open_parts_are_none() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = Run::start(settings(folder.path()), "01A");
     let parts = run.accept(300);
+
     for part in &parts[..299] {
         if part.seq % 3 == 0 {
             let mut failed = passed(part);
@@ -128,6 +132,7 @@ fn results_are_found_beside_the_writer_and_open_parts_are_none() {
         (of(|g| g.pass), of(|g| g.fail), of(|g| g.undecided)),
         (200, 99, 0)
     );
+
     for nothing in queries_for_nothing() {
         let page = found(&run.store, nothing.clone());
         assert_eq!(seqs(&page), [] as [u64; 0], "{nothing:?}");
@@ -164,6 +169,7 @@ fn what_a_killed_run_left_open_is_found_in_the_next_one() {
         key("01A", 2),
         SearchPage::Part(Some((parts[1].key, Verdict::Undecided)))
     );
+
     assert_eq!(key("01B", 2), SearchPage::Part(None));
     run.end();
 }
@@ -199,6 +205,7 @@ fn facts_leave_the_file_with_their_parts() {
     let folder = tempfile::tempdir().expect("a folder");
     let settings = settings(folder.path());
     let run = Run::start(settings.clone(), "01A");
+
     for part in run.accept(20) {
         run.pass(&part);
     }
@@ -225,6 +232,7 @@ fn facts_leave_the_file_with_their_parts() {
         (rows(&database, "history"), rows(&database, "label")),
         (20, 1)
     );
+
     while database.tidy(Duration::ZERO, 0).expect("works") {}
     assert_eq!(rows(&database, "part"), 0);
     assert_eq!(
@@ -296,6 +304,7 @@ fn parts_of_an_earlier_version_are_taken_into_the_history() {
     let folder = tempfile::tempdir().expect("a folder");
     let settings = settings(folder.path());
     let run = Run::start(settings.clone(), "01A");
+
     for part in run.accept(1200) {
         run.pass(&part);
     }
@@ -308,8 +317,10 @@ fn parts_of_an_earlier_version_are_taken_into_the_history() {
         &mut database,
         Database::without_file().expect("memory"),
     ));
+
     let lacking = found_in(&settings.file, HistoryQuery::default());
     assert!(lacking.lacks_old_parts && lacking.parts.is_empty());
+
     // A line that runs meanwhile has its own parts in it at once.
     let run = Run::start(settings.clone(), "01B");
     let own = run.accept(1);
@@ -319,6 +330,7 @@ fn parts_of_an_earlier_version_are_taken_into_the_history() {
     run.end();
     let (mut database, _) = Database::open(&settings.file, Sync::Normal).expect("opens");
     let hour = Duration::from_secs(3600);
+
     while database.tidy(hour, 1 << 40).expect("works") {}
     drop(database);
     let all = found_in(&settings.file, HistoryQuery::default());
@@ -341,12 +353,14 @@ fn an_empty_file_of_an_earlier_version_lacks_nothing() {
 fn the_audit_log_is_read_by_time_the_newest_first() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = Run::start(settings(folder.path()), "01A");
+
     for line in 0..300 {
         run.store.audit(format!("line {line}"));
     }
 
     let mut query = AuditQuery::default();
     let mut lines = vec![];
+
     loop {
         let SearchPage::Audit(page) = step(&run.store, Search::Audit(query.clone())) else {
             panic!("another answer");
@@ -354,6 +368,7 @@ fn the_audit_log_is_read_by_time_the_newest_first() {
 
         lines.extend(page.lines);
         query.before = page.next;
+
         if page.next.is_none() {
             break;
         }
@@ -378,6 +393,7 @@ fn the_last_label_counts_and_a_note_stays_beside_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = Run::start(settings(folder.path()), "01A");
     let parts = run.accept(2);
+
     for part in &parts {
         run.pass(part);
     }

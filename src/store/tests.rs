@@ -69,6 +69,7 @@ fn what_was_open_or_undelivered_is_sent_by_the_next_run_under_its_own_number() {
     run.until(|count| count.waiting == 0);
     run.end();
     let run = Run::start(settings(folder.path()), "01C");
+
     // The third run begins with what the second left open.
     assert_eq!(
         run.next().map(|waiting| waiting.key),
@@ -159,6 +160,7 @@ fn what_is_open_when_the_line_stops_is_undecided_and_nothing_more_is_accepted() 
 #[test]
 fn the_last_run_is_the_last_one_even_when_the_clock_went_back() {
     let folder = tempfile::tempdir().expect("a folder");
+
     for run_id in ["01B", "01A"] {
         let run = Run::start(settings(folder.path()), run_id);
         run.accept(2);
@@ -297,6 +299,7 @@ fn results_that_come_back_when_the_link_is_lost_wait_in_the_file_and_none_is_for
     assert_eq!(std::iter::from_fn(|| store.outbox().next()).count(), 1500);
     judged(&mut writer);
     store.outbox().rewind();
+
     for _ in 0..2 {
         writer.once_with_nothing();
         assert_eq!(store.count().waiting, 3000);
@@ -308,6 +311,7 @@ fn auditor(store: &Store, stop: &Arc<AtomicBool>) -> JoinHandle<u64> {
     let (outbox, stop) = (store.outbox().clone(), stop.clone());
     std::thread::spawn(move || {
         let mut looks = 0;
+
         while !stop.load(Ordering::Relaxed) {
             let count = outbox.count();
             assert!(count.balances(), "{count:?}");
@@ -331,6 +335,7 @@ fn the_counters_balance_at_any_moment() {
         let stop = Arc::new(AtomicBool::new(false));
         let auditor = auditor(&run.store, &stop);
         let outbox = run.store.outbox();
+
         for round in 0..80 {
             // Some are too late before they are judged, some are numbered at once.
             let asks = (0..100).map(|n| {
@@ -356,6 +361,7 @@ fn the_counters_balance_at_any_moment() {
             // The broker takes a part of them, and the link is lost now and then.
             for at in 0..90 {
                 let Some(waiting) = outbox.next() else { break };
+
                 if at % stays != 0 {
                     run.store.acked(waiting.key, at % 20 != 1);
                 }
@@ -396,6 +402,7 @@ fn a_burst_leaves_in_order_on_both_topics() {
         let mut late = vec![];
         let mut seen = std::collections::HashSet::new();
         let mut waits = 0;
+
         while live.len() + late.len() < total && waits < 9000 {
             let Some(entry) = outbox.next() else {
                 waits += 1;
@@ -411,6 +418,7 @@ fn a_burst_leaves_in_order_on_both_topics() {
 
             store.acked(entry.key, true);
             let place = (entry.row.camera.clone(), entry.row.seq);
+
             // A verdict that came after its part's deadline is for the record.
             if !seen.insert(place.clone()) {
                 continue;
@@ -439,6 +447,7 @@ fn a_burst_leaves_in_order_on_both_topics() {
 
     let (live, late) = publisher.join().expect("no panic");
     assert_eq!(live.len() + late.len(), total);
+
     for (name, topic) in [("live", live), ("late", late)] {
         for camera in ["top", "left", "right"] {
             let seqs: Vec<u64> = topic

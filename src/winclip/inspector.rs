@@ -219,6 +219,7 @@ impl Inspector {
     /// True if the recipe locates parts, and nothing in the picture is like one.
     pub fn misses_part(&self, picture: &Picture) -> bool {
         let found = self.aligner.as_ref().map(|aligner| aligner.find(picture));
+
         matches!(found, Some(Err(PixelError::Part(NotFound::Unlike { .. }))))
     }
 
@@ -232,6 +233,7 @@ impl Inspector {
 
     fn pixels(&mut self, seen: SeenPicture) -> Result<PicturePixels, PixelError> {
         let mut regions = Vec::with_capacity(self.regions.len());
+
         for region in &mut self.regions {
             regions.push(region.pixels(seen.picture())?);
         }
@@ -245,6 +247,7 @@ impl Inspector {
     /// Encodes all crops of a picture at once.
     fn encode_one(&mut self, pixels: &PicturePixels) -> Result<RegionFeatures, EngineError> {
         let mut features = self.encode_all(&[pixels])?;
+
         Ok(features.swap_remove(0))
     }
 
@@ -256,6 +259,7 @@ impl Inspector {
         // The crops of all pictures lie in one list, picture by picture, region by region, the
         // whole before its tiles, each with the mask of its crop.
         let mut crops = Vec::new();
+
         for picture in pictures {
             for (region, pixels) in self.regions.iter().zip(&picture.regions) {
                 for (pixels, mask) in pixels.crops.iter().zip(region.masks()) {
@@ -268,6 +272,7 @@ impl Inspector {
         // as many as it has crops.
         let mut encoded = self.encoder.encode(&crops)?.into_iter();
         let mut features = Vec::with_capacity(pictures.len());
+
         for picture in pictures {
             let regions = picture.regions.iter().map(|pixels| EncodedRegion {
                 area: pixels.area,
@@ -348,6 +353,7 @@ impl Inspector {
     /// paint.
     pub fn painter(&mut self) -> Option<Box<dyn Paint>> {
         let scorer = self.encoder.device_scorer()?;
+
         Some(scorer.painter())
     }
 
@@ -415,6 +421,7 @@ impl Inspector {
         picture: &Picture,
     ) -> Result<Vec<RegionScore>, InspectError> {
         let seen = vec![Ok(SeenPicture::in_place(picture))];
+
         Ok(self.inspect_seen(seen, Instant::now())?.remove(0)?)
     }
 
@@ -459,6 +466,7 @@ impl Inspector {
         // next features.
         let mut features = features.into_iter();
         let mut all = Vec::with_capacity(pixels.len());
+
         for pixels in pixels {
             if let Err(error) = pixels {
                 all.push(Err(error));
@@ -485,6 +493,7 @@ impl Inspector {
     ) -> Result<Vec<RegionScore>, EngineError> {
         // A region's score time is its own; the times of pixels and encoder belong to the batch.
         let mut scores = Vec::with_capacity(features.regions.len());
+
         for (index, region) in self.regions().into_iter().enumerate() {
             let started = Instant::now();
             let (score, map) = self.score_region(features, index, None)?;

@@ -25,6 +25,7 @@ pub const LOOKS_MAX: usize = 256;
 pub fn raise(visual: &mut [f32], patches: &PatchDistances) {
     // All three are row-major over the same grid.
     let distances = patches.good.iter().zip(&patches.bad);
+
     for (value, (good, bad)) in visual.iter_mut().zip(distances) {
         *value += (1.0 - *value) * likeness(*good, *bad);
     }
@@ -33,6 +34,7 @@ pub fn raise(visual: &mut [f32], patches: &PatchDistances) {
 /// Returns how surely a patch is a look, from 0 to 1.
 pub(super) fn likeness(good: f32, bad: f32) -> f32 {
     let reach = SHARE * good;
+
     // Without any distance to a good part nothing is nearer to a look; so there is no division by 0.
     match bad < reach {
         true => 1.0 - bad / reach,
@@ -46,6 +48,7 @@ pub(super) fn highest_cells(map: &Map, count: usize) -> Vec<usize> {
     // Cells under the mask are 0 and would only come where there are too few others.
     let grid = map.grid();
     let mut cells = vec![];
+
     for cell in 0..grid.cells() {
         if map.counts(grid.row(cell), grid.column(cell)) {
             cells.push(cell);
@@ -55,6 +58,7 @@ pub(super) fn highest_cells(map: &Map, count: usize) -> Vec<usize> {
     // The order of equal cells is that of the map, as everywhere.
     cells.sort_by(|a, b| map.values()[*b].total_cmp(&map.values()[*a]));
     cells.truncate(count);
+
     cells
 }
 

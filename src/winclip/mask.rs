@@ -78,6 +78,7 @@ pub fn share_left(before: &[Polygon], after: &[Polygon], area: Area) -> f64 {
 
     let mut all = 0_u32;
     let mut left = 0_u32;
+
     for cell in 0..grid.cells() {
         for point in points(area, grid, cell) {
             if !hold(before, point) {
@@ -127,12 +128,14 @@ fn clipped(polygon: &Polygon, side: Side) -> Polygon {
     for (a, b) in polygon.iter().zip(next_corners) {
         let depth_a = side.depth(*a);
         let depth_b = side.depth(*b);
+
         if depth_a >= 0.0 {
             kept.push(*a);
         }
 
         let leaves = depth_a > 0.0 && depth_b < 0.0;
         let enters = depth_a < 0.0 && depth_b > 0.0;
+
         if leaves || enters {
             let share = depth_a / (depth_a - depth_b);
             let x = a.0 + share * (b.0 - a.0);
@@ -144,6 +147,7 @@ fn clipped(polygon: &Polygon, side: Side) -> Polygon {
     // Corners on the line alone enclose nothing.
     let mut corners = kept.iter();
     let has_area = corners.any(|corner| side.depth(*corner) > 0.0);
+
     if !has_area || kept.len() < 3 {
         return vec![];
     }
@@ -185,6 +189,7 @@ fn points(area: Area, grid: Grid, cell: usize) -> impl Iterator<Item = Point> {
 /// Place of a point along one side of the map, from 0 to 1.
 fn share(cell: usize, point: usize, cells: usize) -> f64 {
     let in_cell = (point as f64 + 0.5) / TRIES as f64;
+
     (cell as f64 + in_cell) / cells as f64
 }
 
@@ -212,9 +217,11 @@ fn holds(polygon: &Polygon, point: Point) -> bool {
 fn is_crossed(a: Point, b: Point, (x, y): Point) -> bool {
     let (ax, ay) = a;
     let (bx, by) = b;
+
     // The end points count as above or below, never as on the ray: a corner on the ray is crossed
     // once, not twice.
     let spans = (ay > y) != (by > y);
+
     // The column at which the line passes the row of the point must lie to its right.
     spans && x < ax + (y - ay) / (by - ay) * (bx - ax)
 }

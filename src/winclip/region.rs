@@ -64,12 +64,14 @@ impl RegionInspector {
         // crop `i + 1` is tile `i`.
         let mut tiles = vec![];
         let mut masks = vec![mask_over(&polygons, area, grid)];
+
         if let Some(side) = recipe.tile_px {
             for tile in tiles::tiles(area, side) {
                 // A tile in which no cell counts could only cost time: it is neither encoded nor
                 // scored.
                 let mask = mask_over(&polygons, tile, grid);
                 let counts = mask.as_ref().is_none_or(|mask| mask.contains(&true));
+
                 if counts {
                     tiles.push(tile);
                     masks.push(mask);
@@ -102,6 +104,7 @@ impl RegionInspector {
         // The whole comes first, then the tiles in their order: masks and scorers are found by that
         // index.
         let mut crops = vec![self.whole_pixels.make(picture)?];
+
         for tile in &self.tiles {
             self.tile_pixels.set_crop(*tile);
 
@@ -121,6 +124,7 @@ impl RegionInspector {
         // The order is that of `pixels`, so that both ways of scoring agree on the index of each
         // crop.
         let mut transforms = vec![self.whole_pixels.transform(width, height)?];
+
         for tile in &self.tiles {
             self.tile_pixels.set_crop(*tile);
 
@@ -184,6 +188,7 @@ impl RegionInspector {
     ) {
         // Old scorers go at once: a scorer without the new references must never judge.
         self.scorers.clear();
+
         for (crop, mask) in self.masks.iter().enumerate() {
             // `of_crop` is crop `crop` of every reference. Reference pictures are cut like the
             // inspected ones, so that the same index is the same place.
@@ -230,6 +235,7 @@ impl RegionInspector {
             // A masked patch has the distance 0, and is left out with those that are like good ones.
             let distances = scorer.patch_distances(nearest, features)?;
             let mut cells = vec![];
+
             for place in &places {
                 let place = middle(map.grid(), *place, area);
                 let Some(cell) = cell_over(crop, features.grid, place) else {
@@ -271,6 +277,7 @@ impl RegionInspector {
     ) -> Result<Vec<PartialScores>, EngineError> {
         // Each crop has a scorer, since each place of a part has references of its own.
         let mut parts = Vec::with_capacity(crops.len());
+
         for (scorer, features) in self.scorers.iter().zip(crops) {
             let partial = scorer.partial_scores(nearest, features, left_out)?;
             parts.push(partial);
@@ -291,6 +298,7 @@ impl RegionInspector {
         let crops = self.scorers.iter().zip(parts);
         let mut combined = crops.map(|(scorer, parts)| scorer.combine(parts));
         let (whole_score, whole) = combined.next().expect("the whole is the first crop");
+
         if self.tiles.is_empty() {
             return (whole_score, whole);
         }
@@ -299,6 +307,7 @@ impl RegionInspector {
         // in one.
         let mut highest_tile = f32::NEG_INFINITY;
         let mut maps = Vec::with_capacity(self.tiles.len());
+
         for ((score, map), tile) in combined.zip(&self.tiles) {
             highest_tile = highest_tile.max(score);
             maps.push((*tile, map));
@@ -308,6 +317,7 @@ impl RegionInspector {
 
         // A model with words scores the picture's embedding too, which cannot be read from the map.
         let first = &self.scorers[0];
+
         if first.has_words() {
             let mean = (whole_score + highest_tile) / 2.0;
             return (mean, map);

@@ -93,6 +93,7 @@ impl Way {
     pub fn of(self, pixels: &Pixels) -> Pixels {
         // A view is turned, whose axes go backwards or change places; one copy is made at the end.
         let mut view: ArrayView3<f32> = pixels.view();
+
         if self.is_mirrored {
             view.invert_axis(Axis(2));
         }

@@ -105,6 +105,7 @@ impl StageBench<'_> {
         let gemm = gemm(&engines)?;
         let gate = Gate::new(Limits::default(), &references.pictures);
         let times = self.measure(&mut inspector, &gate, &plan)?;
+
         self.tell(&model, &plan, gemm, &times)
     }
 
@@ -112,6 +113,7 @@ impl StageBench<'_> {
         // A model with text needs a class name; which one does not change the work.
         let text = model.spec.text.as_ref();
         let class_name = text.map(|_| "metal nut".to_owned());
+
         self.judging.recipe(class_name, self.block)
     }
 
@@ -216,6 +218,7 @@ impl StageBench<'_> {
 /// Speed of one large matrix product, in operations a second.
 fn gemm(engines: &Engines) -> Result<f64, Failure> {
     let speed = engines.runtime().and_then(|runtime| gemm_speed(&runtime));
+
     speed.map_err(|error| Failure::new(Exit::Unavailable, error))
 }
 
@@ -247,6 +250,7 @@ fn judge(inspector: &mut Inspector, picture: &Picture) -> Result<RegionScore, Fa
     // The recipe has one region, so that there is one score.
     let scores = inspector.inspect(picture);
     let mut scores = scores.map_err(|error| Failure::new(Exit::Software, error))?;
+
     Ok(scores.pop().expect("one region"))
 }
 
@@ -259,6 +263,7 @@ fn work_of_stages(model: &ModelFolder, plan: &EncodePlan) -> HashMap<String, f64
     let mut work = HashMap::new();
     work.insert("trunk".to_owned(), flop.trunk);
     work.insert("encode".to_owned(), flop.total());
+
     for (scale, operations) in plan.scales.iter().zip(&flop.windows) {
         work.insert(format!("windows{scale}"), *operations);
     }
@@ -274,6 +279,7 @@ impl StageTable {
     fn put(&mut self, name: &str, took: Duration) {
         // The list is short, and its order is that of the table.
         let known = self.0.iter_mut().find(|(known, _)| known == name);
+
         match known {
             Some((_, times)) => times.push(took),
             None => self.0.push((name.to_owned(), vec![took])),
@@ -285,8 +291,10 @@ impl StageTable {
     fn put_jpeg(&mut self, file: &[u8], turn: u16) {
         let mut names = ["jpeg", "plain jpeg"];
         names.rotate_left(usize::from(turn % 2));
+
         for name in names {
             let started = Instant::now();
+
             match name {
                 "jpeg" => decode_jpeg(file),
                 _ => decode_plain_jpeg(file),
@@ -302,6 +310,7 @@ impl StageTable {
         self.put("pixels", score.pixels_took);
         self.put("trunk", encode.trunk);
         self.put("gather", encode.gather);
+
         for (scale, took) in scales.iter().zip(&encode.windows) {
             self.put(&format!("windows{scale}"), *took);
         }
@@ -345,6 +354,7 @@ impl StageTable {
         // The upper one of the two middle values for an even count.
         let mut sorted = times.clone();
         sorted.sort();
+
         sorted[sorted.len() / 2].as_secs_f64() * 1e3
     }
 
@@ -367,10 +377,12 @@ impl StageTable {
         // Only stages with counted operations have a floor: operations by operations a second,
         // where 1e9 operations a GFLOP and 1e3 ms a second make the 1e12.
         let mut rows = serde_json::Map::new();
+
         for (name, _) in &self.0 {
             let ms = self.median_ms(name);
             let gflop = work.get(name).map(|operations| operations / 1e9);
             let floor_ms = gflop.map(|gflop| gflop * 1e12 / gemm);
+
             if let (Some(gflop), Some(floor_ms)) = (gflop, floor_ms) {
                 let ratio = ms / floor_ms;
                 eprintln!("{name:<10} {ms:>9.2} {gflop:>9.1} {floor_ms:>9.2} {ratio:>7.2}");
@@ -429,6 +441,7 @@ fn report(score: RegionScore) -> Report {
     report.score = Some(score.score);
     report.map = Some(score.map);
     report.area = Some(score.area);
+
     report
 }
 

@@ -34,6 +34,7 @@ pub fn show(wanted: &CountQuery, source: &mut HistorySource) -> Result<bool, Fai
         lacks_old_parts |= page.lacks_old_parts;
         counts.add(&page.groups);
         query.before = page.next;
+
         if page.next.is_none() {
             break;
         }

@@ -200,6 +200,7 @@ impl CommandHandler {
             pulse.beat();
             self.look_at_challenges();
             self.look_at_hold();
+
             // Regular looks tell a step's moment, also while no frame and no trigger comes.
             self.tell_own_clock(&self.own_clock.look());
             let patience = if self.untold.is_empty() {
@@ -242,11 +243,14 @@ impl CommandHandler {
         let mut requests = vec![first];
         requests.extend(self.requests.try_iter());
         let mut begun: Vec<(Request, PendingAnswer)> = vec![];
+
         for request in requests {
             let id = &request.command.id;
+
             // A repetition within the same round needs the first one's answer, which is only known
             // once that is on the disk.
             let is_repetition = begun.iter().any(|(other, _)| other.command.id == *id);
+
             if id.is_some() && is_repetition {
                 self.finish(std::mem::take(&mut begun)); // it needs the answer
             }
@@ -260,6 +264,7 @@ impl CommandHandler {
 
     fn begin(&mut self, request: &Request) -> PendingAnswer {
         let id = request.command.id.as_deref();
+
         if let Some(id) = id
             && let Some(answer) = self.answered.get(id)
         {
@@ -275,6 +280,7 @@ impl CommandHandler {
         // Other commands come from people and from control programs. A program that repeats one in
         // a loop must not fill the audit log, nor hold up the triggers.
         let rate = self.rates.entry(request.source).or_default();
+
         if !rate.allows(Instant::now()) {
             let reason = format!(
                 "more than {RATE_MAX} commands but triggers in a second; send it again later"
@@ -299,6 +305,7 @@ impl CommandHandler {
         // The command is done first and its answer written after it. A crash in between leaves no
         // answer, and the sender's next try does the command again; the other order would lose it.
         let answer = self.obey(request);
+
         if answer.status != AnswerStatus::Rejected {
             self.note(request, &answer);
         }
@@ -312,6 +319,7 @@ impl CommandHandler {
             // A refusal for the moment is not remembered under its id, so that the same command may
             // come again.
             let is_final = !matches!(pending, PendingAnswer::NotNow(_));
+
             // Waiting happens here, once for the whole round: the first `wait` returns with the
             // commit that all of them share.
             let outcome = match &pending {
@@ -354,6 +362,7 @@ impl CommandHandler {
                 // because their frames may already be in the ring.
                 let (parts, text) = accepting.wait().ok()?;
                 self.dispatch(parts, &groups, at);
+
                 Some(Answer::decode(&text).expect("we encoded it"))
             }
         }
@@ -396,6 +405,7 @@ impl CommandHandler {
         let what = words(&request.command.action);
         let answer = answer.reason.as_deref().unwrap_or("done");
         let mut told = format!("{} from {}", request.name, request.who());
+
         if let Some(id) = &request.command.id {
             told += &format!(", id {id}");
         }
@@ -414,8 +424,10 @@ impl CommandHandler {
         match &answer.id {
             Some(id) => {
                 let written = self.store.answered(id, &answer.encode_kept(question));
+
                 PendingAnswer::Written(answer, written)
             }
+
             None => PendingAnswer::Ready(answer),
         }
     }
@@ -487,6 +499,7 @@ impl CommandHandler {
 
     fn pause(&self, is_paused: bool) -> Result<Done, String> {
         self.control.pause(is_paused);
+
         Ok(Done::plain())
     }
 
@@ -495,6 +508,7 @@ impl CommandHandler {
         self.lessons.cut("reset ended the lesson");
         self.cleanings.cut(None, "reset ended the comparison");
         self.look_at_challenges();
+
         Ok(Done::plain())
     }
 }

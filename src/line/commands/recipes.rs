@@ -41,10 +41,12 @@ impl CommandHandler {
     ) -> Result<Done, String> {
         let name = self.name_of(wanted)?;
         let recipe = self.recipe_of_name(&name)?;
+
         // A sender that names a revision means those parameters; others under the same name would
         // judge by other rules. The library may have gone on since: the changeover asks it, because
         // this thread waits for no disk.
         let is_in_file = !self.is_of_library(&recipe);
+
         if let Some(wanted) = revision.filter(|wanted| is_in_file && *wanted != recipe.revision) {
             return Err(other_revision(&recipe, wanted));
         }
@@ -53,6 +55,7 @@ impl CommandHandler {
         // second answer, with the next run.
         let selection = Selection::new(SELECT, id, &recipe.label());
         self.ask_stage(selection, recipe, RecipeWish::Select(revision))?;
+
         Ok(Done::begun("it is prepared; the outcome comes as done"))
     }
 
@@ -160,6 +163,7 @@ impl CommandHandler {
             (RecipeChange::Teach(command), ChangeSource::Lesson(number)) => {
                 Some((command, *number))
             }
+
             _ => None,
         };
 
@@ -168,6 +172,7 @@ impl CommandHandler {
             recipe,
             RecipeWish::Change(Box::new(change.clone()), source),
         )?;
+
         if is_a_change(change) {
             self.changed.insert(named);
         }
@@ -198,6 +203,7 @@ impl CommandHandler {
 
                 return Ok(Begun::With(ChangeSource::Lesson(number), words));
             }
+
             RecipeChange::Label(command) => {
                 let source = match self.label(command, who)? {
                     Labelled::Taught(part) => {
@@ -208,6 +214,7 @@ impl CommandHandler {
 
                         ChangeSource::Part(part.picture)
                     }
+
                     // This thread waits for no folder: the changeover looks for the picture.
                     Labelled::Stored => ChangeSource::StoredPart,
                     Labelled::Kept(words) => return Ok(Begun::Done(words)),
@@ -215,13 +222,16 @@ impl CommandHandler {
 
                 return Ok(Begun::With(source, PREPARED.to_owned()));
             }
+
             RecipeChange::Suggest(_) => GROUPED,
             RecipeChange::WhatIf(_) => JUDGED_AGAIN,
             RecipeChange::Shadow(command) if command.off => SHADOW_ENDS,
             RecipeChange::Edit(command) if command.like.is_some() => {
                 self.check_new(named)?;
+
                 BEGINS
             }
+
             RecipeChange::Teach(_)
             | RecipeChange::Edit(_)
             | RecipeChange::Forget(_)
@@ -250,18 +260,22 @@ impl CommandHandler {
     /// Name of the recipe that judges.
     fn judging(&self) -> String {
         let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+
         name_in(&identity.recipe).to_owned()
     }
 
     fn check_camera(&self, camera: Option<&str>) -> Result<(), String> {
         let mut names = self.part_cameras();
         names.extend(self.admissions.keys().map(|name| &**name));
+
         match camera {
             Some(camera) if !names.contains(camera) => {
                 let names: Vec<&str> = names.into_iter().collect();
                 let names = names.join(", ");
+
                 Err(format!("there is no camera {camera:?}; there are {names}"))
             }
+
             _ => Ok(()),
         }
     }

@@ -37,6 +37,7 @@ impl CommandHandler {
     pub(super) fn repeat(&self, id: &str, answer: Answer, request: &Request) -> PendingAnswer {
         let question = self.answered.question(id);
         let is_other = question.is_some_and(|known| known != request.command.question);
+
         if !is_other {
             let outcome = self.outcome_again(id, &answer, request);
             return PendingAnswer::Repeated(answer, outcome);
@@ -76,8 +77,10 @@ impl CommandHandler {
             KnownOutcome::Unknown => match &request.command.action {
                 Action::SelectRecipe { recipe, .. } => {
                     let name = self.name_of(recipe).unwrap_or_else(|_| recipe.words());
+
                     self.selected_before(id, &name)
                 }
+
                 Action::Challenge(_) => Answer::rejected(Some(id), CHALLENGED_BEFORE),
                 Action::Change(_) => Answer::rejected(Some(id), CHANGED_BEFORE),
                 Action::ShiftCheck(_) => Answer::rejected(Some(id), CHECKED_BEFORE),
@@ -105,6 +108,7 @@ impl CommandHandler {
         let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
         let judges = identity.recipe.clone();
         drop(identity);
+
         // The recipe may have gone on to another revision since.
         if judges
             .rsplit_once('@')

@@ -34,6 +34,7 @@ impl Changeover {
         check_one_camera(&self.identity().cameras)?;
         let mut told = vec![];
         let mut hidden = 0.0;
+
         for place in &command.mask_out {
             let pictures = &draft.pictures;
             let share = mask_place(&mut draft.table, place, || self.picture(pictures))?;
@@ -62,6 +63,7 @@ impl Changeover {
         let height = frame.picture.height();
         let whole = Area::whole(width, height);
         check_sizes(whole, known)?;
+
         Ok(whole)
     }
 }
@@ -84,6 +86,7 @@ fn check_sizes(whole: Area, known: &[DraftPicture]) -> Result<(), String> {
     for picture in known {
         let shown = file::read(&picture.file).map_err(words)?;
         let size = Area::whole(shown.width(), shown.height());
+
         if size == whole {
             continue;
         }
@@ -114,6 +117,7 @@ fn check_share(hidden: f64) -> Result<(), String> {
 /// A place in words, and the share of what was looked at that it hides.
 fn told_share(place: &MaskedPlace, share: f64) -> String {
     let percent = share * 100.0;
+
     format!("{}, {percent:.1} % of what was looked at", place.words())
 }
 
@@ -140,6 +144,7 @@ fn mask_place(
             let refused = "the recipe looks at the middle of the picture (fit = \"crop\") without a crop of its own; draw a crop first (Teach)";
             return Err(refused.to_owned());
         }
+
         None => picture()?,
     };
 
@@ -154,6 +159,7 @@ fn mask_place(
 
     looked_at.insert("crop".to_owned(), json!([crop.x, crop.y, crop.w, crop.h]));
     looked_at.insert("mask".to_owned(), json!(after));
+
     Ok(share)
 }
 

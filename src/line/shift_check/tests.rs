@@ -10,6 +10,7 @@ use std::time::Duration;
 fn checks() -> (ShiftChecks, Diagnostics) {
     let diagnostics = Diagnostics::default();
     let checks = ShiftChecks::new(&BTreeMap::new(), diagnostics.clone());
+
     (checks, diagnostics)
 }
 
@@ -34,6 +35,7 @@ fn begin(checks: &ShiftChecks, bad: u32, good: u32) -> Result<String, String> {
 fn part(checks: &ShiftChecks) -> Part {
     let mut asked = ask("top", Duration::from_secs(1));
     asked.challenge = checks.claim("top", asked.since);
+
     Part::new(1, "run".into(), 1, asked)
 }
 
@@ -88,12 +90,14 @@ fn the_next_parts_are_the_bad_ones_and_then_the_good_ones() {
         judged(&checks, after, Verdict::Fail).is_none(),
         "it is production"
     );
+
     judged(&checks, one, Verdict::Fail);
     let words = checks.newest(1)[0].words();
     assert!(
         words.starts_with("1 of 2 bad parts caught, 1 of 1 good parts passed"),
         "{words}"
     );
+
     assert!(
         step(&checks, CheckStep::Sign {}).is_err(),
         "the parts come first"
@@ -123,6 +127,7 @@ fn an_undecided_part_is_no_success_and_a_failure_stays_until_it_is_seen() {
         causes[0].contains("bad part top no. 1 got undecided"),
         "{causes:?}"
     );
+
     assert!(step(&checks, CheckStep::Gate { removed: true }).is_err());
 
     let mut kept = BTreeMap::new();
@@ -136,6 +141,7 @@ fn an_undecided_part_is_no_success_and_a_failure_stays_until_it_is_seen() {
         Health::Failure,
         "a restart forgets nothing"
     );
+
     step(&again, CheckStep::Acknowledge { note: note.clone() }).expect("one waits");
     assert_eq!(health(&diagnostics), Health::Normal);
     assert!(step(&again, CheckStep::Acknowledge { note }).is_err());
@@ -160,6 +166,7 @@ fn a_later_check_that_passes_confirms_one_that_failed() {
         Health::Failure,
         "the gate did not work"
     );
+
     begin(&checks, 1, 0).expect("the other one is over");
     let bad = part(&checks);
     judged(&checks, bad, Verdict::Fail);
@@ -169,6 +176,7 @@ fn a_later_check_that_passes_confirms_one_that_failed() {
         Health::Failure,
         "it is not signed yet"
     );
+
     step(&checks, CheckStep::Sign {}).expect("its turn");
     assert_eq!(health(&diagnostics), Health::Normal);
 }
@@ -195,6 +203,7 @@ fn a_check_that_was_under_way_when_the_run_ended_has_failed_and_one_that_waits_g
 fn the_last_checks_are_kept_and_the_clock_is_told() {
     let (checks, diagnostics) = checks();
     let mut kept = BTreeMap::new();
+
     for _ in 0..HISTORY_MAX + 3 {
         begin(&checks, 1, 0).expect("none is under way");
         step(&checks, CheckStep::Abort { note: None }).expect("one is under way");

@@ -127,6 +127,7 @@ impl Changeover {
         let until = Instant::now() + TIME_MAX;
         let (labelled, is_cut) = self.labelled_false(&spec.name, stop, until)?;
         found.passed_over.is_cut = is_cut;
+
         if labelled.is_empty() {
             return Ok(found);
         }
@@ -155,6 +156,7 @@ impl Changeover {
 
             let name = format!("{}/{}/{}", part.row.run_id, part.row.camera, part.row.seq);
             let is_known = |known: &DoubtfulPart| is_view_of(&known.part, &name);
+
             if known.iter().any(is_known) {
                 continue;
             }
@@ -165,6 +167,7 @@ impl Changeover {
                     search.room -= part.bytes();
                     found.parts.push(part);
                 }
+
                 Err(why) => found.passed_over.count(&why),
             }
         }
@@ -220,6 +223,7 @@ impl Changeover {
 
         let mut parts = vec![];
         let mut is_cut = true;
+
         for _ in 0..PAGES_MAX {
             if stop.is_stopped() {
                 return Err(STOPPING.to_owned());
@@ -239,6 +243,7 @@ impl Changeover {
 
             parts.extend(page.parts);
             query.before = page.next;
+
             if page.next.is_none() || parts.len() >= PARTS_MAX {
                 is_cut = false;
                 break;
@@ -304,6 +309,7 @@ impl Search<'_> {
 /// The view that failed the most, as it was judged. `None` where none did: nothing is near a threshold of 0.
 fn worst(views: Vec<KeptPart>) -> Option<(KeptPart, Margin)> {
     let mut failed = vec![];
+
     for kept in views {
         let facts = &kept.facts;
         let threshold = facts.threshold.filter(|threshold| *threshold > 0.0);

@@ -43,9 +43,11 @@ impl Publisher {
         self.publish_retained(session, "availability", "online");
         session.condition = None;
         self.publish_condition(session);
+
         // The status of each camera is retained, and another winspect may have left an old one
         // there.
         let cameras: Vec<Arc<str>> = self.cameras.keys().cloned().collect();
+
         for name in cameras {
             self.publish_camera(session, &name);
         }
@@ -55,9 +57,11 @@ impl Publisher {
     /// their time, or that has none, needs only the first one.
     pub(super) fn publish_next_fence(&self, session: &mut Session) {
         let is_ending = session.is_stopping || self.ending.is_some();
+
         // A careful connection sends one message at a time: fences in a row would leave no room for
         // results, and come back as old as the row is long.
         let has_room = session.link_age.has_room() && (!session.is_careful || session.is_quiet());
+
         if self.wiring.times_triggers && !is_ending && has_room {
             self.publish_fence(session);
         }
@@ -96,6 +100,7 @@ impl Publisher {
     /// Tells how the line is, if that has changed.
     pub(super) fn publish_condition(&self, session: &mut Session) {
         let condition = (self.wiring.condition)();
+
         if session.is_stopping || session.condition.as_ref() == Some(&condition) {
             return;
         }
@@ -116,6 +121,7 @@ impl Publisher {
         self.beats += 1;
         let beat = MqttMessage::new(self.topic("heartbeat"), condition::heartbeat(self.beats));
         session.send_best_effort(beat, BEST_EFFORT_WAITING);
+
         if self.beats.is_multiple_of(METRICS_EVERY) && !session.is_careful {
             let metrics = (self.wiring.metrics)().encode();
             let metrics = MqttMessage::new(self.topic("metrics"), metrics);
@@ -126,9 +132,11 @@ impl Publisher {
     /// Hands waiting results to the client, as many as may be in flight.
     pub(super) fn publish_results(&mut self, session: &mut Session) {
         let outbox = self.wiring.store.outbox().clone();
+
         // The window is ours and not the client's: a full client would refuse in the middle of a
         // burst, and order would be hard to keep.
         let window = self.delivery.window(session);
+
         // On a line that is always busy there is no moment for those that were put aside.
         if session.unacknowledged() < window {
             self.publish_aside(session, false);
@@ -141,6 +149,7 @@ impl Publisher {
 
             // Its time may end here: it is late then, and behind older ones.
             let left = left_of(&entry);
+
             if left.is_none() && entry.until.is_some() {
                 outbox.give_back(entry.key);
                 continue;
@@ -190,6 +199,7 @@ impl Publisher {
             Some(Event::Camera { name, status }) => {
                 self.cameras.insert(name.clone(), status.clone());
             }
+
             Some(Event::Identity(identity)) => self.identity = (**identity).clone(),
             Some(Event::Outcome(outcome)) => self.keep_outcome(outcome.clone()),
             // Those are told once, or not at all.
@@ -215,15 +225,18 @@ impl Publisher {
                 self.publish_birth(session);
                 self.clear_leftovers(session);
             }
+
             Event::Difference(difference) => {
                 let message = MqttMessage::new(self.topic("shadow"), difference.encode());
                 session.send_best_effort(message, BEST_EFFORT_WAITING);
             }
+
             Event::Heatmap { report, png } => self.send_heatmap(&report, &png),
             Event::Snapshot { camera, png } => {
                 let topic = self.topic(&format!("snapshot/{camera}"));
                 self.pictures.send(MqttMessage::new(topic, &*png));
             }
+
             // Outcomes are told as there is room; results come from the outbox.
             Event::Outcome(_) | Event::Result(_) => {}
         }
@@ -231,6 +244,7 @@ impl Publisher {
 
     fn send_heatmap(&self, report: &Arc<Report>, png: &[u8]) {
         let request = &report.part.request;
+
         // The same names as in the PNG file's texts, for readers that do not open the picture.
         let values = [
             ("seq", Some(report.part.seq.to_string())),
@@ -258,6 +272,7 @@ impl Publisher {
     /// Says that the line has stopped, and disconnects.
     pub(super) fn say_goodbye(&self, session: &mut Session) {
         session.is_stopping = true;
+
         // Health is told as it is: a fault at the end of the run is news for whoever looks at the
         // halted line.
         let halted = LineCondition {
@@ -267,6 +282,7 @@ impl Publisher {
 
         self.publish_state(session, &halted);
         self.publish_retained(session, "availability", "stopped");
+
         // A full client says no goodbye; the broker then says `offline` after the line's silence.
         let _ = session.client.try_disconnect();
     }
@@ -275,5 +291,6 @@ impl Publisher {
 /// The time for which the gate can still act on a result. `None` where it is over.
 fn left_of(entry: &OutboxEntry) -> Option<Duration> {
     let left = entry.until?.saturating_duration_since(Instant::now());
+
     (!left.is_zero()).then_some(left)
 }

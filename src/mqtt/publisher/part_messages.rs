@@ -29,6 +29,7 @@ impl Publisher {
     ) -> bool {
         let messages = self.messages_of(entry, left);
         let fit = messages.iter().all(|(message, _)| session.fits(message));
+
         if !fit {
             // A broker with a higher limit takes it later. Beyond the room for such results it is given
             // up, counted and told.
@@ -48,6 +49,7 @@ impl Publisher {
         for (message, target) in messages {
             let payload = message.payload().to_vec();
             let is_result = matches!(target, AckTarget::Result(_));
+
             if !session.publish(message, target) {
                 session.parts.forget(entry.key);
                 return false;
@@ -98,6 +100,7 @@ impl Publisher {
         // must not expire early.
         let seconds = u32::try_from(left.as_secs() + 1).unwrap_or(u32::MAX);
         let mut expiring = vec![];
+
         for (message, target) in messages {
             let message = message.expires_after(seconds);
             expiring.push((message, target));
@@ -149,6 +152,7 @@ impl Publisher {
                 self.wiring.store.acked(key, true);
                 self.delivery.on_result_accepted(key, sent);
             }
+
             // A refused result is kept: the broker may take it later.
             PartAnswer::Refused(reason, sent) => {
                 self.delivery.on_result_refused(key, sent, reason);

@@ -26,6 +26,7 @@ pub(super) fn refusal_in_words(reason: PubAckReason, topics: &str) -> String {
                  {topics}/plc and {topics}/plc/late)"
             )
         }
+
         other => way_out(other, topics),
     };
 

@@ -69,6 +69,7 @@ impl Access {
     /// those of before.
     pub async fn look(&self) {
         let hangs = lock(&self.hung).is_some();
+
         if !hangs {
             self.look_whether_it_hangs().await;
         }
@@ -88,6 +89,7 @@ impl Access {
                     self.tell_file(&read);
                 }
             }
+
             Err(Busy) => self.tell_hung(),
         }
 
@@ -158,6 +160,7 @@ impl Access {
 
                 Ok(id)
             }
+
             (Ok(_), user) => {
                 // A password that was typed into the field of the name would stand in the audit log: what is no user's
                 // name is not written.
@@ -172,6 +175,7 @@ impl Access {
 
                 Err("the name or the password is wrong".to_owned())
             }
+
             (Err(_), _) => {
                 // The password was not looked at.
                 lock(&self.limits).give_back(from, name, Instant::now());

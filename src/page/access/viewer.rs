@@ -90,6 +90,7 @@ impl FromRequestParts<Page> for Viewer {
 
     async fn from_request_parts(parts: &mut Parts, page: &Page) -> Result<Self, Infallible> {
         page.access.look().await;
+
         Ok(viewer_of(parts, page, Access::session))
     }
 }
@@ -99,6 +100,7 @@ impl FromRequestParts<Page> for PollViewer {
 
     async fn from_request_parts(parts: &mut Parts, page: &Page) -> Result<Self, Infallible> {
         page.access.look().await;
+
         Ok(PollViewer(viewer_of(parts, page, Access::session_of_poll)))
     }
 }

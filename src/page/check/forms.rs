@@ -160,6 +160,7 @@ fn values(form: &StepForm, user: &str) -> Value {
             values["good"] = form.good.into();
             values["camera"] = text(&form.camera);
         }
+
         // All failures at once: the person has the list before them.
         "acknowledge" => values["note"] = form.note.trim().into(),
         _ => values["check"] = text(&form.check),
@@ -177,6 +178,7 @@ fn values(form: &StepForm, user: &str) -> Value {
 /// The text of a field; null for an empty one.
 fn text(field: &str) -> Value {
     let text = field.trim();
+
     if text.is_empty() {
         return Value::Null;
     }

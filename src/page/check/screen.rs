@@ -129,8 +129,10 @@ fn passed_words(facts: &Facts) -> String {
     match facts.now.checks.passed_at {
         Some(at) => {
             let ago = since(at, facts.at);
+
             format!("The last check passed {ago} ago.")
         }
+
         None => "No check has passed among those that are kept.".to_owned(),
     }
 }
@@ -149,6 +151,7 @@ fn began_words(check: &ShiftCheck) -> String {
 fn counts(check: &ShiftCheck) -> Vec<PartsCount> {
     let bad = count("Bad parts", "caught", &check.bad);
     let mut counts = vec![bad];
+
     if check.good.parts > 0 {
         let good = count("Good parts", "passed", &check.good);
         counts.push(good);
@@ -209,8 +212,10 @@ fn seen_words(check: &ShiftCheck) -> String {
         Some(seen) => {
             let who = &seen.who;
             let note = &seen.note;
+
             format!("seen by {who}: {note}")
         }
+
         None => String::new(),
     }
 }

@@ -40,6 +40,7 @@ pub fn of(parts: &[SuggestedPart], cameras: usize) -> Result<CommonPlace, String
 
     let mut common = Edges::of(first);
     let mut around = Edges::of(first);
+
     for part in parts {
         let is_same_camera = seen_by(&part.part) == seen_by(&first.part);
         let is_same_region = part.region == first.region;

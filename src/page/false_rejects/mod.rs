@@ -129,16 +129,19 @@ async fn screen(State(page): State<Page>, viewer: Viewer) -> Response {
 
 async fn group(State(page): State<Page>, act: Act<NoFields>) -> Response {
     let begun = work::group(&page, &act.actor);
+
     told(&page, &act, begun)
 }
 
 async fn try_group(State(page): State<Page>, act: Act<GroupForm>) -> Response {
     let begun = work::try_group(&page, &act.actor, act.form.group);
+
     told(&page, &act, begun)
 }
 
 async fn try_mask(State(page): State<Page>, act: Act<GroupForm>) -> Response {
     let begun = work::try_mask(&page, &act.actor, act.form.group);
+
     told(&page, &act, begun)
 }
 
@@ -155,11 +158,13 @@ async fn try_threshold(State(page): State<Page>, act: Act<ThresholdForm>) -> Res
 
 async fn activate(State(page): State<Page>, act: Act<ProposalForm>) -> Response {
     let begun = work::activate(&page, &act.actor, act.form.proposal);
+
     told(&page, &act, begun)
 }
 
 async fn undo(State(page): State<Page>, act: Act<ProposalForm>) -> Response {
     let begun = work::undo(&page, &act.actor, act.form.proposal);
+
     told(&page, &act, begun)
 }
 

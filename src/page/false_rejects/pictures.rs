@@ -27,6 +27,7 @@ pub async fn of_group(
     UrlPath((group, part)): UrlPath<(u64, usize)>,
 ) -> Response {
     let found = page.false_rejects.part(group, part);
+
     picture(&page, found).await
 }
 
@@ -36,6 +37,7 @@ pub async fn of_proposal(
     UrlPath((proposal, part)): UrlPath<(u64, usize)>,
 ) -> Response {
     let found = page.false_rejects.part_of_proposal(proposal, part);
+
     picture(&page, found).await
 }
 
@@ -50,13 +52,17 @@ async fn picture(page: &Page, found: Option<SuggestedPart>) -> Response {
 
     // It may be kept a moment later.
     let lasting = (CACHE_CONTROL, "no-store");
+
     match read {
         Ok(Some(jpeg)) => {
             let kind = (CONTENT_TYPE, "image/jpeg");
+
             ([kind, lasting], jpeg).into_response()
         }
+
         _ => {
             let kind = (CONTENT_TYPE, "image/svg+xml");
+
             ([kind, lasting], NOT_KEPT).into_response()
         }
     }

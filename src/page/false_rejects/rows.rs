@@ -80,6 +80,7 @@ impl GroupRow {
 /// The first parts that would have another verdict.
 fn changes_in_words(effect: &WhatIf) -> String {
     let mut parts = vec![];
+
     for change in &effect.changes {
         let name = without_run(&change.part);
         let verdict = change.verdict.word();

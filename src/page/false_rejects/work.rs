@@ -81,6 +81,7 @@ pub fn try_mask(page: &Page, actor: &Actor, group: u64) -> Result<(), String> {
         "what a mask over {} would change is being found out",
         place.words()
     );
+
     begin(page, actor, &words)?;
     let (page, actor) = (page.clone(), actor.clone());
     tokio::spawn(async move {
@@ -159,6 +160,7 @@ async fn propose(
 /// Finds the effect of another threshold out.
 pub fn try_threshold(page: &Page, actor: &Actor, wanted: RegionThreshold) -> Result<(), String> {
     let identity = page.now().identity;
+
     if wanted.judging(&identity).is_none() {
         return Err(match &wanted.region {
             Some(region) => format!("{} has no threshold of region {region}", identity.recipe),
@@ -183,6 +185,7 @@ pub fn try_threshold(page: &Page, actor: &Actor, wanted: RegionThreshold) -> Res
                     .propose(remedy, title, (recipe, ""), vec![], effect);
                 Ok("the proposal is below".to_owned())
             }
+
             Err(why) => Err(why),
         };
 
@@ -209,6 +212,7 @@ pub fn activate(page: &Page, actor: &Actor, number: u64) -> Result<(), String> {
         Remedy::Revision(_) | Remedy::Mask(_) => {
             revision_of(&identity.recipe).map(Remedy::Revision)
         }
+
         Remedy::Threshold(set) => set.judging(&identity).map(|value| {
             let region = set.region.clone();
             Remedy::Threshold(RegionThreshold { region, value })
@@ -219,6 +223,7 @@ pub fn activate(page: &Page, actor: &Actor, number: u64) -> Result<(), String> {
     let (page, actor) = (page.clone(), actor.clone());
     tokio::spawn(async move {
         let told = set(&page, &actor, &proposal.recipe, &proposal.remedy).await;
+
         if told.is_ok()
             && let Some(before) = before
         {
@@ -250,6 +255,7 @@ pub fn undo(page: &Page, actor: &Actor, number: u64) -> Result<(), String> {
     let (page, actor) = (page.clone(), actor.clone());
     tokio::spawn(async move {
         let told = set(&page, &actor, &proposal.recipe, &before).await;
+
         if told.is_ok() {
             page.false_rejects.set_undo(number, None);
         }
@@ -264,8 +270,10 @@ pub fn undo(page: &Page, actor: &Actor, number: u64) -> Result<(), String> {
 /// stays the one before for a recipe of no library.
 async fn judging_after(page: &Page, before: &str) -> String {
     let until = Instant::now() + FOLLOWS_WITHIN;
+
     loop {
         let judging = page.now().identity.recipe;
+
         if judging != before || Instant::now() >= until {
             return judging;
         }
@@ -278,10 +286,13 @@ async fn set(page: &Page, actor: &Actor, recipe: &str, remedy: &Remedy) -> Resul
     let answer = match remedy {
         Remedy::Revision(revision) | Remedy::Mask(revision) => {
             let values = json!({ "recipe": recipe, "revision": revision });
+
             carried_out(page, actor, "rollback", values).await
         }
+
         Remedy::Threshold(RegionThreshold { region, value }) => {
             let values = json!({ "value": value, "region": region });
+
             carried_out(page, actor, "set_threshold", values).await
         }
     };
@@ -309,6 +320,7 @@ async fn carried_out(
     values: Value,
 ) -> Result<Answer, String> {
     let answer = page.commands.carry_out(actor, name, values, PATIENCE).await;
+
     match answer.status {
         AnswerStatus::Done => Ok(answer),
         AnswerStatus::Rejected => Err(answer.reason.unwrap_or_default()),
@@ -352,6 +364,7 @@ fn made(words: &str) -> Option<(&str, u64)> {
 
 fn name_of(label: &str) -> &str {
     let levels = label.rsplit_once('@');
+
     match levels {
         Some((name, _)) => name,
         None => label,

@@ -31,6 +31,7 @@ pub fn encode(readings: Readings) -> Result<String, fmt::Error> {
     registry.register_collector(Box::new(readings));
     let mut text = String::new();
     text::encode(&mut text, &registry)?;
+
     Ok(text)
 }
 
@@ -76,11 +77,13 @@ fn encode_value(
         SampleValue::Number(number) if kind == MetricKind::Counter => {
             metric.encode_counter(number, None::<&Exemplar<NoLabelSet, f64>>)
         }
+
         SampleValue::Number(number) => metric.encode_gauge(number),
         SampleValue::Histogram(histogram) => {
             let bounds = BUCKETS.iter().copied().chain([f64::MAX]);
             let buckets: Vec<(f64, u64)> = bounds.zip(histogram.buckets).collect();
             let count = histogram.buckets.iter().sum();
+
             metric.encode_histogram::<NoLabelSet>(histogram.sum, count, &buckets, None)
         }
     }

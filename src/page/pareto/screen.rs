@@ -126,6 +126,7 @@ async fn export(page: &Page, query: Option<&str>) -> Result<(Download, String), 
 
     // What is not among them is the last row.
     let mut text = shown(&counted.rows, wanted.by, RowFormat::Csv);
+
     if let Some(words) = counted.lacks {
         text += &csv_text(&[words]);
     }

@@ -57,6 +57,7 @@ async fn packed_export(page: &Page, query: Option<&str>) -> Result<Download, Ref
     let place = place(page)?;
     let found = wanted(page, query, ZIP_PARTS).await?;
     let (stems, missing) = stems(page).await;
+
     if let Some(words) = missing {
         return Err((StatusCode::NOT_FOUND, words));
     }
@@ -85,6 +86,7 @@ async fn wanted(page: &Page, query: Option<&str>, rows: usize) -> Result<History
 /// What a file lacks, in words.
 fn lacks(found: &HistoryPage) -> Option<String> {
     let mut lacks = vec![];
+
     if found.next.is_some() {
         lacks.push(
             "there are older parts that fit, which are not here; winspect history has no bound"
@@ -106,6 +108,7 @@ fn lacks(found: &HistoryPage) -> Option<String> {
 /// The rows; what they lack is the last one.
 fn printed(found: &HistoryPage) -> String {
     let mut text = RowPrinter::new(RowFormat::Csv).page(&found.parts);
+
     if let Some(words) = lacks(found) {
         text += &csv_text(&[format!("not all: {words}").as_str()]);
     }
@@ -125,9 +128,11 @@ fn packed(
 
     let mut room = ZIP_BYTES;
     let mut left_out = 0;
+
     for stem in stems {
         let files = files_of(folder, stem);
         let bytes: usize = files.iter().map(|(_, bytes)| bytes.len()).sum();
+
         if bytes > room {
             left_out += 1;
             continue;
@@ -158,8 +163,10 @@ fn packed(
 /// The files of a part that are there; one that is pruned meanwhile is left out.
 fn files_of(folder: &Path, stem: &str) -> Vec<(String, Vec<u8>)> {
     let mut files = vec![];
+
     for end in ENDS {
         let name = format!("{stem}{end}");
+
         if let Ok(bytes) = std::fs::read(folder.join(&name)) {
             files.push((name, bytes));
         }

@@ -45,6 +45,7 @@ impl Filter {
 
         let is_long = |(_, field): &(&str, &String)| field.chars().count() > FIELD_MAX;
         let too_long = filter.fields().into_iter().find(is_long);
+
         match too_long.map(|(name, _)| name) {
             Some(name) => Err(format!("{name} has more than {FIELD_MAX} characters")),
             None => Ok(filter),
@@ -86,6 +87,7 @@ impl Filter {
             ANY => None,
             word => {
                 let verdict = Verdict::of_word(word);
+
                 if verdict.is_none() {
                     wrong.push(format!(
                         "verdict: pass, fail, undecided or {ANY}, got {word:?}"
@@ -128,6 +130,7 @@ impl Filter {
     /// The query of an address with these fields, which goes on at `before`; empty fields are left out.
     pub fn address(&self, path: &str, before: Option<u64>) -> String {
         let mut pairs: Vec<(&str, String)> = vec![];
+
         for (name, field) in self.fields() {
             if name != "before" && !field.is_empty() {
                 pairs.push((name, field.clone()));

@@ -136,6 +136,7 @@ pub async fn stems(page: &Page) -> (KeptStems, Option<String>) {
 
 fn lacks(found: &HistoryPage) -> Vec<String> {
     let mut lacks = vec![];
+
     if found.unreadable > 0 {
         lacks.push(format!(
             "{} parts cannot be read and are left out.",

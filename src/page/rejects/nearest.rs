@@ -67,8 +67,10 @@ pub async fn picture(
                 (CONTENT_TYPE, "image/jpeg"),
                 (CACHE_CONTROL, "private, max-age=3600"),
             ];
+
             (headers, Body::from(jpeg)).into_response()
         }
+
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }

@@ -102,6 +102,7 @@ pub async fn show(
         let words = format!(
             "the store has no result of part {run_id}/{camera}/{seq}; it keeps parts for a time (docs/history.md)"
         );
+
         return refusal(&page, viewer, StatusCode::NOT_FOUND, words);
     };
 
@@ -208,6 +209,7 @@ fn facts(row: &ResultRow) -> Vec<(&'static str, String)> {
 /// How often parts failed at the place of this one of late, and in the time before.
 async fn trend(page: &Page, row: &ResultRow) -> Option<String> {
     let spot = row.map.as_ref().and_then(spot_of)?;
+
     if row.verdict != Verdict::Fail {
         return None;
     }
@@ -240,6 +242,7 @@ async fn rejects_at(
 
     // A count that is not whole would be a wrong one.
     let found = search::parts(&page.store, query, usize::MAX).await.ok()?;
+
     if found.next.is_some() {
         return None;
     }
@@ -297,11 +300,13 @@ pub async fn label(State(page): State<Page>, act: Act<LabelForm>) -> Response {
 /// The message about a command's answer.
 pub fn notice_of(answer: &Answer) -> Notice {
     let words = answer.reason.clone();
+
     match answer.status {
         AnswerStatus::Done => Notice::done(words.unwrap_or_else(|| "done".to_owned())),
         AnswerStatus::Rejected => {
             Notice::refused(words.unwrap_or_else(|| "it was refused".to_owned()))
         }
+
         AnswerStatus::Accepted | AnswerStatus::Progress => {
             Notice::begun(words.unwrap_or_else(|| "the line is at it".to_owned()))
         }

@@ -46,6 +46,7 @@ pub async fn send(State(page): State<Page>, viewer: Viewer) -> Response {
 
             bundle.sent("application/zip", &format!("winspect-support-{day}.zip"))
         }
+
         Err((status, words)) => refusal(&page, viewer, status, words),
     }
 }
@@ -179,6 +180,7 @@ fn evidence(page: &Page) -> String {
         }) => {
             format!("evidence: {bytes} bytes kept, {waiting_bytes} bytes on their way\n")
         }
+
         None => "evidence: this line keeps no pictures\n".to_owned(),
     }
 }

@@ -124,6 +124,7 @@ fn shown(score: f32) -> String {
 /// The number of scores in each column of a picture from 0 to `scale`.
 fn counts(scores: &[f32], scale: f32) -> [usize; COLUMNS] {
     let mut counts = [0; COLUMNS];
+
     for score in scores {
         let column = (score / scale * COLUMNS as f32) as usize;
         counts[column.min(COLUMNS - 1)] += 1;
@@ -167,6 +168,7 @@ fn words(region: &RegionScores) -> Vec<String> {
     let good = &region.good;
     let lowest = good.iter().copied().fold(f32::INFINITY, f32::min);
     let highest = good.iter().copied().fold(0.0, f32::max);
+
     if !good.is_empty() {
         words.push(format!(
             "{} good parts, each against the others, score {} to {}.",
@@ -196,6 +198,7 @@ fn words(region: &RegionScores) -> Vec<String> {
 pub fn bad_parts(scores: Option<RecipeScores>) -> Vec<String> {
     let regions = scores.map_or(vec![], |scores| scores.regions);
     let regions = regions.iter();
+
     regions.flat_map(bad_words).collect()
 }
 
@@ -223,6 +226,7 @@ fn found(bad: BadScore, threshold: f32) -> &'static str {
         (false, true) => {
             "✓ found by its own look alone: others with such a fault may pass, a lower threshold would find them"
         }
+
         (false, false) => "✕ not found: it passes",
     }
 }

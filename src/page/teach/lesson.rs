@@ -132,6 +132,7 @@ fn told(lesson: &ShownLesson) -> (&'static str, Mark, String) {
     let seen = lesson.parts.len();
     let wanted = lesson.wanted;
     let taken = lesson.count(|fate| matches!(fate, PartFate::Accepted | PartFate::Kept));
+
     match &lesson.step {
         LessonStep::Seeing => (
             SEEING,
@@ -182,9 +183,11 @@ pub async fn news(
     let wanted = wanted(query.as_deref());
     let recipe = wanted.recipe.unwrap_or_default();
     let since = wanted.since.unwrap_or_default();
+
     // The message of a session is for a whole page.
     let hidden = Layout::hidden_of(&viewer);
     let end = Instant::now() + WAIT;
+
     loop {
         let fragment = match fragment(&page, &hidden, &recipe) {
             Ok(fragment) => fragment,
@@ -218,5 +221,6 @@ pub async fn part(State(page): State<Page>, Path((number, place)): Path<(u64, us
 
     // Numbers of lessons begin anew with each run.
     let headers = [(CONTENT_TYPE, "image/jpeg"), (CACHE_CONTROL, "no-store")];
+
     (headers, picture.to_vec()).into_response()
 }

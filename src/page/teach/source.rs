@@ -86,15 +86,20 @@ impl CellFacts {
         let (cell_w, cell_h) = match (self.tile_px, self.kept) {
             (Some(tile), _) => {
                 let side = shorter.min(tile as f64);
+
                 (side / self.columns as f64, side / self.rows as f64)
             }
+
             (None, Some(cells)) => {
                 let side = (w * h / cells as f64).sqrt();
+
                 (side, side)
             }
+
             (None, None) if self.is_square => {
                 (shorter / self.columns as f64, shorter / self.rows as f64)
             }
+
             (None, None) => (w / self.columns as f64, h / self.rows as f64),
         };
 

@@ -19,6 +19,7 @@ const MARK: &str = "candidate";
 /// Marks a revision as one that was never current.
 pub(super) fn mark(revision: &Revision) -> Result<(), LibraryError> {
     disk::write(&revision.folder().join(MARK), &[])?;
+
     disk::sync_folder(revision.folder())
 }
 
@@ -142,8 +143,10 @@ impl Comparison<'_> {
     /// Pictures that were taught since.
     fn taught(&self) -> Vec<&PictureEntry> {
         let mut taught = vec![];
+
         for picture in &self.current.pictures {
             let is_older = self.parent.is_some_and(|parent| has(parent, picture));
+
             if !is_older && !has(self.candidate, picture) {
                 taught.push(picture);
             }
@@ -155,8 +158,10 @@ impl Comparison<'_> {
     /// Pictures that were forgotten since, and come back.
     fn forgotten(&self) -> Vec<&PictureEntry> {
         let mut forgotten = vec![];
+
         for picture in &self.candidate.pictures {
             let is_older = self.parent.is_some_and(|parent| has(parent, picture));
+
             if is_older && !has(self.current, picture) {
                 forgotten.push(picture);
             }
@@ -168,9 +173,11 @@ impl Comparison<'_> {
     /// Thresholds that were set since.
     fn thresholds(&self) -> Vec<String> {
         let mut words = vec![];
+
         for note in &self.current.thresholds {
             let is_same = |of: &Manifest| of.thresholds.contains(note);
             let is_older = self.parent.is_some_and(is_same);
+
             if is_older || is_same(self.candidate) {
                 continue;
             }
@@ -188,6 +195,7 @@ impl Comparison<'_> {
         let choice = self.current.choice.as_ref()?;
         let is_same = |of: &Manifest| of.choice.as_ref() == Some(choice);
         let is_older = self.parent.is_some_and(is_same);
+
         if is_older || is_same(self.candidate) {
             return None;
         }
@@ -239,6 +247,7 @@ fn of_region(region: Option<&str>) -> String {
 /// The number of pictures in words; `None` without any.
 fn counted(pictures: &[&PictureEntry], change: &str) -> Option<String> {
     let all = pictures.len();
+
     if all == 0 {
         return None;
     }

@@ -31,6 +31,7 @@ pub fn view(table: &Table) -> Table {
 
     let regions = view.get_mut(REGION).and_then(Value::as_array_mut);
     let regions = regions.into_iter().flatten();
+
     for region in regions.filter_map(Value::as_object_mut) {
         region.retain(|key, _| key == "name" || is_view(key));
     }
@@ -78,8 +79,10 @@ impl TablePictures {
     /// The paths of the pictures that a manifest has.
     pub fn of_manifest(pictures: &[PictureEntry]) -> Self {
         let mut paths = TablePictures::default();
+
         for picture in pictures {
             let file = picture.file.clone();
+
             match picture.used_as {
                 PictureUse::Good => paths.good.push(file),
                 PictureUse::Bad => {}
@@ -97,6 +100,7 @@ impl TablePictures {
     pub fn put(self, table: &mut Table) {
         for (key, paths) in [("references", self.good), ("calibration", self.calibration)] {
             table.remove(key);
+
             if !paths.is_empty() {
                 table.insert(key.to_owned(), paths.into());
             }
@@ -164,6 +168,7 @@ pub fn thresholds(table: &Table, how: &str) -> Vec<ThresholdNote> {
 fn shown(table: &Table) -> Option<String> {
     // A rate comes first: it is what the person chose, and the number follows from it.
     let rate = table.get(RATE).filter(|rate| !rate.is_null());
+
     if let Some(rate) = rate {
         return Some(format!("{RATE} {rate}"));
     }
@@ -234,6 +239,7 @@ pub fn set_rate(table: &mut Table, rate: f64) {
 /// Puts `auto` in the place of each threshold that is a number. Returns their values.
 pub fn numbers_to_auto(table: &mut Table) -> Vec<String> {
     let mut values: Vec<String> = number_to_auto(table).into_iter().collect();
+
     if let Some(Value::Array(regions)) = table.get_mut("region") {
         let tables = regions.iter_mut().filter_map(Value::as_object_mut);
         let of_regions = tables.filter_map(number_to_auto);

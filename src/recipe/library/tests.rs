@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 pub fn picture(folder: &Path, content: &str) -> DraftPicture {
     let file = folder.join(format!("{content}.PNG"));
     fs::write(&file, content).expect("written");
+
     DraftPicture::new(PictureUse::Good, file)
 }
 
@@ -68,14 +69,17 @@ fn a_revision_holds_all_that_it_was_made_of() {
         library.current("nut").expect("whole"),
         Some(revision.clone())
     );
+
     revision.verify().expect("whole");
     let manifest = revision.manifest();
     assert_eq!(manifest.label(), "nut@1");
     assert_eq!(manifest.pictures[0].from, "a.PNG");
+
     // By sha256sum.
     let a = "good/ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb.png";
     assert_eq!(manifest.pictures[0].file, a);
     assert!(revision.folder().join(a).is_file());
+
     // The originals may go.
     fs::remove_file(folder.path().join("a.PNG")).expect("gone");
     revision.verify().expect("whole");
@@ -91,6 +95,7 @@ fn a_master_picture_is_kept_and_is_no_reference() {
     let mut next = Draft::after(&revision, String::new()).expect("whole");
     let locate = json!({"master": "elsewhere.png", "area": [1, 2, 3, 4]});
     next.table.insert("locate".to_owned(), locate);
+
     // The master may be one of the references.
     next.pictures.push(DraftPicture {
         used_as: PictureUse::Master,
@@ -107,6 +112,7 @@ fn a_master_picture_is_kept_and_is_no_reference() {
     let after = Draft::after(&next, String::new()).expect("whole");
     let again = writer.commit(&after).expect("a revision");
     assert_eq!(again.table().expect("whole")["locate"]["master"], master);
+
     // Without another one it cannot go; the reference of that content can.
     let mut draft = Draft::after(&again, String::new()).expect("whole");
     draft.forget("ca978112").expect("the reference");
@@ -131,11 +137,13 @@ fn a_threshold_makes_a_revision_and_a_rollback_undoes_it() {
     let back = writer.roll_back("nut", None).expect("there is one before");
     assert_eq!(back, revision);
     assert_eq!(library.current("nut").expect("whole"), Some(revision));
+
     // The one that judged before is now the second, which a second rollback brings back.
     let again = writer.roll_back("nut", None).expect("there is one before");
     assert_eq!(again, next);
     let words = refusal(writer.roll_back("nut", Some(7)));
     assert!(words.contains("no revision 7; it has 1, 2"), "{words}");
+
     // A revision after a rollback has a number of its own.
     writer.roll_back("nut", Some(1)).expect("it is there");
     let third = Draft::after(&again, String::new()).expect("whole");
@@ -168,8 +176,10 @@ fn the_current_revision_and_the_one_before_are_never_taken_away() {
     next(ChangeKind::Taught, 9, u64::MAX);
     next(ChangeKind::Threshold, 9, u64::MAX);
     next(ChangeKind::Taught, 9, u64::MAX);
+
     // A threshold's goes before what was taught.
     assert_eq!(next(ChangeKind::Taught, 4, u64::MAX), [1, 2, 4, 5]);
+
     // All have the same two files of one byte, which count once.
     assert_eq!(next(ChangeKind::Taught, 9, 2), [1, 2, 4, 5, 6]);
     assert_eq!(next(ChangeKind::Taught, 9, 1), [6, 7]);
@@ -200,12 +210,14 @@ fn a_candidate_waits_and_a_held_revision_stays() {
     };
 
     assert!(is_current(1));
+
     // Each is made of the current one, and has a number of its own.
     writer.limit(2, u64::MAX);
     let second = next(&writer);
     assert_eq!(second.manifest().parent, Some(1));
     writer.keep_candidate(&second).expect("kept");
     assert_eq!(library.numbers("nut").expect("a folder"), [1, 3]);
+
     // One that is held outlives later ones; one that is not goes.
     let hold = RevisionHold::of(&second).expect("there");
     let also = RevisionHold::of(&second).expect("two lines may share a library");
@@ -219,6 +231,7 @@ fn a_candidate_waits_and_a_held_revision_stays() {
     let fourth = next(&writer);
     writer.make_current(&fourth).expect("there");
     assert_eq!(library.numbers("nut").expect("a folder"), [4, 5]);
+
     // A recipe without any current revision would have none to judge by.
     let alone = writer
         .write(&draft("bolt", folder.path(), &["c"]))
@@ -260,6 +273,7 @@ fn a_promotion_says_what_it_loses_and_asks_before() {
     taught.set_threshold(None, 0.77, "a test").expect("one");
     writer.commit(&taught).expect("written");
     let refused = refusal(promotion(2, false));
+
     for words in [
         "nut@2 would lose what nut@4 has since it was made: 1 picture taught, ",
         "1 picture forgotten",
@@ -384,6 +398,7 @@ fn what_was_changed_is_refused_in_words() {
 
         let refused = refusal(read);
         assert!(refused.contains(words), "{refused}");
+
         // The name is not free for another recipe.
         assert_eq!(library.names().expect("a folder"), ["nut"]);
     }
@@ -424,10 +439,12 @@ fn one_picture_is_not_good_and_bad() {
         words.contains("b.PNG is given as a good part and as a bad"),
         "{words}"
     );
+
     assert_eq!(library.numbers("nut").expect("a folder"), [1]);
     assert!(
         refusal(writer.commit(&draft("../nut", folder.path(), &[]))).contains("must have no /")
     );
+
     assert!(refusal(library.revision("bolt", 1)).contains("has no recipe \"bolt\"; it has nut"));
 }
 

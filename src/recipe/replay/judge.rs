@@ -94,6 +94,7 @@ impl Replayer {
     /// Decides each part by the threshold that it was judged by, in place of the recipe's own.
     pub fn as_judged(mut self) -> Self {
         self.is_as_judged = true;
+
         self
     }
 
@@ -146,6 +147,7 @@ impl Replayer {
     /// When the part cannot be judged, or the engine fails.
     pub fn replay(&mut self, kept: &KeptPart) -> Result<Replayed, ReplayError> {
         let facts = &kept.facts;
+
         if let Some(flaw) = flaw_of_stream(facts) {
             return Err(NotJudged::Stream(flaw).into());
         }
@@ -174,6 +176,7 @@ impl Replayer {
                 now.reason = reason;
                 now.score = Some(scored.score);
             }
+
             Err((reason, detail)) => {
                 now.reason = Some(reason);
                 now.detail = Some(detail);
@@ -243,6 +246,7 @@ impl Replayer {
 
     fn threshold(&self, facts: &Facts) -> Result<Option<f32>, NotJudged> {
         let region = facts.region.as_deref();
+
         if let Some(given) = self.given_for(region) {
             return Ok(Some(given));
         }
@@ -341,6 +345,7 @@ fn as_it_was(facts: &Facts) -> Judgement {
 fn is_same_map(facts: &MapFacts, scored: &RegionScore) -> bool {
     let (kept, area) = facts.map();
     let now = &scored.map;
+
     if area != scored.area {
         return false;
     }

@@ -65,6 +65,7 @@ impl NearestReferences {
     /// Words, where there are none to tell.
     pub fn nearest(&mut self, kept: &KeptPart) -> Result<NearestFound, String> {
         let facts = &kept.facts;
+
         if facts.recipe != self.recipe {
             let words = format!("{} judged the part, and not {}", facts.recipe, self.recipe);
             return Err(words);
@@ -109,6 +110,7 @@ impl NearestReferences {
     ) -> Result<Vec<NearestPair>, String> {
         let mut pictures: HashMap<usize, Arc<Picture>> = HashMap::new();
         let mut pairs = vec![];
+
         for (index, ((defect, _), nearest)) in defects.iter().zip(&compared.nearest).enumerate() {
             let Some(nearest) = nearest else {
                 continue;
@@ -153,6 +155,7 @@ impl NearestReferences {
     fn notes(&self, facts: &Facts) -> Vec<String> {
         let inspector = &self.compared.inspector;
         let mut notes = vec![];
+
         if let Some(by) = &facts.judged_by {
             if by.gallery != self.compared.gallery {
                 notes.push("The references were others when the part was judged.".to_owned());
@@ -189,6 +192,7 @@ impl NearestReferences {
 /// What a person should know of one pair.
 fn notes_of(nearest: &NearestPatch) -> Vec<&'static str> {
     let mut notes = vec![];
+
     if nearest.way.is_some() {
         notes.push("it was turned or mirrored");
     }
@@ -259,6 +263,7 @@ fn framed(picture: &Picture, patch: Area, side: usize, way: Option<Way>) -> Arc<
     let square = close_up::square_around(picture, patch, side);
     let mut canvas = Canvas::from(close_up::cut(picture, square, SIDE));
     let mut frame = close_up::on_close_up(patch, square, SIDE);
+
     for colour in FRAMES {
         canvas.outline(frame, THICK, colour);
         frame = Area {
@@ -271,6 +276,7 @@ fn framed(picture: &Picture, patch: Area, side: usize, way: Option<Way>) -> Arc<
 
     let shown = canvas.into_picture();
     let shown = way.map_or(shown.clone(), |way| way.of_picture(&shown));
+
     jpeg_file::encode(&shown, QUALITY).into()
 }
 

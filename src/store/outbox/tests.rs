@@ -46,6 +46,7 @@ fn what_is_given_up_or_refused_is_told_with_the_next() {
 fn late_results_keep_their_order_when_some_are_in_the_file_and_some_in_memory() {
     let outbox = Outbox::default();
     let over = Instant::now();
+
     for key in 1..=6 {
         outbox.queues().put_live(OutboxEntry {
             until: Some(over),
@@ -76,6 +77,7 @@ fn late_results_keep_their_order_when_some_are_in_the_file_and_some_in_memory() 
 #[test]
 fn a_late_result_waits_for_older_ones_that_are_on_their_way_to_the_file() {
     let outbox = Outbox::default();
+
     for key in 1..=3 {
         outbox.queues().put_live(waiting(key, true));
     }
@@ -92,6 +94,7 @@ fn a_late_result_waits_for_older_ones_that_are_on_their_way_to_the_file() {
     outbox.queues().spilling = 0;
     outbox.queues().in_file = 3;
     assert!(outbox.next().is_none(), "they are not read yet");
+
     for entry in spilled {
         let late = OutboxEntry {
             until: None,
@@ -142,6 +145,7 @@ fn what_went_to_the_file_goes_before_a_page_that_was_read_already_and_giving_up_
 #[test]
 fn what_is_put_aside_waits_apart_and_joins_the_others_where_it_was_not_at_fault() {
     let outbox = Outbox::default();
+
     for key in 1..=3 {
         outbox.queues().put_live(waiting(key, true));
     }
@@ -164,12 +168,14 @@ fn what_is_put_aside_waits_apart_and_joins_the_others_where_it_was_not_at_fault(
     let due = |ago| {
         outbox.queues().aside.get_mut(&2).expect("aside").again = Instant::now().checked_sub(ago)
     };
+
     due(Duration::from_secs(9));
     let next = outbox.next_aside(LinkLoad::Busy);
     assert!(
         next.is_none(),
         "it waits for a quiet link, and not for ever"
     );
+
     due(Duration::from_secs(10));
     let again = outbox.next_aside(LinkLoad::Busy).expect("it is due");
     assert!(outbox.was_aside(2) && !outbox.was_aside(1));
@@ -177,6 +183,7 @@ fn what_is_put_aside_waits_apart_and_joins_the_others_where_it_was_not_at_fault(
     due(Duration::ZERO);
     outbox.next_aside(LinkLoad::Quiet).expect("it is due");
     assert_eq!((again.key, again.asides), (2, 1));
+
     // A lost link brings it back to where it was, and not before the others.
     outbox.rewind();
     assert_eq!(outbox.count().aside, 1);
@@ -188,6 +195,7 @@ fn a_result_aside_is_tried_later_each_time_and_there_is_room_for_so_many() {
     assert_eq!(waits, [30, 60, 120, 3600]);
     let outbox = Outbox::default();
     let most = (ASIDE_MAX + LEAVING_MAX) as u64;
+
     for key in 1..=most + 1 {
         outbox.queues().put_live(waiting(key, true));
         outbox.next();
@@ -198,6 +206,7 @@ fn a_result_aside_is_tried_later_each_time_and_there_is_room_for_so_many() {
 #[test]
 fn a_result_that_may_be_aside_for_no_fault_of_its_own_does_not_go_to_the_file() {
     let outbox = Outbox::default();
+
     for key in 1..=ASIDE_MAX as u64 + 1 {
         outbox.queues().put_live(waiting(key, true));
         outbox.next();
@@ -211,6 +220,7 @@ fn a_result_that_may_be_aside_for_no_fault_of_its_own_does_not_go_to_the_file() 
 fn what_is_put_aside_beyond_the_room_rests_in_the_file_and_comes_again_once() {
     let outbox = Outbox::default();
     let beyond = 10;
+
     for key in 1..=ASIDE_MAX as u64 + beyond {
         outbox.queues().put_live(waiting(key, true));
         outbox.next();
@@ -220,9 +230,11 @@ fn what_is_put_aside_beyond_the_room_rests_in_the_file_and_comes_again_once() {
     let mut queues = outbox.queues();
     let leaving = queues.take_leaving();
     assert_eq!(leaving.len() as u64, beyond);
+
     // The file is read beyond some of them, and not so far for the others.
     queues.read_to = leaving[3].key;
     queues.in_file = 1;
+
     for entry in &leaving {
         queues.rest(entry.key);
     }
@@ -230,6 +242,7 @@ fn what_is_put_aside_beyond_the_room_rests_in_the_file_and_comes_again_once() {
     queues.in_file -= 1;
     assert_eq!((queues.resting.count, queues.in_file), (4, 6));
     assert_eq!(queues.waiting(), ASIDE_MAX as u64 + beyond);
+
     for entry in &leaving[4..] {
         queues.put_late(waiting(entry.key, false));
     }
@@ -239,6 +252,7 @@ fn what_is_put_aside_beyond_the_room_rests_in_the_file_and_comes_again_once() {
     assert_eq!(queues.wanted_page(), None, "their time has not come");
     queues.look_at_rest(Instant::now() + ASIDE_LONGEST);
     assert_eq!(queues.wanted_page(), Some(leaving[0].key - 1));
+
     for entry in &leaving {
         queues.put_late(waiting(entry.key, false));
     }
@@ -254,6 +268,7 @@ proptest! {
         let outbox = Outbox::default();
         let (mut model, mut cursor, mut key) = (Vec::<u64>::new(), 0usize, 0u64);
         let mut out: Vec<u64> = vec![];
+
         for step in steps {
             match step {
                 0 | 1 => {
@@ -261,14 +276,17 @@ proptest! {
                     outbox.queues().put_live(waiting(key, true));
                     model.push(key);
                 }
+
                 2 => {
                     let next = outbox.next().map(|w| w.key);
                     prop_assert_eq!(next, model.get(cursor).copied());
                     cursor = (cursor + 1).min(model.len());
                     out.extend(next);
                 }
+
                 3 => if let Some(key) = out.pop() {
                     outbox.ack(key, true);
+
                     if let Some(at) = model[..cursor].iter().position(|k| *k == key) {
                         model.remove(at);
                         cursor -= 1;
@@ -276,6 +294,7 @@ proptest! {
                 },
                 _ => { outbox.rewind(); cursor = 0; out.clear(); }
             }
+
             prop_assert_eq!(outbox.count().waiting as usize, model.len());
         }
     }
@@ -286,6 +305,7 @@ fn what_the_broker_has_of_a_result_is_known_when_it_is_handed_out_again() {
     let outbox = Outbox::default();
     outbox.queues().put_live(waiting(1, true));
     outbox.queues().put_live(waiting(2, true));
+
     for key in [1, 2] {
         assert_eq!(outbox.next().map(|entry| entry.key), Some(key));
     }

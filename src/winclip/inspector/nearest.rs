@@ -118,6 +118,7 @@ impl Inspector {
         let mut best: Option<Best> = None;
         for (number, reference) in self.references.iter().enumerate() {
             let ways = reference.regions[region].all_ways();
+
             for (way, crops) in ways.into_iter().enumerate() {
                 let Some((cell, cosine)) = nearest_cell(query, &crops[crop], bank.mask) else {
                     continue;
@@ -169,6 +170,7 @@ fn nearest_cell(
     for (cell, cosine) in cosines.iter().enumerate() {
         let counts = mask.is_none_or(|mask| mask[cell]);
         let is_nearer = nearest.is_none_or(|(_, highest)| *cosine > highest);
+
         if counts && is_nearer {
             nearest = Some((cell, *cosine));
         }
@@ -185,6 +187,7 @@ fn is_known_bad(query: ArrayView1<f32>, bank: &ReferenceBank, good: f32) -> bool
 
     let cosines = looks.dot(&query);
     let highest = cosines.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+
     looks::likeness(good, distance_of(highest)) > 0.0
 }
 

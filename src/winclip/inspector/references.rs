@@ -91,6 +91,7 @@ impl Inspector {
             .iter()
             .flat_map(RegionInspector::reference_banks);
         check_size(banks, count, 1 + self.ways.len())?;
+
         self.send_banks()
     }
 }
@@ -127,6 +128,7 @@ impl EncodedRegion {
     /// The crops in each way, the picture's own first.
     pub(super) fn all_ways(&self) -> Vec<&[Features]> {
         let mut ways = vec![self.crops.as_slice()];
+
         for turned in &self.turned {
             ways.push(turned);
         }

@@ -91,6 +91,7 @@ impl BenchLine {
         let parts = part_source(shared.control.clone());
         let admission = Admission::new(&shared, parts.clone(), &trigger(), queue.remove(0));
         let admission = Arc::new(admission);
+
         // All other ends are dropped, so that the publisher ends with the command handler.
         let Channels {
             commands,
@@ -157,6 +158,7 @@ impl BenchLine {
         // The camera and the command handler end first; queue, writer and publisher end with their
         // inputs.
         drop(self.stopper);
+
         for thread in self.threads {
             thread.join().expect("no stage panics");
         }
@@ -202,6 +204,7 @@ pub fn fill(file: &Path, count: usize) -> Result<(), Failure> {
     // The last handle ends the writer, which commits what it has.
     drop(store);
     writer.join().expect("the store's writer does not panic");
+
     Ok(())
 }
 
@@ -210,6 +213,7 @@ fn pass_all(frames: &FrameReceiver, store: &Store, judged: &JudgedParts) {
     loop {
         // An empty batch is the end of the camera: the store is closed so that its writer ends.
         let batch = frames.take(BATCH, &Heartbeat::default(), &mut || ());
+
         if batch.is_empty() {
             store.close();
             return;
@@ -234,6 +238,7 @@ fn pass_all(frames: &FrameReceiver, store: &Store, judged: &JudgedParts) {
 fn show_frames(admission: &Admission, stop: &Stop, between: Duration) {
     // One pixel is shared by all frames: a frame costs an allocation or two.
     let picture = Arc::new(Picture::new(1, 1, vec![0; 3]).expect("three bytes"));
+
     while !stop.stopped_within(between) {
         admission.on_frame(Frame {
             camera: CAMERA.into(),
@@ -259,6 +264,7 @@ fn pass(part: Part) -> Report {
     report.reason = None;
     report.score = Some(0.1);
     report.map = Some(Map::new(Grid::square(16), vec![0.1; 256]));
+
     report
 }
 
@@ -382,5 +388,6 @@ impl ResultPolicy for BenchPolicy {
 
 fn writer(open_store: OpenStore, run_id: &str) -> StoreWriter {
     let identity = identity(run_id);
+
     StoreWriter::new(open_store, BenchPolicy { identity })
 }

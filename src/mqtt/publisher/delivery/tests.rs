@@ -9,6 +9,7 @@ use rumqttc::v5::{AsyncClient, MqttOptions};
 /// A delivery of so many results, which are all handed out by hand.
 fn delivery(count: u64) -> (Delivery, Arc<Outbox>, Diagnostics) {
     let outbox = Arc::<Outbox>::default();
+
     for key in 1..=count {
         outbox.put(OutboxEntry {
             key,
@@ -24,6 +25,7 @@ fn delivery(count: u64) -> (Delivery, Arc<Outbox>, Diagnostics) {
 
     let causes = Diagnostics::default();
     let delivery = Delivery::new(outbox.clone(), causes.clone(), "plant/box".to_owned());
+
     (delivery, outbox, causes)
 }
 
@@ -33,6 +35,7 @@ fn session() -> Session {
     std::mem::forget(events); // the client has room as long as they are there
     let mut session = Session::new(1, client);
     session.connected_at = Some(Instant::now());
+
     session
 }
 
@@ -65,6 +68,7 @@ fn a_broker_that_refuses_for_a_while_gets_every_result_in_order() {
     ] {
         let (mut delivery, outbox, causes) = delivery(20);
         let session = session();
+
         for _ in 0..9 {
             delivery.on_result_refused(next(&outbox), Instant::now(), reason);
             assert_eq!(delivery.window(&session), 0, "a pause");
@@ -90,6 +94,7 @@ fn a_broker_that_refuses_for_a_while_gets_every_result_in_order() {
 #[test]
 fn a_broker_that_refuses_for_some_seconds_gets_the_first_result_first() {
     let (mut delivery, outbox, _causes) = delivery(3);
+
     for _ in 0..3 {
         assert_eq!(next(&outbox), 1);
         delivery.on_result_refused(1, Instant::now(), PubAckReason::QuotaExceeded);
@@ -107,14 +112,17 @@ fn one_result_that_is_refused_alone_stands_aside_and_the_others_flow() {
     let reason = PubAckReason::PayloadFormatInvalid;
     let mut session = session();
     let mut taken = vec![];
+
     for _ in 0..12 {
         delivery.paused_until = None;
+
         match outbox.next().map(|entry| entry.key) {
             Some(1) => delivery.on_result_refused(1, Instant::now(), reason),
             Some(key) => {
                 taken.push(key);
                 delivery.on_result_accepted(key, Instant::now());
             }
+
             None => break,
         }
     }
@@ -137,6 +145,7 @@ fn results_that_are_refused_together_come_again_in_their_order() {
     let sent: Vec<u64> = keys.take(12).collect();
     delivery.on_result_accepted(1, Instant::now());
     outbox.accept(1);
+
     for key in &sent[1..] {
         delivery.on_result_refused(*key, Instant::now(), PubAckReason::QuotaExceeded);
     }
@@ -158,6 +167,7 @@ fn an_acknowledgement_of_an_earlier_result_says_nothing_of_a_refused_one() {
     let session = session();
     let sent: Vec<Instant> = (0..2).map(|_| Instant::now()).collect();
     assert_eq!((next(&outbox), next(&outbox)), (1, 2));
+
     // The refusal of the second one overtakes the acknowledgement of the first.
     delivery.on_result_refused(2, sent[1], PubAckReason::QuotaExceeded);
     delivery.on_result_accepted(1, sent[0]);
@@ -170,6 +180,7 @@ fn an_acknowledgement_of_an_earlier_result_says_nothing_of_a_refused_one() {
         0,
         "a pause, and not this one alone"
     );
+
     assert!(delivery.alone.is_none());
 }
 
@@ -209,8 +220,10 @@ fn any_number_of_results_that_are_refused_alone_hold_no_other_up() {
     let (mut delivery, outbox, causes) = delivery(count);
     let mut session = session();
     let mut taken = vec![];
+
     while let Some(entry) = outbox.next() {
         assert_eq!(delivery.window(&session), IN_FLIGHT, "never a pause");
+
         if entry.key.is_multiple_of(2) {
             delivery.on_result_refused(
                 entry.key,
@@ -239,6 +252,7 @@ fn connection(delivery: &mut Delivery, outbox: &Outbox, results: u16) -> (Sessio
     let mut session = session();
     delivery.begin(&mut session);
     let mut keys = vec![];
+
     for packet in 1..=results {
         let key = next(outbox);
         session
@@ -268,6 +282,7 @@ fn accept(delivery: &mut Delivery, outbox: &Outbox, session: &mut Session, key: 
 #[test]
 fn a_result_that_ends_its_connections_stands_aside_and_the_others_flow_at_once() {
     let (mut delivery, outbox, _causes) = delivery(3);
+
     // Three are on their way, and twice it may be any of them.
     for _ in 0..2 {
         let (session, _) = connection(&mut delivery, &outbox, 3);
@@ -285,6 +300,7 @@ fn a_result_that_ends_its_connections_stands_aside_and_the_others_flow_at_once()
     assert_eq!(delivery.window(&session), IN_FLIGHT, "the others are free");
     assert_eq!(keys, [2, 3]);
     accept(&mut delivery, &outbox, &mut session, 2);
+
     // The third ends them too: it is known from before, and found with the next.
     cut(&mut delivery, &outbox, &session);
     let (session, keys) = connection(&mut delivery, &outbox, 1);
@@ -301,6 +317,7 @@ fn a_result_that_was_aside_ends_a_connection_by_itself_and_no_other_is_suspected
     let waits = |outbox: &Outbox| (outbox.count().aside, outbox.count().waiting);
     next(&outbox);
     outbox.put_aside(1, true);
+
     for _ in 0..3 {
         let (mut session, keys) = connection(&mut delivery, &outbox, 5);
         assert_eq!(delivery.window(&session), IN_FLIGHT);
@@ -324,6 +341,7 @@ fn a_result_that_was_aside_ends_a_connection_by_itself_and_no_other_is_suspected
 #[test]
 fn a_result_that_is_alone_on_two_connections_that_end_stands_aside() {
     let (mut delivery, outbox, _causes) = delivery(1);
+
     for _ in 0..2 {
         assert_eq!(outbox.count().aside, 0);
         let (session, _) = connection(&mut delivery, &outbox, 1);
@@ -337,6 +355,7 @@ fn a_result_that_is_alone_on_two_connections_that_end_stands_aside() {
 fn cuts_of_a_link_leave_the_window_whole_as_long_as_results_get_through() {
     let (mut delivery, outbox, _causes) = delivery(60);
     let mut session = connection(&mut delivery, &outbox, 10).0;
+
     for packet in 1..=5 {
         let fence = AckTarget::Topic("plant/box/fence".to_owned());
         session.in_flight.insert(100 + packet, on_its_way(fence));
@@ -344,6 +363,7 @@ fn cuts_of_a_link_leave_the_window_whole_as_long_as_results_get_through() {
         let (again, keys) = connection(&mut delivery, &outbox, 10);
         assert_eq!(delivery.window(&again), IN_FLIGHT);
         session = again;
+
         // Those come again and get through; the ones behind them are on their way at the next cut.
         for key in keys {
             accept(&mut delivery, &outbox, &mut session, key);
@@ -372,6 +392,7 @@ fn cuts_of_a_link_leave_the_window_whole_as_long_as_results_get_through() {
 fn a_message_that_ends_two_connections_is_left_out_and_told() {
     let (mut delivery, _outbox, causes) = delivery(0);
     let birth = AckTarget::Topic("plant/box/birth".to_owned());
+
     for _ in 0..2 {
         let mut session = session();
         delivery.begin(&mut session);
@@ -408,6 +429,7 @@ fn a_refused_message_is_told_by_health_until_it_is_taken() {
 fn a_message_that_is_refused_just_before_a_cut_is_suspected_and_not_the_next_one() {
     let (mut delivery, outbox, _causes) = delivery(1);
     let birth = AckTarget::Topic("plant/box/birth".to_owned());
+
     for _ in 0..2 {
         let (mut session, _keys) = connection(&mut delivery, &outbox, 1);
         delivery.on_message(&birth, PubAckReason::NotAuthorized);
@@ -425,6 +447,7 @@ fn a_message_that_is_refused_just_before_a_cut_is_suspected_and_not_the_next_one
 fn a_cut_with_a_response_on_its_way_suspects_nothing_else() {
     let (mut delivery, outbox, causes) = delivery(3);
     let response = AckTarget::Response("elsewhere".to_owned());
+
     for _ in 0..4 {
         let (mut session, _keys) = connection(&mut delivery, &outbox, 1);
         session.in_flight.insert(100, on_its_way(response.clone()));
@@ -443,6 +466,7 @@ fn a_cut_with_a_response_on_its_way_suspects_nothing_else() {
 fn only_a_rule_is_mended_by_a_rule() {
     let words = way_out(PubAckReason::NotAuthorized, "plant/box");
     assert!(words.contains("access rules for plant/box/#"), "{words}");
+
     for reason in [
         PubAckReason::QuotaExceeded,
         PubAckReason::ImplementationSpecificError,
@@ -457,11 +481,13 @@ fn only_a_rule_is_mended_by_a_rule() {
 fn outcomes_and_rejects_that_end_two_connections_are_left_out_told_and_tried_again() {
     let outcome: fn(u64) -> AckTarget = AckTarget::Outcome;
     let reject: fn(u64) -> AckTarget = AckTarget::Reject;
+
     for (on_their_way, kind, name) in [
         ([3, 3], outcome, "the second answer to a command"),
         ([4, 7], reject, "plant/box/reject"),
     ] {
         let (mut delivery, _outbox, causes) = delivery(0);
+
         for number in on_their_way {
             let mut session = session();
             delivery.begin(&mut session);
@@ -478,6 +504,7 @@ fn outcomes_and_rejects_that_end_two_connections_are_left_out_told_and_tried_aga
             told.contains(&format!("{name} ended connections")),
             "{told}"
         );
+
         assert!(!delivery.tells_again());
         for until in delivery.muted.values_mut() {
             *until = Instant::now();

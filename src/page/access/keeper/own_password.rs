@@ -32,6 +32,7 @@ impl Access {
 
                 Ok(hash)
             }
+
             (Ok(_), _) => {
                 self.note(format!(
                     "another password for {name} at the page from {from} refused: wrong password"
@@ -39,6 +40,7 @@ impl Access {
 
                 Err("the password until now is wrong".to_owned())
             }
+
             (Err(_), _) => {
                 // The password was not looked at.
                 lock(&self.limits).give_back(from, name, Instant::now());

@@ -361,8 +361,7 @@ impl Proposal {
 }
 
 impl ProposalRow {
-    /// That of a proposal.
-    pub fn of(proposal: &Proposal) -> Self {
+    fn of(proposal: &Proposal) -> Self {
         let effect = &proposal.effect;
         let mut words = format!(
             "Of the last {} parts {} would fail; {} did. {} would pass that failed, {} would fail that passed{}.",

@@ -2,7 +2,7 @@
 //!
 //! Bounds: one step at a time, the groups of one suggestion, and [`PROPOSALS_MAX`] proposals, of which the oldest goes.
 
-use super::rows::{GroupRow, ProposalRow};
+use super::rows::{GroupRow, ProposalRow, changes_in_words, in_words};
 use crate::page::access::Notice;
 use crate::protocol::birth::Identity;
 use crate::protocol::suggestion::{SuggestedGroup, SuggestedPart};
@@ -367,6 +367,38 @@ impl Proposal {
         }
 
         Ok(undo.before.clone())
+    }
+}
+
+impl ProposalRow {
+    fn of(proposal: &Proposal) -> Self {
+        let effect = &proposal.effect;
+        let mut words = format!(
+            "Of the last {} parts {} would fail; {} did. {} would pass that failed, {} would fail that passed{}.",
+            effect.parts,
+            effect.would_fail,
+            effect.failed,
+            effect.passes_more,
+            effect.fails_more,
+            effect.undecided_in_words()
+        );
+
+        if effect.not_judged > 0 {
+            words += &format!(" {} more could not be judged.", effect.not_judged);
+        }
+
+        ProposalRow {
+            number: proposal.number,
+            words: proposal.words.clone(),
+            parts: proposal.parts.iter().map(in_words).collect(),
+            effect: words,
+            changes: changes_in_words(effect),
+            bad: effect.bad_in_words(),
+            finds_all_bad: effect.finds_all_bad(),
+            hindrance: proposal.hindrance(),
+            made: proposal.made.clone(),
+            is_active: proposal.undo.is_some(),
+        }
     }
 }
 

@@ -1,6 +1,5 @@
 //! Groups and proposals as the screen shows them: in words.
 
-use super::board::Proposal;
 use super::common_place;
 use crate::page::numbers::decimal;
 use crate::protocol::suggestion::{Doubt, SuggestedGroup, SuggestedPart};
@@ -78,7 +77,7 @@ impl GroupRow {
 }
 
 /// The first parts that would have another verdict.
-fn changes_in_words(effect: &WhatIf) -> String {
+pub fn changes_in_words(effect: &WhatIf) -> String {
     let mut parts = vec![];
 
     for change in &effect.changes {
@@ -96,7 +95,7 @@ fn without_run(part: &str) -> &str {
 }
 
 /// A part for a person.
-fn in_words(part: &SuggestedPart) -> String {
+pub fn in_words(part: &SuggestedPart) -> String {
     let why = match part.why {
         Doubt::Near => "passed near the threshold",
         Doubt::Overruled => "marked as a false reject",
@@ -112,37 +111,4 @@ fn in_words(part: &SuggestedPart) -> String {
         part.x,
         part.y
     )
-}
-
-impl ProposalRow {
-    /// That of a proposal.
-    pub fn of(proposal: &Proposal) -> Self {
-        let effect = &proposal.effect;
-        let mut words = format!(
-            "Of the last {} parts {} would fail; {} did. {} would pass that failed, {} would fail that passed{}.",
-            effect.parts,
-            effect.would_fail,
-            effect.failed,
-            effect.passes_more,
-            effect.fails_more,
-            effect.undecided_in_words()
-        );
-
-        if effect.not_judged > 0 {
-            words += &format!(" {} more could not be judged.", effect.not_judged);
-        }
-
-        ProposalRow {
-            number: proposal.number,
-            words: proposal.words.clone(),
-            parts: proposal.parts.iter().map(in_words).collect(),
-            effect: words,
-            changes: changes_in_words(effect),
-            bad: effect.bad_in_words(),
-            finds_all_bad: effect.finds_all_bad(),
-            hindrance: proposal.hindrance(),
-            made: proposal.made.clone(),
-            is_active: proposal.undo.is_some(),
-        }
-    }
 }

@@ -199,7 +199,6 @@ pub fn scale_of(score: Option<f32>, threshold: Option<f32>, map: Option<&Map>) -
         (Some(threshold), _) if is_on_scale && threshold > 0.0 => {
             HeatScale::of_threshold(threshold)
         }
-
         (_, Some(map)) => HeatScale::of_map(map),
         (_, None) => HeatScale::between(0.0, 1.0),
     }

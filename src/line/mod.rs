@@ -203,7 +203,6 @@ impl Line {
         let shared = stages.shared;
         let (stopper, stop) = stop_pair();
         let mut cameras = vec![];
-
         for camera in stages.cameras {
             cameras.push(start_camera(camera, stop.clone()));
         }
@@ -305,11 +304,9 @@ impl Line {
     /// failure, named by its stage.
     pub fn finish(mut self) -> (Summary, Result<(), Failure>) {
         self.stop();
-
         // Cameras come first, and the others in the order in which the data flows, so that each
         // join waits for a thread that is about to leave.
         let mut outcome = Ok(());
-
         for stage in self.cameras.into_iter().chain(self.others) {
             outcome = outcome.and(stage.join());
         }
@@ -340,7 +337,6 @@ impl Stages {
         // picture or a model.
         let begun = opening.begun(config);
         let (mut active, shared) = prepare(config, (&mut opening, &begun), &preparer, run_id)?;
-
         // The painters are taken before the inspector moves to its own thread.
         let painter = OverlayPainter(active.inspector.painter());
         let (kept, evidence) = evidence_of(config, &mut active, &shared);
@@ -352,7 +348,6 @@ impl Stages {
         let settings = LiveSettings::new(config, &begun);
         let cameras = open_cameras(config, &shared, queue, &settings, &channels.camera_events)?;
         let inspected = inspected_cameras(&cameras);
-
         // The store's thread asks the line through this policy, which holds a weak sender alone:
         // the control socket ends when all senders are gone, and holds the store itself.
         let timed = config.mqtt.timed_reject;
@@ -425,7 +420,6 @@ fn prepare(
     let model = preparer.model.label();
     let mut identity = identity_of(config, (opening, begun), &active, &model, run_id);
     identity.judged_by(&policies);
-
     // Shared handles are made last: they are cloned into every stage, and hold the policy that the
     // first part is judged by.
     let names = camera_names(config);
@@ -435,7 +429,6 @@ fn prepare(
     shared.evidence = evidence.map(|evidence| evidence.folder.as_path().into());
     let checks = &shared.control.checks;
     checks.ask(config.check_due.clone(), part_cameras(config));
-
     Ok((active, shared))
 }
 
@@ -545,7 +538,6 @@ impl PageStages {
         let files = page_files(config, settings, keys);
         let server = page_wiring(shared, is_continuous, files, bound, ends, known);
         let pictures = PictureStage::new(frames, server.pictures.clone());
-
         Ok(Some(PageStages { pictures, server }))
     }
 }
@@ -571,7 +563,6 @@ fn start_page(page: PageStages, pulses: Vec<(&str, &Heartbeat)>) -> [Stage; 2] {
 
 fn pulses_of<'a>(cameras: &'a [Stage], others: &'a [Stage]) -> Vec<(&'a str, &'a Heartbeat)> {
     let stages = cameras.iter().chain(others);
-
     stages.filter_map(Stage::pulse).collect()
 }
 
@@ -592,7 +583,6 @@ pub fn wait(line: &Line, mut stop_asked: impl FnMut() -> bool) -> Duration {
     // Polling is enough: a stop may come 50 ms late, and no channel can wait for signals, threads
     // and stages at once.
     let started = Instant::now();
-
     while !line.has_ended() && !stop_asked() {
         std::thread::sleep(WATCH);
     }

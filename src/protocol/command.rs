@@ -238,7 +238,6 @@ pub fn parse(name: &str, payload: &[u8]) -> Result<Command, Refusal> {
     let mut command = read_command(name, &content).map_err(refused)?;
     check(&command).map_err(refused)?;
     command.question = question(name, &content);
-
     Ok(command)
 }
 
@@ -247,7 +246,6 @@ pub fn parse(name: &str, payload: &[u8]) -> Result<Command, Refusal> {
 /// part whose id came before would be none.
 fn content_of<'a>(name: &str, payload: &'a [u8]) -> Cow<'a, [u8]> {
     let bare = payload.trim_ascii();
-
     if name != "trigger" {
         return Cow::Borrowed(payload);
     }
@@ -268,10 +266,8 @@ fn read_command(name: &str, payload: &[u8]) -> Result<Command, String> {
         "trigger" => {
             let trigger: TriggerCommand = read(payload)?;
             let id = trigger.id.clone();
-
             Ok(Command::new(id, Action::Trigger(trigger)))
         }
-
         // The others are read into a payload of their own each, so that an unknown key is refused.
         "select_recipe" => {
             let SelectRecipePayload {
@@ -282,29 +278,22 @@ fn read_command(name: &str, payload: &[u8]) -> Result<Command, String> {
 
             Ok(Command::new(id, Action::SelectRecipe { recipe, revision }))
         }
-
         "set_threshold" => {
             let SetThresholdPayload { id, region, value } = read(payload)?;
-
             Ok(Command::new(id, Action::SetThreshold { region, value }))
         }
-
         // A challenge's values travel together from here on.
         "challenge" => read_challenge(payload),
         SHIFT_CHECK => ShiftCheckCommand::read(payload)
             .map(|(id, step)| Command::new(id, Action::ShiftCheck(step))),
         CLEANED => {
             let CameraPayload { id, camera } = read(payload)?;
-
             Ok(Command::new(id, Action::Cleaned { camera }))
         }
-
         "snapshot" => {
             let CameraPayload { id, camera } = read(payload)?;
-
             Ok(Command::new(id, Action::Snapshot { camera }))
         }
-
         "pause" => read_plain(payload, Action::Pause),
         "resume" => read_plain(payload, Action::Resume),
         "reset" => read_plain(payload, Action::Reset),
@@ -345,7 +334,6 @@ fn read_challenge(payload: &[u8]) -> Result<Command, String> {
 
 fn read_plain(payload: &[u8], action: Action) -> Result<Command, String> {
     let PlainPayload { id } = read(payload)?;
-
     Ok(Command::new(id, action))
 }
 
@@ -356,7 +344,6 @@ fn check(command: &Command) -> Result<(), String> {
                 "id is missing: a text of the sender's, another one for each command".to_owned(),
             );
         }
-
         Some(id) => fits("id", id, ID_MAX)?,
         None => {}
     }
@@ -369,13 +356,11 @@ fn check(command: &Command) -> Result<(), String> {
         Action::SetThreshold { value, .. } if !(0.0..=2.0).contains(value) => {
             Err(format!("value must be from 0 to 2, got {value}"))
         }
-
         Action::Challenge(ChallengeSpec { parts, .. }) if !(1..=CHALLENGE_MAX).contains(parts) => {
             Err(format!(
                 "parts must be from 1 to {CHALLENGE_MAX}, got {parts}"
             ))
         }
-
         Action::Change(change) => change.check(),
         Action::ShiftCheck(step) => step.check(),
         _ => Ok(()),

@@ -104,7 +104,6 @@ impl StoreWriter {
             pulse.beat();
             let arrived = self.wait();
             let is_last = arrived.is_last;
-
             if is_last {
                 self.file.retry_now(); // no more time to wait
             }
@@ -112,7 +111,6 @@ impl StoreWriter {
             self.file.look_after_file();
             self.run_once(arrived.ops, is_last);
             self.retention.run(&mut self.file);
-
             if is_last {
                 return;
             }
@@ -122,7 +120,6 @@ impl StoreWriter {
     /// Waits for requests: at least one, unless a deadline or a while comes first.
     fn wait(&mut self) -> Arrived {
         let mut arrived = Arrived::default();
-
         if !self.came.is_empty() {
             self.take_what_came();
             arrived.ops.extend(self.came.drain(..));
@@ -135,7 +132,6 @@ impl StoreWriter {
                 arrived.ops.push(first);
                 arrived.ops.extend(more.take(BATCH_OPS - 1));
             }
-
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => arrived.is_last = true,
         }
@@ -151,7 +147,6 @@ impl StoreWriter {
 
         let now = Instant::now();
         let mut patience = HEARTBEAT;
-
         if let Some(due) = self.ledger().next_due() {
             let until_due = due.saturating_duration_since(now);
             patience = patience.min(until_due);
@@ -187,7 +182,6 @@ impl StoreWriter {
         self.expire(&mut batch);
         self.spill(&mut batch);
         self.spill_aside(&mut batch);
-
         if self.is_time_to_commit(&batch) {
             self.commit(&batch, is_last);
         }
@@ -216,7 +210,6 @@ impl StoreWriter {
         let due = came.chain(open).chain(batch.due).min();
         let until_due = due.map(|due| due.saturating_duration_since(Instant::now()));
         let patience = until_due.unwrap_or(HANG_MAX).clamp(HANG_MIN, HANG_MAX);
-
         patience.saturating_sub(self.file.busy_for())
     }
 
@@ -224,10 +217,8 @@ impl StoreWriter {
         let entering = batch.late + batch.spilled + batch.rested.len() as u64;
         let mut patience = (!is_last).then(|| self.commit_patience(batch));
         let end = Instant::now() + HANG_MAX;
-
         loop {
             let look = patience.map(|patience| patience.min(HANG_LOOK));
-
             if self.file.commit(entering, look) {
                 self.ack_since = None;
                 return;
@@ -237,7 +228,6 @@ impl StoreWriter {
             self.take_what_came();
             let left = end.saturating_duration_since(Instant::now());
             patience = patience.map(|_| self.commit_patience(batch).min(left));
-
             if !self.file.is_hanging() || patience == Some(Duration::ZERO) {
                 return;
             }
@@ -262,19 +252,16 @@ impl StoreWriter {
                     self.write_open(part);
                 }
             }
-
             Op::Submit(reports) => {
                 for report in reports {
                     self.record(report, batch);
                 }
             }
-
             Op::Acked { key, accepted, at } => self.ack(key, accepted, at),
             Op::Answer { id, answer, done } => {
                 self.file.push(Write::Answer { id, answer });
                 batch.done.push(done);
             }
-
             Op::Label(key, label) => self.file.push(Write::Label { key, label }),
             Op::Audit(what) => self.file.push(Write::Note { what }),
             Op::Set {
@@ -291,7 +278,6 @@ impl StoreWriter {
 
                 batch.done.push(done);
             }
-
             Op::Search(search, reply) => self.searches.push((search, reply)),
             Op::Close(done) => {
                 let open = self
@@ -323,7 +309,6 @@ impl StoreWriter {
 
         let CommandAnswer { id, wording } = answer;
         let answer = wording(&parts);
-
         if let Some(id) = id {
             self.file.push(Write::Answer {
                 id,
@@ -336,7 +321,6 @@ impl StoreWriter {
 
     fn record(&mut self, report: Report, batch: &mut Batch) {
         let recording = self.ledger().record_verdict(report);
-
         match recording {
             Recording::Released(reports) => self.release(reports, batch),
             Recording::Late(report) => self.record_late(&report, batch),
@@ -370,7 +354,6 @@ impl StoreWriter {
     fn undecided(&self, part: &Part, reason: Reason) -> Report {
         let policy = self.policy.policy_for(part);
         let undecided = Report::undecided(part.clone(), reason, &policy);
-
         self.policy.at_deadline(undecided)
     }
 
@@ -460,18 +443,15 @@ impl StoreWriter {
     fn spill(&mut self, batch: &mut Batch) {
         let mut queues = self.outbox.queues();
         let live = queues.live() + batch.live.len();
-
         // A disk that is only busy takes them soon; giving them up would lose what it has room for.
         let is_busy = self.file.is_hanging() && !self.file.has_failed();
         let most = if is_busy { LIVE_MAX_BUSY } else { LIVE_MAX };
-
         if live <= most {
             return;
         }
 
         let over = live - if is_busy { most } else { LIVE_MAX };
         let spilled = queues.spill(over + LIVE_MAX / 2);
-
         for entry in &spilled {
             queues.report_again(entry.given_up_before);
         }
@@ -527,7 +507,6 @@ impl StoreWriter {
     /// Hands out what the commit stands for. Counters change all at once: they balance at any moment.
     fn release_committed(&mut self, batch: Batch) {
         let now = Instant::now();
-
         for reply in &batch.accepted {
             for part in &reply.parts {
                 part.times.reach_at(PartStage::Numbered, now);
@@ -541,7 +520,6 @@ impl StoreWriter {
         let mut queues = self.outbox.queues();
         queues.in_file += batch.late + batch.spilled;
         queues.spilling -= batch.spilled + batch.rested.len() as u64;
-
         for key in batch.rested {
             queues.rest(key);
         }
@@ -551,7 +529,6 @@ impl StoreWriter {
         queues.count.results += batch.live.len() as u64;
         queues.count.undecided += batch.undecided;
         queues.count.late += batch.late;
-
         for reject in batch.rejects {
             queues.put_reject(reject);
         }

@@ -190,7 +190,6 @@ impl Delivery {
         self.newest_accepted = self.newest_accepted.max(Some(sent));
         self.refused.remove(&key);
         self.suspects.remove(&AckTarget::Result(key));
-
         if !self.is_probing {
             if self.row.take_if(|row| row.sent < sent).is_some() {
                 self.outbox.take_back();
@@ -222,7 +221,6 @@ impl Delivery {
         }
 
         self.newest_refused = self.newest_refused.max(Some(sent));
-
         // One that was aside is tried for its own sake, and says nothing of the others.
         if self.outbox.was_aside(key) && self.outbox.put_aside(key, true) {
             return self.on_refused_alone(key, reason);
@@ -233,14 +231,12 @@ impl Delivery {
         refusals.times += 1;
         refusals.sent = Some(sent);
         let times = refusals.times;
-
         if is_alone && self.outbox.put_aside(key, true) {
             return self.on_refused_alone(key, reason);
         }
 
         // The same one again, for what it says: the others need not wait for it.
         let is_its_own = times > 1 && is_of_content(reason) && !self.is_probing;
-
         if is_its_own && self.outbox.put_aside(key, true) {
             return self.on_refused_alone(key, reason);
         }
@@ -252,7 +248,6 @@ impl Delivery {
         // The same one is tried again, which keeps the order; after some tries the others are in turns,
         // since the first may be refused for what it says.
         self.is_in_turns |= times > SAME_TRIES;
-
         if !self.is_in_turns || !self.outbox.put_aside(key, false) {
             self.outbox.give_back(key);
         }
@@ -263,7 +258,6 @@ impl Delivery {
     /// The result stands aside, and the others go on.
     fn on_refused_alone(&mut self, key: u64, reason: PubAckReason) {
         self.refused.remove(&key);
-
         // Health counts those that follow.
         if self.alone.replace(reason) != Some(reason) {
             tracing::error!("the broker takes other results and refuses one alone: {reason:?}");
@@ -280,14 +274,12 @@ impl Delivery {
 
         row.count += 1;
         let is_short = row.count <= IN_A_ROW && row.since.elapsed() < ROW_TIME;
-
         is_short && self.newest_accepted.is_some() && !self.is_probing
     }
 
     /// Nothing is sent for a while, then one result as a try.
     fn pause(&mut self, reason: PubAckReason) {
         let now = Instant::now();
-
         if !self.is_probing {
             self.log(RESULTS, reason);
             let words = refusal_in_words(reason, &self.topics);
@@ -298,13 +290,11 @@ impl Delivery {
             };
 
             self.causes.set(RESULTS, health, words);
-
             // Those that stood aside for a moment are in their places again.
             self.outbox.take_back();
         }
 
         self.is_probing = true;
-
         // Those that were in flight together are refused together: one wait for all of them.
         if self.paused_until.is_none_or(|until| until <= now) {
             self.paused_until = Some(now + self.backoff.next_wait());
@@ -355,7 +345,6 @@ impl Delivery {
             } else {
                 ""
             };
-
             let way_out = way_out(reason, &self.topics);
             tracing::error!("the broker refuses {what}: {reason:?}; {way_out}{waits}");
         }
@@ -382,7 +371,6 @@ impl Delivery {
     /// True when the time has come to tell again what was refused.
     pub(super) fn tells_again(&mut self) -> bool {
         let is_due = self.again_at.is_some_and(|at| at <= Instant::now());
-
         if is_due {
             let waits = !self.refused_topics.is_empty();
             self.again_at = waits.then(|| Instant::now() + self.again.next_wait());
@@ -397,14 +385,12 @@ impl Delivery {
     /// was on its way with it, and answers to topics that others chose are suspected before all else.
     pub(super) fn on_cut(&mut self, session: &Session, reason: &str) {
         let mut messages: HashMap<AckTarget, usize> = HashMap::new();
-
         for message in session.unacknowledged_messages() {
             messages.insert(message.target.kind(), message.bytes);
         }
 
         let mut is_alone = session.unacknowledged() == 1 || is_one_result(&messages);
         let refused = session.refused_lately();
-
         if let Some(refused) = refused {
             is_alone = true;
             messages.clear();
@@ -423,13 +409,11 @@ impl Delivery {
 
         // Fences are always on their way, and hold nothing that could end a connection.
         messages.retain(|target, _| !is_fence(target));
-
         for (target, bytes) in messages {
             let suspicion = self.suspects.entry(target.clone()).or_default();
             suspicion.cuts += 1;
             suspicion.alone += u32::from(is_alone);
             let is_known = suspicion.cuts >= CUTS_MOST || suspicion.alone >= ENDS;
-
             if is_alone && is_known {
                 let how = format!("{bytes} bytes, {} connections: {reason}", suspicion.cuts);
                 self.stand_aside(&target, how);
@@ -456,13 +440,11 @@ impl Delivery {
                 self.outbox.put_aside(*key, true);
                 self.ended = Some(how);
             }
-
             AckTarget::Topic(_) | AckTarget::Outcome(_) | AckTarget::Reject(_) => {
                 let name = self.name(target);
                 tracing::error!("{name} ends connections ({how}): it is left out for a while");
                 self.muted.insert(target.clone(), Instant::now() + MUTED);
             }
-
             AckTarget::Response(_) => return, // left out together
         }
 
@@ -481,7 +463,6 @@ impl Delivery {
         let suspects = &mut self.suspects;
         self.muted.retain(|target, until| {
             let is_over = *until <= now;
-
             if is_over {
                 suspects.remove(target);
             }
@@ -565,7 +546,6 @@ impl Delivery {
 fn is_one_result(messages: &HashMap<AckTarget, usize>) -> bool {
     let mut targets = messages.keys();
     let first = targets.next();
-
     matches!(first, Some(AckTarget::Result(_))) && targets.next().is_none()
 }
 

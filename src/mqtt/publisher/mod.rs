@@ -136,13 +136,11 @@ pub fn run(
         wiring.plc_state.clone(),
         wiring.causes.clone(),
     );
-
     let mut publisher = Publisher::new(settings, identity, wiring, pictures);
     runtime.block_on(async {
         tokio::select! {
             () = publisher.run() => {}
             () = sender.run() => {}
-
             () = plc.run() => {}
         }
     });
@@ -251,10 +249,8 @@ impl Publisher {
     /// Connection after connection, until the run is over.
     async fn run(&mut self) {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
-
         loop {
             self.wiring.pulse.beat();
-
             // A new client for each connection begins with empty queues: what the broker did not
             // acknowledge comes again from the store, and from nowhere else.
             let (client, mut events) = AsyncClient::new(self.options(), REQUESTS);
@@ -262,7 +258,6 @@ impl Publisher {
             let mut session = Session::new(self.sessions, client);
             self.delivery.begin(&mut session);
             let mut end = self.run_session(&mut session, &mut events).await;
-
             if let Some(lost) = end.as_mut().filter(|lost| lost.is_cut)
                 && session.is_connected()
             {
@@ -275,7 +270,6 @@ impl Publisher {
             self.wiring.store.outbox().rewind();
             self.take_rejects_back(&mut session);
             let waiting = self.wiring.store.count().waiting;
-
             if waiting > 0 && (end.is_none() || self.is_over()) {
                 tracing::warn!("{waiting} results wait in the store for the next run");
             }
@@ -296,10 +290,8 @@ impl Publisher {
             }
 
             self.on_lost(&lost.reason);
-
             // A known wait stands even at the end of the line; the backoff may be cut short then.
             let mut wait = lost.wait.unwrap_or_else(|| backoff.next_wait());
-
             // A broker of this machine that restarts is there again in a moment, and asking it costs
             // nothing. One that was there and ended the connection is not asked so often.
             if session.connected_at.is_none() && is_this_machine(&self.settings.host) {
@@ -315,24 +307,20 @@ impl Publisher {
     async fn pause(&mut self, wait: Duration, may_hurry: bool) {
         let pause = tokio::time::sleep(wait);
         tokio::pin!(pause);
-
         loop {
             tokio::select! {
                 () = &mut pause => return,
                 event = self.wiring.events.recv(), if self.ending.is_none() => {
                     self.remember(event.as_ref());
-
                     if self.ending.is_some() && may_hurry {
                         return;
                     }
                 }
-
                 // The command comes again with the next connection, and its id is known.
                 Some(_) = self.replies.recv() => {}
                 () = tokio::time::sleep(HEARTBEAT) => {
                     self.wiring.pulse.beat();
                     self.look_at_rejects(false);
-
                     if self.is_over() {
                         return;
                     }
@@ -343,21 +331,17 @@ impl Publisher {
 
     fn options(&self) -> MqttOptions {
         let mut options = options(&self.settings, &self.settings.client_id);
-
         // The broker keeps the session, and with it commands at QoS 1, while this machine restarts.
         // It passes on only as many at once as may be unanswered.
         options.set_clean_start(false);
         options.set_session_expiry_interval(Some(SESSION_KEPT.as_secs() as u32));
         options.set_receive_maximum(Some(COMMANDS_MAX));
-
         // A command is acknowledged after its answer: until then the broker brings it again.
         options.set_manual_acks(true);
-
         // The broker says `offline` for the line where the link ends without a goodbye.
         let topic = self.topic("availability");
         let will = LastWill::new(topic, "offline", QoS::AtLeastOnce, true, None);
         options.set_last_will(will);
-
         options
     }
 
@@ -373,14 +357,12 @@ impl Publisher {
         let mut fences = tokio::time::interval(FENCE_EVERY);
         fences.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let outbox = self.wiring.store.outbox().clone();
-
         loop {
             // Held until it has something to tell: one that is dropped half-way begins its
             // connection again, or forgets the packet that it was writing.
             let mut event = std::pin::pin!(events.poll());
             let event = loop {
                 self.wiring.pulse.beat();
-
                 if session.is_connected() {
                     self.publish_all(session);
                 }
@@ -390,13 +372,11 @@ impl Publisher {
                     event = &mut event => break event,
                     () = outbox.notified(), if is_connected => {}
                     () = reached(outbox.reject_due()), if is_connected => {}
-
                     // Always: the command handler must not wait for a link that stands still.
                     Some(reply) = self.replies.recv() => session.answers.push_back(reply),
                     event = self.wiring.events.recv(), if self.ending.is_none() => {
                         self.on_event(session, event);
                     }
-
                     _ = heart.tick(), if is_connected => self.beat(session),
                     _ = fences.tick(), if is_connected => self.publish_next_fence(session),
                     _ = tick.tick() => {
@@ -421,7 +401,6 @@ impl Publisher {
         // answer would send again.
         self.pass_commands(session);
         self.publish_refused(session);
-
         // An answer is sent before the outcome of its command.
         while let Ok(reply) = self.replies.try_recv() {
             session.answers.push_back(reply);
@@ -437,7 +416,6 @@ impl Publisher {
         self.publish_outcomes(session);
         self.publish_rejects(session);
         self.publish_results(session);
-
         // Goodbye is said as soon as all is told, and not at the end of the time for it.
         if self.is_finished(session) {
             self.say_goodbye(session);
@@ -448,13 +426,11 @@ impl Publisher {
     /// more, if it is so.
     fn look(&mut self, session: &mut Session) -> Option<String> {
         self.look_at_rejects(session.is_connected());
-
         if session.is_connected() {
             self.delivery.look(session);
             self.look_at_fences(session);
             self.tell_again(session);
             self.publish_condition(session);
-
             if self.is_over() && !session.is_stopping {
                 self.say_goodbye(session); // in order, though results wait for the next run
             }
@@ -511,11 +487,9 @@ impl Publisher {
             rumqttc::v5::Event::Outgoing(Outgoing::Publish(0)) => {
                 session.best_effort = session.best_effort.saturating_sub(1);
             }
-
             rumqttc::v5::Event::Outgoing(Outgoing::PubAck(_)) => {
                 session.acks = session.acks.saturating_sub(1);
             }
-
             // The client writes in the order of the requests, so that the first one that waits is
             // the one that got this packet id.
             rumqttc::v5::Event::Outgoing(Outgoing::Publish(id)) => {
@@ -523,7 +497,6 @@ impl Publisher {
                     session.in_flight.insert(id, message);
                 }
             }
-
             rumqttc::v5::Event::Outgoing(_) => {}
         }
     }
@@ -541,7 +514,6 @@ impl Publisher {
     fn on_connected(&mut self, session: &mut Session, ack: &ConnAck) {
         let now = Instant::now();
         session.connected_at = Some(now);
-
         // Without a session of ours the broker kept no commands: none is stale.
         if !ack.session_present {
             session.link_age.begin_fresh(now);
@@ -577,7 +549,6 @@ impl Publisher {
             AckTarget::Result(key) | AckTarget::Plc(key) => {
                 self.on_part_answered(session, key, &message, ack.reason);
             }
-
             AckTarget::Outcome(number) if is_accepted => self.on_outcome_acked(number),
             AckTarget::Reject(number) => self.on_reject_acked(session, number, is_accepted),
             AckTarget::Outcome(_) | AckTarget::Response(_) | AckTarget::Topic(_) => {}

@@ -116,7 +116,6 @@ impl FalseRejects {
     pub fn seen(&self, cameras: usize) -> Seen {
         let board = self.board();
         let mut groups = vec![];
-
         for group in board.groups.iter().filter(|group| group.overruled > 0) {
             groups.push(GroupRow::of(group, cameras));
         }
@@ -141,14 +140,12 @@ impl FalseRejects {
     /// Words, while another one is under way.
     pub fn begin(&self, words: &str) -> Result<(), String> {
         let mut board = self.board();
-
         if let Some((other, _)) = &board.under_way {
             return Err(format!("not now: {other}"));
         }
 
         board.under_way = Some((words.to_owned(), Instant::now()));
         board.last = None;
-
         Ok(())
     }
 
@@ -232,7 +229,6 @@ impl FalseRejects {
         let mut board = self.board();
         board.last_number += 1;
         let number = board.last_number;
-
         if board.proposals.len() >= PROPOSALS_MAX {
             board.proposals.pop_front();
         }
@@ -262,7 +258,6 @@ impl FalseRejects {
     pub fn set_undo(&self, number: u64, undo: Option<Undo>) {
         let mut board = self.board();
         let mut proposals = board.proposals.iter_mut();
-
         if let Some(proposal) = proposals.find(|known| known.number == number) {
             if let Some(undo) = &undo {
                 proposal.taken_over_from = Some(undo.before.clone());
@@ -281,7 +276,6 @@ impl Proposal {
     /// Reason why the proposal may not judge, in words.
     pub fn hindrance(&self) -> Option<String> {
         let effect = &self.effect;
-
         if !effect.finds_all_bad() {
             let bad = effect.bad_in_words();
             return Some(format!("a known bad part would pass ({bad})"));
@@ -306,15 +300,12 @@ impl Proposal {
         let (is_same, meant) = match self.remedy {
             Remedy::Threshold(_) => {
                 let is_same = judging == found_on;
-
                 (is_same, found_on)
             }
-
             Remedy::Revision(_) | Remedy::Mask(_) => {
                 let levels = judging.rsplit_once('@');
                 let name = levels.map_or(judging, |(name, _)| name);
                 let is_same = name == self.recipe;
-
                 (is_same, &self.recipe)
             }
         };
@@ -348,7 +339,6 @@ impl Proposal {
         let undo = undo.ok_or("it does not judge, so that there is nothing to undo")?;
         let meant = &undo.judging;
         let judging = &now.recipe;
-
         if judging != meant {
             return Err(format!(
                 "{judging} judges, and the proposal was taken over for {meant}"

@@ -3,8 +3,8 @@
 //! ```text
 //! page --asks by stem--> NearestBoard --newest wish--> NearestFinder --answer--> NearestBoard --> page
 //! ```
-//! Bounds: [`KEPT`] answers, failures among them for [`FAILURE_KEPT`], one wish that waits (a newer one takes its place), and one
-//! recipe that stays prepared for [`IDLE`] after the last question, in half of the memory that was available.
+//! Bounds: `KEPT` answers, failures among them for `FAILURE_KEPT`, one wish that waits (a newer one takes its place), and one
+//! recipe that stays prepared for `IDLE` after the last question, in half of the memory that was available.
 //!
 //! No verdict waits for any of it: the stage's thread has the lowest priority. Nor does the line's end: the stage holds neither
 //! store nor events, and a thread that hangs at a share, or prepares a recipe, is left behind.

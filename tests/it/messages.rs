@@ -185,6 +185,11 @@ fn every_listed_message_comes_as_listed_and_no_other() {
             continue;
         }
 
+        // A trial for PLCs says so by the number of no part.
+        if payload.starts_with("{\"n\":0,") {
+            continue;
+        }
+
         // The line fails what the shadow passes.
         let is_outcome = payload.contains("\"status\":\"done\"");
         if topic == "ack/shadow" && is_outcome {

@@ -222,7 +222,7 @@ fn what_cannot_be_a_shadow_is_refused_in_words() {
     for (id, payload, words) in [
         ("f", r#""revision":2,"off":true"#, "not both"),
         ("g", r#""recipe":"nut""#, "revision is missing"),
-        ("h", r#""revision":-1"#, "invalid value"),
+        ("h", r#""revision":-1"#, "revision must be a whole number"),
         (
             "i",
             r#""revision":2,"recipe":"screw""#,

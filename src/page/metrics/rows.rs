@@ -3,7 +3,6 @@
 use super::row::MetricKind::{Counter, Gauge, Histogram};
 use super::row::{MetricKind, MetricRow, Readings, Sample, SampleValue};
 use crate::base::cpu;
-use crate::base::health::{Health, LineState};
 use crate::camera::{CameraState, CameraStatus};
 use crate::data::counters::TallyCount;
 use crate::data::evidence_counts::EvidenceFigures;
@@ -11,6 +10,7 @@ use crate::data::lens::LensView;
 use crate::data::part_counts::{STAGES, VerdictCount};
 use crate::data::result::whole_ms;
 use crate::page::board::source;
+use crate::protocol::codes;
 use crate::protocol::metrics::CameraMetrics;
 
 /// All metrics.
@@ -45,14 +45,14 @@ pub const METRICS: &[MetricRow] = &[
         Gauge,
         &["state"],
         "1 for the state of the line (OPC 40100-1)",
-        |from| vec![sample(&[state_word(from.now.condition.state)], 1.0)],
+        |from| vec![sample(&[from.now.condition.state.word()], 1.0)],
     ),
     row(
         "winspect_health",
         Gauge,
         &[],
         "health after NE 107: 0 normal, 1 maintenance required, 2 off spec, 3 check function, 4 failure",
-        |from| one(f64::from(health_number(from.now.condition.health))),
+        |from| one(f64::from(codes::of_health(from.now.condition.health))),
     ),
     row(
         "winspect_cause",
@@ -517,25 +517,4 @@ fn verdicts(counts: &VerdictCount) -> [(&'static str, u64); 4] {
         ("undecided", counts.undecided),
         ("challenge", counts.challenged),
     ]
-}
-
-fn state_word(state: LineState) -> &'static str {
-    match state {
-        LineState::ContinuousExecution => "ContinuousExecution",
-        LineState::Ready => "Ready",
-        LineState::Preoperational => "Preoperational",
-        LineState::Initialized => "Initialized",
-        LineState::Error => "Error",
-        LineState::Halted => "Halted",
-    }
-}
-
-fn health_number(health: Health) -> u8 {
-    match health {
-        Health::Normal => 0,
-        Health::MaintenanceRequired => 1,
-        Health::OffSpec => 2,
-        Health::CheckFunction => 3,
-        Health::Failure => 4,
-    }
 }

@@ -18,9 +18,8 @@ import tempfile
 import time
 
 import numpy as np
-from PIL import Image
 
-import draw_zipper
+from page_line import ENDS, zippers
 from webdriver import Browser
 from processes import WINSPECT, end_all, free_port, listens, start, until
 
@@ -39,16 +38,7 @@ location = {parts}
 fps = {fps}
 loop = true
 deadline_ms = 2000
-[mqtt]
-port = {port}
-heatmaps = "none"
-[page]
-listen = "127.0.0.1:{page}"
-[evidence]
-folder = "evidence"
-mb = 200
-pass_every = 50
-"""
+""" + ENDS + "mb = 200\npass_every = 50\n"
 SEARCHED_AT = 100_000
 SLOW_LINK = 1_000_000  # bytes a second
 PASSWORD = "correct horse"
@@ -65,13 +55,7 @@ REPEATS = 21
 
 
 def line_in(folder, model, fps):
-    source = np.random.default_rng(7)
-    for kind, count in (("good", 8), ("parts", 200)):
-        (folder / kind).mkdir()
-        for number in range(count):
-            fault = "oil" if kind == "parts" and number % 10 == 7 else None
-            picture, _ = draw_zipper.drawn(source, fault)
-            picture.resize((96, 240)).transpose(Image.Transpose.ROTATE_90).save(folder / kind / f"{number:03}.png")
+    zippers(folder, 200, (96, 240))
     port, page = free_port(), free_port()
     (folder / "line.toml").write_text(LINE.format(
         model=json.dumps(str(model)), good=json.dumps(str(folder / "good")), parts=json.dumps(str(folder / "parts")),

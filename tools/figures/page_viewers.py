@@ -20,9 +20,8 @@ import threading
 import time
 
 import numpy as np
-from PIL import Image
 
-import draw_zipper
+from page_line import ENDS, zippers
 from processes import WINSPECT, end_all, free_port, listens, start, until
 
 CAMERAS, VIEWERS, PERIOD_S = 16, 4, 2
@@ -58,15 +57,7 @@ references = [{good}]
 threshold = "auto"
 auto_factor = 1.3
 {cameras}
-[mqtt]
-port = {port}
-heatmaps = "none"
-[page]
-listen = "127.0.0.1:{page}"
-[evidence]
-folder = "evidence"
-pass_every = 20
-"""
+""" + ENDS + "pass_every = 20\n"
 
 
 class Viewer(threading.Thread):
@@ -120,13 +111,7 @@ def viewers(page, orders):
 
 def line_in(folder, model, pixels):
     """Writes pictures and the line's file; the ports of broker and page."""
-    source = np.random.default_rng(7)
-    for kind, count in (("good", 8), ("parts", 40)):
-        (folder / kind).mkdir()
-        for number in range(count):
-            fault = "oil" if kind == "parts" and number % 10 == 7 else None
-            picture, _ = draw_zipper.drawn(source, fault)
-            picture.transpose(Image.Transpose.ROTATE_90).save(folder / kind / f"{number:03}.png")
+    zippers(folder, 40)
     (folder / "zippers.toml").write_text(CAMERA.replace("PARTS", str(folder / "parts" / "%03d.png")))
     cameras = "".join(
         f'[[camera]]\nname = "c{number}"\nkind = "zippers.toml"\n'

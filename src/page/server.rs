@@ -198,9 +198,10 @@ fn runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // Passwords are compared there, pictures written as files, and folders and files looked at that may hang. Each
-        // kind has bounds of its own, ten together; verdicts come first.
+        // kind has bounds of its own, twelve together: evidence and library two each; sizes, certificates, pictures for
+        // Teach, changes and looks of the users' file, passwords, the disk's room, and one bundle or export. Verdicts come first.
         .thread_name("page-waits")
-        .max_blocking_threads(10)
+        .max_blocking_threads(12)
         .on_thread_start(lower_own)
         .build()
 }

@@ -42,12 +42,14 @@ pub struct Board {
     seconds: VecDeque<u64>,
 }
 
-/// A recipe with its thresholds.
+/// A recipe with its thresholds and its gallery.
 #[derive(PartialEq)]
 struct Judging {
     recipe: String,
     threshold: Option<f32>,
     regions: BTreeMap<String, Option<f32>>,
+    /// Hash of what it was taught.
+    gallery: Option<String>,
 }
 
 /// The parts of one place.
@@ -83,6 +85,7 @@ impl Board {
                     recipe: identity.recipe.clone(),
                     threshold: identity.threshold,
                     regions: identity.regions.clone(),
+                    gallery: identity.gallery.clone(),
                 };
 
                 if self.judging.as_ref() != Some(&judging) {

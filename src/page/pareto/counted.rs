@@ -3,6 +3,7 @@
 use crate::data::history::HistoryQuery;
 use crate::data::shifts::{Shifts, USUAL_SHIFTS};
 use crate::data::statistics::{CountedBy, Counts, NO_KEY, Statistic};
+use crate::data::verdict::Verdict;
 use crate::page::rejects::filter::{ANY, Filter};
 use crate::page::search;
 use crate::page::state::Page;
@@ -116,8 +117,22 @@ impl Wanted {
     /// # Errors
     /// Words, where the store cannot look.
     pub async fn count(&self, page: &Page, by: CountedBy) -> Result<Counted, String> {
+        self.count_of(page, by, None).await
+    }
+
+    /// The same of the parts of one verdict, unless the question names another one: an index finds those that did not pass.
+    ///
+    /// # Errors
+    /// As [`Self::count`].
+    pub async fn count_of(
+        &self,
+        page: &Page,
+        by: CountedBy,
+        verdict: Option<Verdict>,
+    ) -> Result<Counted, String> {
         let query = HistoryQuery {
             by: Some(by.key()),
+            verdict: self.parts.verdict.or(verdict),
             before: None,
             ..self.parts.clone()
         };
@@ -128,7 +143,7 @@ impl Wanted {
 
         let lacks = match (found.next.is_some(), found.lacks_old_parts) {
             (true, _) => Some(
-                "Not all: the time was over before the oldest parts were counted; winspect history --by counts all.",
+                "Perhaps not all: the time was over before the oldest parts of the history were looked at; winspect history --by counts all.",
             ),
             (_, true) => Some("Not all: parts of before an upgrade are still being taken in."),
             _ => None,

@@ -3,6 +3,7 @@
 use super::counted::{Counted, Pareto, Wanted};
 use crate::data::history_rows::{RowFormat, csv_text};
 use crate::data::statistics::{CountedBy, Statistic, shown};
+use crate::data::verdict::Verdict;
 use crate::page::access::Viewer;
 use crate::page::download::{Download, Refused, place};
 use crate::page::form_page::{Layout, answer, refusal};
@@ -74,8 +75,8 @@ pub async fn show(State(page): State<Page>, viewer: Viewer, RawQuery(query): Raw
 
     // Together: each has its own time.
     let counted = tokio::try_join!(
-        wanted.count(&page, CountedBy::Place),
-        wanted.count(&page, CountedBy::Reason),
+        wanted.count_of(&page, CountedBy::Place, Some(Verdict::Fail)),
+        wanted.count_of(&page, CountedBy::Reason, Some(Verdict::Undecided)),
         wanted.count(&page, wanted.by),
     );
 

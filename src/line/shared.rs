@@ -236,12 +236,9 @@ impl LineView {
         };
 
         let broker = self.broker.state();
-        let state = PlcState::of(
-            &condition,
-            broker.is_connected,
-            recipe,
-            count.open + count.waiting,
-        );
+        // What the broker refuses alone may stand aside for hours: no PLC waits for that.
+        let untold = (count.open + count.waiting).saturating_sub(count.aside);
+        let state = PlcState::of(&condition, broker.is_connected, recipe, untold);
 
         match broker.is_line_ending {
             true => state.halted(),

@@ -39,6 +39,7 @@ pub mod tls;
 
 use crate::base::secret::Secret;
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// Address of the broker, our name there, and the messages that it gets.
 #[derive(Debug, Clone)]
@@ -62,6 +63,9 @@ pub struct MqttSettings {
     /// True if each result is told once more in a form for PLCs, and the line's state beside it.
     pub plc: bool,
 }
+
+/// Longest wait for a broker of this machine that does not listen: it is there again in a moment, and asking it costs nothing.
+const LOCAL_WAIT: Duration = Duration::from_millis(500);
 
 /// True for the name or an address of this machine.
 pub fn is_this_machine(host: &str) -> bool {

@@ -4,9 +4,9 @@
 //! says `offline` on `availability`. It belongs to the publisher's thread, so that its beat stops when that one
 //! stands still. Where it is away the broker says ready 0, and the line goes on.
 
-use super::MqttSettings;
 use super::reason::{before_connack, reason};
 use super::session::options;
+use super::{LOCAL_WAIT, MqttSettings, is_this_machine};
 use crate::base::backoff::Backoff;
 use crate::base::health::{Diagnostics, Health};
 use crate::protocol::birth::Identity;
@@ -54,6 +54,8 @@ pub(super) struct PlcStateSender {
     /// Connections in a row that ended before the broker took a state. A broker may take a connection and end it at
     /// each message of this topic.
     in_vain: u32,
+    /// Since when the broker has this connection; `None` until it answers.
+    connected_at: Option<Instant>,
 }
 
 impl PlcStateSender {
@@ -74,6 +76,7 @@ impl PlcStateSender {
             told_at: Instant::now(),
             last_logged: String::new(),
             in_vain: 0,
+            connected_at: None,
         }
     }
 
@@ -89,19 +92,27 @@ impl PlcStateSender {
 
         loop {
             let (client, mut events) = AsyncClient::new(self.options(), REQUESTS);
-            let began = Instant::now();
             self.told = None;
+            self.connected_at = None;
 
             // The broker's first good answer takes this back.
             self.in_vain += 1;
             let lost = self.run_session(&client, &mut events, &mut looks).await;
 
-            if began.elapsed() > STEADY {
+            let lasted = self.connected_at.map(|at| at.elapsed());
+            if lasted.is_some_and(|lasted| lasted > STEADY) {
                 backoff.reset();
             }
 
             self.tell_lost(lost);
-            tokio::time::sleep(backoff.next_wait()).await;
+
+            // A broker on this machine is back soon, and it costs little to ask.
+            let mut wait = backoff.next_wait();
+            if lasted.is_none() && is_this_machine(&self.settings.host) {
+                wait = wait.min(LOCAL_WAIT);
+            }
+
+            tokio::time::sleep(wait).await;
         }
     }
 
@@ -122,20 +133,18 @@ impl PlcStateSender {
         events: &mut EventLoop,
         looks: &mut Interval,
     ) -> String {
-        let mut is_connected = false;
-
         loop {
             let mut event = std::pin::pin!(events.poll());
             let event = loop {
                 tokio::select! {
                     event = &mut event => break event,
-                    _ = looks.tick(), if is_connected => self.tell(client),
+                    _ = looks.tick(), if self.connected_at.is_some() => self.tell(client),
                 }
             };
 
             match event {
                 Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                    is_connected = true;
+                    self.connected_at = Some(Instant::now());
                 }
 
                 Ok(Event::Incoming(Packet::PubAck(ack))) => self.on_answer(ack.reason),
@@ -143,7 +152,7 @@ impl PlcStateSender {
                 Err(error) => {
                     let words = reason(&error, &self.settings.host);
 
-                    if is_connected {
+                    if self.connected_at.is_some() {
                         return words;
                     }
 

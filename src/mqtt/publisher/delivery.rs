@@ -386,7 +386,7 @@ impl Delivery {
     pub(super) fn on_cut(&mut self, session: &Session, reason: &str) {
         let mut messages: HashMap<AckTarget, usize> = HashMap::new();
         for message in session.unacknowledged_messages() {
-            messages.insert(message.target.kind(), message.bytes);
+            *messages.entry(message.target.kind()).or_default() += message.bytes;
         }
 
         let mut is_alone = session.unacknowledged() == 1 || is_one_result(&messages);

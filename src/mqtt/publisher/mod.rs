@@ -39,7 +39,7 @@ use super::reason::before_connack;
 use super::session::{
     AckTarget, COMMANDS_MAX, REPLIES_WAITING, REQUESTS, SILENCE, Session, options,
 };
-use super::{MqttSettings, is_this_machine};
+use super::{LOCAL_WAIT, MqttSettings, is_this_machine};
 use crate::base::backoff::Backoff;
 use crate::base::health::{Diagnostics, LineCondition};
 use crate::base::systemd::{HEARTBEAT, Heartbeat};
@@ -97,8 +97,6 @@ pub struct PublisherWiring {
 const DRAIN: Duration = Duration::from_secs(5);
 /// Time of [`DRAIN`] that is left when pictures are waited for no more.
 const PICTURES_LEFT: Duration = Duration::from_secs(3);
-/// Longest wait for a broker of this machine that does not listen.
-const LOCAL_WAIT: Duration = Duration::from_millis(500);
 /// Time for which the broker keeps commands for us.
 const SESSION_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// A connection that lasted this long was a good one. Mosquitto 2.0 does not tell a client that

@@ -37,11 +37,6 @@ impl OwedParts {
         self.0.insert(key, owed);
     }
 
-    /// True while the broker owes an answer for that result.
-    pub(super) fn owes(&self, key: u64) -> bool {
-        self.0.contains_key(&key)
-    }
-
     /// The result's messages are not on their way after all.
     pub(super) fn forget(&mut self, key: u64) {
         self.0.remove(&key);
@@ -109,7 +104,6 @@ mod tests {
     fn a_result_in_one_message_is_answered_at_once() {
         let mut owed = OwedParts::default();
         owed.owe(7, 1);
-        assert!(owed.owes(7) && !owed.owes(8));
         let sent = Instant::now();
         let success = answer(PubAckReason::Success);
         assert_eq!(

@@ -131,6 +131,7 @@ impl Store {
     pub fn acked(&self, key: u64, accepted: bool) {
         // The time is that of the acknowledgement, before it waits in the writer's queue.
         let at = Instant::now();
+        self.outbox.note_answered(key);
         let _ = self.ops.send(Op::Acked { key, accepted, at });
     }
 

@@ -36,6 +36,8 @@ pub(super) struct Queues {
     late: BTreeMap<u64, OutboxEntry>,
     /// Results that were handed out and not answered.
     in_flight: BTreeMap<u64, OutboxEntry>,
+    /// Keys among those that the broker has answered; the writer takes them out of there.
+    answered: BTreeSet<u64>,
     /// Results that were put aside, so that the others go on.
     aside: BTreeMap<u64, Aside>,
     /// Results that were aside and made room for others, on their way to the file.
@@ -312,14 +314,28 @@ impl Outbox {
         Some(next)
     }
 
-    /// The link was lost: everything that was handed out is handed out again, in order.
+    /// The broker has answered a result that was handed out. The writer hears of it later, and until then it stays in
+    /// flight, whatever becomes of the link.
+    pub(super) fn note_answered(&self, key: u64) {
+        let mut queues = self.queues();
+
+        if queues.in_flight.contains_key(&key) {
+            queues.answered.insert(key);
+        }
+    }
+
+    /// The link was lost: everything that was handed out and not answered is handed out again, in order.
     pub fn rewind(&self) {
         let mut queues = self.queues();
 
         // The entries go from the newest to the oldest, each to the front: the oldest ends up
         // first.
-        for (_, entry) in std::mem::take(&mut queues.in_flight).into_iter().rev() {
-            queues.put_back(entry);
+        for (key, entry) in std::mem::take(&mut queues.in_flight).into_iter().rev() {
+            if queues.answered.contains(&key) {
+                queues.in_flight.insert(key, entry);
+            } else {
+                queues.put_back(entry);
+            }
         }
     }
 
@@ -346,6 +362,7 @@ impl Outbox {
 
         // A second acknowledgement of one key finds nothing, so that no result is counted twice.
         let acked = queues.in_flight.remove(&key)?;
+        queues.answered.remove(&key);
         queues.acked.insert(key);
 
         // A result that was not taken is reported with the next one, with all that it would have

@@ -187,9 +187,7 @@ impl Publisher {
         };
 
         if self.publish_result(session, &entry, left_of(&entry)) {
-            // One of which the broker has all already has nothing on its way that could be tried.
-            let is_tried = outbox.was_aside(entry.key) && session.parts.owes(entry.key);
-            session.trial = is_tried.then_some(entry.key);
+            session.trial = outbox.was_aside(entry.key).then_some(entry.key);
         } else {
             outbox.give_back(entry.key);
         }

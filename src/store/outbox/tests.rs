@@ -30,6 +30,24 @@ fn live_results_go_before_late_ones() {
     );
 }
 
+/// The writer hears of an acknowledgement later than the publisher, which may have lost its link by then.
+#[test]
+fn an_answered_result_is_not_handed_out_again_by_a_lost_link() {
+    let outbox = Outbox::default();
+    for key in 1..=3 {
+        outbox.queues().put_live(waiting(key, true));
+        assert_eq!(outbox.next().map(|w| w.key), Some(key));
+    }
+
+    outbox.note_answered(2);
+    outbox.rewind();
+    let again = [outbox.next(), outbox.next(), outbox.next()];
+    assert_eq!(again.map(|w| w.map(|w| w.key)), [Some(1), Some(3), None]);
+    outbox.accept(2);
+    assert_eq!(outbox.count().acked, 1);
+    assert_eq!(outbox.count().waiting, 2);
+}
+
 #[test]
 fn what_is_given_up_or_refused_is_told_with_the_next() {
     let outbox = Outbox::default();

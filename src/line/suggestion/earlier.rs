@@ -14,7 +14,7 @@ use crate::protocol::suggestion::Doubt;
 use crate::protocol::teaching::Label;
 use crate::recipe::references::References;
 use crate::recipe::spec::RecipeSpec;
-use crate::store::{self, SearchPage};
+use crate::store::{self, ASK_AGAIN, SearchPage};
 use crossbeam::channel::bounded;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 
 /// Pages of the history that are looked at: one holds what a short look found.
 const PAGES_MAX: usize = 64;
+/// Time until a store that cannot look at the moment is asked again.
+const RETRY: Duration = Duration::from_millis(20);
 /// Time for a page.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Time for the pages and the pictures of all parts together. The changeover does nothing else meanwhile.
@@ -236,21 +238,25 @@ impl Changeover {
 
             // A busy disk is not waited for: those of this run are there all the same.
             let patience = until.saturating_duration_since(Instant::now());
-            let Ok(Ok(SearchPage::Parts(page))) = answer.recv_timeout(patience.min(PATIENCE))
-            else {
-                break;
+            let page = match answer.recv_timeout(patience.min(PATIENCE)) {
+                Ok(Ok(SearchPage::Parts(page))) => page,
+                Ok(Err(words)) if words.ends_with(ASK_AGAIN) => {
+                    std::thread::sleep(RETRY);
+                    continue;
+                }
+                _ => break,
             };
 
             parts.extend(page.parts);
             query.before = page.next;
 
-            if page.next.is_none() || parts.len() >= PARTS_MAX {
+            // Not so many are taken: the newest may all have been learned since.
+            if page.next.is_none() {
                 is_cut = false;
                 break;
             }
         }
 
-        parts.truncate(PARTS_MAX);
         Ok((parts, is_cut))
     }
 }

@@ -644,5 +644,13 @@ fn node_red_triggers_hears_the_verdict_and_counts_rejects() {
 
     station.plc.ask("pause", r#"{"id":2}"#, "done");
     state_with(&station.listen("plc/state"), &[("ready", 0)]);
+
+    // The flow hears it a moment after us.
+    std::thread::sleep(Duration::from_millis(500));
+    announce("1004");
+    let (topic, _) = counts.any(Instant::now() + PATIENCE);
+    assert_eq!(topic, "gateway/part");
+    let (topic, message) = counts.any(Instant::now() + PATIENCE);
+    assert_eq!(topic, "gateway/refused", "{message}");
     station.summary();
 }
